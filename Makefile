@@ -1,0 +1,70 @@
+# make demo    the program of three agents and its metrics, on this machine alone
+# make test    everything that CI runs: lint, types, tests with real services, coverage, docs
+# make bench   what a call costs, beside a hand-written handler
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test lint types unit packages docs docs-current bench constraints clean
+
+demo: $(VENV)/.demo
+	$(BIN)/agentmetrics demo
+
+test: packages lint types unit docs-current
+
+# pip reads dependency groups from 25.1 on.
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint constraints.txt "pip>=25.1"
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing into $(VENV); once, and a minute or so"
+	$(PIP) install --constraint constraints.txt --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing into $(VENV); once, and a minute or so"
+	$(PIP) install --constraint constraints.txt --editable '.[demo]' --group test --group lint --group bench
+	@touch $@ $(VENV)/.demo
+
+packages:
+	@missing=""; \
+	for pair in prometheus:prometheus promtool:prometheus node:nodejs npm:npm; do \
+	  command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	  echo "make test needs these Debian packages:"; \
+	  echo "  apt-get install --no-install-recommends$$missing"; exit 1; \
+	fi
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+# coverage starts before pytest loads its plugins, one of which is ours.
+unit: $(VENV)/.dev
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=95
+
+docs: $(VENV)/.dev
+	$(BIN)/python docs/generate.py
+
+docs-current: $(VENV)/.dev
+	$(BIN)/python docs/generate.py --check
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+# Needs uv. Neither uv.lock nor pylock.toml is kept: both hold download addresses.
+constraints:
+	uv pip compile --universal --no-emit-index-url --no-header --no-annotate --python-version 3.10 \
+	  --all-extras --group test --group lint --group bench --upgrade pyproject.toml -o constraints.txt
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

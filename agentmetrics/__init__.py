@@ -1,0 +1,96 @@
+"""Metrics of LLM agents, in the metrics system you have: the public names."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agentmetrics.agent import InstrumentedAgent
+    from agentmetrics.backends.memory import MemoryRecorder
+    from agentmetrics.backends.noop import NoopRecorder
+    from agentmetrics.backends.prometheus import PrometheusRecorder
+    from agentmetrics.backends.statsd import StatsDRecorder
+    from agentmetrics.context import labels
+    from agentmetrics.langchain.attach import instrument
+    from agentmetrics.langchain.handler import MetricsCallbackHandler
+    from agentmetrics.layers import CardinalityLimit, CommonLabels, FanoutRecorder, Namespace
+    from agentmetrics.recorder import Counter, Gauge, Histogram, Metric, Recorder
+    from agentmetrics.settings import ConfigurationError, Settings, configure, get_recorder
+    from agentmetrics.tracking import track_call
+    from agentmetrics.usage import Usage
+
+_HOMES = {
+    "CardinalityLimit": "layers",
+    "CommonLabels": "layers",
+    "ConfigurationError": "settings",
+    "Counter": "recorder",
+    "FanoutRecorder": "layers",
+    "Gauge": "recorder",
+    "Histogram": "recorder",
+    "InstrumentedAgent": "agent",
+    "MemoryRecorder": "backends.memory",
+    "Metric": "recorder",
+    "MetricsCallbackHandler": "langchain.handler",
+    "Namespace": "layers",
+    "NoopRecorder": "backends.noop",
+    "PrometheusRecorder": "backends.prometheus",
+    "Recorder": "recorder",
+    "Settings": "settings",
+    "StatsDRecorder": "backends.statsd",
+    "Usage": "usage",
+    "configure": "settings",
+    "get_recorder": "settings",
+    "instrument": "langchain.attach",
+    "labels": "context",
+    "track_call": "tracking",
+}
+_EXTRAS = {
+    "prometheus_client": "prometheus",
+    "statsd": "statsd",
+    "langchain_core": "langchain",
+}
+
+__all__ = [
+    "CardinalityLimit",
+    "CommonLabels",
+    "ConfigurationError",
+    "Counter",
+    "FanoutRecorder",
+    "Gauge",
+    "Histogram",
+    "InstrumentedAgent",
+    "MemoryRecorder",
+    "Metric",
+    "MetricsCallbackHandler",
+    "Namespace",
+    "NoopRecorder",
+    "PrometheusRecorder",
+    "Recorder",
+    "Settings",
+    "StatsDRecorder",
+    "Usage",
+    "configure",
+    "get_recorder",
+    "instrument",
+    "labels",
+    "track_call",
+]
+
+
+def __getattr__(name: str) -> object:
+    # Names are imported when asked for: the package itself needs none of the extras.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        raise ModuleNotFoundError(
+            f"{name} needs the package {error.name!r}: pip install 'llm-agentmetrics[{extra}]'",
+            name=error.name,
+        ) from None
+    globals()[name] = value
+    return value
