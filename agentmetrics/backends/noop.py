@@ -1,0 +1,59 @@
+"""The backend that records nothing, for programs that want metrics off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+from agentmetrics.recorder import (
+    Batch,
+    CounterSeries,
+    GaugeSeries,
+    HistogramSeries,
+    Metric,
+    Observed,
+    Recorder,
+)
+
+
+class _Nothing(CounterSeries, GaugeSeries, HistogramSeries):
+    __slots__ = ()
+
+    def inc(self, amount: float = 1.0) -> None: ...
+    def dec(self, amount: float = 1.0) -> None: ...
+    def set(self, value: float) -> None: ...
+    def observe(self, value: float) -> None: ...
+
+
+NOTHING = _Nothing()
+"""A series of any kind that forgets."""
+_NO_STEP = nullcontext()
+
+
+class NoopRecorder(Recorder):
+    """A recorder that forgets."""
+
+    def bind_counter(self, metric: Metric, values: tuple[str, ...]) -> CounterSeries:
+        return NOTHING
+
+    def bind_gauge(self, metric: Metric, values: tuple[str, ...]) -> GaugeSeries:
+        return NOTHING
+
+    def bind_histogram(self, metric: Metric, values: tuple[str, ...]) -> HistogramSeries:
+        return NOTHING
+
+    def batch(
+        self,
+        adds: Sequence[CounterSeries | GaugeSeries],
+        sets: Sequence[GaugeSeries],
+        observations: Sequence[HistogramSeries],
+    ) -> Batch:
+        return _forget
+
+    def observe_gauge(self, metric: Metric, callback: Callable[[], Observed]) -> None: ...
+
+    def update(self) -> AbstractContextManager[None]:
+        return _NO_STEP
+
+
+def _forget(*values: float) -> None: ...

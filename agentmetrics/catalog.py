@@ -1,0 +1,231 @@
+"""Every metric that agentmetrics emits, as data; the reference page is made from it.
+
+Names follow Prometheus' rules: base units, ``_total`` on counters. Money is in USD, time in
+seconds. Metrics in ``EXTENDED`` take the extra labels that the user configured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agentmetrics.recorder import Metric, Recorder
+
+STATUSES = ("success", "error", "cancelled", "interrupted")
+ERROR_TYPES = (
+    "timeout",
+    "rate_limit",
+    "authentication",
+    "invalid_request",
+    "context_length",
+    "content_filter",
+    "connection",
+    "server_error",
+    "budget_exceeded",
+    "other",
+)
+TOKEN_TYPES = ("input", "output")
+TOKEN_DETAILS = ("cache_read", "cache_creation", "reasoning", "audio_input", "audio_output")
+
+LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+"""Seconds. The default of every latency histogram."""
+TOKEN_SPEED_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
+"""Seconds per output token."""
+COST_BUCKETS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+"""USD."""
+COUNT_BUCKETS = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 34.0, 55.0, 100.0)
+"""Calls, documents."""
+TOKEN_BUCKETS = (100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7)
+"""Tokens of one agent run."""
+
+CALL = ("agent_name", "provider", "model")
+_CLOSED = frozenset({"status", "error_type", "token_type", "token_detail", "kind", "event"})
+
+
+def _counter(name: str, help: str, labels: tuple[str, ...], unit: str = "") -> Metric:
+    return Metric(name, "counter", help, labels, unit, closed_labels=_CLOSED & set(labels))
+
+
+def _last(name: str, help: str, labels: tuple[str, ...], unit: str = "") -> Metric:
+    return Metric(name, "gauge", help, labels, unit)
+
+
+def _in_flight(name: str, help: str, labels: tuple[str, ...]) -> Metric:
+    closed = _CLOSED & set(labels)
+    return Metric(name, "gauge", help, labels, closed_labels=closed, merge="sum")
+
+
+def _histogram(
+    name: str, help: str, labels: tuple[str, ...], unit: str, buckets: tuple[float, ...]
+) -> Metric:
+    return Metric(name, "histogram", help, labels, unit, buckets)
+
+
+LLM_CALLS = _counter(
+    "llm_calls_total",
+    "Finished calls that reached for the provider; each attempt of a retry is one.",
+    (*CALL, "status"),
+)
+LLM_ERRORS = _counter("llm_errors_total", "Calls that ended in an error.", (*CALL, "error_type"))
+LLM_TOKENS = _counter(
+    "llm_tokens_total",
+    "Billed tokens as the provider reported them; input and output add up to the total.",
+    (*CALL, "token_type"),
+    "tokens",
+)
+LLM_TOKEN_DETAILS = _counter(
+    "llm_token_details_total",
+    "Subsets of llm_tokens_total, never to be added to it.",
+    (*CALL, "token_detail"),
+    "tokens",
+)
+LLM_COST = _counter("llm_cost_usd_total", "Cost of calls whose price is known.", CALL, "usd")
+LLM_CALL_COST = _histogram("llm_call_cost_usd", "Cost of one call.", CALL, "usd", COST_BUCKETS)
+LLM_UNPRICED_CALLS = _counter(
+    "llm_unpriced_calls_total", "Calls with tokens whose price nobody knows.", ("provider", "model")
+)
+LLM_LATENCY = _histogram(
+    "llm_latency_seconds",
+    "Start to end of a call as the caller saw it, on a monotonic clock.",
+    CALL,
+    "seconds",
+    LATENCY_BUCKETS,
+)
+LLM_API_LATENCY = _histogram(
+    "llm_api_latency_seconds",
+    "The provider's share of a call; the caller's view where the provider does not report its own.",
+    ("agent_name", "provider"),
+    "seconds",
+    LATENCY_BUCKETS,
+)
+LLM_TIME_TO_FIRST_TOKEN = _histogram(
+    "llm_time_to_first_token_seconds",
+    "Start of a streamed call to its first chunk with content, reasoning or a tool call.",
+    CALL,
+    "seconds",
+    LATENCY_BUCKETS,
+)
+LLM_TIME_PER_OUTPUT_TOKEN = _histogram(
+    "llm_time_per_output_token_seconds",
+    "First token to end of a streamed call, by output tokens after the first.",
+    CALL,
+    "seconds",
+    TOKEN_SPEED_BUCKETS,
+)
+LLM_ACTIVE_CALLS = _in_flight("llm_active_calls", "Calls running now.", ("agent_name", "provider"))
+LLM_INPUT_TOKENS_LAST_CALL = _last(
+    "llm_input_tokens_last_call", "Input tokens of the last finished call.", CALL, "tokens"
+)
+LLM_OUTPUT_TOKENS_LAST_CALL = _last(
+    "llm_output_tokens_last_call", "Output tokens of the last finished call.", CALL, "tokens"
+)
+LLM_CACHE_HITS = _counter(
+    "llm_cache_hits_total",
+    "Answers from LangChain's LLM cache: no call, no tokens, no cost.",
+    ("agent_name", "model"),
+)
+LLM_MEMORY_RSS = _last(
+    "llm_memory_rss_mb",
+    "Resident memory of the process when the agent's last call ended, in MiB.",
+    ("agent_name",),
+    "mb",
+)
+LLM_MEMORY_AVAILABLE = _last(
+    "llm_memory_available_mb", "Memory available on the machine, in MiB.", (), "mb"
+)
+
+AGENT_RUNS = _counter("agent_runs_total", "Finished runs of an agent.", ("agent_name", "status"))
+AGENT_ACTIVE_RUNS = _in_flight("agent_active_runs", "Runs of an agent going on.", ("agent_name",))
+AGENT_RUN_DURATION = _histogram(
+    "agent_run_duration_seconds",
+    "Start to end of an agent run.",
+    ("agent_name",),
+    "seconds",
+    LATENCY_BUCKETS,
+)
+AGENT_RUN_LLM_CALLS = _histogram(
+    "agent_run_llm_calls",
+    "Calls attributed to an agent in one run of it.",
+    ("agent_name",),
+    "calls",
+    COUNT_BUCKETS,
+)
+AGENT_RUN_TOOL_CALLS = _histogram(
+    "agent_run_tool_calls",
+    "Tool executions in one run of an agent.",
+    ("agent_name",),
+    "calls",
+    COUNT_BUCKETS,
+)
+AGENT_RUN_TOKENS = _histogram(
+    "agent_run_tokens",
+    "Input and output tokens in one run of an agent.",
+    ("agent_name",),
+    "tokens",
+    TOKEN_BUCKETS,
+)
+AGENT_RUN_COST = _histogram(
+    "agent_run_cost_usd", "Cost of one run of an agent.", ("agent_name",), "usd", COST_BUCKETS
+)
+
+TOOL_EXECUTIONS = _counter(
+    "tool_executions_total", "Finished tool executions.", ("agent_name", "tool_name", "status")
+)
+TOOL_EXECUTION_DURATION = _histogram(
+    "tool_execution_duration_seconds",
+    "Start to end of a tool execution.",
+    ("agent_name", "tool_name"),
+    "seconds",
+    LATENCY_BUCKETS,
+)
+TOOL_EXECUTIONS_ACTIVE = _in_flight(
+    "tool_executions_active", "Tool executions going on.", ("agent_name", "tool_name")
+)
+RETRIEVER_QUERIES = _counter(
+    "retriever_queries_total", "Finished retriever queries.", ("agent_name", "retriever", "status")
+)
+RETRIEVER_QUERY_DURATION = _histogram(
+    "retriever_query_duration_seconds",
+    "Start to end of a retriever query.",
+    ("agent_name", "retriever"),
+    "seconds",
+    LATENCY_BUCKETS,
+)
+RETRIEVER_DOCUMENTS = _histogram(
+    "retriever_documents",
+    "Documents that one query returned.",
+    ("agent_name", "retriever"),
+    "documents",
+    COUNT_BUCKETS,
+)
+
+OPEN_RUNS = _in_flight("agentmetrics_open_runs", "Runs being followed now.", ("kind",))
+HANDLER_ERRORS = _counter(
+    "agentmetrics_handler_errors_total",
+    "Events that could not be understood in full; the agent never notices.",
+    ("event",),
+)
+SERIES_DROPPED = _counter(
+    "agentmetrics_series_dropped_total",
+    "Label sets of a metric past its limit, recorded as 'other'.",
+    ("metric",),
+)
+PACKETS_DROPPED = _counter(
+    "agentmetrics_packets_dropped_total", "Packets that a backend could not send.", ("backend",)
+)
+
+CATALOG: tuple[Metric, ...] = tuple(m for m in list(globals().values()) if isinstance(m, Metric))
+EXTENDED = frozenset(
+    metric.name
+    for metric in CATALOG
+    if metric.labels[:3] == CALL
+    or metric.name.startswith(("agent_run", "agent_active", "tool_", "retriever_"))
+)
+
+
+def for_recorder(metric: Metric, recorder: Recorder) -> Metric:
+    """The metric with the extra labels and latency buckets that the recorder asks for."""
+    if metric.name in EXTENDED:
+        metric = metric.with_labels(recorder.extra_labels)
+    if recorder.latency_buckets and metric.buckets == LATENCY_BUCKETS:
+        metric = replace(metric, buckets=recorder.latency_buckets)
+    return metric

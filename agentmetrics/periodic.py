@@ -1,0 +1,67 @@
+"""A daemon thread that flushes at an interval, anew in every forked child."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from typing import Protocol
+
+logger = logging.getLogger("agentmetrics")
+
+
+class Flushable(Protocol):
+    def flush(self) -> None: ...
+
+
+class PeriodicFlush:
+    """Calls ``target.flush()`` every ``interval_seconds`` until stopped or the target is gone."""
+
+    def __init__(self, target: Flushable, interval_seconds: float) -> None:
+        self._target = weakref.ref(target)
+        self._interval = interval_seconds
+        self._start()
+        _running.add(self)
+
+    def _start(self) -> None:
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(
+            target=_run,
+            args=(self._target, self._stopped, self._interval),
+            name="agentmetrics-flush",
+            daemon=True,
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; returns when its last flush is over."""
+        _running.discard(self)
+        self._stopped.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout=5)
+
+
+def _run(
+    target_ref: weakref.ref[Flushable], stopped: threading.Event, interval_seconds: float
+) -> None:
+    while not stopped.wait(interval_seconds):
+        target = target_ref()
+        if target is None:
+            return
+        try:
+            target.flush()
+        except Exception as error:  # the next flush may work
+            logger.warning("a flush failed: %s", type(error).__name__)
+        del target
+
+
+_running: weakref.WeakSet[PeriodicFlush] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for periodic in list(_running):
+        periodic._start()  # threads do not survive a fork
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

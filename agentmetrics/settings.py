@@ -1,0 +1,311 @@
+"""AGENTMETRICS_* as Settings, and the recorder of the process that is made from them."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from agentmetrics import backends
+from agentmetrics.catalog import CATALOG, for_recorder
+from agentmetrics.recorder import Recorder, check_buckets, check_label_name
+
+PREFIX = "AGENTMETRICS_"
+
+R = TypeVar("R", bound=Recorder)
+
+
+class ConfigurationError(ValueError):
+    """A setting that cannot be used: the variable, the value, and what is allowed."""
+
+
+class Settings(BaseSettings):
+    """What ``AGENTMETRICS_*`` say; each field is the variable of its name in capitals.
+
+    Lists are written with commas. The StatsD host, port and prefix fall back on the ``STATSD_*``
+    variables of the statsd package.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    backend: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("memory",),
+        description="where metrics go: `memory`, `prometheus`, `statsd`, `noop`, or an installed "
+        "plugin; several with commas",
+    )
+    namespace: str = Field(
+        "", description="prefix of every metric name, as `shop` in `shop_llm_calls_total`"
+    )
+    common_labels: Annotated[dict[str, str], NoDecode] = Field(
+        {}, description="labels that every series gets, as `env=prod,region=eu`"
+    )
+    extra_labels: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="names of further dimensions of call, agent, tool and retriever metrics; their "
+        "values come from the run's metadata or from `agentmetrics.labels(…)`",
+    )
+    latency_buckets: Annotated[tuple[float, ...] | None, NoDecode] = Field(
+        None, description="upper bounds in seconds of every latency histogram, rising"
+    )
+    max_series: int = Field(
+        2000, ge=1, description="label sets of one metric; past it label values become `other`"
+    )
+    call_ttl_seconds: float = Field(
+        21_600.0,
+        gt=0,
+        description="a call or run open for longer is taken to be cancelled; the second line "
+        "behind the tracking that notices at once",
+    )
+    statsd_host: str = Field(
+        "localhost",
+        validation_alias=AliasChoices("AGENTMETRICS_STATSD_HOST", "STATSD_HOST"),
+        description="StatsD daemon",
+    )
+    statsd_port: int = Field(
+        8125,
+        ge=1,
+        le=65535,
+        validation_alias=AliasChoices("AGENTMETRICS_STATSD_PORT", "STATSD_PORT"),
+        description="its port",
+    )
+    statsd_prefix: str = Field(
+        "",
+        validation_alias=AliasChoices("AGENTMETRICS_STATSD_PREFIX", "STATSD_PREFIX"),
+        description="first part of every StatsD name",
+    )
+    statsd_protocol: Literal["udp", "tcp"] = Field("udp", description="`udp` or `tcp`")
+    statsd_flush_interval: float = Field(1.0, gt=0, description="seconds between two flushes")
+
+    @field_validator("backend", "extra_labels", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return _names(value) if isinstance(value, str) else value
+
+    @field_validator("backend")
+    @classmethod
+    def _known_backends(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = backends.available()
+        for name in names:
+            if name not in known:
+                raise ValueError(
+                    f"no backend is called {name!r}; there are {', '.join(sorted(known))}"
+                )
+        if not names or len(set(names)) != len(names):
+            raise ValueError("name at least one backend, each once")
+        return names
+
+    @field_validator("extra_labels")
+    @classmethod
+    def _legal_labels(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        _check_new_labels(names)
+        for name in info.data.get("common_labels", ()):
+            if name in names:
+                raise ValueError(f"{name!r} is one of AGENTMETRICS_COMMON_LABELS already")
+        return names
+
+    @field_validator("common_labels", mode="before")
+    @classmethod
+    def _pairs(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [pair.partition("=") for pair in _names(value)]
+        if not all(equals for _, equals, _ in pairs):
+            raise ValueError("write name=value, several with commas")
+        return {name.strip(): text.strip() for name, _, text in pairs}
+
+    @field_validator("common_labels")
+    @classmethod
+    def _legal_common_labels(cls, labels: dict[str, str]) -> dict[str, str]:
+        _check_new_labels(tuple(labels))
+        return labels
+
+    @field_validator("namespace")
+    @classmethod
+    def _legal_namespace(cls, prefix: str) -> str:
+        if prefix:
+            check_label_name(prefix)  # the alphabet of metric names without the colon
+        return prefix
+
+    @field_validator("latency_buckets", mode="before")
+    @classmethod
+    def _numbers(cls, value: object) -> object:
+        return _names(value) if isinstance(value, str) else value
+
+    @field_validator("latency_buckets")
+    @classmethod
+    def _rising(cls, buckets: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if buckets is not None:
+            check_buckets(buckets)
+        return buckets
+
+
+def _names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _check_new_labels(names: Sequence[str]) -> None:
+    taken = {label for metric in CATALOG for label in metric.labels}
+    for name in names:
+        check_label_name(name)
+        if name in taken:
+            raise ValueError(f"{name!r} is a label that agentmetrics has already")
+    if len(set(names)) != len(names):
+        raise ValueError("a label is named twice")
+
+
+def variable_of(field: str) -> str:
+    """The environment variable of a field of ``Settings``."""
+    return PREFIX + field.upper()
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings of the environment, with these instead where given.
+
+    Raises ``ConfigurationError``.
+    """
+    unknown = overrides.keys() - Settings.model_fields.keys()
+    if unknown:
+        raise ConfigurationError(
+            f"{min(unknown)!r} is no setting; there are {', '.join(Settings.model_fields)}"
+        )
+    given = {_alias(name): value for name, value in overrides.items()}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise ConfigurationError(_sentence(error)) from None
+
+
+def _alias(field: str) -> str:
+    alias = Settings.model_fields[field].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else field
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0])
+    variable = name if name.isupper() else variable_of(name)
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{variable}={first['input']!r}: {said[0].lower() + said[1:]}"
+
+
+def make_recorder(settings: Settings) -> Recorder:
+    """A recorder as the settings describe it: the backends, and the layers around them.
+
+    Raises ``ConfigurationError``: also for a backend whose package is not installed.
+    """
+    made = [_make_backend(name, settings) for name in settings.backend]
+    recorder = made[0]
+    if len(made) > 1:
+        from agentmetrics.layers import FanoutRecorder
+
+        recorder = FanoutRecorder(made)
+    if settings.common_labels:
+        from agentmetrics.layers import CommonLabels
+
+        recorder = CommonLabels(recorder, settings.common_labels)
+    if settings.namespace:
+        from agentmetrics.layers import Namespace
+
+        recorder = Namespace(recorder, settings.namespace)
+    recorder.extra_labels = settings.extra_labels
+    recorder.latency_buckets = settings.latency_buckets
+    recorder.max_series = settings.max_series
+    recorder.call_ttl_seconds = settings.call_ttl_seconds
+    _declare_catalog(recorder, settings)
+    return recorder
+
+
+def _declare_catalog(recorder: Recorder, settings: Settings) -> None:
+    # Now, so that a name that is taken stops the program here and not at the first call.
+    try:
+        for metric in CATALOG:
+            getattr(recorder, metric.kind)(for_recorder(metric, recorder))
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{variable_of('backend')}={','.join(settings.backend)!r}: {error}"
+        ) from error
+
+
+def _make_backend(name: str, settings: Settings) -> Recorder:
+    try:
+        return backends.load(name).from_settings(settings)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{variable_of('backend')}={name!r}: the backend needs the package {error.name!r}; "
+            f"install it with: pip install 'llm-agentmetrics[{name}]'"
+        ) from None
+    except ConfigurationError:
+        raise
+    except ValueError as error:
+        raise ConfigurationError(f"{variable_of('backend')}={name!r}: {error}") from error
+
+
+_changing = threading.RLock()
+_recorder: Recorder | None = None
+_made_here: Recorder | None = None
+
+
+def configure(recorder: Recorder | None = None, **overrides: Any) -> Recorder:
+    """Choose the recorder of the process: one that is given, or one made from the settings.
+
+    ``overrides`` are fields of ``Settings`` and stand before the environment:
+    ``configure(backend="statsd", statsd_host="metrics")``. The recorder in use before is
+    closed if it was made here. Sources that were given no recorder follow at once.
+
+    Raises ``ConfigurationError``, and leaves everything as it was.
+    """
+    global _recorder, _made_here
+    if recorder is not None and overrides:
+        raise ConfigurationError("give configure() a recorder or settings, not both")
+    new = recorder or make_recorder(load_settings(**overrides))
+    with _changing:
+        old, _made_here = _made_here, None if recorder else new
+        _recorder = new
+    if old is not None and old is not new:
+        old.close()
+    return new
+
+
+def get_recorder() -> Recorder:
+    """The recorder in use; made from the environment when nothing was configured yet.
+
+    Raises ``ConfigurationError``.
+    """
+    if _recorder is None:
+        with _changing:
+            if _recorder is None:
+                configure()
+    return _recorder  # type: ignore[return-value]
+
+
+@contextmanager
+def replaced(recorder: R) -> Iterator[R]:
+    """Use ``recorder`` instead of the configured one, which comes back untouched afterwards.
+
+    For tests: the block may call ``configure`` itself; what that made is closed at the end.
+    """
+    global _recorder, _made_here
+    with _changing:
+        before = _recorder, _made_here
+        _recorder, _made_here = recorder, None
+    try:
+        yield recorder
+    finally:
+        with _changing:
+            made_inside = _made_here
+            _recorder, _made_here = before
+        if made_inside is not None:
+            made_inside.close()
+
+
+def _close_at_exit() -> None:
+    if _made_here is not None:
+        _made_here.close()
+
+
+atexit.register(_close_at_exit)

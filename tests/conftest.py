@@ -1,0 +1,17 @@
+"""Fixtures that every test can take."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest_plugins = [
+    "tests.services.prometheus",
+    "tests.services.statsd",
+    "tests.services.wire",
+]
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Both event loops; a test of LangChain, which runs on asyncio alone, overrides it."""
+    return str(request.param)

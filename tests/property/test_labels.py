@@ -1,0 +1,86 @@
+"""Whatever is given as a label value, what comes out can travel on every wire."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.parser import text_string_to_metric_families as text_format
+
+from agentmetrics import MemoryRecorder, Metric, PrometheusRecorder
+from agentmetrics.meters import bundle
+from agentmetrics.meters.bundle import Bundles
+from agentmetrics.recorder import MAX_LABEL_LENGTH, clean_label
+
+JOBS = Metric("jobs_total", "counter", "Jobs.", ("queue", "status"))
+
+surrogates = st.characters(categories=["Cs"])
+controls = st.characters(categories=["Cc", "Zl", "Zp"])
+text = st.text(st.characters(categories=["L", "N", "P", "S", "Z", "C"]) | surrogates | controls)
+long_text = st.builds(lambda part, times: part * times, text, st.integers(1, 50))
+values = (
+    st.none() | text | long_text | st.integers() | st.floats() | st.booleans() | st.binary()
+    | st.lists(text) | st.dictionaries(text, text) | st.builds(object) | st.complex_numbers()
+)  # fmt: skip
+
+
+@given(values)
+def test_a_clean_value_is_short_printable_text(value):
+    cleaned = clean_label(value)
+    assert type(cleaned) is str
+    assert len(cleaned) <= MAX_LABEL_LENGTH
+    assert not any(unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"} for c in cleaned)
+    cleaned.encode()
+
+
+@given(values)
+def test_cleaning_twice_changes_nothing(value):
+    assert clean_label(clean_label(value)) == clean_label(value)
+
+
+@given(text)
+def test_a_value_that_is_clean_already_stays_as_it_is(value):
+    unsafe = {"Cc", "Cs", "Zl", "Zp"}
+    if len(value) <= MAX_LABEL_LENGTH and not any(unicodedata.category(c) in unsafe for c in value):
+        assert clean_label(value) == value
+
+
+@given(values, values)
+def test_every_exposition_parses_and_has_the_cleaned_values(queue, status):
+    memory, prometheus = MemoryRecorder(), PrometheusRecorder(CollectorRegistry())
+    for recorder in (memory, prometheus):
+        recorder.counter(JOBS).labels(queue, status).inc(3)
+    expected = {"queue": clean_label(queue), "status": clean_label(status)}
+    assert [(s.labels, s.value) for s in memory.samples()] == [(expected, 3)]
+    for parse, accept in (
+        (text_format, "text/plain"),
+        (openmetrics, "application/openmetrics-text; version=1.0.0"),
+    ):
+        [family] = parse(prometheus.exposition(accept).body.decode())
+        assert [(s.labels, s.value) for s in family.samples] == [(expected, 3)]
+
+
+hashable = st.none() | text | long_text | st.integers() | st.floats() | st.binary()
+
+
+@given(st.lists(hashable, max_size=10))
+def test_bound_bundles_are_found_again_by_clean_and_unclean_values(given_values):
+    bundles: Bundles[tuple[str, ...]] = Bundles(lambda key: key)
+    for value in given_values:
+        found = bundles[value, value]
+        assert found == (clean_label(value),) * 2
+        assert bundles[value, value] is found
+        assert bundles[found] is found
+
+
+def test_bundles_past_their_number_are_let_go_and_bound_anew(monkeypatch):
+    monkeypatch.setattr(bundle, "MAX_BUNDLES", 3)
+    made: list[tuple[str, ...]] = []
+    bundles: Bundles[int] = Bundles(lambda key: made.append(key) or len(made))
+    for number in range(10):
+        bundles[(str(number),)]
+        assert len(bundles) <= 3
+    assert bundles["0",] == 11

@@ -1,0 +1,253 @@
+"""Layers: several backends at once, prefixes, common labels, the cardinality limit."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from agentmetrics import (
+    CardinalityLimit,
+    CommonLabels,
+    FanoutRecorder,
+    MemoryRecorder,
+    Metric,
+    Namespace,
+)
+from agentmetrics.layers import limited
+
+JOBS = Metric(
+    "jobs_total", "counter", "Jobs.", ("queue", "status"), closed_labels=frozenset({"status"})
+)
+DEPTH = Metric("depth", "gauge", "Depth.", ("queue",))
+SECONDS = Metric("seconds", "histogram", "Durations.", ("queue",), buckets=(1.0,))
+UP = Metric("up", "gauge", "Up.")
+
+
+class Broken(MemoryRecorder):
+    """A backend that fails at everything that a source does while it runs."""
+
+    def bind_counter(self, metric, values):
+        raise OSError("secret")
+
+    bind_gauge = bind_histogram = bind_counter
+
+    @contextmanager
+    def update(self):
+        raise OSError("secret")
+        yield
+
+    def flush(self):
+        raise OSError("secret")
+
+    reset = close = flush
+
+
+class BrokenSeries:
+    """A series that fails at every update."""
+
+    def inc(self, amount=1.0):
+        raise OSError("secret")
+
+    dec = set = observe = inc
+
+
+class BrokenLater(MemoryRecorder):
+    def bind_counter(self, metric, values):
+        return BrokenSeries()
+
+    bind_gauge = bind_histogram = bind_counter
+
+
+class TestAFanout:
+    def test_gives_every_backend_every_update(self):
+        backends = [MemoryRecorder(), MemoryRecorder()]
+        fanout = FanoutRecorder(backends)
+        fanout.counter(JOBS).labels("a", "ok").inc(2)
+        fanout.histogram(SECONDS).labels("a").observe(0.5)
+        fanout.gauge(DEPTH).labels("a").set(5)
+        fanout.gauge(DEPTH).labels("a").inc(2)
+        fanout.gauge(DEPTH).labels("a").dec()
+        fanout.observe_gauge(UP, lambda: 1.0)
+        assert [backend.snapshot() for backend in backends] == [backends[0].snapshot()] * 2
+        assert backends[1].value("jobs_total") == 2
+        assert backends[1].value("depth") == 6
+        assert backends[1].value("up") == 1
+        fanout.reset()
+        assert [backend.value("jobs_total") for backend in backends] == [0, 0]
+
+    @pytest.mark.parametrize("broken", [Broken, BrokenLater])
+    @pytest.mark.parametrize("first", [True, False])
+    def test_loses_nothing_in_the_others_when_one_fails(self, broken, first):
+        good = MemoryRecorder()
+        fanout = FanoutRecorder([broken(), good] if first else [good, broken()])
+        with fanout.update():
+            fanout.counter(JOBS).labels("a", "ok").inc()
+            fanout.gauge(DEPTH).labels("a").set(5)
+            fanout.gauge(DEPTH).labels("a").inc()
+            fanout.gauge(DEPTH).labels("a").dec(2)
+            fanout.histogram(SECONDS).labels("a").observe(0.5)
+            batch = fanout.batch(
+                [fanout.counter(JOBS).labels("a", "failed")],
+                [fanout.gauge(DEPTH).labels("b")],
+                [],
+            )
+            batch(3, 7)
+        fanout.flush()
+        assert good.value("jobs_total", status="ok") == 1
+        assert good.value("jobs_total", status="failed") == 3
+        assert good.value("depth", queue="a") == 4
+        assert good.value("depth", queue="b") == 7
+        assert good.histogram("seconds").count == 1
+        fanout.reset()
+        assert good.value("jobs_total") == 0
+        fanout.close()
+
+    def test_stays_usable_for_other_threads_after_an_update_that_one_backend_failed_at(self):
+        good = MemoryRecorder()
+        fanout = FanoutRecorder([good, Broken()])
+        with fanout.update():
+            pass
+        other = threading.Thread(
+            target=lambda: fanout.counter(JOBS).labels("a", "ok").inc(), daemon=True
+        )
+        other.start()
+        other.join(10)
+        assert good.value("jobs_total") == 1
+
+    def test_logs_a_failure_once_a_kind_and_without_its_text(self, caplog):
+        fanout = FanoutRecorder([MemoryRecorder(), BrokenLater()])
+        with caplog.at_level(logging.WARNING, "agentmetrics"):
+            for _ in range(3):
+                fanout.counter(JOBS).labels("a", "ok").inc()
+        assert [record.getMessage() for record in caplog.records] == [
+            "a backend failed at inc: OSError; the others go on"
+        ]
+
+    def test_refuses_a_wrong_amount_before_any_backend_has_it(self):
+        backends = [MemoryRecorder(), MemoryRecorder()]
+        jobs = FanoutRecorder(backends).counter(JOBS).labels("a", "ok")
+        with pytest.raises(ValueError, match="cannot be raised by -1"):
+            jobs.inc(-1)
+        assert [backend.value("jobs_total") for backend in backends] == [0, 0]
+
+    def test_needs_a_recorder(self):
+        with pytest.raises(ValueError, match="at least one recorder"):
+            FanoutRecorder([])
+
+
+class TestANamespace:
+    def test_prefixes_every_name(self):
+        memory = MemoryRecorder()
+        shop = Namespace(memory, "shop")
+        shop.counter(JOBS).labels("a", "ok").inc()
+        shop.observe_gauge(UP, lambda: 1.0)
+        assert memory.value("shop_jobs_total") == 1
+        assert memory.value("shop_up") == 1
+
+    def test_refuses_an_illegal_prefix_when_it_is_made(self):
+        with pytest.raises(ValueError, match="not a legal metric name"):
+            Namespace(MemoryRecorder(), "my shop")
+
+
+class TestCommonLabels:
+    def test_are_on_every_series(self):
+        memory = MemoryRecorder()
+        layer = CommonLabels(memory, {"env": "prod"})
+        layer.counter(JOBS).labels("a", "ok").inc()
+        layer.observe_gauge(UP, lambda: 1.0)
+        layer.observe_gauge(DEPTH, lambda: {("a",): 2.0})
+        assert memory.value("jobs_total", env="prod", queue="a") == 1
+        assert memory.value("up", env="prod") == 1
+        assert memory.value("depth", env="prod", queue="a") == 2
+
+    def test_have_legal_names(self):
+        with pytest.raises(ValueError, match="not a legal label name"):
+            CommonLabels(MemoryRecorder(), {"my env": "prod"})
+
+
+class TestTheCardinalityLimit:
+    def test_turns_label_values_past_it_into_other(self):
+        memory = MemoryRecorder()
+        depth = CardinalityLimit(memory, 2).gauge(DEPTH)
+        for queue in ("a", "b", "c", "d"):
+            depth.labels(queue).inc()
+        assert {s.labels["queue"]: s.value for s in memory.samples() if s.name == "depth"} == {
+            "a": 1,
+            "b": 1,
+            "other": 2,
+        }
+
+    def test_keeps_known_label_sets_when_it_is_reached(self):
+        memory = MemoryRecorder()
+        depth = CardinalityLimit(memory, 1).gauge(DEPTH)
+        depth.labels("a").inc()
+        depth.labels("b").inc()
+        depth.labels("a").inc()
+        assert memory.value("depth", queue="a") == 2
+
+    def test_keeps_labels_whose_values_are_a_fixed_set(self):
+        memory = MemoryRecorder()
+        jobs = CardinalityLimit(memory, 1).counter(JOBS)
+        for queue, status in [("a", "ok"), ("b", "ok"), ("c", "failed"), ("d", "failed")]:
+            jobs.labels(queue, status).inc()
+        assert memory.value("jobs_total", status="failed") == 2
+        assert memory.value("jobs_total", status="ok") == 2
+        assert memory.value("jobs_total", queue="other") == 3
+
+    def test_counts_what_it_turned_away(self):
+        memory = MemoryRecorder()
+        depth = CardinalityLimit(memory, 1).gauge(DEPTH)
+        for queue in ("a", "b", "c"):
+            depth.labels(queue).inc()
+        assert memory.value("agentmetrics_series_dropped_total", metric="depth") == 2
+
+    def test_holds_for_each_metric_by_itself(self):
+        memory = MemoryRecorder()
+        limit = CardinalityLimit(memory, 1)
+        limit.gauge(DEPTH).labels("a").inc()
+        limit.histogram(SECONDS).labels("b").observe(1)
+        assert memory.histogram("seconds", queue="b").count == 1
+
+    def test_never_touches_a_metric_without_labels(self):
+        memory = MemoryRecorder()
+        CardinalityLimit(memory, 1).gauge(UP).labels().set(1)
+        assert memory.value("up") == 1
+        assert memory.value("agentmetrics_series_dropped_total") == 0
+
+    def test_holds_for_gauges_that_are_read(self):
+        memory = MemoryRecorder()
+        CardinalityLimit(memory, 2).observe_gauge(
+            DEPTH, lambda: {("a",): 1.0, ("b",): 2.0, ("c",): 3.0}
+        )
+        assert memory.value("depth", queue="other") == 3
+
+    def test_adds_up_what_of_a_read_gauge_is_past_it(self):
+        memory = MemoryRecorder()
+        CardinalityLimit(memory, 1).observe_gauge(
+            DEPTH, lambda: {("a",): 1.0, ("b",): 2.0, ("c",): 3.0}
+        )
+        assert memory.value("depth", queue="other") == 5
+
+    def test_is_put_around_a_recorder_once(self):
+        memory = MemoryRecorder()
+        assert isinstance(limited(memory), CardinalityLimit)
+        assert limited(memory) is limited(memory)
+        limit = CardinalityLimit(memory)
+        assert limited(limit) is limit
+        around = Namespace(limit, "shop")
+        assert limited(around) is around
+        half = FanoutRecorder([limit, MemoryRecorder()])
+        assert limited(half) is not half
+
+
+class TestALayer:
+    def test_takes_the_settings_of_the_recorder_inside(self):
+        memory = MemoryRecorder()
+        memory.extra_labels, memory.latency_buckets = ("tenant",), (1.0,)
+        memory.max_series, memory.call_ttl_seconds = 7, 60.0
+        layer = Namespace(memory, "shop")
+        assert (layer.extra_labels, layer.latency_buckets) == (("tenant",), (1.0,))
+        assert (layer.max_series, layer.call_ttl_seconds) == (7, 60.0)

@@ -1,0 +1,134 @@
+"""The public names: there, lazily imported, and clear about what is missing."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import agentmetrics
+
+PROMISED = {
+    "MetricsCallbackHandler", "InstrumentedAgent", "track_call", "labels", "configure",
+    "get_recorder", "instrument", "Recorder", "MemoryRecorder", "PrometheusRecorder",
+    "StatsDRecorder", "FanoutRecorder", "NoopRecorder", "Metric", "Counter", "Gauge",
+    "Histogram", "Usage",
+}  # fmt: skip
+EXTRAS = ("prometheus_client", "prometheus_async", "aiohttp", "statsd", "langchain_core",
+          "genai_prices", "typer", "rich", "sqlalchemy", "langgraph", "pytest")  # fmt: skip
+
+
+def run(code: str) -> str:
+    """What a fresh interpreter prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_every_promised_name_is_public():
+    assert set(agentmetrics.__all__) >= PROMISED
+
+
+@pytest.mark.parametrize("name", agentmetrics.__all__)
+def test_every_public_name_can_be_imported_and_is_documented(name):
+    module = importlib.reload(agentmetrics)  # forgets what was looked up before
+    vars(module).pop(name, None)
+    value = getattr(module, name)
+    assert value.__doc__
+    assert value.__name__ == name
+    assert vars(module)[name] is value  # and is not looked up again
+
+
+def test_the_list_of_names_is_sorted_and_has_a_home_for_each():
+    assert agentmetrics.__all__ == sorted(agentmetrics.__all__)
+    assert set(agentmetrics._HOMES) == set(agentmetrics.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="has no attribute 'MetricHandler'"):
+        agentmetrics.MetricHandler
+    with pytest.raises(ImportError):
+        from agentmetrics import MetricHandler  # noqa: F401
+
+
+def test_importing_agentmetrics_imports_none_of_the_extras():
+    code = f"""
+        import sys, agentmetrics
+        print([name for name in {EXTRAS!r} if name in sys.modules])
+    """
+    assert run(code) == "[]"
+
+
+def test_recording_in_memory_needs_none_of_the_extras():
+    code = f"""
+        import sys
+        for name in {EXTRAS!r}:
+            sys.modules[name] = None  # as if it were not installed
+        import agentmetrics
+        class Reviewer(agentmetrics.InstrumentedAgent):
+            def run(self):
+                with self.track_call("openai", "gpt-4o") as call:
+                    call.record_usage(input_tokens=5, output_tokens=7)
+        Reviewer().run()
+        recorder = agentmetrics.get_recorder()
+        print(recorder.value("llm_tokens_total"), recorder.value("agent_runs_total"),
+              recorder.value("llm_unpriced_calls_total"))
+    """
+    assert run(code) == "12.0 1.0 1.0"
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [
+        ("MetricsCallbackHandler", "langchain_core", "langchain"),
+        ("instrument", "langchain_core", "langchain"),
+        ("PrometheusRecorder", "prometheus_client", "prometheus"),
+        ("StatsDRecorder", "statsd", "statsd"),
+    ],
+)
+def test_a_missing_extra_says_what_to_type(name, package, extra):
+    code = f"""
+        import sys
+        sys.modules[{package!r}] = None
+        import agentmetrics
+        try:
+            agentmetrics.{name}
+        except ImportError as error:
+            print(error)
+    """
+    assert run(code).startswith(f"{name} needs the package '{package}")
+    assert run(code).endswith(f"pip install 'llm-agentmetrics[{extra}]'")
+
+
+def test_a_bug_that_is_no_missing_extra_is_not_hidden(monkeypatch):
+    def broken(name):
+        raise ModuleNotFoundError("No module named 'something_else'", name="something_else")
+
+    monkeypatch.setattr(agentmetrics, "import_module", broken)
+    monkeypatch.delitem(vars(agentmetrics), "Usage", raising=False)
+    with pytest.raises(ModuleNotFoundError, match=r"^No module named 'something_else'$"):
+        agentmetrics.Usage
+
+
+def test_the_installed_distribution_registers_the_backends_and_the_pytest_plugin():
+    code = """
+        import json
+        from importlib.metadata import entry_points
+        print(json.dumps({
+            "backends": sorted(p.name for p in entry_points(group="agentmetrics.backends")),
+            "pytest": [p.value for p in entry_points(group="pytest11") if p.name == "agentmetrics"],
+        }))
+    """
+    assert json.loads(run(code)) == {
+        "backends": ["memory", "noop", "prometheus", "statsd"],
+        "pytest": ["agentmetrics.testing"],
+    }

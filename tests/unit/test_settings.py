@@ -1,0 +1,326 @@
+"""AGENTMETRICS_*: what a user writes in the environment or gives to configure()."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+import agentmetrics
+from agentmetrics import (
+    CommonLabels,
+    ConfigurationError,
+    FanoutRecorder,
+    MemoryRecorder,
+    MetricsCallbackHandler,
+    Namespace,
+    NoopRecorder,
+    PrometheusRecorder,
+    Recorder,
+    configure,
+    get_recorder,
+    settings,
+    track_call,
+)
+from agentmetrics.settings import load_settings, make_recorder
+
+
+@pytest.fixture(autouse=True)
+def unset(monkeypatch, agent_metrics):
+    """An environment without any settings, and what the test configures undone after it."""
+    for name in list(os.environ):
+        if name.startswith(("AGENTMETRICS_", "STATSD_")):
+            monkeypatch.delenv(name)
+
+
+class Closable(MemoryRecorder):
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+BAD = [
+    ("BACKEND", "promtheus", "no backend is called 'promtheus'; there are memory, noop, "),
+    ("BACKEND", "memory,memory", "name at least one backend, each once"),
+    ("BACKEND", ",", "name at least one backend, each once"),
+    ("NAMESPACE", "my shop", "'my shop' is not a legal label name: use letters, digits"),
+    ("COMMON_LABELS", "env", "write name=value, several with commas"),
+    ("COMMON_LABELS", "my env=prod", "'my env' is not a legal label name"),
+    ("COMMON_LABELS", "model=x", "'model' is a label that agentmetrics has already"),
+    ("EXTRA_LABELS", "my-tenant", "'my-tenant' is not a legal label name"),
+    ("EXTRA_LABELS", "__tenant", "no leading '__'"),
+    ("EXTRA_LABELS", "le", "neither 'le' nor 'quantile'"),
+    ("EXTRA_LABELS", "agent_name", "'agent_name' is a label that agentmetrics has already"),
+    ("EXTRA_LABELS", "tenant,tenant", "a label is named twice"),
+    ("LATENCY_BUCKETS", "5,1", "must be finite numbers in rising order"),
+    ("LATENCY_BUCKETS", "1,1", "must be finite numbers in rising order"),
+    ("LATENCY_BUCKETS", "1,inf", "must be finite numbers in rising order"),
+    ("LATENCY_BUCKETS", ",", "at least one"),
+    ("LATENCY_BUCKETS", "fast,slow", "valid number"),
+    ("MAX_SERIES", "0", "greater than or equal to 1"),
+    ("MAX_SERIES", "many", "valid integer"),
+    ("CALL_TTL_SECONDS", "0", "greater than 0"),
+    ("CALL_TTL_SECONDS", "nan", "greater than 0"),
+    ("STATSD_PORT", "abc", "valid integer"),
+    ("STATSD_PORT", "0", "greater than or equal to 1"),
+    ("STATSD_PORT", "65536", "less than or equal to 65535"),
+    ("STATSD_PROTOCOL", "http", "'udp' or 'tcp'"),
+    ("STATSD_FLUSH_INTERVAL", "-1", "greater than 0"),
+]
+
+
+class TestABadSetting:
+    @pytest.mark.parametrize(("name", "value", "allowed"), BAD)
+    def test_is_one_sentence_with_variable_value_and_what_is_allowed(
+        self, monkeypatch, name, value, allowed
+    ):
+        variable = f"AGENTMETRICS_{name}"
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(ConfigurationError) as raised:
+            configure()
+        sentence = str(raised.value)
+        assert sentence.startswith(f"{variable}=")
+        assert value.split(",")[0] in sentence
+        assert allowed in sentence
+        assert "\n" not in sentence
+
+    @pytest.mark.parametrize(("name", "value", "allowed"), BAD)
+    def test_given_in_code_is_the_same_sentence(self, name, value, allowed):
+        with pytest.raises(ConfigurationError, match=f"^AGENTMETRICS_{name}=") as raised:
+            configure(**{name.lower(): value})
+        assert allowed in str(raised.value)
+
+    def test_of_the_statsd_package_is_named_as_the_user_wrote_it(self, monkeypatch):
+        monkeypatch.setenv("STATSD_PORT", "abc")
+        with pytest.raises(ConfigurationError, match=r"STATSD_PORT='abc': .*valid integer"):
+            configure()
+
+    def test_leaves_the_recorder_in_use_as_it_was(self, agent_metrics):
+        with pytest.raises(ConfigurationError):
+            configure(backend="promtheus")
+        assert get_recorder() is agent_metrics
+
+    def test_that_nobody_knows_is_named_with_those_there_are(self):
+        with pytest.raises(ConfigurationError, match="'port' is no setting; there are backend, "):
+            configure(port=1)
+
+    def test_stops_at_configuration_when_one_label_is_common_and_extra(self):
+        with pytest.raises(ConfigurationError, match=r"AGENTMETRICS_EXTRA_LABELS=.*'tenant'"):
+            configure(common_labels="tenant=acme", extra_labels="tenant")
+
+    def test_stops_the_program_where_it_first_needs_a_recorder(self, monkeypatch):
+        monkeypatch.setattr(settings, "_recorder", None)
+        monkeypatch.setenv("AGENTMETRICS_BACKEND", "promtheus")
+        for source in (get_recorder, MetricsCallbackHandler, lambda: track_call("p", "m")):
+            with pytest.raises(ConfigurationError, match="promtheus"):
+                source()
+
+
+class TestAMissingExtra:
+    @pytest.mark.parametrize(
+        ("backend", "package"), [("prometheus", "prometheus_client"), ("statsd", "statsd")]
+    )
+    def test_stops_at_configuration_and_says_what_to_install(self, monkeypatch, backend, package):
+        for name in list(sys.modules):
+            if name.split(".")[0] == package or name.startswith(f"agentmetrics.backends.{backend}"):
+                monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+        if backend == "prometheus":
+            monkeypatch.delitem(sys.modules, "agentmetrics.backends.multiprocess", raising=False)
+        with pytest.raises(ConfigurationError) as raised:
+            configure(backend=f"memory,{backend}")
+        assert str(raised.value) == (
+            f"AGENTMETRICS_BACKEND={backend!r}: the backend needs the package {package!r}; "
+            f"install it with: pip install 'llm-agentmetrics[{backend}]'"
+        )
+
+
+class TestABackend:
+    def test_is_memory_when_nothing_is_set(self):
+        assert type(configure()) is MemoryRecorder
+
+    @pytest.mark.parametrize(
+        ("value", "cls"),
+        [
+            ("memory", MemoryRecorder),
+            ("noop", NoopRecorder),
+            ("prometheus", PrometheusRecorder),
+            (" noop ", NoopRecorder),
+        ],
+    )
+    def test_is_the_one_that_the_environment_names(self, monkeypatch, value, cls):
+        monkeypatch.setenv("AGENTMETRICS_BACKEND", value)
+        assert type(configure()) is cls
+
+    def test_may_be_several(self, monkeypatch):
+        monkeypatch.setenv("AGENTMETRICS_BACKEND", "memory, noop")
+        recorder = configure()
+        assert type(recorder) is FanoutRecorder
+        assert [type(inner) for inner in recorder.inner] == [MemoryRecorder, NoopRecorder]
+
+    def test_of_somebody_else_is_found_by_its_entry_point(self, monkeypatch, tmp_path):
+        (tmp_path / "their_metrics.py").write_text(
+            "from agentmetrics import ConfigurationError, MemoryRecorder\n"
+            "class TheirRecorder(MemoryRecorder):\n"
+            "    @classmethod\n"
+            "    def from_settings(cls, settings):\n"
+            "        if settings.namespace == 'bad':\n"
+            "            raise ConfigurationError('THEIR_URL=None: set it')\n"
+            "        if settings.namespace == 'worse':\n"
+            "            raise ValueError('no such region')\n"
+            "        recorder = cls()\n"
+            "        recorder.made_from = settings\n"
+            "        return recorder\n"
+        )
+        info = tmp_path / "their_metrics-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-metrics\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(
+            "[agentmetrics.backends]\ntheirs = their_metrics:TheirRecorder\n"
+            "memory = their_metrics:TheirRecorder\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setenv("AGENTMETRICS_BACKEND", "theirs")
+        recorder = configure()
+        assert type(recorder).__name__ == "TheirRecorder"
+        assert recorder.made_from.backend == ("theirs",)
+        # a name of ours stays ours
+        assert type(configure(backend="memory")) is MemoryRecorder
+        # and what their class refuses is said as it says it
+        with pytest.raises(ConfigurationError, match=r"^THEIR_URL=None: set it$"):
+            configure(namespace="bad")
+        with pytest.raises(
+            ConfigurationError, match=r"^AGENTMETRICS_BACKEND='theirs': no such region$"
+        ):
+            configure(namespace="worse")
+        with pytest.raises(ConfigurationError, match=r"there are memory, noop, .*theirs"):
+            configure(backend="their")
+
+
+class TestConfigure:
+    def test_makes_the_layers_that_the_settings_ask_for(self, monkeypatch):
+        monkeypatch.setenv("AGENTMETRICS_NAMESPACE", "shop")
+        monkeypatch.setenv("AGENTMETRICS_COMMON_LABELS", "env = prod, region=eu")
+        monkeypatch.setenv("AGENTMETRICS_EXTRA_LABELS", "tenant, task_type")
+        monkeypatch.setenv("AGENTMETRICS_LATENCY_BUCKETS", "0.5, 1, 30")
+        monkeypatch.setenv("AGENTMETRICS_MAX_SERIES", "7")
+        monkeypatch.setenv("AGENTMETRICS_CALL_TTL_SECONDS", "60")
+        recorder = configure()
+        assert type(recorder) is Namespace
+        assert type(recorder.inner[0]) is CommonLabels
+        with agentmetrics.labels(tenant="acme"), track_call("ollama", "llama3"):
+            pass
+        memory = recorder.inner[0].inner[0]
+        found = memory.histogram("shop_llm_latency_seconds", env="prod", region="eu", tenant="acme")
+        assert found.count == 1
+        assert found.bounds == (0.5, 1.0, 30.0)
+        assert (recorder.max_series, recorder.call_ttl_seconds) == (7, 60.0)
+
+    def test_in_code_stands_before_the_environment(self, monkeypatch):
+        monkeypatch.setenv("AGENTMETRICS_BACKEND", "noop")
+        monkeypatch.setenv("AGENTMETRICS_STATSD_PORT", "9999")
+        assert type(configure(backend="memory")) is MemoryRecorder
+        assert load_settings(statsd_port=7777).statsd_port == 7777
+        assert load_settings(backend=("memory",), extra_labels=["a"]).extra_labels == ("a",)
+        assert load_settings(common_labels={"env": "x"}).common_labels == {"env": "x"}
+        assert load_settings(latency_buckets=(1, 2)).latency_buckets == (1.0, 2.0)
+
+    def test_takes_statsds_own_variables_where_ours_are_not_set(self, monkeypatch):
+        monkeypatch.setenv("STATSD_HOST", "metrics")
+        monkeypatch.setenv("STATSD_PORT", "9125")
+        monkeypatch.setenv("STATSD_PREFIX", "shop")
+        monkeypatch.setenv("AGENTMETRICS_STATSD_PORT", "8126")
+        found = load_settings()
+        assert (found.statsd_host, found.statsd_port, found.statsd_prefix) == (
+            "metrics",
+            8126,
+            "shop",
+        )
+
+    def test_takes_a_recorder_or_settings_and_not_both(self):
+        with pytest.raises(ConfigurationError, match="a recorder or settings, not both"):
+            configure(MemoryRecorder(), backend="noop")
+
+    def test_gives_the_recorder_that_get_recorder_gives(self):
+        recorder = MemoryRecorder()
+        assert configure(recorder) is recorder
+        assert get_recorder() is recorder
+        made = configure(backend="memory")
+        assert get_recorder() is made
+
+    def test_is_followed_at_once_by_sources_that_were_given_no_recorder(self):
+        handler = MetricsCallbackHandler()
+        first, second = configure(MemoryRecorder()), MemoryRecorder()
+        handler.on_tool_end("", run_id=None)  # type: ignore[arg-type]
+        configure(second)
+        handler.on_tool_end("", run_id=None)  # type: ignore[arg-type]
+        for recorder in (first, second):
+            assert recorder.value("agentmetrics_handler_errors_total", event="on_tool_end") == 1
+
+    def test_closes_the_recorder_before_if_it_made_that_itself(self, monkeypatch):
+        monkeypatch.setattr(settings, "make_recorder", lambda _: Closable())
+        own, made = Closable(), configure()
+        configure(own)
+        assert made.closed == 1
+        configure(MemoryRecorder())
+        assert own.closed == 0
+
+    def test_happens_by_itself_when_a_recorder_is_first_needed(self, monkeypatch):
+        monkeypatch.setattr(settings, "_recorder", None)
+        monkeypatch.setenv("AGENTMETRICS_BACKEND", "noop")
+        recorder = get_recorder()
+        assert type(recorder) is NoopRecorder
+        assert get_recorder() is recorder
+
+    def test_leaves_what_it_made_to_be_closed_at_exit(self, monkeypatch):
+        monkeypatch.setattr(settings, "make_recorder", lambda _: Closable())
+        made = configure()
+        settings._close_at_exit()
+        assert made.closed == 1
+        configure(own := Closable())
+        settings._close_at_exit()
+        assert own.closed == 0
+
+    def test_can_be_done_without_touching_the_process(self, agent_metrics):
+        recorder = make_recorder(load_settings(backend="noop"))
+        assert isinstance(recorder, Recorder)
+        assert get_recorder() is agent_metrics
+
+
+class TestTheFixture:
+    def test_gives_a_memory_recorder_that_is_the_configured_one(self, agent_metrics):
+        assert type(agent_metrics) is MemoryRecorder
+        assert get_recorder() is agent_metrics
+        with track_call("ollama", "llama3"):
+            pass
+        assert agent_metrics.value("llm_calls_total") == 1
+
+    def test_gives_a_fresh_one_to_every_test(self, agent_metrics):
+        assert agent_metrics.snapshot() == {}
+
+    def test_puts_back_the_recorder_from_before_untouched(self):
+        before = configure(Closable())
+        with settings.replaced(MemoryRecorder()) as inside:
+            assert get_recorder() is inside
+        assert get_recorder() is before
+        assert before.closed == 0
+
+    def test_puts_back_what_was_made_from_settings_so_that_it_is_still_closed_at_exit(
+        self, monkeypatch
+    ):
+        monkeypatch.setattr(settings, "make_recorder", lambda _: Closable())
+        before = configure()
+        with settings.replaced(MemoryRecorder()):
+            pass
+        assert before.closed == 0
+        settings._close_at_exit()
+        assert before.closed == 1
+
+    def test_closes_what_the_test_itself_configured(self, monkeypatch):
+        monkeypatch.setattr(settings, "make_recorder", lambda _: Closable())
+        with settings.replaced(MemoryRecorder()):
+            made = configure()
+            assert made.closed == 0
+        assert made.closed == 1

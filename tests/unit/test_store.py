@@ -1,0 +1,174 @@
+"""The series store: quantiles, observed gauges, one lock, forks."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+import warnings
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentmetrics import Metric
+from agentmetrics.store import HistogramValue, Store, StoredCounter
+
+JOBS = Metric("jobs_total", "counter", "Jobs.", ("queue",))
+RUNNING = Metric("running", "gauge", "Running.", ("queue",), merge="sum")
+DEPTH = Metric("depth", "gauge", "Depth.")
+
+
+class TestAHistogramValue:
+    value = HistogramValue((1.0, 2.0, 4.0), (2, 4, 0, 2), 17.0)
+
+    def test_counts_all_and_gives_cumulative_buckets(self):
+        assert self.value.count == 8
+        assert self.value.buckets == {1.0: 2, 2.0: 6, 4.0: 6, math.inf: 8}
+
+    @pytest.mark.parametrize(
+        ("q", "quantile"), [(0.0, 0.0), (0.125, 0.5), (0.25, 1.0), (0.5, 1.5), (0.75, 2.0)]
+    )
+    def test_interpolates_a_quantile_in_its_bucket(self, q, quantile):
+        assert self.value.quantile(q) == quantile
+
+    @pytest.mark.parametrize("q", [0.8, 1.0])
+    def test_gives_the_highest_bound_for_a_quantile_beyond_it(self, q):
+        assert self.value.quantile(q) == 4.0
+
+    def test_has_no_quantile_when_nothing_was_observed(self):
+        assert math.isnan(HistogramValue((1.0,), (0, 0), 0.0).quantile(0.5))
+
+    def test_starts_a_first_bucket_below_zero_at_its_bound(self):
+        assert HistogramValue((-1.0, 1.0), (4, 0, 0), -8.0).quantile(0.5) == -1.0
+
+    @pytest.mark.parametrize("q", [-0.1, 1.1, math.nan])
+    def test_refuses_a_share_that_is_none(self, q):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            self.value.quantile(q)
+
+    @given(
+        st.lists(st.integers(0, 50), min_size=4, max_size=4).filter(any),
+        st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted),
+    )
+    def test_quantiles_rise_with_their_share_and_stay_in_the_bounds(self, counts, shares):
+        value = HistogramValue((1.0, 2.0, 4.0), tuple(counts), 0.0)
+        low, high = map(value.quantile, shares)
+        assert 0 <= low <= high <= 4
+
+    def test_adds_up_bucket_by_bucket(self):
+        both = self.value + HistogramValue((1.0, 2.0, 4.0), (1, 0, 1, 0), 4.0)
+        assert both == HistogramValue((1.0, 2.0, 4.0), (3, 4, 1, 2), 21.0)
+
+
+class TestAStore:
+    def test_leaves_out_families_without_series(self):
+        store = Store()
+        store.declare(JOBS)
+        assert store.collect() == []
+        store.bind(JOBS, ("a",)).inc()
+        assert [(family.metric, family.series) for family in store.collect()] == [
+            (JOBS, [(("a",), 1.0)])
+        ]
+
+    def test_takes_a_declaration_back(self):
+        store = Store()
+        store.declare(JOBS)
+        store.forget(JOBS)
+        store.declare(Metric("jobs_total", "gauge", "Other."))
+
+    def test_lets_a_backend_keep_more_in_a_series(self):
+        class Timed(StoredCounter):
+            __slots__ = ()
+
+        store = Store(counter=Timed)
+        store.declare(JOBS)
+        assert type(store.bind(JOBS, ("a",))) is Timed
+
+    def test_logs_a_failing_callback_once_and_without_its_text(self, caplog):
+        store = Store()
+
+        def fails():
+            raise RuntimeError("secret")
+
+        store.observe(DEPTH, fails)
+        with caplog.at_level(logging.WARNING, "agentmetrics"):
+            store.collect()
+            store.collect()
+        assert [record.getMessage() for record in caplog.records] == [
+            "the callback of depth failed: RuntimeError"
+        ]
+
+    def test_reads_callbacks_without_holding_its_lock(self):
+        store = Store()
+        free = []
+
+        def callback():
+            def try_lock():
+                free.append(store.lock.acquire(timeout=5))
+                store.lock.release()
+
+            thread = threading.Thread(target=try_lock)
+            thread.start()
+            thread.join()
+            return 1.0
+
+        store.observe(DEPTH, callback)
+        store.collect()
+        assert free == [True]
+
+
+def in_a_child(work) -> str:
+    """What ``work()`` returned in a forked child."""
+    read, write = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads
+        pid = os.fork()
+    if pid == 0:
+        try:
+            answer = repr(work())
+        except BaseException as error:
+            answer = f"raised {error!r}"
+        os.write(write, answer.encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        answer = pipe.read()
+    os.waitpid(pid, 0)
+    return answer
+
+
+class TestAFork:
+    def test_leaves_what_is_in_flight_to_the_parent(self):
+        store = Store()
+        for metric in (JOBS, RUNNING):
+            store.declare(metric)
+        store.bind(RUNNING, ("a",)).inc()
+        store.bind(JOBS, ("a",)).inc(3)
+        child = in_a_child(lambda: [store.bind(m, ("a",)).value for m in (RUNNING, JOBS)])
+        assert child == "[0.0, 3.0]"
+        assert store.bind(RUNNING, ("a",)).value == 1.0
+
+    def test_never_leaves_a_child_with_a_locked_store(self):
+        store = Store()
+        store.declare(JOBS)
+        series = store.bind(JOBS, ("a",))
+        held, stop = threading.Event(), threading.Event()
+
+        def hold():
+            while not stop.is_set():
+                with store.lock:
+                    held.set()
+                    series.inc()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        try:
+            assert held.wait(10)
+            for _ in range(20):
+                child = in_a_child(lambda: store.lock.acquire(timeout=5))
+                assert child == "True"
+        finally:
+            stop.set()
+            thread.join()
