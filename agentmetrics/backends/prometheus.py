@@ -1,0 +1,132 @@
+"""The Prometheus backend: a collector on a prometheus-client registry, and its exposition."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric as PrometheusFamily
+from prometheus_client.registry import REGISTRY, Collector
+from prometheus_client.samples import Sample
+
+from agentmetrics.backends.memory import bound_text
+from agentmetrics.backends.multiprocess import (
+    DIRECTORY_VARIABLE,
+    MultiprocessCollector,
+    MultiprocessStore,
+)
+from agentmetrics.recorder import Metric
+from agentmetrics.store import Family, HistogramValue, Store, StoreRecorder
+
+
+class Exposition(NamedTuple):
+    """The body of a scrape and its content type."""
+
+    body: bytes
+    content_type: str
+
+
+class PrometheusRecorder(StoreRecorder):
+    """A recorder that Prometheus scrapes.
+
+    Its series show on ``registry``, prometheus-client's default one unless another is given:
+    an application's own ``/metrics`` has them at once. Recorders on one registry share series.
+    Where ``PROMETHEUS_MULTIPROC_DIR`` is set, every update is also written through to
+    prometheus-client's files there, so that a killed worker loses nothing that it finished.
+
+    Raises ``ValueError`` when a metric of the same name is on the registry from elsewhere, and
+    when the multiprocess directory cannot be used.
+    """
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        directory = os.environ.get(DIRECTORY_VARIABLE)
+        with _lock:
+            collector = _collectors.get(registry)
+            if collector is None:
+                store = MultiprocessStore(directory) if directory else Store()
+                collector = _collectors[registry] = _StoreCollector(store)
+                registry.register(collector)
+        super().__init__(collector.store)
+        self.registry = registry
+        self.scraped: Collector = MultiprocessCollector(directory) if directory else registry
+        """What a scrape reads: the registry, or the files of all workers."""
+        self._collector = collector
+
+    def declare(self, metric: Metric) -> None:
+        with _lock:
+            if metric.name in self.store.metrics:
+                self.store.declare(metric)  # which compares the two
+                return
+            # The registry asks a collector for its names when it registers, and not again.
+            self.registry.unregister(self._collector)
+            self.store.declare(metric)
+            try:
+                self.registry.register(self._collector)
+            except ValueError as error:
+                self.store.forget(metric)
+                self.registry.register(self._collector)
+                raise ValueError(
+                    f"{metric.name} is already on this Prometheus registry and is not ours: "
+                    "unregister it, or set AGENTMETRICS_NAMESPACE"
+                ) from error
+
+    def exposition(self, accept: str = "") -> Exposition:
+        """What a scrape gets: text 0.0.4, or OpenMetrics when the ``Accept`` header asks for it."""
+        self.flush()
+        encode, content_type = choose_encoder(accept)
+        return Exposition(encode(self.scraped), content_type)
+
+    def flush(self) -> None:
+        if isinstance(self.store, MultiprocessStore):
+            self.store.flush()
+
+
+class _StoreCollector(Collector):
+    """A store as prometheus-client's registry reads it."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def describe(self) -> list[PrometheusFamily]:
+        return [_family(metric) for metric in self.store.metrics.values()]
+
+    def collect(self) -> Iterator[PrometheusFamily]:
+        return map(_with_samples, self.store.collect())
+
+
+def _family(metric: Metric) -> PrometheusFamily:
+    name = metric.name.removesuffix("_total") if metric.kind == "counter" else metric.name
+    unit = metric.unit if name.endswith(f"_{metric.unit}") else ""
+    return PrometheusFamily(name, metric.help, metric.kind, unit)
+
+
+def _with_samples(collected: Family) -> PrometheusFamily:
+    metric = collected.metric
+    family = _family(metric)
+    name = f"{family.name}_total" if metric.kind == "counter" else family.name
+    bucket, total, count = f"{name}_bucket", f"{name}_sum", f"{name}_count"
+    bounds = [bound_text(bound) for bound in (*metric.buckets, float("inf"))]
+    add = family.samples.append
+    for values, value in collected.series:
+        labels = dict(zip(metric.labels, values, strict=True))
+        if isinstance(value, HistogramValue):
+            running = 0
+            for bound, observed in zip(bounds, value.counts, strict=True):
+                running += observed
+                add(Sample(bucket, {**labels, "le": bound}, running))
+            add(Sample(count, labels, running))
+            add(Sample(total, labels, value.sum))
+        else:
+            add(Sample(name, labels, value))
+    return family
+
+
+_lock = threading.RLock()
+_collectors: weakref.WeakKeyDictionary[CollectorRegistry, _StoreCollector] = (
+    weakref.WeakKeyDictionary()
+)
