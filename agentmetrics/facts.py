@@ -1,0 +1,102 @@
+"""What sources tell and meters record: calls, tool executions, retriever queries, agent runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from agentmetrics.usage import Usage
+
+UNKNOWN = "unknown"
+
+
+# Fields with init=False are filled in later and cost nothing before: the class has their default.
+
+
+@dataclass(eq=False)
+class AgentRun:
+    """One run of an agent, and what was attributed to it while it went on.
+
+    ``started`` and ``ended`` are readings of ``time.perf_counter()`` in seconds, here and below.
+    The totals are the run's own: what a nested agent did stands with the nested agent.
+    """
+
+    agent_name: str
+    started: float
+    extra: tuple[str, ...] = ()
+    ended: float = field(default=0.0, init=False)
+    status: str = field(default="", init=False)
+    llm_calls: int = field(default=0, init=False)
+    tool_calls: int = field(default=0, init=False)
+    tokens: int = field(default=0, init=False)
+    cost_usd: float = field(default=0.0, init=False)
+
+
+@dataclass(eq=False)
+class LLMCall:
+    """One call of a model."""
+
+    agent_name: str
+    provider: str
+    model: str
+    started: float
+    run: AgentRun | None = None
+    extra: tuple[str, ...] = ()
+    first_token: float = field(default=0.0, init=False)
+    ended: float = field(default=0.0, init=False)
+    status: str = field(default="", init=False)
+    error_type: str = field(default="", init=False)
+    usage: Usage | None = field(default=None, init=False)
+    cached: bool = field(default=False, init=False)
+    cost_usd: float | None = field(default=None, init=False)
+
+
+@dataclass(eq=False)
+class ToolExecution:
+    """One execution of a tool."""
+
+    agent_name: str
+    tool_name: str
+    started: float
+    run: AgentRun | None = None
+    graph: str = ""
+    extra: tuple[str, ...] = ()
+    ended: float = field(default=0.0, init=False)
+    status: str = field(default="", init=False)
+
+
+@dataclass(eq=False)
+class RetrieverQuery:
+    """One query of a retriever."""
+
+    agent_name: str
+    retriever: str
+    started: float
+    run: AgentRun | None = None
+    graph: str = ""
+    extra: tuple[str, ...] = ()
+    ended: float = field(default=0.0, init=False)
+    status: str = field(default="", init=False)
+    documents: int | None = field(default=None, init=False)
+
+
+@dataclass(eq=False)
+class ChainRun:
+    """One run of a chain or graph: without metrics, but an agent run may begin with it.
+
+    ``run`` is the agent run that it is part of, ``began`` whether that one ends with it.
+    ``graph`` is the nearest named LangGraph graph at or above it.
+    """
+
+    name: str
+    started: float
+    run: AgentRun | None = None
+    began: bool = False
+    graph: str = ""
+    ended: float = field(default=0.0, init=False)
+    status: str = field(default="", init=False)
+
+
+Scope = ChainRun | ToolExecution | RetrieverQuery
+"""What calls can be inside of."""
+
+Fact = ChainRun | AgentRun | LLMCall | ToolExecution | RetrieverQuery

@@ -1,0 +1,33 @@
+"""The bound series of one label set, looked up once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from agentmetrics.recorder import clean_label
+
+B = TypeVar("B")
+
+MAX_BUNDLES = 20_000
+"""Label sets a meter keeps; past it all are let go and bound anew as they come."""
+
+
+class Bundles(dict[tuple[Any, ...], B]):
+    """Bundles by label values, made when first asked for.
+
+    Only clean values are kept as keys: a name of 10 kB costs no memory. A dictionary, so that
+    a look-up that finds something runs no Python.
+    """
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[[tuple[str, ...]], B]) -> None:
+        self._make = make
+
+    def __missing__(self, key: tuple[Any, ...]) -> B:
+        clean = tuple(map(clean_label, key))
+        if len(self) >= MAX_BUNDLES:
+            self.clear()
+        found = self.get(clean)
+        return self.setdefault(clean, self._make(clean)) if found is None else found

@@ -1,0 +1,45 @@
+"""Gauges of what is in flight: counted from the open facts at collection, so they cannot drift."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Generic, TypeVar
+
+from agentmetrics.recorder import Metric, Recorder
+
+F = TypeVar("F")
+Labels = tuple[str, ...]
+OpenFacts = Callable[[], Iterable[object]]
+"""Gives every fact that is open now."""
+
+
+class InFlight(Generic[F]):
+    """How many facts of one kind are open, by label values.
+
+    Nothing is counted up when a fact opens and down when it ends: the gauge returns to zero
+    because the table of open facts is empty, whatever happened.
+    """
+
+    def __init__(
+        self, recorder: Recorder, metric: Metric, kind: type[F], labels_of: Callable[[F], Labels]
+    ) -> None:
+        self._recorder, self._metric = recorder, metric
+        self._kind, self._labels_of = kind, labels_of
+        self._seen: dict[Labels, float] = {}
+
+    def show(self, labels: Labels) -> None:
+        """From now on show these label values, with 0 while nothing is open."""
+        if len(self._seen) < self._recorder.max_series:
+            self._seen[labels] = 0.0
+
+    def follow(self, open_facts: OpenFacts) -> None:
+        """Count these at every collection."""
+        self._recorder.observe_gauge(self._metric, partial(self._count, open_facts))
+
+    def _count(self, open_facts: OpenFacts) -> dict[Labels, float]:
+        tally = Tally(self._labels_of(f) for f in open_facts() if isinstance(f, self._kind))
+        for labels in tally:
+            self.show(labels)
+        return {**self._seen, **tally}

@@ -1,0 +1,205 @@
+"""Finished LLM calls as metrics."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from agentmetrics import catalog
+from agentmetrics.facts import LLMCall
+from agentmetrics.meters.base import Instruments
+from agentmetrics.meters.bundle import Bundles
+from agentmetrics.meters.in_flight import InFlight
+from agentmetrics.meters.system import Memory
+from agentmetrics.outcome import SUCCESS
+from agentmetrics.pricing import Prices
+from agentmetrics.recorder import (
+    Batch,
+    Counter,
+    GaugeSeries,
+    HistogramSeries,
+    Recorder,
+)
+from agentmetrics.usage import Usage
+
+
+class LLMMeter:
+    """The instruments of LLM calls."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        make = Instruments(recorder)
+        self.calls = make.counter(catalog.LLM_CALLS)
+        self.errors = make.counter(catalog.LLM_ERRORS)
+        self.tokens = make.counter(catalog.LLM_TOKENS)
+        self.token_details = make.counter(catalog.LLM_TOKEN_DETAILS)
+        self.cost = make.counter(catalog.LLM_COST)
+        self.call_cost = make.histogram(catalog.LLM_CALL_COST)
+        self.unpriced = make.counter(catalog.LLM_UNPRICED_CALLS)
+        self.latency = make.histogram(catalog.LLM_LATENCY)
+        self.api_latency = make.histogram(catalog.LLM_API_LATENCY)
+        self.time_to_first_token = make.histogram(catalog.LLM_TIME_TO_FIRST_TOKEN)
+        self.time_per_output_token = make.histogram(catalog.LLM_TIME_PER_OUTPUT_TOKEN)
+        self.in_flight = InFlight(recorder, catalog.LLM_ACTIVE_CALLS, LLMCall, _active_labels)
+        self.input_last_call = make.gauge(catalog.LLM_INPUT_TOKENS_LAST_CALL)
+        self.output_last_call = make.gauge(catalog.LLM_OUTPUT_TOKENS_LAST_CALL)
+        self.cache_hits = make.counter(catalog.LLM_CACHE_HITS)
+        self.memory_rss = make.gauge(catalog.LLM_MEMORY_RSS)
+        self.prices = recorder.attached(_prices)
+        self.batch = recorder.batch
+        self._memory = recorder.attached(Memory)
+        self._step = recorder.update()
+        self._series: Bundles[_CallSeries] = Bundles(lambda key: _CallSeries(self, key))
+
+    def record(self, call: LLMCall) -> None:
+        """Record a finished call, all of it in one step; its ``cost_usd`` is filled in."""
+        if call.cached:
+            self._hit(call)
+            return
+        key = (call.agent_name, call.provider, call.model)
+        series = self._series[key + call.extra if call.extra else key]
+        memory, ended, usage = self._memory, call.ended, call.usage
+        if ended >= memory.next_read:
+            memory.read(ended)
+        seconds = ended - call.started
+        cost = call.cost_usd = None if usage is None else series.cost_usd(usage)
+        with self._step:
+            if usage is None or cost is None or call.status != SUCCESS:
+                series.count_in_parts(call, memory.rss_mb, seconds)
+            else:
+                series.count_billed(
+                    1.0, usage.input_tokens, usage.output_tokens, cost,
+                    memory.rss_mb, usage.input_tokens, usage.output_tokens,
+                    seconds, seconds, cost,
+                )  # fmt: skip
+                if usage.has_details:
+                    series.count_details(usage)
+            if call.first_token:
+                series.count_stream(call)
+            if call.run is not None and usage is not None:
+                call.run.tokens += usage.total_tokens
+                call.run.cost_usd += call.cost_usd or 0.0
+
+    def _hit(self, call: LLMCall) -> None:
+        with self._step:
+            self.cache_hits.labels(call.agent_name, call.model).inc()
+            if call.run is not None:  # it was counted as a call when it started
+                call.run.llm_calls -= 1
+
+
+class _CallSeries:
+    """The series of one (agent, provider, model, extra labels), each bound on first use.
+
+    Lazily: a series that exists says 0, and no call has cost 0 whose price nobody knows.
+    """
+
+    def __init__(self, meter: LLMMeter, key: tuple[str, ...]) -> None:
+        self._meter = meter
+        self._call, self._extra = key[:3], key[3:]
+        self._key = key
+        self._adds: dict[str, Batch] = {}
+        meter.in_flight.show(key[:2])
+        self.cost_usd = meter.prices.pricer(key[1], key[2])
+
+    @cached_property
+    def count_billed(self) -> Batch:
+        """A success whose tokens and price are known, which is nearly every call."""
+        meter, key = self._meter, self._key
+        return meter.batch(
+            (
+                meter.calls.labels(*self._call, SUCCESS, *self._extra),
+                meter.tokens.labels(*self._call, "input", *self._extra),
+                meter.tokens.labels(*self._call, "output", *self._extra),
+                meter.cost.labels(*key),
+            ),
+            (
+                self._memory_rss,
+                meter.input_last_call.labels(*key),
+                meter.output_last_call.labels(*key),
+            ),
+            (self._latency, self._api_latency, meter.call_cost.labels(*key)),
+        )
+
+    @cached_property
+    def _memory_rss(self) -> GaugeSeries:
+        return self._meter.memory_rss.labels(self._call[0])
+
+    @cached_property
+    def _latency(self) -> HistogramSeries:
+        return self._meter.latency.labels(*self._key)
+
+    @cached_property
+    def _api_latency(self) -> HistogramSeries:
+        return self._meter.api_latency.labels(*self._call[:2])
+
+    @cached_property
+    def _time_to_first_token(self) -> HistogramSeries:
+        return self._meter.time_to_first_token.labels(*self._key)
+
+    @cached_property
+    def _count_token_times(self) -> Batch:
+        per_output_token = self._meter.time_per_output_token.labels(*self._key)
+        return self._meter.batch((), (), (self._time_to_first_token, per_output_token))
+
+    def _add(self, counter: Counter, value: str, amount: float) -> None:
+        """Add to a counter that has one label more, with a fixed set of values.
+
+        No two of these labels have a value in common, so the value alone is the key.
+        """
+        add = self._adds.get(value)
+        if add is None:
+            series = counter.labels(*self._call, value, *self._extra)
+            add = self._adds.setdefault(value, self._meter.batch((series,), (), ()))
+        add(amount)
+
+    def count_in_parts(self, call: LLMCall, memory_rss_mb: float, seconds: float) -> None:
+        """A call that ended otherwise, or whose tokens or price are not known."""
+        self._add(self._meter.calls, call.status, 1.0)
+        if call.error_type:
+            self._add(self._meter.errors, call.error_type, 1.0)
+        self._memory_rss.set(memory_rss_mb)
+        self._latency.observe(seconds)
+        self._api_latency.observe(seconds)
+        if call.usage is not None:
+            self._count_tokens(call.usage, call.cost_usd)
+            self.count_details(call.usage)
+
+    def _count_tokens(self, usage: Usage, cost_usd: float | None) -> None:
+        if usage.input_tokens is not None:
+            self._add(self._meter.tokens, "input", usage.input_tokens)
+            self._meter.input_last_call.labels(*self._key).set(usage.input_tokens)
+        if usage.output_tokens is not None:
+            self._add(self._meter.tokens, "output", usage.output_tokens)
+            self._meter.output_last_call.labels(*self._key).set(usage.output_tokens)
+        if cost_usd is None:
+            self._meter.unpriced.labels(*self._call[1:]).inc()
+        else:
+            self._meter.cost.labels(*self._key).inc(cost_usd)
+            self._meter.call_cost.labels(*self._key).observe(cost_usd)
+
+    def count_details(self, usage: Usage) -> None:
+        details = self._meter.token_details
+        if usage.cache_read_tokens:
+            self._add(details, "cache_read", usage.cache_read_tokens)
+        if usage.cache_creation_tokens:
+            self._add(details, "cache_creation", usage.cache_creation_tokens)
+        if usage.reasoning_tokens:
+            self._add(details, "reasoning", usage.reasoning_tokens)
+        if usage.audio_input_tokens:
+            self._add(details, "audio_input", usage.audio_input_tokens)
+        if usage.audio_output_tokens:
+            self._add(details, "audio_output", usage.audio_output_tokens)
+
+    def count_stream(self, call: LLMCall) -> None:
+        to_first = call.first_token - call.started
+        tokens = call.usage.output_tokens if call.usage else None
+        if tokens is not None and tokens > 1:
+            self._count_token_times(to_first, (call.ended - call.first_token) / (tokens - 1))
+        else:
+            self._time_to_first_token.observe(to_first)
+
+
+def _active_labels(call: LLMCall) -> tuple[str, ...]:
+    return call.agent_name, call.provider
+
+
+def _prices(recorder: Recorder) -> Prices:
+    return Prices()

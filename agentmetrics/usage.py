@@ -1,0 +1,245 @@
+"""The tokens of one call, and where each provider's response puts them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+MAX_TOKENS = 2**53
+"""Above it is no count of tokens, and a float no longer holds every integer."""
+
+
+@dataclass(slots=True)
+class Usage:
+    """Tokens of one call, as the provider billed them.
+
+    ``input_tokens`` and ``output_tokens`` add up to the total; every other field is a subset
+    of one of the two. ``None`` means that the provider did not say: unknown is not zero.
+    ``cache_creation_1h_tokens`` is the part of ``cache_creation_tokens`` kept for an hour.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_creation_tokens: int | None = None
+    cache_creation_1h_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    audio_input_tokens: int | None = None
+    audio_output_tokens: int | None = None
+    has_details: bool = field(default=True, init=False, repr=False, compare=False)
+    """False when it is known that no field but the first two says anything."""
+
+    @property
+    def total_tokens(self) -> int:
+        return (self.input_tokens or 0) + (self.output_tokens or 0)
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(_sum((getattr(self, name), getattr(other, name))) for name in _COUNTS))
+
+    @classmethod
+    def plain(cls, input_tokens: Any, output_tokens: Any) -> Usage:
+        """Usage without details, the common case made quickly; ``ValueError`` as for ``of``."""
+        if type(input_tokens) is int is type(output_tokens):
+            if 0 <= input_tokens <= MAX_TOKENS and 0 <= output_tokens <= MAX_TOKENS:
+                usage = cls(input_tokens, output_tokens)
+                usage.has_details = False
+                return usage
+        return cls.of(input_tokens=input_tokens, output_tokens=output_tokens)
+
+    @classmethod
+    def of(cls, **counts: object) -> Usage:
+        """Usage from counts that somebody else made: whole floats are taken as integers.
+
+        Raises ``ValueError`` when one is not a whole number of at least 0, or a part is above
+        the whole.
+        """
+        return cls(**{name: token_count(value, name) for name, value in counts.items()}).checked()
+
+    def checked(self) -> Usage:
+        """This usage, if it can be: ``ValueError`` otherwise, as for ``of``."""
+        for count in (
+            self.input_tokens,
+            self.output_tokens,
+            self.cache_read_tokens,
+            self.cache_creation_tokens,
+            self.cache_creation_1h_tokens,
+            self.reasoning_tokens,
+            self.audio_input_tokens,
+            self.audio_output_tokens,
+        ):
+            if count is not None and (type(count) is not int or not 0 <= count <= MAX_TOKENS):
+                return Usage.of(**{name: getattr(self, name) for name in _COUNTS})
+        cached = (self.cache_read_tokens or 0) + (self.cache_creation_tokens or 0)
+        if cached:
+            _check_part("cached", cached, self.input_tokens)
+        if self.cache_creation_1h_tokens:
+            _check_part("1 h", self.cache_creation_1h_tokens, self.cache_creation_tokens)
+        if self.audio_input_tokens:
+            _check_part("audio input", self.audio_input_tokens, self.input_tokens)
+        if self.reasoning_tokens:
+            _check_part("reasoning", self.reasoning_tokens, self.output_tokens)
+        if self.audio_output_tokens:
+            _check_part("audio output", self.audio_output_tokens, self.output_tokens)
+        return self
+
+    @classmethod
+    def from_response(cls, response: object) -> Usage | None:
+        """Usage of a provider SDK's response object, or of the same as plain data.
+
+        Understood are OpenAI chat completions and responses, Anthropic messages, Gemini,
+        Bedrock Converse, and LangChain messages, each after its provider's API reference.
+        ``None`` when there is no usage in it. Raises ``ValueError`` on usage that cannot be.
+        """
+        for where in ("usage_metadata", "usageMetadata", "usage"):
+            block = _field(response, where)
+            if block is not None:
+                return cls._from_block(block)
+        return None
+
+    @classmethod
+    def _from_block(cls, block: object) -> Usage:
+        for marks, read in _EXCLUSIVE:
+            if any(_field(block, mark) is not None for mark in marks):
+                return read(block)
+        return cls.of(**{name: _first(block, paths) for name, paths in _SPELLINGS.items()})
+
+
+_COUNTS = tuple(f.name for f in fields(Usage) if f.init)
+
+
+def served_model(response: object) -> str | None:
+    """The model that a provider SDK's response names, where it names one."""
+    model = _first(response, (("model",), ("model_version",), ("modelVersion",)))
+    return model if isinstance(model, str) else None
+
+
+_Path = tuple[str, ...]
+_SPELLINGS: Mapping[str, tuple[_Path, ...]] = {
+    "input_tokens": (
+        ("prompt_tokens",),
+        ("input_tokens",),
+    ),
+    "output_tokens": (
+        ("completion_tokens",),
+        ("output_tokens",),
+    ),
+    "cache_read_tokens": (
+        ("prompt_tokens_details", "cached_tokens"),
+        ("input_tokens_details", "cached_tokens"),
+        ("input_token_details", "cache_read"),
+    ),
+    "cache_creation_tokens": (("input_token_details", "cache_creation"),),
+    "reasoning_tokens": (
+        ("completion_tokens_details", "reasoning_tokens"),
+        ("output_tokens_details", "reasoning_tokens"),
+        ("output_token_details", "reasoning"),
+    ),
+    "audio_input_tokens": (
+        ("prompt_tokens_details", "audio_tokens"),
+        ("input_token_details", "audio"),
+    ),
+    "audio_output_tokens": (
+        ("completion_tokens_details", "audio_tokens"),
+        ("output_token_details", "audio"),
+    ),
+}
+
+
+def token_count(value: object, name: str) -> int | None:
+    """A count of tokens as an integer; ``ValueError`` for anything that is none."""
+    if type(value) is int and 0 <= value <= MAX_TOKENS:
+        return value
+    if value is None:
+        return None
+    if type(value) is float and 0 <= value <= MAX_TOKENS and value.is_integer():
+        return int(value)
+    raise ValueError(f"{name} is a {type(value).__name__} that counts no tokens")
+
+
+def _anthropic(block: object) -> Usage:
+    # https://docs.anthropic.com/en/api/messages: input_tokens leaves out both kinds of cache.
+    return _with_cache(
+        block,
+        fresh="input_tokens",
+        output="output_tokens",
+        read="cache_read_input_tokens",
+        created="cache_creation_input_tokens",
+    )
+
+
+def _bedrock(block: object) -> Usage:
+    # Bedrock's TokenUsage: inputTokens leaves out what was read from or written to the cache.
+    return _with_cache(
+        block,
+        fresh="inputTokens",
+        output="outputTokens",
+        read="cacheReadInputTokens",
+        created="cacheWriteInputTokens",
+    )
+
+
+def _with_cache(block: object, *, fresh: str, output: str, read: str, created: str) -> Usage:
+    cache_read = token_count(_field(block, read), read)
+    cache_creation = token_count(_field(block, created), created)
+    uncached = token_count(_field(block, fresh), fresh)
+    return Usage.of(
+        input_tokens=None
+        if uncached is None
+        else uncached + (cache_read or 0) + (cache_creation or 0),
+        output_tokens=_field(block, output),
+        cache_read_tokens=cache_read,
+        cache_creation_tokens=cache_creation,
+        cache_creation_1h_tokens=_first(block, (("cache_creation", "ephemeral_1h_input_tokens"),)),
+    )
+
+
+def _gemini(block: object) -> Usage:
+    # Gemini's UsageMetadata: thoughts are billed as output and tool-use prompts as input,
+    # and neither is in the count beside it.
+    def count(snake: str, camel: str) -> int | None:
+        return token_count(_first(block, ((snake,), (camel,))), snake)
+
+    thoughts = count("thoughts_token_count", "thoughtsTokenCount")
+    return Usage.of(
+        input_tokens=_sum(
+            (
+                count("prompt_token_count", "promptTokenCount"),
+                count("tool_use_prompt_token_count", "toolUsePromptTokenCount"),
+            )
+        ),
+        output_tokens=_sum((count("candidates_token_count", "candidatesTokenCount"), thoughts)),
+        cache_read_tokens=count("cached_content_token_count", "cachedContentTokenCount"),
+        reasoning_tokens=thoughts,
+    )
+
+
+_EXCLUSIVE: tuple[tuple[tuple[str, ...], Callable[[object], Usage]], ...] = (
+    (("cache_read_input_tokens", "cache_creation_input_tokens"), _anthropic),
+    (("inputTokens",), _bedrock),
+    (("prompt_token_count", "promptTokenCount"), _gemini),
+)
+
+
+def _check_part(name: str, part: int, whole: int | None) -> None:
+    if part > (whole or 0):
+        raise ValueError(f"{part} {name} tokens of {whole}: a part is not above the whole")
+
+
+def _field(holder: object, name: str) -> Any:
+    return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
+
+
+def _first(holder: object, paths: Iterable[_Path]) -> Any:
+    for path in paths:
+        value: Any = holder
+        for name in path:
+            value = None if value is None else _field(value, name)
+        if value is not None:
+            return value
+    return None
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None

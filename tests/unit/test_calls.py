@@ -1,0 +1,304 @@
+"""What is in flight, and how it ends exactly once."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import threading
+import uuid
+
+import pytest
+
+from agentmetrics import MemoryRecorder, MetricsCallbackHandler, PrometheusRecorder, calls
+from agentmetrics.calls import OwnRunId, open_calls
+from agentmetrics.facts import AgentRun, ChainRun, LLMCall, RetrieverQuery, ToolExecution
+from agentmetrics.usage import Usage
+from tests.unit.scripted import assert_settled, by, errors, runs
+from tests.unit.test_store import in_a_child
+
+
+class Clock:
+    """``perf_counter`` as a test sets it."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(calls, "perf_counter", clock)
+    return clock
+
+
+@pytest.fixture
+def recorder():
+    return MemoryRecorder()
+
+
+@pytest.fixture
+def table(recorder):
+    return open_calls(recorder)
+
+
+def llm_call(started: float = 1000.0) -> LLMCall:
+    call = LLMCall("planner", "openai", "gpt-4o", started)
+    call.usage = Usage(10, 5)
+    return call
+
+
+FACTS = {
+    "llm": llm_call,
+    "agent": lambda: AgentRun("planner", 1000.0),
+    "tool": lambda: ToolExecution("planner", "search", 1000.0),
+    "retriever": lambda: RetrieverQuery("planner", "shelf", 1000.0),
+    "chain": lambda: ChainRun("chain", 1000.0),
+}
+FINISHED = {
+    "llm": "llm_calls_total",
+    "agent": "agent_runs_total",
+    "tool": "tool_executions_total",
+    "retriever": "retriever_queries_total",
+}
+
+
+class TestACall:
+    @pytest.mark.parametrize("kind", FACTS)
+    def test_is_open_from_its_start_to_its_end(self, recorder, table, kind):
+        run_id, fact = OwnRunId(), FACTS[kind]()
+        table.start(run_id, fact)
+        assert by(recorder, "agentmetrics_open_runs", "kind") == {kind: 1}
+        assert table.get(run_id) is fact
+        assert table.take(run_id) is fact
+        table.finish(fact)
+        assert table.get(run_id) is None
+        assert_settled(recorder)
+        if kind in FINISHED:
+            assert by(recorder, FINISHED[kind], "status") == {"success": 1}
+
+    def test_ends_once_however_often_it_is_taken(self, table):
+        run_id = OwnRunId()
+        table.start(run_id, llm_call())
+        assert table.take(run_id) is not None
+        assert table.take(run_id) is None
+
+    def test_ends_once_when_threads_race_for_it(self, recorder, table):
+        run_ids = [OwnRunId() for _ in range(200)]
+        for run_id in run_ids:
+            table.start(run_id, llm_call())
+        together = threading.Barrier(4)
+
+        def end():
+            together.wait(10)
+            for run_id in run_ids:
+                fact = table.take(run_id)
+                if fact is not None:
+                    table.finish(fact)
+
+        threads = [threading.Thread(target=end) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert recorder.value("llm_calls_total") == 200
+        assert_settled(recorder)
+
+    def test_that_two_sources_saw_is_the_first_ones(self, recorder, table):
+        run_id, first = uuid.uuid4(), llm_call()
+        table.start(run_id, first)
+        table.start(run_id, llm_call())
+        assert table.get(run_id) is first
+        assert recorder.value("llm_active_calls") == 1
+
+    def test_takes_the_time_from_start_to_end(self, recorder, table, clock):
+        run_id = OwnRunId()
+        table.start(run_id, llm_call())
+        clock.now += 2.5
+        table.finish(table.take(run_id))
+        assert recorder.histogram("llm_latency_seconds").sum == 2.5
+
+    def test_of_ours_never_has_the_number_of_a_uuid(self):
+        numbers = [OwnRunId().int for _ in range(3)]
+        assert numbers[0] > numbers[1] > numbers[2]
+        assert max(numbers) < 0 <= uuid.UUID(int=0).int
+
+    def test_is_recorded_where_all_sources_of_the_recorder_record(self, recorder):
+        assert open_calls(recorder) is open_calls(recorder)
+        assert open_calls(recorder) is not open_calls(MemoryRecorder())
+
+    def test_is_shared_by_recorders_of_one_prometheus_registry(self):
+        from prometheus_client import CollectorRegistry
+
+        registry = CollectorRegistry()
+        assert open_calls(PrometheusRecorder(registry)) is open_calls(PrometheusRecorder(registry))
+
+
+@pytest.mark.skipif(
+    sys.implementation.name != "cpython", reason="without reference counting the sweep does it"
+)
+class TestAnAbandonedCall:
+    @pytest.mark.parametrize("kind", FINISHED)
+    def test_ends_as_cancelled_when_its_run_id_is_let_go(self, recorder, table, clock, kind):
+        run_id = uuid.uuid4()
+        table.start(run_id, FACTS[kind]())
+        clock.now += 2
+        del run_id
+        clock.now += 100  # until somebody looks
+        assert by(recorder, FINISHED[kind], "status") == {"cancelled": 1}
+        assert_settled(recorder)
+        if kind == "llm":
+            assert recorder.histogram("llm_latency_seconds").sum == 2
+
+    def test_ends_at_the_next_start_at_the_latest(self, recorder, table):
+        run_id = uuid.uuid4()
+        table.start(run_id, llm_call())
+        del run_id
+        table.start(OwnRunId(), FACTS["chain"]())
+        instrument = recorder.store.series["llm_calls_total"]
+        assert {key[-1]: series.value for key, series in instrument.items()}["cancelled"] == 1
+
+    def test_that_was_an_agents_chain_ends_the_run_too(self, recorder, table):
+        run_id, chain = uuid.uuid4(), ChainRun("graph", 1000.0)
+        table.start(run_id, chain)
+        table.begin_run(chain, "planner", ())
+        assert by(recorder, "agent_active_runs", "agent_name") == {"planner": 1}
+        del run_id
+        assert runs(recorder) == {("planner", "cancelled"): 1}
+        assert_settled(recorder)
+
+    def test_is_not_ended_twice_by_its_own_end(self, recorder, table):
+        run_id = uuid.uuid4()
+        table.start(run_id, llm_call())
+        table.finish(table.take(run_id))
+        del run_id
+        assert by(recorder, "llm_calls_total", "status") == {"success": 1}
+
+    def test_is_noticed_inside_of_any_lock(self, recorder, table):
+        run_id = [uuid.uuid4()]
+        table.start(run_id[0], llm_call())
+        with recorder.update():
+            run_id.clear()  # the reference dies here; nothing may wait for a lock
+        assert by(recorder, "llm_calls_total", "status") == {"cancelled": 1}
+
+    def test_keeps_nothing(self, recorder, table):
+        for _ in range(1000):
+            table.start(uuid.uuid4(), llm_call())
+        assert recorder.value("llm_calls_total", status="cancelled") == 1000
+        assert not table._open
+        assert not table._abandoned
+
+
+class TestTheTimeToLive:
+    def test_ends_as_cancelled_what_is_open_for_longer(self, recorder, table, clock):
+        old, young = OwnRunId(), OwnRunId()
+        table.start(old, llm_call(started=clock.now))
+        recorder.value("llm_active_calls")  # a sweep that finds nothing
+        clock.now += recorder.call_ttl_seconds - 1
+        table.start(young, llm_call(started=clock.now))
+        assert recorder.value("llm_active_calls") == 2
+        clock.now += recorder.call_ttl_seconds / calls.SWEEPS_PER_TTL + 1
+        assert recorder.value("llm_active_calls") == 1
+        assert by(recorder, "llm_calls_total", "status") == {"cancelled": 1}
+        assert table.take(old) is None
+        assert table.take(young) is not None
+
+    def test_is_the_recorders(self, clock):
+        recorder = MemoryRecorder()
+        recorder.call_ttl_seconds = 10.0
+        table, run_id = open_calls(recorder), OwnRunId()
+        table.start(run_id, llm_call(started=clock.now))
+        clock.now += 11
+        assert recorder.value("llm_active_calls") == 0
+
+    def test_lets_a_late_end_be_ignored(self, recorder, clock):
+        handler, run_id = MetricsCallbackHandler(recorder), uuid.uuid4()
+        handler.on_tool_start({}, "", run_id=run_id, name="search")
+        open_calls(recorder).get(run_id).started = clock.now
+        clock.now += recorder.call_ttl_seconds + 1
+        assert by(recorder, "tool_executions_total", "status") == {"cancelled": 1}
+        handler.on_tool_end("", run_id=run_id)
+        assert by(recorder, "tool_executions_total", "status") == {"cancelled": 1}
+
+
+class TestAFork:
+    def test_leaves_open_calls_to_the_parent(self, recorder, table):
+        run_ids = [uuid.uuid4(), OwnRunId()]
+        table.start(run_ids[0], llm_call())
+        table.start(run_ids[1], ToolExecution("planner", "search", 1000.0))
+        table.finish(llm_call())  # something that is over
+        lost = uuid.uuid4()
+        table.start(lost, llm_call())
+        del lost  # abandoned and not yet noticed: the parent's too
+
+        def in_child():
+            in_flight = [
+                recorder.value("llm_active_calls"),
+                recorder.value("tool_executions_active"),
+                recorder.value("agentmetrics_open_runs"),
+                recorder.value("llm_calls_total", status="cancelled"),
+            ]
+            run_ids.clear()
+            own = OwnRunId()
+            table.start(own, llm_call())
+            in_flight.append(recorder.value("llm_active_calls"))
+            table.finish(table.take(own))
+            in_flight.append(recorder.value("llm_calls_total", status="cancelled"))
+            in_flight.append(recorder.value("llm_active_calls"))
+            return in_flight
+
+        assert in_a_child(in_child) == "[0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]"
+        assert recorder.value("llm_active_calls") == 1
+        assert recorder.value("tool_executions_active") == 1
+        assert recorder.value("llm_calls_total", status="cancelled") == 1
+
+    def test_while_another_thread_settles_leaves_no_lock_behind(self, recorder, table):
+        holding, stop = threading.Event(), threading.Event()
+
+        def hold():
+            with table._settling:
+                holding.set()
+                stop.wait(30)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        try:
+            assert holding.wait(10)
+            assert in_a_child(lambda: recorder.value("llm_active_calls")) == "0.0"
+        finally:
+            stop.set()
+            thread.join()
+
+
+class TestAFailure:
+    def test_to_record_is_counted_and_logged_once_without_its_text(
+        self, recorder, table, monkeypatch, caplog
+    ):
+        def fails(fact):
+            raise RuntimeError("secret")
+
+        monkeypatch.setitem(table._record, LLMCall, fails)
+        with caplog.at_level(logging.WARNING, "agentmetrics"):
+            for _ in range(2):
+                table.finish(llm_call())
+            table.start(uuid.uuid4(), llm_call())
+            gc.collect()
+            assert_settled(recorder)
+        assert errors(recorder) == {"record": 3}
+        assert [record.getMessage() for record in caplog.records] == [
+            "could not record all of record: RuntimeError"
+        ]
+
+    def test_of_one_abandoned_call_does_not_keep_the_others_open(
+        self, recorder, table, monkeypatch
+    ):
+        def fails(fact):
+            raise RuntimeError
+
+        monkeypatch.setitem(table._record, LLMCall, fails)
+        table.start(uuid.uuid4(), llm_call())
+        table.start(uuid.uuid4(), ToolExecution("planner", "search", 1000.0))
+        assert by(recorder, "tool_executions_total", "status") == {"cancelled": 1}
+        assert_settled(recorder)

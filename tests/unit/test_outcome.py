@@ -1,0 +1,188 @@
+"""How a call ended: status, and type of error; never the error's text."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import sys
+
+import anyio
+import httpx
+import httpx2
+import pytest
+import trio
+
+from agentmetrics.catalog import ERROR_TYPES
+from agentmetrics.outcome import error_type_of, status_of
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup, ExceptionGroup
+
+
+def provider_error(sdk, name: str, code: str | None = None, status: int = 400):
+    """An error as the SDK of the provider raises it."""
+    request = httpx2.Request("POST", "http://localhost")
+    response = httpx2.Response(status, request=request)
+    cls = getattr(sdk, name)
+    body = {"error": {"code": code, "message": "secret"}}
+    return cls("secret", response=response, body=body["error"])
+
+
+class TestStatus:
+    @pytest.mark.parametrize(
+        "error",
+        [
+            asyncio.CancelledError(),
+            concurrent.futures.CancelledError(),
+            GeneratorExit(),
+            KeyboardInterrupt(),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
+    def test_of_what_somebody_ended_is_cancelled(self, error):
+        assert status_of(error) == "cancelled"
+
+    def test_of_a_cancelled_trio_task_is_cancelled(self):
+        async def main():
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                try:
+                    await trio.sleep_forever()
+                except BaseException as error:
+                    seen.append(status_of(error))
+                    raise
+
+        seen: list[str] = []
+        trio.run(main)
+        assert seen == ["cancelled"]
+
+    def test_of_langgraphs_control_flow_is_interrupted(self):
+        from langgraph.errors import GraphInterrupt, ParentCommand
+        from langgraph.types import Command
+
+        assert status_of(GraphInterrupt()) == "interrupted"
+        assert status_of(ParentCommand(Command())) == "interrupted"
+
+    @pytest.mark.parametrize("error", [ValueError(), TimeoutError(), SystemExit()])
+    def test_of_everything_else_is_error(self, error):
+        assert status_of(error) == "error"
+
+    def test_of_a_group_is_that_of_all_its_members(self):
+        cancelled = asyncio.CancelledError
+        assert status_of(BaseExceptionGroup("", [cancelled(), cancelled()])) == "cancelled"
+        assert status_of(BaseExceptionGroup("", [cancelled(), ValueError()])) == "error"
+        nested = BaseExceptionGroup("", [ExceptionGroup("", [ValueError()])])
+        assert status_of(nested) == "error"
+
+    @pytest.mark.parametrize("members", [(), None, "text", 7])
+    def test_is_not_fooled_by_an_attribute_called_exceptions(self, members):
+        error = ValueError()
+        error.exceptions = members  # type: ignore[attr-defined]
+        assert status_of(error) == "error"
+
+
+class TestErrorType:
+    @pytest.mark.parametrize("sdk", ["openai", "anthropic"])
+    @pytest.mark.parametrize(
+        ("name", "status", "error_type"),
+        [
+            ("RateLimitError", 429, "rate_limit"),
+            ("AuthenticationError", 401, "authentication"),
+            ("PermissionDeniedError", 403, "authentication"),
+            ("BadRequestError", 400, "invalid_request"),
+            ("NotFoundError", 404, "invalid_request"),
+            ("UnprocessableEntityError", 422, "invalid_request"),
+            ("InternalServerError", 500, "server_error"),
+            ("APIStatusError", 503, "server_error"),
+        ],
+    )
+    def test_of_an_sdks_errors(self, sdk, name, status, error_type):
+        error = provider_error(pytest.importorskip(sdk), name, status=status)
+        assert error_type_of(error) == error_type
+
+    @pytest.mark.parametrize("sdk", ["openai", "anthropic"])
+    @pytest.mark.parametrize(
+        ("name", "error_type"),
+        [("APITimeoutError", "timeout"), ("APIConnectionError", "connection")],
+    )
+    def test_of_an_sdks_lost_connections(self, sdk, name, error_type):
+        cls = getattr(pytest.importorskip(sdk), name)
+        request = httpx2.Request("POST", "http://localhost")
+        assert error_type_of(cls(request=request)) == error_type
+
+    @pytest.mark.parametrize(
+        ("code", "status", "error_type"),
+        [
+            ("context_length_exceeded", 400, "context_length"),
+            ("content_filter", 400, "content_filter"),
+            ("content_policy_violation", 400, "content_filter"),
+            ("rate_limit_exceeded", 403, "rate_limit"),
+            ("insufficient_quota", 403, "rate_limit"),
+            ("something_new", 400, "invalid_request"),
+        ],
+    )
+    def test_the_providers_code_says_more_than_the_class(self, code, status, error_type):
+        import openai
+
+        error = provider_error(openai, "BadRequestError", code, status)
+        assert error_type_of(error) == error_type
+
+    @pytest.mark.parametrize(
+        ("error", "error_type"),
+        [
+            (TimeoutError(), "timeout"),
+            (asyncio.TimeoutError(), "timeout"),
+            (httpx.ReadTimeout("secret"), "timeout"),
+            (httpx2.ConnectTimeout("secret"), "timeout"),
+            (httpx.ConnectError("secret"), "connection"),
+            (httpx2.RemoteProtocolError("secret"), "connection"),
+            (ConnectionResetError(), "connection"),
+            (BrokenPipeError(), "connection"),
+            (anyio.BrokenResourceError(), "other"),
+            (ValueError("rate limit exceeded, timeout"), "other"),
+        ],
+        ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+    )
+    def test_of_errors_of_python_and_http_clients(self, error, error_type):
+        assert error_type_of(error) == error_type
+
+    def test_of_a_class_that_somebody_derived(self):
+        class MineError(TimeoutError):
+            pass
+
+        assert error_type_of(MineError()) == "timeout"
+
+    @pytest.mark.parametrize(
+        ("status", "error_type"),
+        [
+            (401, "authentication"),
+            (403, "authentication"),
+            (404, "invalid_request"),
+            (408, "timeout"),
+            (429, "rate_limit"),
+            (500, "server_error"),
+            (529, "server_error"),
+            (302, "other"),
+            ("429", "other"),
+            (None, "other"),
+        ],
+    )
+    def test_falls_back_on_the_http_status(self, status, error_type):
+        class FailedError(Exception):
+            pass
+
+        direct, behind = FailedError(), FailedError()
+        direct.status_code = status  # type: ignore[attr-defined]
+        behind.response = direct  # type: ignore[attr-defined]
+        assert error_type_of(direct) == error_type
+        assert error_type_of(behind) == error_type
+
+    def test_is_always_one_of_the_catalogues(self):
+        from agentmetrics import outcome
+
+        named = {
+            *outcome._BY_CLASS_NAME.values(),
+            *outcome._BY_CODE.values(),
+            *outcome._BY_HTTP_STATUS.values(),
+        }
+        assert named < set(ERROR_TYPES)

@@ -1,0 +1,250 @@
+"""Tokens of one call, from each provider's own usage block."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentmetrics import Usage
+from agentmetrics.usage import served_model, token_count
+
+
+def as_object(value):
+    """The plain data as an SDK's response object."""
+    if isinstance(value, dict):
+        return SimpleNamespace(**{name: as_object(item) for name, item in value.items()})
+    return value
+
+
+RESPONSES = {
+    "OpenAI chat completion": (
+        {
+            "model": "gpt-4o-2024-08-06",
+            "usage": {
+                "prompt_tokens": 100,
+                "completion_tokens": 50,
+                "total_tokens": 150,
+                "prompt_tokens_details": {"cached_tokens": 40, "audio_tokens": 5},
+                "completion_tokens_details": {"reasoning_tokens": 20, "audio_tokens": 3},
+            },
+        },
+        Usage(
+            100,
+            50,
+            cache_read_tokens=40,
+            reasoning_tokens=20,
+            audio_input_tokens=5,
+            audio_output_tokens=3,
+        ),
+        "gpt-4o-2024-08-06",
+    ),
+    "OpenAI response": (
+        {
+            "model": "gpt-5",
+            "usage": {
+                "input_tokens": 100,
+                "output_tokens": 50,
+                "input_tokens_details": {"cached_tokens": 40},
+                "output_tokens_details": {"reasoning_tokens": 20},
+            },
+        },
+        Usage(100, 50, cache_read_tokens=40, reasoning_tokens=20),
+        "gpt-5",
+    ),
+    "Anthropic message, which leaves out what was cached": (
+        {
+            "model": "claude-sonnet-4-5",
+            "usage": {
+                "input_tokens": 10,
+                "output_tokens": 50,
+                "cache_read_input_tokens": 70,
+                "cache_creation_input_tokens": 20,
+                "cache_creation": {
+                    "ephemeral_5m_input_tokens": 5,
+                    "ephemeral_1h_input_tokens": 15,
+                },
+            },
+        },
+        Usage(100, 50, cache_read_tokens=70, cache_creation_tokens=20, cache_creation_1h_tokens=15),
+        "claude-sonnet-4-5",
+    ),
+    "Anthropic message without cache": (
+        {"model": "claude-3-haiku", "usage": {"input_tokens": 10, "output_tokens": 50}},
+        Usage(10, 50),
+        "claude-3-haiku",
+    ),
+    "Gemini, which counts thoughts and tool-use prompts beside the rest": (
+        {
+            "model_version": "gemini-2.5-pro",
+            "usage_metadata": {
+                "prompt_token_count": 90,
+                "tool_use_prompt_token_count": 10,
+                "candidates_token_count": 30,
+                "thoughts_token_count": 20,
+                "cached_content_token_count": 40,
+                "total_token_count": 150,
+            },
+        },
+        Usage(100, 50, cache_read_tokens=40, reasoning_tokens=20),
+        "gemini-2.5-pro",
+    ),
+    "Gemini over REST": (
+        {
+            "modelVersion": "gemini-2.5-pro",
+            "usageMetadata": {"promptTokenCount": 90, "candidatesTokenCount": 30},
+        },
+        Usage(90, 30),
+        "gemini-2.5-pro",
+    ),
+    "Bedrock Converse": (
+        {
+            "output": {},
+            "usage": {
+                "inputTokens": 10,
+                "outputTokens": 50,
+                "totalTokens": 150,
+                "cacheReadInputTokens": 70,
+                "cacheWriteInputTokens": 20,
+            },
+        },
+        Usage(100, 50, cache_read_tokens=70, cache_creation_tokens=20),
+        None,
+    ),
+    "LangChain message": (
+        {
+            "usage_metadata": {
+                "input_tokens": 100,
+                "output_tokens": 50,
+                "total_tokens": 150,
+                "input_token_details": {"cache_read": 40, "cache_creation": 7, "audio": 5},
+                "output_token_details": {"reasoning": 20, "audio": 3},
+            }
+        },
+        Usage(100, 50, 40, 7, None, 20, 5, 3),
+        None,
+    ),
+}
+
+
+class TestAResponse:
+    @pytest.mark.parametrize(
+        ("response", "usage", "model"), RESPONSES.values(), ids=RESPONSES.keys()
+    )
+    @pytest.mark.parametrize("shape", [dict, as_object], ids=["plain data", "object"])
+    def test_is_understood(self, shape, response, usage, model):
+        assert Usage.from_response(shape(response)) == usage
+        assert served_model(shape(response)) == model
+
+    @pytest.mark.parametrize("response", [None, {}, "text", {"usage": None}, object(), 7])
+    def test_without_usage_says_nothing(self, response):
+        assert Usage.from_response(response) is None
+        assert served_model(response) is None
+
+    def test_that_does_not_say_is_unknown_and_not_zero(self):
+        usage = Usage.from_response({"usage": {"completion_tokens": 5}})
+        assert usage == Usage(None, 5)
+        assert usage.total_tokens == 5
+        assert Usage.from_response({"usage": {}}) == Usage()
+
+    @pytest.mark.parametrize("wrong", [-1, 1.5, math.nan, math.inf, "12", True, [1], {}])
+    @pytest.mark.parametrize(
+        "block",
+        [
+            {"prompt_tokens": None, "completion_tokens": 1},
+            {"inputTokens": None, "outputTokens": 1, "cacheReadInputTokens": 0},
+            {"prompt_token_count": None, "candidates_token_count": 1},
+        ],
+    )
+    def test_with_counts_that_cannot_be_is_refused(self, block, wrong):
+        broken = {name: wrong if value is None else value for name, value in block.items()}
+        with pytest.raises(ValueError, match="counts no tokens"):
+            Usage.from_response({"usage": broken})
+
+    @pytest.mark.parametrize("model", [5, ["gpt"], None])
+    def test_names_a_model_only_in_text(self, model):
+        assert served_model({"model": model}) is None
+
+
+class TestCounts:
+    def test_are_whole_numbers(self):
+        assert token_count(3, "x") == 3
+        assert token_count(3.0, "x") == 3
+        assert type(token_count(3.0, "x")) is int
+        assert token_count(None, "x") is None
+
+    def test_that_no_metrics_system_could_hold_are_refused(self):
+        with pytest.raises(ValueError, match="counts no tokens"):
+            token_count(10**400, "x")
+
+    @pytest.mark.parametrize(
+        "counts",
+        [
+            {"cache_read_tokens": 11},
+            {"cache_read_tokens": 6, "cache_creation_tokens": 5},
+            {"audio_input_tokens": 11},
+            {"reasoning_tokens": 6},
+            {"audio_output_tokens": 6},
+            {"cache_creation_tokens": 2, "cache_creation_1h_tokens": 3},
+        ],
+    )
+    def test_of_a_part_are_not_above_the_whole(self, counts):
+        with pytest.raises(ValueError, match="a part is not above the whole"):
+            Usage.of(input_tokens=10, output_tokens=5, **counts)
+
+    def test_never_say_what_they_were(self):
+        with pytest.raises(ValueError) as raised:
+            Usage.of(input_tokens="my secret prompt")
+        assert "secret" not in str(raised.value)
+
+
+counts = st.none() | st.integers(0, 10**9)
+usages = st.builds(Usage, *[counts] * 8)
+
+
+class TestASum:
+    @given(usages, usages)
+    def test_adds_up_and_does_not_depend_on_the_order(self, one, other):
+        assert one + other == other + one
+        assert (one + other).total_tokens == one.total_tokens + other.total_tokens
+
+    @given(usages)
+    def test_with_nothing_known_changes_nothing(self, usage):
+        assert usage + Usage() == usage
+
+
+class TestAnythingAtAll:
+    @given(
+        st.recursive(
+            st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+            lambda inner: (
+                st.lists(inner)
+                | st.dictionaries(
+                    st.sampled_from(
+                        [
+                            "usage",
+                            "usage_metadata",
+                            "input_tokens",
+                            "prompt_tokens",
+                            "prompt_tokens_details",
+                            "cached_tokens",
+                            "inputTokens",
+                            "cache_read_input_tokens",
+                            "cache_creation",
+                            "prompt_token_count",
+                        ]
+                    ),
+                    inner,
+                )
+            ),
+        )
+    )
+    def test_is_usage_or_none_or_a_value_error(self, response):
+        try:
+            usage = Usage.from_response(response)
+        except ValueError:
+            return
+        assert usage is None or usage.total_tokens >= 0
