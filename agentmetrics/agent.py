@@ -1,0 +1,233 @@
+"""InstrumentedAgent: a mixin whose run, execute, invoke and stream methods are agent runs."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from importlib.util import find_spec
+from time import perf_counter
+from typing import Any, ClassVar
+
+from agentmetrics.calls import OpenCalls, OwnRunId, open_calls
+from agentmetrics.context import current_run, extra_values, handler_around
+from agentmetrics.facts import AgentRun
+from agentmetrics.recorder import Recorder, clean_label
+from agentmetrics.settings import get_recorder
+from agentmetrics.tracking import track_call
+
+RUN_METHODS = ("run", "execute", "invoke", "stream", "arun", "aexecute", "ainvoke", "astream")
+
+_MARK = "__agentmetrics__"
+_LANGCHAIN_INSTALLED = find_spec("langchain_core") is not None
+
+
+class InstrumentedAgent:
+    """Subclass it, and calls of the methods in ``RUN_METHODS`` are runs of an agent.
+
+    They may be plain or async functions, generators or async generators, on asyncio or trio.
+    LangChain calls inside are attributed to the agent without passing callbacks. A method that
+    calls another of the same object, or ``super()``, is one run with it; a method that calls
+    itself begins a further one. ``super().__init__()`` need not be called.
+    """
+
+    agent_name: ClassVar[str]
+    """The ``agent_name`` label; the class name unless the subclass sets it."""
+    recorder: Recorder | None = None
+    """Where runs are recorded; ``None`` for the configured recorder."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "agent_name" not in cls.__dict__:
+            cls.agent_name = cls.__name__
+        for name in RUN_METHODS:
+            method = inspect.getattr_static(cls, name, None)
+            if inspect.isfunction(method) and not hasattr(method, _MARK):
+                setattr(cls, name, _instrumented(method))
+        if _LANGCHAIN_INSTALLED:
+            from agentmetrics.langchain.attach import hook_agents
+
+            hook_agents()
+
+    def track_call(self, provider: str, model: str) -> track_call:
+        """``agentmetrics.track_call`` for a call that this agent makes."""
+        return track_call(provider, model, agent_name=self.agent_name, recorder=self.recorder)
+
+
+class _Run:
+    """An open run of one agent object."""
+
+    def __init__(self, agent: InstrumentedAgent) -> None:
+        self.agent = agent
+        self._calls: OpenCalls = open_calls(agent.recorder or get_recorder())
+        self._run_id = OwnRunId()
+        extra = extra_values(self._calls.extra_labels)
+        self.fact = AgentRun(clean_label(agent.agent_name), perf_counter(), extra)
+        self.handler = _handler_of(agent.recorder)
+        self._calls.start(self._run_id, self.fact)
+
+    def end(self, error: BaseException | None) -> None:
+        if self._calls.take(self._run_id) is not None:
+            self._calls.finish(self.fact, error)
+
+
+class _Entry:
+    """A method that was entered: the run it belongs to, and the methods it was entered through."""
+
+    def __init__(self, agent: InstrumentedAgent, method: Callable[..., Any]) -> None:
+        self.run: _Run
+        self.methods: frozenset[Callable[..., Any]]
+        around = _entry_around.get()
+        if (
+            around is not None
+            and around.run.agent is agent
+            and not around.run.fact.ended
+            and method not in around.methods
+        ):
+            self.run, self.methods, self._began = around.run, around.methods | {method}, False
+        else:
+            self.run, self.methods, self._began = _Run(agent), frozenset({method}), True
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Everything in the block belongs to the run."""
+        tokens = (
+            current_run.set(self.run.fact),
+            handler_around.set(self.run.handler),
+            _entry_around.set(self),
+        )
+        try:
+            yield
+        finally:
+            with suppress(ValueError):  # thrown away in another context, which never saw these
+                current_run.reset(tokens[0])
+                handler_around.reset(tokens[1])
+                _entry_around.reset(tokens[2])
+
+    def left(self, error: BaseException | None = None) -> None:
+        """The method is over, and with the one that began it the run."""
+        if self._began:
+            self.run.end(error)
+
+
+_entry_around: ContextVar[_Entry | None] = ContextVar("agentmetrics_entry", default=None)
+
+
+def _handler_of(recorder: Recorder | None) -> object:
+    if not _LANGCHAIN_INSTALLED:
+        return None
+    from agentmetrics.langchain.attach import handler_of
+
+    return handler_of(recorder)
+
+
+def _instrumented(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method as an agent run, of the same kind: a coroutine function stays one."""
+    wrapper: Callable[..., Any]
+    if inspect.isasyncgenfunction(method):
+
+        def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+            return _async_stream(_Entry(self, method), method(self, *args, **kwargs))
+
+    elif inspect.isgeneratorfunction(method):
+
+        def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            return _stream(_Entry(self, method), method(self, *args, **kwargs))
+
+    elif inspect.iscoroutinefunction(method):
+
+        async def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+            return await _awaited(_Entry(self, method), method(self, *args, **kwargs))
+
+    else:
+
+        def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+            entry = _Entry(self, method)
+            try:
+                with entry.inside():
+                    result = method(self, *args, **kwargs)
+            except BaseException as error:
+                entry.left(error)
+                raise
+            return _outlasting(entry, result)
+
+    functools.update_wrapper(wrapper, method)
+    setattr(wrapper, _MARK, True)
+    return wrapper
+
+
+def _outlasting(entry: _Entry, result: Any) -> Any:
+    """What a plain function returned: the run lasts until that is over."""
+    if inspect.isasyncgen(result):
+        return _async_stream(entry, result)
+    if inspect.isgenerator(result):
+        return _stream(entry, result)
+    if inspect.isawaitable(result):
+        return _awaited(entry, result)
+    entry.left()
+    return result
+
+
+async def _awaited(entry: _Entry, result: Awaitable[Any]) -> Any:
+    try:
+        with entry.inside():
+            value = await result
+    except BaseException as error:
+        entry.left(error)
+        raise
+    entry.left()
+    return value
+
+
+# The run is around a generator only while that is running: in between, its reader's own calls
+# are not the agent's.
+
+
+def _stream(entry: _Entry, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    step: Callable[[], Any] = functools.partial(next, generator)
+    try:
+        while True:
+            try:
+                with entry.inside():
+                    item = step()
+            except StopIteration as stop:
+                entry.left()
+                return stop.value
+            try:
+                step = functools.partial(generator.send, (yield item))
+            except GeneratorExit:
+                with entry.inside():
+                    generator.close()
+                raise
+            except BaseException as thrown:
+                step = functools.partial(generator.throw, thrown)
+    except BaseException as error:
+        entry.left(error)
+        raise
+
+
+async def _async_stream(
+    entry: _Entry, generator: AsyncGenerator[Any, Any]
+) -> AsyncGenerator[Any, Any]:
+    step: Callable[[], Awaitable[Any]] = functools.partial(generator.asend, None)
+    try:
+        while True:
+            try:
+                with entry.inside():
+                    item = await step()
+            except StopAsyncIteration:
+                entry.left()
+                return
+            try:
+                step = functools.partial(generator.asend, (yield item))
+            except GeneratorExit:
+                with entry.inside():
+                    await generator.aclose()
+                raise
+            except BaseException as thrown:
+                step = functools.partial(generator.athrow, thrown)
+    except BaseException as error:
+        entry.left(error)
+        raise

@@ -1,0 +1,1 @@
+"""LangChain's events as our calls, runs, tools and queries."""

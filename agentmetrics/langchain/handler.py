@@ -1,0 +1,414 @@
+"""MetricsCallbackHandler: LangChain's callbacks, each handed on in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.outputs import LLMResult
+
+from agentmetrics.calls import OpenCalls, open_calls
+from agentmetrics.context import current_run, extra_values
+from agentmetrics.facts import ChainRun, LLMCall, RetrieverQuery, Scope, ToolExecution
+from agentmetrics.langchain.attribution import (
+    UNNAMED_GRAPH,
+    Metadata,
+    attribute,
+    is_graph_node,
+    told_name,
+)
+from agentmetrics.langchain.usage import read_response, requested
+from agentmetrics.recorder import Recorder, clean_label
+from agentmetrics.settings import get_recorder
+
+_CONTENT_EVENTS = ("content-block-delta", "content-block-start")
+
+
+class MetricsCallbackHandler(BaseCallbackHandler):
+    """Records every LangChain and LangGraph run that it is attached to.
+
+    One handler serves sync and async, streams and batches, and any number of threads. It
+    records in ``recorder``, by default the configured one. ``agent_name`` puts everything down
+    to one agent; without it each call is attributed by the rule in
+    ``agentmetrics.langchain.attribution``.
+
+    Nothing it does raises into the program: what it cannot understand is counted in
+    ``agentmetrics_handler_errors_total``. It keeps no prompt, reply, argument or error text.
+
+    Raises ``agentmetrics.ConfigurationError`` when made without a recorder and the
+    environment's settings cannot be used.
+    """
+
+    run_inline = True  # else every event of an async run goes through a thread
+    # Plain attributes: LangChain asks for these at every event, and a property is a call.
+    ignore_llm = False
+    ignore_chat_model = False
+    ignore_chain = False
+    ignore_retriever = False
+    ignore_agent = False  # langchain-core asks for this one before tool events, too
+    ignore_retry = True
+    ignore_custom_event = True
+
+    def __init__(self, recorder: Recorder | None = None, agent_name: str | None = None) -> None:
+        super().__init__()
+        self.agent_name = clean_label(agent_name) or None
+        self._explicit = recorder
+        recorder = recorder or get_recorder()
+        self._in_use: tuple[Recorder, OpenCalls] = (recorder, open_calls(recorder))
+
+    def __copy__(self) -> MetricsCallbackHandler:
+        return self
+
+    def __deepcopy__(self, memo: object) -> MetricsCallbackHandler:
+        return self  # a copied chain goes on recording in the same place
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A recorder holds locks and sockets: in another process it is the configured one there.
+        return (type(self), (None, self.agent_name))
+
+    def is_for(self, recorder: Recorder | None, agent_name: str | None) -> bool:
+        """Whether this handler was made with the same arguments."""
+        return self._explicit is recorder and self.agent_name == agent_name
+
+    def _calls(self) -> OpenCalls:
+        recorder = self._explicit or get_recorder()
+        known, calls = self._in_use
+        if recorder is not known:  # configure() was called since
+            calls = open_calls(recorder)
+            self._in_use = (recorder, calls)
+        return calls
+
+    # LLM calls
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[Any]],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: Metadata | None = None,
+        invocation_params: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+        name: str | None = None,
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        calls = self._calls()
+        try:
+            scope = None if parent_run_id is None else _scope(calls, parent_run_id)
+            agent, run = attribute(self.agent_name, metadata, scope)
+            provider, model = requested(metadata, invocation_params)
+            extra = calls.extra_labels and extra_values(calls.extra_labels, metadata)
+            calls.start(run_id, LLMCall(agent, provider, model, perf_counter(), run, extra))
+        except Exception as error:
+            calls.failed("on_chat_model_start", error)
+
+    def on_llm_start(
+        self,
+        serialized: dict[str, Any],
+        prompts: list[str],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: Metadata | None = None,
+        invocation_params: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.on_chat_model_start(
+            serialized,
+            [],
+            run_id=run_id,
+            parent_run_id=parent_run_id,
+            metadata=metadata,
+            invocation_params=invocation_params,
+        )
+
+    def on_llm_new_token(
+        self,
+        token: str | list[str | dict[str, Any]],
+        *,
+        chunk: Any = None,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        calls = self._calls()
+        try:
+            call = calls.get(run_id)
+            if isinstance(call, LLMCall) and not call.first_token:
+                if token or _carries_something(chunk):
+                    call.first_token = perf_counter()
+        except Exception as error:
+            calls.failed("on_llm_new_token", error)
+
+    def on_stream_event(
+        self,
+        event: Any,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        calls = self._calls()
+        try:
+            call = calls.get(run_id)
+            if isinstance(call, LLMCall) and not call.first_token:
+                if event["event"] in _CONTENT_EVENTS:
+                    call.first_token = perf_counter()
+        except Exception as error:
+            calls.failed("on_stream_event", error)
+
+    def on_llm_end(
+        self,
+        response: LLMResult,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        calls = self._calls()
+        try:
+            call = calls.take(run_id)
+            if type(call) is LLMCall:
+                _read(calls, "on_llm_end", call, response)
+                calls.succeed(call)
+        except Exception as problem:
+            calls.failed("on_llm_end", problem)
+
+    def on_llm_error(
+        self,
+        error: BaseException,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        response: LLMResult | None = None,
+        **kwargs: Any,
+    ) -> None:
+        calls = self._calls()
+        try:
+            call = calls.take(run_id)
+            if isinstance(call, LLMCall):
+                if response is not None:  # what came before the error may have been billed
+                    _read(calls, "on_llm_error", call, response)
+                calls.finish(call, error)
+        except Exception as problem:
+            calls.failed("on_llm_error", problem)
+
+    # Chains, graphs and agents
+
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any],
+        inputs: dict[str, Any],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: Metadata | None = None,
+        name: str | None = None,
+        run_type: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        calls = self._calls()
+        try:
+            self._start_chain(calls, run_id, _scope(calls, parent_run_id), tags, metadata, name)
+        except Exception as error:
+            calls.failed("on_chain_start", error)
+
+    def _start_chain(
+        self,
+        calls: OpenCalls,
+        run_id: UUID,
+        scope: Scope | None,
+        tags: list[str] | None,
+        metadata: Metadata | None,
+        name: str | None,
+    ) -> None:
+        told = told_name(self.agent_name, metadata)
+        if isinstance(scope, ChainRun) and is_graph_node(tags):
+            self._is_graph(calls, scope, told, metadata)
+        chain = ChainRun(name or "", perf_counter())
+        if scope is not None:
+            chain.run, chain.graph = scope.run, scope.graph
+        else:
+            chain.run = current_run.get()
+        calls.start(run_id, chain)
+        if told and (chain.run is None or chain.run.agent_name != told):
+            calls.begin_run(chain, told, extra_values(calls.extra_labels, metadata))
+
+    def _is_graph(
+        self, calls: OpenCalls, graph: ChainRun, told: str | None, metadata: Metadata | None
+    ) -> None:
+        """A node has started in ``graph``: if it has a name, that is an agent's."""
+        if graph.name and graph.name != UNNAMED_GRAPH and graph.graph != graph.name:
+            graph.graph = graph.name
+            if not told and current_run.get() is None:
+                calls.begin_run(graph, graph.name, extra_values(calls.extra_labels, metadata))
+
+    def on_chain_end(
+        self,
+        outputs: Any,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._end("on_chain_end", run_id)
+
+    def on_chain_error(
+        self,
+        error: BaseException,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._end("on_chain_error", run_id, error)
+
+    # Tools and retrievers
+
+    def on_tool_start(
+        self,
+        serialized: dict[str, Any],
+        input_str: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: Metadata | None = None,
+        inputs: dict[str, Any] | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        calls = self._calls()
+        try:
+            scope = _scope(calls, parent_run_id)
+            agent, run = attribute(self.agent_name, metadata, scope)
+            tool = ToolExecution(agent, _name(name, serialized), perf_counter())
+            tool.extra = extra_values(calls.extra_labels, metadata)
+            tool.run = run
+            tool.graph = scope.graph if scope else ""
+            calls.start(run_id, tool)
+        except Exception as error:
+            calls.failed("on_tool_start", error)
+
+    def on_tool_end(
+        self,
+        output: Any,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._end("on_tool_end", run_id)
+
+    def on_tool_error(
+        self,
+        error: BaseException,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._end("on_tool_error", run_id, error)
+
+    def on_retriever_start(
+        self,
+        serialized: dict[str, Any],
+        query: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: Metadata | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        calls = self._calls()
+        try:
+            scope = _scope(calls, parent_run_id)
+            agent, run = attribute(self.agent_name, metadata, scope)
+            retriever = RetrieverQuery(agent, _name(name, serialized), perf_counter())
+            retriever.extra = extra_values(calls.extra_labels, metadata)
+            retriever.run = run
+            retriever.graph = scope.graph if scope else ""
+            calls.start(run_id, retriever)
+        except Exception as error:
+            calls.failed("on_retriever_start", error)
+
+    def on_retriever_end(
+        self,
+        documents: Sequence[Any],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        calls = self._calls()
+        try:
+            query = calls.get(run_id)
+            if isinstance(query, RetrieverQuery):
+                query.documents = len(documents)
+        except Exception as error:
+            calls.failed("on_retriever_end", error)
+        self._end("on_retriever_end", run_id)
+
+    def on_retriever_error(
+        self,
+        error: BaseException,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._end("on_retriever_error", run_id, error)
+
+    def _end(self, event: str, run_id: UUID, error: BaseException | None = None) -> None:
+        calls = self._calls()
+        try:
+            fact = calls.take(run_id)
+            if fact is not None:
+                calls.finish(fact, error)
+        except Exception as problem:
+            calls.failed(event, problem)
+
+
+def _read(calls: OpenCalls, event: str, call: LLMCall, response: LLMResult) -> None:
+    """Read a response; where it cannot be read the call counts, and its tokens do not."""
+    try:
+        read_response(call, response)
+    except Exception as error:
+        calls.failed(event, error)
+
+
+def _scope(calls: OpenCalls, parent_run_id: UUID | None) -> Scope | None:
+    if parent_run_id is None:
+        return None
+    parent = calls.get(parent_run_id)
+    return parent if isinstance(parent, ChainRun | ToolExecution | RetrieverQuery) else None
+
+
+def _name(name: str | None, serialized: dict[str, Any] | None) -> str:
+    return name or (serialized or {}).get("name") or "unknown"
+
+
+def _carries_something(chunk: Any) -> bool:
+    """Whether a chunk without text carries reasoning or a tool call; a role alone is neither."""
+    message = getattr(chunk, "message", None)
+    if message is None:
+        return False
+    return bool(
+        message.content
+        or getattr(message, "tool_call_chunks", None)
+        or message.additional_kwargs.get("reasoning_content")
+    )
