@@ -1,0 +1,20 @@
+"""The command line: ``agentmetrics demo | check | serve``."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """The entry point; without the extra ``[cli]`` it says what to install."""
+    try:
+        from agentmetrics.cli.app import app
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in ("typer", "rich"):
+            raise
+        sys.exit(
+            f"agentmetrics: the command line needs the package {package!r}; "
+            "install it with: pip install 'llm-agentmetrics[cli]'"
+        )
+    app(prog_name="agentmetrics")

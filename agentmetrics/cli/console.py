@@ -1,0 +1,54 @@
+"""Where the command line prints: data on standard output, errors on standard error."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+
+def output() -> Console:
+    """Standard output; rich leaves out colours where it is no terminal or ``NO_COLOR`` is set."""
+    return Console(highlight=False)
+
+
+def messages() -> Console:
+    """Standard error."""
+    return Console(stderr=True, highlight=False)
+
+
+def tell(text: str) -> None:
+    """Print prose: wrapped between words on a terminal, as it is into a file or a pipe."""
+    screen = output()
+    screen.print(text, markup=False, soft_wrap=not screen.is_terminal)
+
+
+def complain(sentence: str) -> None:
+    """Say what is wrong, on one line."""
+    line = Text("agentmetrics: ", style="bold red")
+    messages().print(line.append(sentence, style="not bold default"), soft_wrap=True)
+
+
+def note(sentence: str) -> None:
+    """Say what is odd but not wrong."""
+    line = Text("note: ", style="bold yellow")
+    messages().print(line.append(sentence, style="not bold default"), soft_wrap=True)
+
+
+def fail(sentence: str, code: int = 1) -> NoReturn:
+    """Say what is wrong and end."""
+    complain(sentence)
+    raise typer.Exit(code)
+
+
+def require(extra: str, *packages: str) -> None:
+    """End with what to install unless all of these packages are there."""
+    for package in packages:
+        if find_spec(package) is None:
+            fail(
+                f"this command needs the package {package!r}; "
+                f"install it with: pip install 'llm-agentmetrics[{extra}]'"
+            )

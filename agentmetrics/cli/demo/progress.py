@@ -1,0 +1,47 @@
+"""What the demo says while it runs, on standard error: a moving line, or plain ones in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
+
+from agentmetrics import MemoryRecorder
+
+
+class Progress:
+    """The step that the demo is at, and what the recorder holds by now."""
+
+    def __init__(self, console: Console, recorder: MemoryRecorder) -> None:
+        self._console = console
+        self._recorder = recorder
+        self._spinner = Spinner("dots")
+        self._step = ""
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Keep the moving line up to date inside the block; it is gone afterwards."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(
+            get_renderable=self._line, console=self._console, transient=True, refresh_per_second=10
+        ):
+            yield
+
+    def say(self, step: str) -> None:
+        self._step = step
+        if not self._console.is_terminal:
+            self._console.print(step, soft_wrap=True)
+
+    def _line(self) -> Spinner:
+        value = self._recorder.value
+        self._spinner.update(
+            text=f"{self._step}\n  {value('llm_calls_total'):.0f} calls, "
+            f"{value('llm_active_calls'):.0f} active, {value('llm_tokens_total'):,.0f} tokens, "
+            f"${value('llm_cost_usd_total'):.4f}"
+        )
+        return self._spinner

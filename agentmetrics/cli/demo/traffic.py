@@ -1,0 +1,80 @@
+"""Who asks the demo's team: four questions that each show something, or questions without end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from agentmetrics.cli.demo.program import Team, question
+from agentmetrics.cli.demo.script import STALLING
+from agentmetrics.cli.demo.wire import Wire
+
+Config = dict[str, Any]
+
+_SETTLE_SECONDS = 5.0
+_CALLERS = 3
+_STALL_SHARE = 0.1
+_SUBJECTS = ("token prices", "slow calls", "retries", "caches", "budgets", "streams")
+_EDITIONS = 12
+
+QUESTIONS = (
+    ("token prices", "the planner is refused once, and tries again"),
+    ("slow calls", "the researcher uses tools, the writer streams"),
+    ("token prices", "the plan comes from the cache"),
+    (STALLING, "the caller gives up on the writer"),
+)
+
+
+async def ask_four(team: Team, config: Any, wire: Wire, say: Callable[[str], None]) -> None:
+    """The four questions, one after the other."""
+    for number, (subject, what) in enumerate(QUESTIONS, 1):
+        say(f"{number} of {len(QUESTIONS)}, a brief on {subject}: {what}")
+        await _ask(team, config, wire, subject)
+    await settled(wire)
+
+
+async def _ask(team: Team, config: Any, wire: Wire, subject: str) -> None:
+    run = asyncio.ensure_future(team.ainvoke(question(subject), config))
+    if subject == STALLING:
+        while not (run.done() or wire.stalled.is_set()):
+            await asyncio.sleep(0.01)
+        run.cancel()
+    # Gathered, as a cancelled run is no cancellation of the one who asked.
+    outcome = (await asyncio.gather(run, return_exceptions=True))[0]
+    if isinstance(outcome, Exception):
+        raise outcome
+
+
+async def ask_on(team: Team, config: Any, wire: Wire, stopping: asyncio.Event) -> None:
+    """Questions without end, from several callers; each finishes its last one when told to stop."""
+    await asyncio.gather(
+        *(_caller(team, config, wire, stopping, number) for number in range(_CALLERS))
+    )
+    await settled(wire)
+
+
+async def _caller(
+    team: Team, config: Any, wire: Wire, stopping: asyncio.Event, number: int
+) -> None:
+    chance = random.Random(number)
+    while not stopping.is_set():
+        subject = f"{chance.choice(_SUBJECTS)}, part {chance.randrange(_EDITIONS)}"
+        if number == 0 and chance.random() < _STALL_SHARE:
+            subject = STALLING  # one caller alone: the wire has one signal for it
+        with suppress(Exception):  # the wire fails on purpose; the metrics tell of it
+            await _ask(team, config, wire, subject)
+        try:
+            await asyncio.wait_for(stopping.wait(), chance.uniform(0.1, 0.8))
+        except asyncio.TimeoutError:
+            continue
+
+
+async def settled(wire: Wire) -> None:
+    """Wait until the wire has noticed the last caller who went away."""
+    for _ in range(int(_SETTLE_SECONDS / 0.01)):
+        if not wire.open:
+            return
+        await asyncio.sleep(0.01)

@@ -1,0 +1,374 @@
+"""What the commands say, and what they end with, on good and on bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint, version
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from agentmetrics import MemoryRecorder, backends, cli
+from agentmetrics.cli.app import app
+from agentmetrics.settings import Settings, variable_of
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("AGENTMETRICS_", "STATSD_", "PROMETHEUS_", "FORCE_COLOR", "NO_COLOR")):
+            monkeypatch.delenv(name)
+
+
+def run(*arguments: str, **environment: str) -> Result:
+    return CliRunner().invoke(app, arguments, env=environment)
+
+
+def in_a_process(*arguments: str, lines: str = "", **environment: str) -> tuple[int, str, str]:
+    """A fresh interpreter, which first runs ``lines``: exit status, standard output, error."""
+    program = f"import sys\n{lines}\nfrom agentmetrics.cli import main\nmain()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+# The program
+
+
+def test_version() -> None:
+    done = run("--version")
+    assert (done.exit_code, done.stdout) == (0, f"agentmetrics {version('llm-agentmetrics')}\n")
+
+
+def test_help_names_every_command() -> None:
+    done = run("--help")
+    assert done.exit_code == 0
+    assert {"demo", "check", "serve"} <= set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "start", [["-m", "agentmetrics.cli"], ["-c", "import agentmetrics.cli as c; c.main()"]]
+)
+def test_the_module_runs_as_the_script_does(start: list[str]) -> None:
+    done = subprocess.run([sys.executable, *start, "--version"], capture_output=True, text=True)
+    assert done.stdout.startswith("agentmetrics ")
+
+
+@pytest.mark.parametrize("package", ["typer", "rich"])
+def test_without_the_cli_extra_it_says_what_to_install(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in list(sys.modules):
+        if name == package or name.startswith((f"{package}.", "agentmetrics.cli.")):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == (
+        f"agentmetrics: the command line needs the package '{package}'; "
+        "install it with: pip install 'llm-agentmetrics[cli]'"
+    )
+
+
+@pytest.mark.parametrize("package", ["langgraph", "langchain_openai", "uvicorn", "genai_prices"])
+def test_without_the_demo_extra_it_says_what_to_install(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    done = run("demo")
+    assert done.exit_code == 1
+    assert done.stderr == (
+        f"agentmetrics: this command needs the package '{package}'; "
+        "install it with: pip install 'llm-agentmetrics[demo]'\n"
+    )
+
+
+# check
+
+
+def test_check_of_an_empty_environment_is_fine() -> None:
+    done = run("check")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert re.search(r"AGENTMETRICS_BACKEND +memory \(default\)", done.stdout)
+    assert re.search(r"memory +keeps every value in the process.* ok", done.stdout)
+
+
+def test_check_lists_every_setting_as_its_variable() -> None:
+    found = json.loads(run("check", "--json", AGENTMETRICS_COMMON_LABELS="env=prod,az=1").stdout)
+    assert found["ok"] is True
+    by_variable = {setting["variable"]: setting for setting in found["settings"]}
+    assert set(by_variable) == {variable_of(name) for name in Settings.model_fields}
+    assert by_variable["AGENTMETRICS_COMMON_LABELS"]["value"] == "env=prod,az=1"
+    assert by_variable["AGENTMETRICS_COMMON_LABELS"]["is_default"] is False
+    assert by_variable["AGENTMETRICS_MAX_SERIES"]["is_default"] is True
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("BACKEND", "promethues", "there are memory, noop, prometheus, statsd"),
+        ("BACKEND", "memory,memory", "each once"),
+        ("BACKEND", ",", "at least one backend"),
+        ("STATSD_PORT", "none", "valid integer"),
+        ("STATSD_PORT", "99999", "less than or equal to 65535"),
+        ("STATSD_PROTOCOL", "icmp", "'udp' or 'tcp'"),
+        ("STATSD_FLUSH_INTERVAL", "0", "greater than 0"),
+        ("LATENCY_BUCKETS", "2,1", "rising order"),
+        ("LATENCY_BUCKETS", "1,x", "valid number"),
+        ("EXTRA_LABELS", "1st", "letters, digits and underscores"),
+        ("EXTRA_LABELS", "agent_name", "has already"),
+        ("COMMON_LABELS", "env", "name=value"),
+        ("NAMESPACE", "a-b", "letters, digits and underscores"),
+        ("MAX_SERIES", "0", "greater than or equal to 1"),
+    ],
+)
+def test_check_of_a_bad_setting_is_one_sentence(variable: str, value: str, allowed: str) -> None:
+    done = run("check", **{f"AGENTMETRICS_{variable}": value})
+    assert done.exit_code == 1
+    assert done.stderr.count("\n") == 1
+    assert f"AGENTMETRICS_{variable}" in done.stderr
+    assert allowed in done.stderr
+    assert done.exception is None or isinstance(done.exception, SystemExit)
+
+
+def test_check_tells_a_program_what_is_wrong_too() -> None:
+    done = run("check", "--json", AGENTMETRICS_BACKEND="graphite")
+    found = json.loads(done.stdout)
+    assert (done.exit_code, found["ok"]) == (1, False)
+    assert "'graphite'" in found["problems"][0]
+
+
+def test_check_points_at_a_misspelt_variable() -> None:
+    done = run("check", AGENTMETRICS_BACKENDS="statsd")
+    assert done.exit_code == 0
+    assert "AGENTMETRICS_BACKENDS is set" in done.stderr
+    assert "is AGENTMETRICS_BACKEND meant?" in done.stderr
+
+
+def test_check_of_prometheus_says_where_the_series_go() -> None:
+    code, said, complaints = in_a_process("check", AGENTMETRICS_BACKEND="prometheus")
+    assert (code, complaints) == (0, "")
+    assert "default registry" in said
+
+
+def test_check_of_several_backends_says_what_each_does() -> None:
+    found = json.loads(run("check", "--json", AGENTMETRICS_BACKEND="noop,memory").stdout)
+    does = {backend["name"]: backend["does"] for backend in found["backends"]}
+    assert does["noop"] == "records nothing"
+    assert does["memory"].startswith("keeps every value in the process")
+
+
+def test_check_finds_a_metric_name_that_is_taken() -> None:
+    code, _, complaints = in_a_process(
+        "check",
+        lines="from prometheus_client import Counter\nCounter('llm_calls', 'of somebody else')",
+        AGENTMETRICS_BACKEND="prometheus",
+    )
+    assert code == 1
+    assert "AGENTMETRICS_BACKEND='prometheus': llm_calls_total is already on this" in complaints
+    assert complaints.count("\n") == 1
+
+
+def test_check_of_a_multiprocess_directory(tmp_path: Path) -> None:
+    environment = {"AGENTMETRICS_BACKEND": "prometheus", "COLUMNS": "300"}
+    code, said, _ = in_a_process("check", **environment, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+    assert code == 0
+    assert f"writes to {tmp_path}" in said
+    missing = str(tmp_path / "missing")
+    code, _, complaints = in_a_process("check", **environment, PROMETHEUS_MULTIPROC_DIR=missing)
+    assert code == 1
+    assert complaints.count("\n") == 1
+    assert f"PROMETHEUS_MULTIPROC_DIR='{missing}' must be an existing directory" in complaints
+
+
+PROTOCOLS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
+
+
+@contextmanager
+def listening(protocol: str = "tcp") -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, PROTOCOLS[protocol]) as bound:
+        bound.bind(("127.0.0.1", 0))
+        if protocol == "tcp":
+            bound.listen()
+        yield bound
+
+
+def port_of(bound: socket.socket) -> str:
+    return str(bound.getsockname()[1])
+
+
+def statsd_at(port: str, protocol: str) -> dict[str, str]:
+    return {
+        "AGENTMETRICS_STATSD_HOST": "127.0.0.1",
+        "AGENTMETRICS_STATSD_PORT": port,
+        "AGENTMETRICS_STATSD_PROTOCOL": protocol,
+    }
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_check_reaches_a_statsd_daemon(protocol: str) -> None:
+    with listening(protocol) as daemon:
+        port = port_of(daemon)
+        done = run("check", AGENTMETRICS_BACKEND="statsd", **statsd_at(port, protocol))
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert f"sends to {protocol}://127.0.0.1:{port} every 1 s" in done.stdout
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_check_sends_no_metrics_to_the_daemon(protocol: str) -> None:
+    with listening(protocol) as daemon:
+        in_a_process("check", AGENTMETRICS_BACKEND="statsd", **statsd_at(port_of(daemon), protocol))
+        daemon.setblocking(False)
+        said = b""
+        try:
+            while True:
+                if protocol == "udp":
+                    said += daemon.recv(2000)
+                else:
+                    with daemon.accept()[0] as connection:
+                        said += connection.recv(2000)
+        except BlockingIOError:
+            pass
+    assert said == b""
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_check_of_a_statsd_daemon_that_is_not_there(protocol: str) -> None:
+    with listening(protocol) as daemon:
+        port = port_of(daemon)  # and gone again
+    code, said, complaints = in_a_process(
+        "check", AGENTMETRICS_BACKEND="memory,statsd", **statsd_at(port, protocol)
+    )
+    assert code == 1
+    assert complaints.startswith("agentmetrics: AGENTMETRICS_BACKEND='statsd': ")
+    assert f"127.0.0.1:{port}" in complaints
+    assert complaints.count("\n") == 1
+    assert re.search(r"memory .* ok", said)
+    assert re.search(r"statsd .* fails", said)
+
+
+def test_check_of_a_statsd_host_that_does_not_resolve() -> None:
+    done = run("check", AGENTMETRICS_BACKEND="statsd", STATSD_HOST="nowhere.invalid")
+    assert done.exit_code == 1
+    assert "'nowhere.invalid' does not resolve" in done.stderr
+
+
+def test_check_of_a_backend_whose_package_is_missing() -> None:
+    code, _, complaints = in_a_process(
+        "check", lines="sys.modules['statsd'] = None", AGENTMETRICS_BACKEND="statsd"
+    )
+    assert code == 1
+    assert "pip install 'llm-agentmetrics[statsd]'" in complaints
+    assert complaints.count("\n") == 1
+
+
+class Carrier(MemoryRecorder):
+    """A third party's backend, whose connection is down."""
+
+    def probe(self, timeout_seconds: float) -> str | None:
+        return "the pigeon is ill"
+
+
+def test_check_probes_the_backend_of_a_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("pigeon", "tests.unit.test_cli:Carrier", backends.GROUP)
+    monkeypatch.setattr(backends, "available", lambda: {"pigeon": point})
+    done = run("check", AGENTMETRICS_BACKEND="pigeon")
+    assert done.exit_code == 1
+    assert "comes from tests.unit.test_cli:Carrier" in done.stdout
+    assert done.stderr == "agentmetrics: AGENTMETRICS_BACKEND='pigeon': the pigeon is ill\n"
+
+
+def on_a_terminal(*arguments: str, **environment: str) -> str:
+    """What a command writes to a terminal of 80 columns."""
+    here, there = pty.openpty()
+    command = [sys.executable, "-m", "agentmetrics.cli", *arguments]
+    base = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    process = subprocess.Popen(
+        command, stdout=there, stderr=there, env={**base, "TERM": "xterm-256color", **environment}
+    )
+    os.close(there)
+    said = b""
+    try:
+        while chunk := os.read(here, 65536):
+            said += chunk
+    except OSError:  # how Linux says that the other side was closed
+        pass
+    os.close(here)
+    process.wait()
+    return said.decode()
+
+
+def test_colours_on_a_terminal_and_not_with_no_color() -> None:
+    green, red = "\x1b[32mok", "\x1b[1;31magentmetrics:"
+    assert green in on_a_terminal("check")
+    assert red in on_a_terminal("check", AGENTMETRICS_BACKEND="x")
+    assert "\x1b[32m" not in on_a_terminal("check", NO_COLOR="1")
+    assert "\x1b[" not in run("check").stdout
+
+
+# serve
+
+
+def test_serve_without_a_directory_says_how_to_give_one() -> None:
+    done = run("serve")
+    assert done.exit_code == 2
+    assert done.stderr == (
+        "agentmetrics: give the directory to serve, or set PROMETHEUS_MULTIPROC_DIR\n"
+    )
+
+
+def test_serve_of_no_directory(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    done = run("serve", str(file))
+    assert done.exit_code == 1
+    assert done.stderr == (
+        f"agentmetrics: '{file}' is no directory: give the one that the processes write to\n"
+    )
+
+
+def test_serve_takes_the_directory_from_the_environment(tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing")
+    assert f"'{missing}' is no directory" in run("serve", PROMETHEUS_MULTIPROC_DIR=missing).stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "demo"])
+def test_a_port_in_use_is_one_sentence(command: str, tmp_path: Path) -> None:
+    what = [str(tmp_path)] if command == "serve" else ["--serve"]
+    with listening() as other:
+        port = port_of(other)
+        done = run(command, *what, "--port", port)
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        f"agentmetrics: cannot serve metrics on 127.0.0.1:{port}: "
+        "the port is in use; give another one\n"
+    )
+
+
+@pytest.mark.parametrize("command", [["serve", "."], ["demo", "--serve"]])
+@pytest.mark.parametrize("port", ["x", "70000", "-1"])
+def test_a_port_that_is_none_is_refused(command: list[str], port: str) -> None:
+    done = run(*command, f"--port={port}")
+    assert done.exit_code == 2
+    assert "--port" in done.stderr
+
+
+def test_demo_is_for_people_or_for_programs() -> None:
+    done = run("demo", "--serve", "--json")
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert "give --json without it" in done.stderr
