@@ -1,0 +1,475 @@
+"""A provider on loopback that speaks OpenAI's and Anthropic's wire, and counts itself.
+
+What it answers is scripted by the model that is asked for: ``wire.script("gpt-4o", Refusal(429),
+Answer(reasoning=30))`` gives the next two calls of that model these answers; a call without a
+script gets an ordinary answer. No two ordinary answers bill the same number of tokens. Whoever
+makes a call may say in the header ``x-agent`` which agent it is for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+AGENT_HEADER = "x-agent"
+SERVED = {
+    "gpt-4o": "gpt-4o-2024-08-06",
+    "gpt-4o-mini": "gpt-4o-mini-2024-07-18",
+    "o3-mini": "o3-mini-2025-01-31",
+    "claude-opus-4-5": "claude-opus-4-5-20251101",
+    "claude-haiku-4-5": "claude-haiku-4-5-20251001",
+}
+"""Providers answer with the dated name of the model that served."""
+
+# The provider packages share one connection pool a process; a connection kept alive would outlast
+# the event loop that it belongs to.
+_NO_KEEP_ALIVE = {"connection": "close"}
+
+SUCCESS, ERROR, BROKEN, LEFT = "success", "error", "broken", "left"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer and the tokens it bills; ``None`` for numbers that no other answer has.
+
+    ``fresh`` are the input tokens that touched no cache. ``breaks`` cuts the connection after
+    the first words of a stream; ``hangs`` says nothing more after them, or nothing at all when
+    not streaming, until the client leaves.
+    """
+
+    text: str = "an answer of a few words"
+    fresh: int | None = None
+    output: int | None = None
+    cache_read: int = 0
+    cache_creation: int = 0
+    cache_creation_1h: int = 0
+    reasoning: int = 0
+    tools: tuple[tuple[str, dict[str, Any]], ...] = ()
+    seconds: float = 0.0
+    breaks: bool = False
+    hangs: bool = False
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An HTTP error; ``code`` and ``text`` are the provider's own."""
+
+    status: int
+    code: str = ""
+    text: str = "no"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call as the wire saw it: how it ended, and the usage block that went out."""
+
+    api: str
+    agent: str
+    model: str
+    ended: str
+    http_status: int
+    usage: dict[str, Any] | None = None
+
+    @property
+    def input_tokens(self) -> int:
+        """All input: Anthropic's own number leaves out what was read from or put into a cache."""
+        usage = self.usage or {}
+        if self.api == "openai":
+            return int(usage.get("prompt_tokens", 0))
+        return sum(
+            int(usage.get(name, 0))
+            for name in ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+        )
+
+    @property
+    def output_tokens(self) -> int:
+        usage = self.usage or {}
+        return int(usage.get("completion_tokens" if self.api == "openai" else "output_tokens", 0))
+
+    @property
+    def details(self) -> Counter[str]:
+        usage = self.usage or {}
+        if self.api == "openai":
+            return +Counter(
+                cache_read=usage.get("prompt_tokens_details", {}).get("cached_tokens", 0),
+                reasoning=usage.get("completion_tokens_details", {}).get("reasoning_tokens", 0),
+            )
+        return +Counter(
+            cache_read=usage.get("cache_read_input_tokens", 0),
+            cache_creation=usage.get("cache_creation_input_tokens", 0),
+        )
+
+
+@dataclass
+class Wire:
+    """The provider: where it is, what it was told to answer, and what it counted."""
+
+    url: str = ""
+    calls: list[Call] = field(default_factory=list)
+    open: int = 0
+    hanging: Counter[str] = field(default_factory=Counter)
+    """Calls by agent that will get no further word from us."""
+    _scripts: defaultdict[str, deque[Answer | Refusal]] = field(
+        default_factory=lambda: defaultdict(deque)
+    )
+    _ordinary: int = 0
+
+    def script(self, model: str, *answers: Answer | Refusal) -> None:
+        """What the next calls of a model get, in this order."""
+        self._scripts[model].extend(answers)
+
+    def next_answer(self, model: str) -> Answer | Refusal:
+        scripted = self._scripts[model]
+        answer = scripted.popleft() if scripted else Answer()
+        if isinstance(answer, Refusal):
+            return answer
+        self._ordinary += 1
+        fresh = 100 + 3 * self._ordinary if answer.fresh is None else answer.fresh
+        output = 20 + 7 * self._ordinary if answer.output is None else answer.output
+        return Answer(**{**vars(answer), "fresh": fresh, "output": output})
+
+    def count(self, **wanted: object) -> int:
+        """Calls with these attributes."""
+        return len(self.having(**wanted))
+
+    def having(self, **wanted: object) -> list[Call]:
+        return [
+            call
+            for call in list(self.calls)
+            if all(getattr(call, name) == value for name, value in wanted.items())
+        ]
+
+    def forget(self) -> None:
+        """Start counting anew; ``AssertionError`` when a scripted answer was never asked for."""
+        left = {model: list(answers) for model, answers in self._scripts.items() if answers}
+        self._scripts.clear()
+        self.calls.clear()
+        assert not left, f"never asked for: {left}"
+
+    def settled(self, seconds: float = 5.0) -> None:
+        """Wait until no call is open: the wire notices a client that left a moment later."""
+        deadline = time.monotonic() + seconds
+        while self.open:
+            assert time.monotonic() < deadline, f"{self.open} calls are still open at the wire"
+            time.sleep(0.01)
+
+
+class _CutError(Exception):
+    """Ends a response in the middle: the server closes the connection."""
+
+
+Chunks = Callable[[str, Answer, dict[str, Any]], Iterator[bytes]]
+
+
+class _Api:
+    """One provider's way of saying things."""
+
+    def __init__(self, wire: Wire, name: str) -> None:
+        self.wire = wire
+        self.name = name
+
+    async def answer(self, request: Request) -> Response:
+        body = await request.json()
+        self.wire.open += 1
+        agent, asked = request.headers.get(AGENT_HEADER, "unknown"), body["model"]
+        answer = self.wire.next_answer(asked)
+        if isinstance(answer, Refusal):
+            self._count(agent, asked, ERROR, answer.status)
+            return JSONResponse(self.refusal(answer), answer.status, _NO_KEEP_ALIVE)
+        await asyncio.sleep(answer.seconds)
+        served = SERVED.get(asked, asked)
+        usage = self.usage(answer)
+        if body.get("stream"):
+            events = self._events(agent, asked, served, answer, usage, body)
+            return StreamingResponse(events, 200, _NO_KEEP_ALIVE, "text/event-stream")
+        if answer.hangs:
+            self.wire.hanging[agent] += 1
+            while not await request.is_disconnected():
+                await asyncio.sleep(0.005)
+            self.wire.hanging[agent] -= 1
+            self._count(agent, asked, LEFT, 0)
+            return Response()
+        self._count(agent, served, SUCCESS, 200, usage)
+        return JSONResponse(self.unary(served, answer, usage, body), 200, _NO_KEEP_ALIVE)
+
+    async def _events(
+        self,
+        agent: str,
+        asked: str,
+        served: str,
+        answer: Answer,
+        usage: dict[str, Any],
+        body: dict[str, Any],
+    ) -> AsyncIterator[bytes]:
+        counted = False
+        try:
+            events = list(self.stream(served, answer, usage, body))
+            *first, last = events
+            for number, event in enumerate(first):
+                if number == 4 and answer.breaks:
+                    counted = True
+                    self._count(agent, asked, BROKEN, 200)
+                    raise _CutError
+                if number == 4 and answer.hangs:
+                    await asyncio.sleep(60)
+                yield event
+                await asyncio.sleep(0)
+            counted = True
+            self._count(agent, served, SUCCESS, 200, usage)
+            yield last
+        finally:
+            if not counted:
+                self._count(agent, asked, LEFT, 0)
+
+    def _count(
+        self, agent: str, model: str, ended: str, status: int, usage: dict[str, Any] | None = None
+    ) -> None:
+        self.wire.calls.append(Call(self.name, agent, model, ended, status, usage))
+        self.wire.open -= 1
+
+    def refusal(self, refusal: Refusal) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def usage(self, answer: Answer) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def unary(
+        self, model: str, answer: Answer, usage: dict[str, Any], body: dict[str, Any]
+    ) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def stream(
+        self, model: str, answer: Answer, usage: dict[str, Any], body: dict[str, Any]
+    ) -> Iterator[bytes]:
+        raise NotImplementedError
+
+
+def _words(text: str) -> list[str]:
+    return [word + " " for word in text.split(" ")]
+
+
+class _OpenAI(_Api):
+    """https://platform.openai.com/docs/api-reference/chat"""
+
+    def refusal(self, refusal: Refusal) -> dict[str, Any]:
+        error = {"message": refusal.text, "type": "error", "param": None}
+        return {"error": {**error, "code": refusal.code or None}}
+
+    def usage(self, answer: Answer) -> dict[str, Any]:
+        # prompt_tokens includes what was read from the cache.
+        prompt, completion = (answer.fresh or 0) + answer.cache_read, answer.output or 0
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            "prompt_tokens_details": {"cached_tokens": answer.cache_read, "audio_tokens": 0},
+            "completion_tokens_details": {
+                "reasoning_tokens": answer.reasoning,
+                "audio_tokens": 0,
+                "accepted_prediction_tokens": 0,
+                "rejected_prediction_tokens": 0,
+            },
+        }
+
+    def unary(
+        self, model: str, answer: Answer, usage: dict[str, Any], body: dict[str, Any]
+    ) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
+        if answer.tools:
+            message |= {"content": None, "tool_calls": _openai_tools(answer)}
+        reason = "tool_calls" if answer.tools else "stop"
+        return {
+            **_completion(model, "chat.completion"),
+            "choices": [
+                {"index": i, "message": message, "finish_reason": reason, "logprobs": None}
+                for i in range(body.get("n") or 1)
+            ],
+            "usage": usage,
+        }
+
+    def stream(
+        self, model: str, answer: Answer, usage: dict[str, Any], body: dict[str, Any]
+    ) -> Iterator[bytes]:
+        head = _completion(model, "chat.completion.chunk")
+
+        def chunk(delta: dict[str, Any], reason: str | None = None) -> bytes:
+            choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}
+            return _data({**head, "choices": [choice], "usage": None})
+
+        yield chunk({"role": "assistant", "content": ""})
+        if answer.tools:
+            for i, tool in enumerate(_openai_tools(answer)):
+                yield chunk({"tool_calls": [{"index": i, **tool}]})
+        else:
+            for word in _words(answer.text):
+                yield chunk({"content": word})
+        yield chunk({}, "tool_calls" if answer.tools else "stop")
+        if (body.get("stream_options") or {}).get("include_usage"):
+            yield _data({**head, "choices": [], "usage": usage})
+        yield b"data: [DONE]\n\n"
+
+
+def _completion(model: str, kind: str) -> dict[str, Any]:
+    return {"id": "chatcmpl-1", "object": kind, "created": 1_700_000_000, "model": model}
+
+
+def _openai_tools(answer: Answer) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"call_{i}",
+            "type": "function",
+            "function": {"name": name, "arguments": json.dumps(arguments)},
+        }
+        for i, (name, arguments) in enumerate(answer.tools)
+    ]
+
+
+def _data(event: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(event)}\n\n".encode()
+
+
+class _Anthropic(_Api):
+    """https://docs.anthropic.com/en/api/messages"""
+
+    def refusal(self, refusal: Refusal) -> dict[str, Any]:
+        kind = refusal.code or {401: "authentication_error", 429: "rate_limit_error"}.get(
+            refusal.status, "api_error"
+        )
+        return {"type": "error", "error": {"type": kind, "message": refusal.text}}
+
+    def usage(self, answer: Answer) -> dict[str, Any]:
+        return {
+            "input_tokens": answer.fresh,  # without either kind of cache
+            "cache_read_input_tokens": answer.cache_read,
+            "cache_creation_input_tokens": answer.cache_creation + answer.cache_creation_1h,
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": answer.cache_creation,
+                "ephemeral_1h_input_tokens": answer.cache_creation_1h,
+            },
+            "output_tokens": answer.output,
+            "service_tier": "standard",
+        }
+
+    def unary(
+        self, model: str, answer: Answer, usage: dict[str, Any], body: dict[str, Any]
+    ) -> dict[str, Any]:
+        return {
+            **_message(model),
+            "content": _anthropic_tools(answer) or [{"type": "text", "text": answer.text}],
+            "stop_reason": "tool_use" if answer.tools else "end_turn",
+            "usage": usage,
+        }
+
+    def stream(
+        self, model: str, answer: Answer, usage: dict[str, Any], body: dict[str, Any]
+    ) -> Iterator[bytes]:
+        begun = {**_message(model), "content": [], "usage": {**usage, "output_tokens": 1}}
+        yield _event("message_start", message=begun)
+        blocks = _anthropic_tools(answer) or [{"type": "text", "text": ""}]
+        for i, block in enumerate(blocks):
+            opened = {**block, "input": {}} if answer.tools else block
+            yield _event("content_block_start", index=i, content_block=opened)
+            if answer.tools:
+                partial = json.dumps(block["input"])
+                delta = {"type": "input_json_delta", "partial_json": partial}
+                yield _event("content_block_delta", index=i, delta=delta)
+            else:
+                for word in _words(answer.text):
+                    delta = {"type": "text_delta", "text": word}
+                    yield _event("content_block_delta", index=i, delta=delta)
+            yield _event("content_block_stop", index=i)
+        stopped = {"stop_reason": "tool_use" if answer.tools else "end_turn", "stop_sequence": None}
+        total = {k: v for k, v in usage.items() if k not in ("cache_creation", "service_tier")}
+        yield _event("message_delta", delta=stopped, usage=total)
+        yield _event("message_stop")
+
+
+def _message(model: str) -> dict[str, Any]:
+    return {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "stop_reason": None,
+        "stop_sequence": None,
+    }
+
+
+def _anthropic_tools(answer: Answer) -> list[dict[str, Any]]:
+    return [
+        {"type": "tool_use", "id": f"toolu_{i}", "name": name, "input": arguments}
+        for i, (name, arguments) in enumerate(answer.tools)
+    ]
+
+
+def _event(kind: str, **fields: Any) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode()
+
+
+@contextmanager
+def running_wire() -> Iterator[Wire]:
+    """The provider, on a free loopback port, in a thread."""
+    wire = Wire()
+    app = Starlette(
+        routes=[
+            Route("/v1/chat/completions", _OpenAI(wire, "openai").answer, methods=["POST"]),
+            Route("/v1/messages", _Anthropic(wire, "anthropic").answer, methods=["POST"]),
+        ]
+    )
+    listening = socket.create_server(("127.0.0.1", 0))
+    wire.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="critical",
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        yield wire
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+        assert not thread.is_alive(), "the wire did not stop"
+
+
+@pytest.fixture(scope="session")
+def _wire() -> Iterator[Wire]:
+    with running_wire() as wire:
+        yield wire
+
+
+@pytest.fixture
+def wire(_wire: Wire) -> Iterator[Wire]:
+    """A provider that has counted nothing yet."""
+    _wire.settled()
+    with suppress(AssertionError):  # what a failed test left
+        _wire.forget()
+    yield _wire
+    _wire.forget()
+
+
+@pytest.fixture(scope="module")
+def own_wire() -> Iterator[Wire]:
+    """A provider of one module's own, which goes on counting over its tests."""
+    with running_wire() as wire:
+        yield wire
