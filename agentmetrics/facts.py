@@ -9,7 +9,7 @@ from agentmetrics.usage import Usage
 UNKNOWN = "unknown"
 
 
-# Fields with init=False are filled in later and cost nothing before: the class has their default.
+# Fields with init=False are filled in later; the class has their default, so a start pays nothing.
 
 
 @dataclass(eq=False)

@@ -103,8 +103,10 @@ class MetricsCallbackHandler(BaseCallbackHandler):
             scope = None if parent_run_id is None else _scope(calls, parent_run_id)
             agent, run = attribute(self.agent_name, metadata, scope)
             provider, model = requested(metadata, invocation_params)
-            extra = calls.extra_labels and extra_values(calls.extra_labels, metadata)
-            calls.start(run_id, LLMCall(agent, provider, model, perf_counter(), run, extra))
+            call = LLMCall(agent, provider, model, perf_counter(), run)
+            if calls.extra_labels:
+                call.extra = extra_values(calls.extra_labels, metadata)
+            calls.start(run_id, call)
         except Exception as error:
             calls.failed("on_chat_model_start", error)
 
@@ -179,7 +181,10 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         try:
             call = calls.take(run_id)
             if type(call) is LLMCall:
-                _read(calls, "on_llm_end", call, response)
+                try:
+                    read_response(call, response)
+                except Exception as error:  # the call counts, its tokens do not
+                    calls.failed("on_llm_end", error)
                 calls.succeed(call)
         except Exception as problem:
             calls.failed("on_llm_end", problem)
