@@ -100,6 +100,19 @@ class OpenCalls:
         recorder.observe_gauge(OPEN_RUNS, self._count)
         _tables.add(self)
 
+    def subscribe(self, hear: Callable[[LLMCall], None]) -> None:
+        """Let ``hear`` have every LLM call that ends, once its metrics are recorded.
+
+        An error that it raises counts as one of recording.
+        """
+        record = self._record_llm
+
+        def record_and_tell(call: LLMCall) -> None:
+            record(call)
+            hear(call)
+
+        self._record_llm = self._record[LLMCall] = record_and_tell
+
     def start(self, run_id: RunId, fact: Fact) -> None:
         """Open a call; it ends with ``finish``, or when ``run_id`` is let go."""
         if self._abandoned:

@@ -32,6 +32,8 @@ TOKEN_SPEED_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5
 """Seconds per output token."""
 COST_BUCKETS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """USD."""
+ROUTING_BUCKETS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
+"""Seconds."""
 COUNT_BUCKETS = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 34.0, 55.0, 100.0)
 """Calls, documents."""
 TOKEN_BUCKETS = (100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7)
@@ -47,6 +49,10 @@ def _counter(name: str, help: str, labels: tuple[str, ...], unit: str = "") -> M
 
 def _last(name: str, help: str, labels: tuple[str, ...], unit: str = "") -> Metric:
     return Metric(name, "gauge", help, labels, unit)
+
+
+def _held(name: str, help: str, labels: tuple[str, ...], unit: str = "") -> Metric:
+    return Metric(name, "gauge", help, labels, unit, merge="sum")
 
 
 def _in_flight(name: str, help: str, labels: tuple[str, ...]) -> Metric:
@@ -123,6 +129,11 @@ LLM_CACHE_HITS = _counter(
     "Answers from LangChain's LLM cache: no call, no tokens, no cost.",
     ("agent_name", "model"),
 )
+LLM_CACHE_MISSES = _counter(
+    "llm_cache_misses_total",
+    "Calls that asked LangChain's LLM cache first and were not answered by it.",
+    ("agent_name", "model"),
+)
 LLM_MEMORY_RSS = _last(
     "llm_memory_rss_mb",
     "Resident memory of the process when the agent's last call ended, in MiB.",
@@ -196,6 +207,41 @@ RETRIEVER_DOCUMENTS = _histogram(
     ("agent_name", "retriever"),
     "documents",
     COUNT_BUCKETS,
+)
+
+MODEL_SELECTIONS = _counter(
+    "model_selections_total", "Models that a router chose.", ("intent", "model", "tier")
+)
+MODEL_FALLBACKS = _counter(
+    "model_fallbacks_total",
+    "Calls handed to another model after one failed, by why it failed.",
+    ("intent", "reason"),
+)
+MODEL_ROUTING_DURATION = _histogram(
+    "model_routing_duration_seconds",
+    "Time a router took to choose a model.",
+    ("intent",),
+    "seconds",
+    ROUTING_BUCKETS,
+)
+MODEL_COST_SAVINGS = _counter(
+    "model_cost_savings_usd_total",
+    "Cost that was avoided; by the provider's prompt cache under the intent prompt_cache.",
+    ("intent",),
+    "usd",
+)
+
+CACHE_HITS = _counter("cache_hits_total", "Look-ups that a cache answered.", ("cache_type",))
+CACHE_MISSES = _counter(
+    "cache_misses_total", "Look-ups that a cache did not answer.", ("cache_type",)
+)
+CACHE_EVICTIONS = _counter(
+    "cache_evictions_total", "Entries that a cache let go to make room.", ("cache_type",)
+)
+CACHE_ENTRIES = _held("cache_entries", "Entries in a cache.", ("cache_type",))
+CACHE_SIZE_BYTES = _held("cache_size_bytes", "Size of a cache.", ("cache_type",), "bytes")
+CACHE_HIT_RATIO = _last(
+    "cache_hit_ratio", "Hits by look-ups since the start, 0 to 1.", ("cache_type",), "ratio"
 )
 
 OPEN_RUNS = _in_flight("agentmetrics_open_runs", "Runs being followed now.", ("kind",))

@@ -33,7 +33,10 @@ class AgentRun:
 
 @dataclass(eq=False)
 class LLMCall:
-    """One call of a model."""
+    """One call of a model.
+
+    ``api_seconds`` is the provider's own account of the time it took, 0 where it gives none.
+    """
 
     agent_name: str
     provider: str
@@ -46,6 +49,7 @@ class LLMCall:
     status: str = field(default="", init=False)
     error_type: str = field(default="", init=False)
     usage: Usage | None = field(default=None, init=False)
+    api_seconds: float = field(default=0.0, init=False)
     cached: bool = field(default=False, init=False)
     cost_usd: float | None = field(default=None, init=False)
 

@@ -24,6 +24,9 @@ SUBJECTS = {
     "Agents": ("agent_",),
     "Tools": ("tool_",),
     "Retrievers": ("retriever_",),
+    "Routing": ("model_",),
+    "Caches": ("cache_",),
+    "Budgets": ("budget_",),
     "About itself": ("agentmetrics_",),
 }
 NONE = "\N{EN DASH}"
