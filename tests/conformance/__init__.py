@@ -1,0 +1,1 @@
+"""Recorded provider responses, and what each of them bills."""

@@ -1,0 +1,52 @@
+"""One call of a case through the real LangChain package, with any callback handlers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tests.conformance.case import Case
+from tests.conformance.wires import WIRES
+
+PROMPT = "What is the tallest mountain?"
+
+
+def _invoke(model: Any, config: Any) -> None:
+    model.invoke(PROMPT, config)
+
+
+def _stream(model: Any, config: Any) -> None:
+    for _ in model.stream(PROMPT, config):
+        pass
+
+
+def _ainvoke(model: Any, config: Any) -> None:
+    asyncio.run(model.ainvoke(PROMPT, config))
+
+
+def _astream(model: Any, config: Any) -> None:
+    async def read() -> None:
+        async for _ in model.astream(PROMPT, config):
+            pass
+
+    asyncio.run(read())
+
+
+UNARY: Mapping[str, Callable[[Any, Any], None]] = {"invoke": _invoke, "ainvoke": _ainvoke}
+STREAMED: Mapping[str, Callable[[Any, Any], None]] = {"stream": _stream, "astream": _astream}
+
+
+def ways(case: Case) -> tuple[str, ...]:
+    """How a case can be run."""
+    return tuple(STREAMED if case.streamed else UNARY)
+
+
+def ask(case: Case, way: str, url: str, callbacks: Sequence[Any]) -> Exception | None:
+    """Run a case and return what the model raised, which is the case's own affair."""
+    model = WIRES[case.wire].client(case, f"{url}/{case.id}")
+    try:
+        (UNARY | STREAMED)[way](model, {"callbacks": list(callbacks)})
+    except Exception as error:
+        return error
+    return None
