@@ -128,8 +128,13 @@ _SPELLINGS: Mapping[str, tuple[_Path, ...]] = {
         ("prompt_tokens_details", "cached_tokens"),
         ("input_tokens_details", "cached_tokens"),
         ("input_token_details", "cache_read"),
+        ("prompt_cache_hit_tokens",),  # https://api-docs.deepseek.com/guides/kv_cache
     ),
-    "cache_creation_tokens": (("input_token_details", "cache_creation"),),
+    "cache_creation_tokens": (
+        ("prompt_tokens_details", "cache_write_tokens"),
+        ("input_tokens_details", "cache_write_tokens"),
+        ("input_token_details", "cache_creation"),
+    ),
     "reasoning_tokens": (
         ("completion_tokens_details", "reasoning_tokens"),
         ("output_tokens_details", "reasoning_tokens"),

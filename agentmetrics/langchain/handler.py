@@ -20,7 +20,13 @@ from agentmetrics.langchain.attribution import (
     is_graph_node,
     told_name,
 )
-from agentmetrics.langchain.usage import read_response, requested
+from agentmetrics.langchain.quirks import ErrorInResponse
+from agentmetrics.langchain.usage import (
+    read_chunk,
+    read_first_chunk,
+    read_response,
+    requested,
+)
 from agentmetrics.recorder import Recorder, clean_label
 from agentmetrics.settings import get_recorder
 
@@ -144,9 +150,13 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         calls = self._calls()
         try:
             call = calls.get(run_id)
-            if isinstance(call, LLMCall) and not call.first_token:
-                if token or _carries_something(chunk):
+            if type(call) is LLMCall:
+                if call.first_token:
+                    if call.usage is not None:
+                        read_chunk(call, chunk)
+                elif token or _carries_something(chunk):
                     call.first_token = perf_counter()
+                    read_first_chunk(call, chunk)
         except Exception as error:
             calls.failed("on_llm_new_token", error)
 
@@ -183,6 +193,9 @@ class MetricsCallbackHandler(BaseCallbackHandler):
             if type(call) is LLMCall:
                 try:
                     read_response(call, response)
+                except ErrorInResponse as error:
+                    calls.finish(call, error)
+                    return
                 except Exception as error:  # the call counts, its tokens do not
                     calls.failed("on_llm_end", error)
                 calls.succeed(call)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from agentmetrics.facts import UNKNOWN, LLMCall
+from agentmetrics.langchain.latency import REPORTING, api_seconds, header_seconds
+from agentmetrics.langchain.quirks import QUIRKS
 from agentmetrics.recorder import clean_label
 from agentmetrics.usage import Usage
 
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
 
 _NOTHING: Mapping[str, Any] = {}
+_SERVICE_TIERS = ("flex", "priority")
+_SPEAK_MORE = REPORTING | QUIRKS.keys()
+_TELL_SO_FAR = frozenset({"openai", "deepseek"})
 
 
 def requested(
@@ -35,33 +40,63 @@ def requested(
 
 
 def read_response(call: LLMCall, response: LLMResult) -> None:
-    """Put the model that served and the usage of a response into its call.
+    """Put the model that served, the usage and the provider's time of a response into its call.
 
     With several choices the same usage stands on every generation: the first counts. Answers
     from LangChain's LLM cache carry ``total_cost: 0`` in their usage and are marked cached.
-    Raises ``ValueError`` on usage that cannot be.
+    Raises ``ValueError`` on usage that cannot be, ``ErrorInResponse`` for an error that the
+    provider's package passed over.
     """
-    served: Mapping[str, Any] | None = None
+    served: Mapping[str, Any] = _NOTHING
     for choices in response.generations:
         for generation in choices:
             try:
                 message: Any = generation.message  # type: ignore[union-attr]
             except AttributeError:  # of a text LLM
+                served = generation.generation_info or served
                 continue
-            served = message.response_metadata
+            served = message.response_metadata or served
             usage = getattr(message, "usage_metadata", None)
             if usage is not None:
-                _read_served(call, served or _NOTHING, response)
+                _read_served(call, served, response)
                 if usage.get("total_cost") == 0:
                     call.cached = True
+                    return
+                if call.first_token:
+                    _read_streamed(call, usage)
                 else:
                     call.usage = _usage(usage)
+                if call.provider in _SPEAK_MORE or "headers" in served:
+                    _read_more(call, served, response)
                 return
-    _read_served(call, served or _NOTHING, response)
+    _read_served(call, served, response)
     output = response.llm_output or _NOTHING
     block = output.get("token_usage") or output.get("usage")
     if block:
         call.usage = Usage.from_response({"usage": block})
+    elif call.first_token:
+        _read_streamed(call, None)
+    if call.provider in _SPEAK_MORE or "headers" in served:
+        _read_more(call, served, response)
+
+
+def read_first_chunk(call: LLMCall, chunk: Any) -> None:
+    """Let a stream that tells its usage so far, in every chunk, begin to.
+
+    Servers of OpenAI's wire that do (vLLM's ``continuous_usage_stats``) count from the start
+    of the response every time, and LangChain adds those counts up.
+    """
+    message: Any = getattr(chunk, "message", None)
+    block = getattr(message, "usage_metadata", None)
+    if block and message.response_metadata.get("model_provider") in _TELL_SO_FAR:
+        call.usage = _usage(block)
+
+
+def read_chunk(call: LLMCall, chunk: Any) -> None:
+    """The usage so far of a stream that tells it; the last stands for the call."""
+    block = getattr(getattr(chunk, "message", None), "usage_metadata", None)
+    if block:
+        call.usage = _usage(block)
 
 
 def _read_served(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:
@@ -74,22 +109,54 @@ def _read_served(call: LLMCall, served: Mapping[str, Any], response: LLMResult) 
         call.provider = clean_label(served.get("model_provider")) or UNKNOWN
 
 
+def _read_streamed(call: LLMCall, usage: Mapping[str, Any] | None) -> None:
+    """Undo how LangChain joined the chunks of a stream: it adds numbers and joins text.
+
+    Usage that the chunks told so far stands; and each of several choices names the model at its
+    end, so that ``o3o3`` is ``o3``.
+    """
+    if usage is not None and call.usage is None:
+        call.usage = _usage(usage)
+    call.model = call.model[: (call.model * 2).find(call.model, 1)]
+
+
+def _read_more(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:
+    """What only some providers and packages say."""
+    output = response.llm_output or _NOTHING
+    amend = QUIRKS.get(call.provider)
+    if amend is not None:
+        amend(call, served, output)
+    if "headers" in served and not call.first_token:
+        call.api_seconds = header_seconds(served["headers"])
+    elif call.provider in REPORTING:
+        call.api_seconds = api_seconds(served, output)
+
+
 def _usage(block: Mapping[str, Any]) -> Usage:
     """LangChain's ``UsageMetadata``: input includes what was cached, details are subsets."""
     inputs, outputs = block.get("input_token_details"), block.get("output_token_details")
     if not (inputs and any(inputs.values())) and not (outputs and any(outputs.values())):
         return Usage.plain(block.get("input_tokens"), block.get("output_tokens"))
     inputs, outputs = inputs or _NOTHING, outputs or _NOTHING
+    tier = _tier(inputs)
     return Usage(
         block.get("input_tokens"),
         block.get("output_tokens"),
-        inputs.get("cache_read"),
-        inputs.get("cache_creation") or _ephemeral(inputs),
+        inputs.get(f"{tier}cache_read"),
+        inputs.get(f"{tier}cache_creation") or _ephemeral(inputs),
         inputs.get("ephemeral_1h_input_tokens"),
-        outputs.get("reasoning"),
+        outputs.get(f"{tier}reasoning"),
         inputs.get("audio"),
         outputs.get("audio"),
     ).checked()
+
+
+def _tier(details: Mapping[str, Any]) -> str:
+    # langchain-openai puts OpenAI's service tier in front of the details that it prices apart.
+    for tier in _SERVICE_TIERS:
+        if tier in details:
+            return f"{tier}_"
+    return ""
 
 
 def _ephemeral(details: Mapping[str, Any]) -> Any:

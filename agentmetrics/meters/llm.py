@@ -68,7 +68,7 @@ class LLMMeter:
                 series.count_billed(
                     1.0, usage.input_tokens, usage.output_tokens, cost,
                     memory.rss_mb, usage.input_tokens, usage.output_tokens,
-                    seconds, seconds, cost,
+                    seconds, call.api_seconds or seconds, cost,
                 )  # fmt: skip
                 if usage.has_details:
                     series.count_details(usage)
@@ -157,7 +157,7 @@ class _CallSeries:
             self._add(self._meter.errors, call.error_type, 1.0)
         self._memory_rss.set(memory_rss_mb)
         self._latency.observe(seconds)
-        self._api_latency.observe(seconds)
+        self._api_latency.observe(call.api_seconds or seconds)
         if call.usage is not None:
             self._count_tokens(call.usage, call.cost_usd)
             self.count_details(call.usage)
