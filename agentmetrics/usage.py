@@ -115,6 +115,13 @@ def served_model(response: object) -> str | None:
 
 
 _Path = tuple[str, ...]
+
+
+def _tiers(details: str, name: str) -> tuple[_Path, ...]:
+    """LangChain's name of a detail, and its names under OpenAI's service tiers."""
+    return (details, name), (details, f"flex_{name}"), (details, f"priority_{name}")
+
+
 _SPELLINGS: Mapping[str, tuple[_Path, ...]] = {
     "input_tokens": (
         ("prompt_tokens",),
@@ -127,18 +134,18 @@ _SPELLINGS: Mapping[str, tuple[_Path, ...]] = {
     "cache_read_tokens": (
         ("prompt_tokens_details", "cached_tokens"),
         ("input_tokens_details", "cached_tokens"),
-        ("input_token_details", "cache_read"),
+        *_tiers("input_token_details", "cache_read"),
         ("prompt_cache_hit_tokens",),  # https://api-docs.deepseek.com/guides/kv_cache
     ),
     "cache_creation_tokens": (
         ("prompt_tokens_details", "cache_write_tokens"),
         ("input_tokens_details", "cache_write_tokens"),
-        ("input_token_details", "cache_creation"),
+        *_tiers("input_token_details", "cache_creation"),
     ),
     "reasoning_tokens": (
         ("completion_tokens_details", "reasoning_tokens"),
         ("output_tokens_details", "reasoning_tokens"),
-        ("output_token_details", "reasoning"),
+        *_tiers("output_token_details", "reasoning"),
     ),
     "audio_input_tokens": (
         ("prompt_tokens_details", "audio_tokens"),

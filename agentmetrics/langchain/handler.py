@@ -405,6 +405,8 @@ def _read(calls: OpenCalls, event: str, call: LLMCall, response: LLMResult) -> N
     """Read a response; where it cannot be read the call counts, and its tokens do not."""
     try:
         read_response(call, response)
+    except ErrorInResponse:  # the one that was raised says more
+        return
     except Exception as error:
         calls.failed(event, error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -36,7 +37,15 @@ def _openrouter(call: LLMCall, served: Mapping[str, Any], llm_output: Mapping[st
         raise ErrorInResponse(502)
 
 
+def _azure(call: LLMCall, served: Mapping[str, Any], llm_output: Mapping[str, Any]) -> None:
+    # AzureChatOpenAI puts its model_version behind a name that has it already.
+    call.model = _DOUBLED_VERSION.sub(r"\1", call.model)
+
+
+_DOUBLED_VERSION = re.compile(r"(-[0-9-]+)\1$")
+
 QUIRKS: Mapping[str, Amend] = {
+    "azure": _azure,
     "mistral": _mistral,
     "openrouter": _openrouter,
 }

@@ -47,18 +47,19 @@ def read_response(call: LLMCall, response: LLMResult) -> None:
     Raises ``ValueError`` on usage that cannot be, ``ErrorInResponse`` for an error that the
     provider's package passed over.
     """
+    message: Any = None
     served: Mapping[str, Any] = _NOTHING
     for choices in response.generations:
         for generation in choices:
             try:
-                message: Any = generation.message  # type: ignore[union-attr]
+                message = generation.message  # type: ignore[union-attr]
             except AttributeError:  # of a text LLM
                 served = generation.generation_info or served
                 continue
             served = message.response_metadata or served
             usage = getattr(message, "usage_metadata", None)
             if usage is not None:
-                _read_served(call, served, response)
+                _read_served(call, served, served.get("model_name") or _name(served, response))
                 if usage.get("total_cost") == 0:
                     call.cached = True
                     return
@@ -69,8 +70,12 @@ def read_response(call: LLMCall, response: LLMResult) -> None:
                 if call.provider in _SPEAK_MORE or "headers" in served:
                     _read_more(call, served, response)
                 return
-    _read_served(call, served, response)
     output = response.llm_output or _NOTHING
+    if message is None and call.model != UNKNOWN:
+        # A text LLM's llm_output names what was asked for, or on Azure the class's default.
+        _read_served(call, served, served.get("model_name") or served.get("model"))
+    else:
+        _read_served(call, served, _name(served, response))
     block = output.get("token_usage") or output.get("usage")
     if block:
         call.usage = Usage.from_response({"usage": block})
@@ -99,10 +104,13 @@ def read_chunk(call: LLMCall, chunk: Any) -> None:
         call.usage = _usage(block)
 
 
-def _read_served(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:
-    model = served.get("model_name") or served.get("model")
-    if not model and response.llm_output:  # with several choices no message names it
-        model = response.llm_output.get("model_name")
+def _name(served: Mapping[str, Any], response: LLMResult) -> Any:
+    # With several choices no message names the model.
+    output = response.llm_output or _NOTHING
+    return served.get("model_name") or served.get("model") or output.get("model_name")
+
+
+def _read_served(call: LLMCall, served: Mapping[str, Any], model: Any) -> None:
     if model:
         call.model = model if type(model) is str else clean_label(model)
     if call.provider == UNKNOWN:

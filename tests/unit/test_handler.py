@@ -10,6 +10,7 @@ import math
 import pickle
 import threading
 import uuid
+from typing import ClassVar
 
 import anyio
 import pytest
@@ -338,6 +339,125 @@ class TestAStream:
         assert recorder.value("llm_calls_total") == 0
         assert errors(recorder) == {}
 
+    @pytest.fixture
+    def run(self, recorder):
+        """Drives one streamed call of a provider: its chunks, and its response."""
+
+        def run(chunks, message, provider="openai", **result):
+            handler, run_id = MetricsCallbackHandler(), uuid.uuid4()
+            metadata = {"ls_provider": provider, "ls_model_name": "asked"}
+            handler.on_chat_model_start({}, [[]], run_id=run_id, metadata=metadata)
+            for chunk in chunks:
+                generation = ChatGenerationChunk(message=chunk)
+                handler.on_llm_new_token(chunk.text, chunk=generation, run_id=run_id)
+            generations = [[ChatGeneration(message=message)]]
+            handler.on_llm_end(LLMResult(generations=generations, **result), run_id=run_id)
+
+        return run
+
+    @pytest.mark.parametrize(
+        ("provider", "tokens"), [("openai", (47, 2)), ("deepseek", (47, 2)), ("mine", (94, 3))]
+    )
+    def test_that_tells_its_usage_so_far_has_that_of_the_last_chunk(
+        self, recorder, run, provider, tokens
+    ):
+        def told(text, output):
+            usage = answer(tokens=(47, output)).usage_metadata
+            whose = {"model_provider": provider}
+            return AIMessageChunk(text, usage_metadata=usage, response_metadata=whose)
+
+        chunks = [told("a", 1), AIMessageChunk("b"), told("", 2)]
+        run(chunks, answer(tokens=(94, 3)))
+        found = by(recorder, "llm_tokens_total", "token_type")
+        assert (found["input"], found["output"]) == tokens
+        assert errors(recorder) == {}
+
+    def test_that_tells_impossible_usage_so_far_is_no_worse_for_it(self, recorder, run):
+        wrong = AIMessageChunk("a", response_metadata={"model_provider": "openai"})
+        wrong.usage_metadata = {"input_tokens": -1, "output_tokens": 0, "total_tokens": -1}
+        run([wrong, wrong], answer(tokens=(10, 5)))
+        assert recorder.value("llm_tokens_total") == 15
+        assert errors(recorder) == {"on_llm_new_token": 1}
+
+    @pytest.mark.parametrize("usage", [(10, 5), None])
+    @pytest.mark.parametrize(
+        ("named", "model"), [("o3" * 3, "o3"), ("gpt-4o", "gpt-4o"), ("aab" * 2, "aab"), ("", "")]
+    )
+    def test_whose_choices_each_name_the_model_has_it_once(
+        self, recorder, run, named, model, usage
+    ):
+        run([AIMessageChunk("a")], answer(tokens=usage, model=named))
+        assert by(recorder, "llm_calls_total", "model") == {model or "asked": 1}
+
+    def test_whose_package_passed_over_an_error_is_one(self, recorder, run):
+        message = answer(tokens=None)
+        message.response_metadata = {"finish_reason": "error", "model_provider": "openrouter"}
+        run([AIMessageChunk("a")], message, provider="openrouter")
+        assert calls(recorder) == {("unknown", "error"): 1}
+        assert by(recorder, "llm_errors_total", "error_type") == {"server_error": 1}
+        assert errors(recorder) == {}
+        assert_settled(recorder)
+
+    def test_that_broke_off_after_such_an_error_has_the_error_that_was_raised(self, recorder):
+        handler, run_id = MetricsCallbackHandler(), uuid.uuid4()
+        metadata = {"ls_provider": "openrouter", "ls_model_name": "asked"}
+        handler.on_chat_model_start({}, [[]], run_id=run_id, metadata=metadata)
+        message = answer(tokens=None)
+        message.response_metadata = {"finish_reason": "error"}
+        so_far = LLMResult(generations=[[ChatGeneration(message=message)]])
+        handler.on_llm_error(ConnectionResetError(), run_id=run_id, response=so_far)
+        assert by(recorder, "llm_errors_total", "error_type") == {"connection": 1}
+        assert errors(recorder) == {}
+
+
+class TestTheProvidersOwnTime:
+    @pytest.fixture
+    def run(self, recorder):
+        """Drives one call of a provider; the sum of its API latency."""
+
+        def run(served, provider="openai", streams=False, status="success", tokens=(10, 5)):
+            handler, run_id = MetricsCallbackHandler(), uuid.uuid4()
+            metadata = {"ls_provider": provider, "ls_model_name": "gpt-4o"}
+            handler.on_chat_model_start({}, [[]], run_id=run_id, metadata=metadata)
+            if streams:
+                handler.on_llm_new_token("a", run_id=run_id)
+            message = answer(tokens=tokens)
+            message.response_metadata = served
+            response = LLMResult(generations=[[ChatGeneration(message=message)]])
+            if status == "success":
+                handler.on_llm_end(response, run_id=run_id)
+            else:
+                handler.on_llm_error(ValueError(), run_id=run_id, response=response)
+            assert errors(recorder) == {}
+            return recorder.histogram("llm_api_latency_seconds", provider=provider).sum
+
+        return run
+
+    HEADERS: ClassVar = {"headers": {"openai-processing-ms": "60000"}}
+
+    @pytest.mark.parametrize("tokens", [(10, 5), None])
+    def test_is_the_api_latency(self, run, tokens):
+        assert run(self.HEADERS, tokens=tokens) == 60
+
+    def test_is_the_api_latency_of_a_call_that_failed_after_it(self, run):
+        assert run(self.HEADERS, status="error") == 60
+
+    def test_leaves_the_callers_view_as_it_is(self, run, recorder):
+        run(self.HEADERS)
+        assert recorder.histogram("llm_latency_seconds").sum < 60
+
+    def test_of_headers_is_not_that_of_a_stream(self, run):
+        assert 0 < run(self.HEADERS, streams=True) < 60
+
+    @pytest.mark.parametrize("headers", [None, {}, "text", {"openai-processing-ms": "soon"}])
+    def test_that_nobody_reports_is_the_callers_view(self, run, headers):
+        assert 0 < run({"headers": headers}) < 60
+
+    def test_is_groqs_in_the_queue_and_at_work(self, run):
+        times = {"token_usage": {"queue_time": 20.5, "total_time": 40}}
+        assert run(times, provider="groq") == 60.5
+        assert 0 < run(times, provider="openai") < 60
+
 
 class TestATextModel:
     def test_call_takes_its_usage_from_the_output(self, recorder, config):
@@ -349,6 +469,27 @@ class TestATextModel:
             ("gpt-3.5-turbo-instruct", "input"): 7,
             ("gpt-3.5-turbo-instruct", "output"): 3,
         }
+
+    def test_call_has_the_model_that_was_asked_for(self, recorder, config):
+        output = {"model_name": "the class's default", "token_usage": {"prompt_tokens": 1}}
+        Text(output=output, model="davinci").invoke("hi", config)
+        assert by(recorder, "llm_calls_total", "model") == {"davinci": 1}
+
+    def test_call_that_asked_for_none_has_the_model_of_its_output(self, recorder):
+        handler, run_id = MetricsCallbackHandler(), uuid.uuid4()
+        handler.on_llm_start({}, ["hi"], run_id=run_id)
+        output = {"model_name": "davinci"}
+        response = LLMResult(generations=[[Generation(text="")]], llm_output=output)
+        handler.on_llm_end(response, run_id=run_id)
+        assert by(recorder, "llm_calls_total", "model") == {"davinci": 1}
+
+    def test_call_has_the_model_that_its_generation_names(self, recorder, config):
+        handler, run_id = MetricsCallbackHandler(), uuid.uuid4()
+        metadata = {"ls_provider": "ollama", "ls_model_name": "llama3"}
+        handler.on_llm_start({}, ["hi"], run_id=run_id, metadata=metadata)
+        generation = Generation(text="", generation_info={"model": "llama3:8b"})
+        handler.on_llm_end(LLMResult(generations=[[generation]]), run_id=run_id)
+        assert by(recorder, "llm_calls_total", "model") == {"llama3:8b": 1}
 
     def test_with_several_prompts_is_several_calls(self, recorder, config):
         Text().generate(["a", "b"], callbacks=config["callbacks"])

@@ -146,6 +146,80 @@ class TestErrorType:
     def test_of_errors_of_python_and_http_clients(self, error, error_type):
         assert error_type_of(error) == error_type
 
+    def test_is_in_the_body_where_an_sdk_hands_on_nothing_else(self):
+        import groq
+
+        body = {"error": {"message": "secret", "code": "context_length_exceeded"}}
+        response = httpx.Response(400, request=httpx.Request("POST", "http://localhost"))
+        error = groq.BadRequestError("secret", response=response, body=body)
+        assert error_type_of(error) == "context_length"
+
+    @pytest.mark.parametrize("body", ["text", None, {}, {"error": "text"}, {"error": {}}])
+    def test_may_be_in_no_body(self, body):
+        import groq
+
+        response = httpx.Response(413, request=httpx.Request("POST", "http://localhost"))
+        error = groq.APIStatusError("secret", response=response, body=body)
+        assert error_type_of(error) == "invalid_request"
+
+    @pytest.mark.parametrize(
+        ("body", "error_type"),
+        [
+            ({"code": 502}, "server_error"),
+            ({"code": 429}, "rate_limit"),
+            ({"code": "server_error"}, "server_error"),
+            ({"code": None, "type": "server_error"}, "server_error"),
+            ({"code": "something_new"}, "other"),
+            (None, "other"),
+        ],
+    )
+    def test_of_an_error_within_a_stream(self, body, error_type):
+        import openai
+
+        request = httpx2.Request("POST", "http://localhost")
+        assert error_type_of(openai.APIError("secret", request, body=body)) == error_type
+
+    @pytest.mark.parametrize(
+        ("told", "error_type"),
+        [
+            ("rate_limit_exceeded: Rate limit reached for gpt-4o-mini", "rate_limit"),
+            ("ResponseError(code='server_error', message='secret')", "server_error"),
+            ("OpenRouter API returned an error: secret (code: 502)", "server_error"),
+            ("OpenRouter API returned an error: secret (code: 402)", "rate_limit"),
+            ("Azure … due to a content filter being triggered", "content_filter"),
+            ({"code": "context_length_exceeded"}, "context_length"),
+            ({"code": None, "type": "server_error"}, "server_error"),
+            ({"code": 429}, "rate_limit"),
+            ({}, "other"),
+            ({"message": "rate_limit_exceeded"}, "other"),
+            ("server_error was what I thought", "other"),
+            ("500 is no temperature", "other"),
+            ("code: 502", "other"),
+            ("", "other"),
+            (None, "other"),
+        ],
+    )
+    def test_of_an_error_in_the_body_of_a_200(self, told, error_type):
+        assert error_type_of(ValueError(told)) == error_type
+
+    def test_of_an_error_object_in_the_body_of_a_200(self):
+        from openai.types.responses import ResponseError
+
+        told = ResponseError(code="invalid_prompt", message="secret")
+        assert error_type_of(ValueError(told)) == "invalid_request"
+        error = ValueError(ResponseError(code="server_error", message="secret"))
+        error.response = httpx2.Response(200)  # type: ignore[attr-defined]
+        assert error_type_of(error) == "server_error"
+
+    def test_of_an_error_that_says_nothing_is_other(self):
+        assert error_type_of(ValueError()) == "other"
+
+    def test_is_not_sought_in_the_text_of_other_errors(self):
+        class MineError(ValueError):
+            pass
+
+        assert error_type_of(MineError("server_error: mine")) == "other"
+
     def test_of_a_class_that_somebody_derived(self):
         class MineError(TimeoutError):
             pass
@@ -157,6 +231,7 @@ class TestErrorType:
         [
             (401, "authentication"),
             (403, "authentication"),
+            (402, "rate_limit"),
             (404, "invalid_request"),
             (408, "timeout"),
             (429, "rate_limit"),

@@ -114,6 +114,56 @@ RESPONSES = {
         Usage(100, 50, cache_read_tokens=70, cache_creation_tokens=20),
         None,
     ),
+    "OpenAI chat completion that wrote to the cache": (
+        {
+            "model": "gpt-5.5",
+            "usage": {
+                "prompt_tokens": 100,
+                "completion_tokens": 50,
+                "prompt_tokens_details": {"cached_tokens": 40, "cache_write_tokens": 30},
+            },
+        },
+        Usage(100, 50, cache_read_tokens=40, cache_creation_tokens=30),
+        "gpt-5.5",
+    ),
+    "OpenAI response that wrote to the cache": (
+        {
+            "model": "gpt-5.5",
+            "usage": {
+                "input_tokens": 100,
+                "output_tokens": 50,
+                "input_tokens_details": {"cached_tokens": 40, "cache_write_tokens": 30},
+            },
+        },
+        Usage(100, 50, cache_read_tokens=40, cache_creation_tokens=30),
+        "gpt-5.5",
+    ),
+    "DeepSeek, which counts cache hits beside the rest": (
+        {
+            "model": "deepseek-chat",
+            "usage": {
+                "prompt_tokens": 100,
+                "completion_tokens": 50,
+                "prompt_cache_hit_tokens": 64,
+                "prompt_cache_miss_tokens": 36,
+            },
+        },
+        Usage(100, 50, cache_read_tokens=64),
+        "deepseek-chat",
+    ),
+    "LangChain message of a service tier": (
+        {
+            "usage_metadata": {
+                "input_tokens": 100,
+                "output_tokens": 50,
+                "total_tokens": 150,
+                "input_token_details": {"flex": 60, "flex_cache_read": 40},
+                "output_token_details": {"priority": 30, "priority_reasoning": 20},
+            }
+        },
+        Usage(100, 50, cache_read_tokens=40, reasoning_tokens=20),
+        None,
+    ),
     "LangChain message": (
         {
             "usage_metadata": {
