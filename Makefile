@@ -54,9 +54,11 @@ unit: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py
+	$(BIN)/python -m tests.conformance
 
 docs-current: $(VENV)/.dev
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m tests.conformance --check
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
-from tests.conformance.case import Case
+from tests.conformance.case import CASES, Case
 from tests.conformance.wires import WIRES
 
 PROMPT = "What is the tallest mountain?"
@@ -35,18 +36,27 @@ def _astream(model: Any, config: Any) -> None:
 
 UNARY: Mapping[str, Callable[[Any, Any], None]] = {"invoke": _invoke, "ainvoke": _ainvoke}
 STREAMED: Mapping[str, Callable[[Any, Any], None]] = {"stream": _stream, "astream": _astream}
+WAYS = {**UNARY, **STREAMED}
 
 
 def ways(case: Case) -> tuple[str, ...]:
-    """How a case can be run."""
+    """How a case can be run: an HTTP error answers a request for a stream, too."""
+    if case.failed:
+        return tuple(WAYS)
     return tuple(STREAMED if case.streamed else UNARY)
+
+
+@lru_cache(maxsize=1)  # to make a client takes longer than to use it
+def _model(case_id: str, url: str) -> Any:
+    case = Case.read(CASES / f"{case_id}.json")
+    return WIRES[case.wire].client(case, f"{url}/{case_id}")
 
 
 def ask(case: Case, way: str, url: str, callbacks: Sequence[Any]) -> Exception | None:
     """Run a case and return what the model raised, which is the case's own affair."""
-    model = WIRES[case.wire].client(case, f"{url}/{case.id}")
+    model = _model(case.id, url)
     try:
-        (UNARY | STREAMED)[way](model, {"callbacks": list(callbacks)})
+        WAYS[way](model, {"callbacks": list(callbacks)})
     except Exception as error:
         return error
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ CASES = Path(__file__).parent / "cases"
 class Bill:
     """What one response says of the call it ends, in the terms of the metrics.
 
-    ``None`` is what the provider did not say; ``details`` holds what is above 0.
+    ``None`` is what the provider did not say; ``details`` holds what is above 0. A call that
+    failed has the model that was asked for.
     """
 
     provider: str
@@ -35,6 +36,8 @@ class Case:
 
     ``model`` is the model that is asked for, ``options`` go to the LangChain model's constructor.
     ``ends`` is ``complete``, or ``cut`` where the connection closes after the last event.
+    ``hidden`` says of parts of the bill why no callback handler can know them: the package keeps
+    them to itself. They have to be recorded as unknown, never as something else.
     """
 
     wire: str
@@ -48,6 +51,7 @@ class Case:
     body: Any = None
     events: tuple[Any, ...] = ()
     ends: str = "complete"
+    hidden: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -61,11 +65,24 @@ class Case:
     def failed(self) -> bool:
         return self.http_status >= 400
 
+    def knowable(self, bill: Bill) -> Bill:
+        """The bill without what is hidden: the model that was asked for, and no numbers."""
+        unknown = {**_UNKNOWN, "model": self.model}
+        return replace(bill, **{name: unknown[name] for name in self.hidden})
+
     @classmethod
     def read(cls, path: Path) -> Case:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8"))
         data["events"] = tuple(data.get("events", ()))
         return cls(wire=path.parent.name, name=path.stem, **data)
+
+
+_UNKNOWN: Mapping[str, Any] = {
+    "input_tokens": None,
+    "output_tokens": None,
+    "details": {},
+    "api_seconds": None,
+}
 
 
 def all_cases() -> Iterator[Case]:

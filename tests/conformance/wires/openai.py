@@ -1,48 +1,146 @@
-"""OpenAI's chat completions and whoever speaks them."""
+"""OpenAI's chat completions, responses and text completions, and others' who speak the first."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tests.conformance.case import Bill, Case, details
-from tests.conformance.wires.wire import ERROR_TYPES, NO_KEY, Wire, sse_done
+from tests.conformance.wires.wire import ERROR_TYPES, NO_KEY, Wire, named_sse, sse_done
+
+_BY_CODE: Mapping[str, str] = {
+    "context_length_exceeded": "context_length",
+    "content_filter": "content_filter",
+    "rate_limit_exceeded": "rate_limit",
+    "insufficient_quota": "rate_limit",
+    "server_error": "server_error",
+}
+
+
+def error_type(error: Mapping[str, Any], http_status: int | None = None) -> str:
+    """What an error object of OpenAI's wire is: its code, its type, or else the HTTP status."""
+    for said in (error.get("code"), error.get("type")):
+        if said in _BY_CODE:
+            return _BY_CODE[said]
+        if isinstance(said, int):  # OpenRouter's codes are HTTP's
+            return ERROR_TYPES[said]
+    return "other" if http_status is None else ERROR_TYPES[http_status]
+
+
+def failure(case: Case) -> str:
+    """The type of the error that a case is: by HTTP, within its stream, or cut off; or none."""
+    if case.failed:
+        error = case.body.get("error") or case.body
+        return error_type(error if isinstance(error, dict) else {}, case.http_status)
+    errors = [o["error"] for o in objects(case) if o.get("error")]
+    if errors:
+        return error_type(errors[0])
+    return "connection" if case.ends == "cut" else ""
+
+
+def objects(case: Case) -> Sequence[Mapping[str, Any]]:
+    """The chunks of a stream, or the one response."""
+    return case.events if case.streamed else (case.body,)
+
+
+def chat_bill(case: Case, provider: str) -> Bill:
+    """The bill of a chat completion and its like."""
+    # https://platform.openai.com/docs/api-reference/chat/object; in a stream the last usage
+    # stands: it is of the whole request.
+    bill = Bill(provider, next((o["model"] for o in objects(case) if o.get("model")), case.model))
+    if kind := failure(case):
+        bill = Bill(provider, case.model, status="error", error_type=kind)
+    usage = next((o["usage"] for o in reversed(objects(case)) if o.get("usage")), None)
+    if usage is None:
+        return bill
+    prompt = usage.get("prompt_tokens_details") or {}
+    completion = usage.get("completion_tokens_details") or {}
+    return replace(
+        bill,
+        input_tokens=usage["prompt_tokens"],
+        output_tokens=usage["completion_tokens"],
+        details=details(
+            cache_read=prompt.get("cached_tokens"),
+            cache_creation=prompt.get("cache_write_tokens"),
+            audio_input=prompt.get("audio_tokens"),
+            reasoning=completion.get("reasoning_tokens"),
+            audio_output=completion.get("audio_tokens"),
+        ),
+        api_seconds=_processing_seconds(case),
+    )
+
+
+def _processing_seconds(case: Case) -> float | None:
+    # https://platform.openai.com/docs/api-reference/debugging-requests; the headers of a stream
+    # are sent before it, so there it is not the time of the call.
+    if case.streamed or not case.options.get("include_response_headers"):
+        return None
+    return int(case.headers["openai-processing-ms"]) / 1000
 
 
 def _chat_client(case: Case, url: str) -> Any:
     from langchain_openai import ChatOpenAI
 
+    # As for OpenAI itself, whose URL is the default: another one turns stream_usage off.
+    options = {"stream_usage": True, **case.options}
     return ChatOpenAI(
-        model=case.model,
-        base_url=f"{url}/v1",
-        api_key=NO_KEY,
-        max_retries=0,
-        **{"stream_usage": True, **case.options},
+        model=case.model, base_url=f"{url}/v1", api_key=NO_KEY, max_retries=0, **options
+    )
+
+
+def _compatible_client(case: Case, url: str) -> Any:
+    from langchain_openai import ChatOpenAI
+
+    return ChatOpenAI(
+        model=case.model, base_url=f"{url}/v1", api_key=NO_KEY, max_retries=0, **case.options
+    )
+
+
+def _responses_client(case: Case, url: str) -> Any:
+    return _chat_client(case, url).model_copy(update={"use_responses_api": True})
+
+
+def _text_client(case: Case, url: str) -> Any:
+    from langchain_openai import OpenAI
+
+    return OpenAI(
+        model=case.model, base_url=f"{url}/v1", api_key=NO_KEY, max_retries=0, **case.options
     )
 
 
 def _chat_bill(case: Case) -> Bill:
-    # https://platform.openai.com/docs/api-reference/chat/object
-    if case.failed:
-        return Bill("openai", case.model, status="error", error_type=ERROR_TYPES[case.http_status])
-    objects = case.events if case.streamed else (case.body,)
-    model = next((o["model"] for o in objects if o.get("model")), case.model)
-    usage = next((o["usage"] for o in reversed(objects) if o.get("usage")), None)
+    return chat_bill(case, "openai")
+
+
+def _responses_bill(case: Case) -> Bill:
+    # https://platform.openai.com/docs/api-reference/responses/object, and .../responses-streaming
+    if case.failed or case.ends == "cut":
+        return Bill("openai", case.model, status="error", error_type=failure(case))
+    events = case.events if case.streamed else ({"type": "", "response": case.body},)
+    for event in events:
+        error = event if event["type"] == "error" else (event.get("response") or {}).get("error")
+        if error:
+            return Bill("openai", case.model, status="error", error_type=error_type(error))
+    response = [e["response"] for e in events if "response" in e][-1]
+    usage = response.get("usage")
     if usage is None:
-        return Bill("openai", model)
-    prompt = usage.get("prompt_tokens_details") or {}
-    completion = usage.get("completion_tokens_details") or {}
+        return Bill("openai", response["model"])
     return Bill(
         "openai",
-        model,
-        usage["prompt_tokens"],
-        usage["completion_tokens"],
+        response["model"],
+        usage["input_tokens"],
+        usage["output_tokens"],
         details(
-            cache_read=prompt.get("cached_tokens"),
-            audio_input=prompt.get("audio_tokens"),
-            reasoning=completion.get("reasoning_tokens"),
-            audio_output=completion.get("audio_tokens"),
+            cache_read=usage["input_tokens_details"].get("cached_tokens"),
+            cache_creation=usage["input_tokens_details"].get("cache_write_tokens"),
+            reasoning=usage["output_tokens_details"].get("reasoning_tokens"),
         ),
+        api_seconds=_processing_seconds(case),
     )
 
 
 CHAT = Wire(_chat_client, _chat_bill, sse_done)
+COMPATIBLE = Wire(_compatible_client, _chat_bill, sse_done)
+RESPONSES = Wire(_responses_client, _responses_bill, named_sse)
+TEXT = Wire(_text_client, _chat_bill, sse_done)

@@ -48,9 +48,11 @@ def named_sse(events: Iterable[Any]) -> Iterator[bytes]:
 ERROR_TYPES: Mapping[int, str] = {
     400: "invalid_request",
     401: "authentication",
+    402: "rate_limit",  # out of credit: what OpenAI calls insufficient_quota, with a 429
     403: "authentication",
     404: "invalid_request",
     408: "timeout",
+    413: "invalid_request",
     422: "invalid_request",
     429: "rate_limit",
     500: "server_error",

@@ -1,0 +1,56 @@
+"""A case run in one way: what was recorded of it, beside what it bills."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from agentmetrics import MemoryRecorder, MetricsCallbackHandler
+from tests.conformance.ask import ask
+from tests.conformance.case import Bill, Case
+from tests.conformance.reading import recorded
+from tests.conformance.wires import WIRES
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``found`` holds one bill for every call that was counted; one is right."""
+
+    expected: Bill
+    found: list[Bill]
+    handler_errors: float
+    still_active: float
+    raised: Exception | None
+
+    @property
+    def wrong(self) -> tuple[str, ...]:
+        """What is not exact, by the names of a bill's fields."""
+        if len(self.found) != 1:
+            return ("calls",)
+        (found,) = self.found
+        names = [field.name for field in fields(Bill)]
+        wrong = [n for n in names if getattr(found, n) != getattr(self.expected, n)]
+        wrong += ["handler_errors"] * bool(self.handler_errors)
+        wrong += ["active"] * bool(self.still_active)
+        wrong += ["status"] * (self.raised is not None and self.expected.status != "error")
+        return tuple(wrong)
+
+
+def judge(case: Case, way: str, url: str) -> Verdict:
+    """Run a case against the server at ``url`` with a handler of agentmetrics."""
+    recorder = MemoryRecorder()
+    raised = ask(case, way, url, [MetricsCallbackHandler(recorder)])
+    expected, found = expected_of(case), recorded(recorder)
+    if expected.api_seconds is None:  # then it is the caller's view, which no response can say
+        found = [replace(one, api_seconds=None) for one in found]
+    return Verdict(
+        expected,
+        found,
+        recorder.value("agentmetrics_handler_errors_total"),
+        recorder.value("llm_active_calls"),
+        raised,
+    )
+
+
+def expected_of(case: Case) -> Bill:
+    """What a handler has to record of a case."""
+    return case.knowable(WIRES[case.wire].bill(case))

@@ -1,0 +1,103 @@
+"""The conformance page says what the runs were, and no more."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.__main__ import PAGE
+from tests.conformance.ask import ways
+from tests.conformance.case import all_cases
+from tests.conformance.table import Peers, page
+
+CASES = [
+    case
+    for case in all_cases()
+    if case.id in ("openai-chat/cached", "openai-chat/error-401", "mistral/cached-streamed")
+]
+EXACT = {f"{case.id}-{way}": () for case in CASES for way in ways(case)}
+RESULTS = {
+    "command": "python -m benchmarks.peers",
+    "versions": {"langchain-core": "1.7.2", "python": "3.11"},
+    "peers": [
+        {
+            "name": "somebody",
+            "version": "0.1",
+            "cases": {
+                "openai-chat/cached-invoke": {"exact": False, "wrong": ["details", "model"]},
+                "openai-chat/cached-ainvoke": {"exact": False, "wrong": ["details"]},
+                "openai-chat/error-401-invoke": {"exact": True, "wrong": []},
+            },
+        }
+    ],
+}
+
+
+@pytest.fixture
+def peers(tmp_path: Path) -> Peers:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(RESULTS), encoding="utf-8")
+    found = Peers.read(path)
+    assert found is not None
+    return found
+
+
+def _row(text: str, start: str) -> list[str]:
+    (row,) = [line for line in text.splitlines() if line.startswith(f"| {start}")]
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def test_an_exact_case_is_listed_with_what_it_bills_and_in_which_ways() -> None:
+    text = page(CASES, EXACT, None)
+    assert "**3 of 3 cases are exact, in 8 runs.**" in text
+    row = _row(text, "[cached](../tests/conformance/cases/openai-chat/cached.json)")
+    assert row[2:] == [
+        "openai",
+        "gpt-4o-2024-08-06",
+        "2006",
+        "300",
+        "cache_read 1920",
+        "success",
+        "invoke, ainvoke",
+    ]
+    assert _row(text, "[error-401]")[4:] == [
+        *["\N{EN DASH}"] * 3,
+        "authentication",
+        "invoke, ainvoke, stream, astream",
+    ]
+
+
+def test_what_is_wrong_is_said_where_it_is() -> None:
+    text = page(CASES, {**EXACT, "openai-chat/cached-ainvoke": ("details", "model")}, None)
+    assert "**2 of 3 cases are exact, in 8 runs.**" in text
+    assert _row(text, "[openai-chat](#openai-chat)")[1:] == ["2", "1", "6", "5"]
+    assert _row(text, "[cached](../tests/conformance/cases/openai-chat")[-1] == (
+        "ainvoke: details, model"
+    )
+
+
+def test_what_a_package_hides_is_listed_with_the_reason() -> None:
+    assert _row(page(CASES, EXACT, None), "mistral/cached-streamed")[1:] == [
+        "details",
+        "langchain-mistralai hands nothing on of a stream's cached tokens",
+    ]
+
+
+def test_peers_stand_beside_ours_with_what_they_got_wrong(peers: Peers) -> None:
+    text = page(CASES, EXACT, peers)
+    assert "`python -m benchmarks.peers` with langchain-core 1.7.2, python 3.11" in text
+    assert _row(text, "agentmetrics")[2:] == ["3 of 3", "8 of 8", "\N{EN DASH}"]
+    assert _row(text, "somebody")[1:] == ["0.1", "1 of 2", "1 of 3", "details 2, model 1"]
+
+
+def test_without_results_nothing_is_said_of_peers(tmp_path: Path) -> None:
+    assert Peers.read(tmp_path / "results.json") is None
+    assert "other handlers" not in page(CASES, EXACT, None)
+
+
+def test_the_page_in_the_docs_has_every_case() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    links = {case.id: f"(../tests/conformance/cases/{case.id}.json)" for case in all_cases()}
+    assert [case for case, link in links.items() if link not in text] == []
