@@ -48,9 +48,10 @@ def chat_bill(case: Case, provider: str) -> Bill:
     """The bill of a chat completion and its like."""
     # https://platform.openai.com/docs/api-reference/chat/object; in a stream the last usage
     # stands: it is of the whole request.
-    bill = Bill(provider, next((o["model"] for o in objects(case) if o.get("model")), case.model))
+    model = next((o["model"] for o in objects(case) if o.get("model")), case.model)
+    bill = Bill(provider, model, api_seconds=_processing_seconds(case))
     if kind := failure(case):
-        bill = Bill(provider, case.model, status="error", error_type=kind)
+        bill = replace(bill, model=case.model, status="error", error_type=kind)
     usage = next((o["usage"] for o in reversed(objects(case)) if o.get("usage")), None)
     if usage is None:
         return bill
@@ -67,16 +68,18 @@ def chat_bill(case: Case, provider: str) -> Bill:
             reasoning=completion.get("reasoning_tokens"),
             audio_output=completion.get("audio_tokens"),
         ),
-        api_seconds=_processing_seconds(case),
     )
 
 
 def _processing_seconds(case: Case) -> float | None:
     # https://platform.openai.com/docs/api-reference/debugging-requests; the headers of a stream
-    # are sent before it, so there it is not the time of the call.
-    if case.streamed or not case.options.get("include_response_headers"):
+    # are sent before it, so there it is not the time of the call. Of a success they have to be
+    # asked for.
+    handed_on = case.failed or case.options.get("include_response_headers")
+    milliseconds = case.headers.get("openai-processing-ms")
+    if milliseconds is None or case.streamed or not handed_on:
         return None
-    return int(case.headers["openai-processing-ms"]) / 1000
+    return int(milliseconds) / 1000
 
 
 def _chat_client(case: Case, url: str) -> Any:
