@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import sys
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 SUCCESS: Final = "success"
 ERROR: Final = "error"
@@ -20,17 +21,19 @@ _CANCELLED = (
 )
 
 # By the names of classes in the error's ancestry, most telling first: langchain-core's
-# ModelError family, then those of the openai and anthropic SDKs and of HTTP clients. By name,
-# so that none of those packages is imported here.
+# ModelError family, then those of the openai and anthropic SDKs and of HTTP clients (botocore's
+# and aiohttp's among them). By name, so that none of those packages is imported here.
 _BY_CLASS_NAME: Final = {
     "BudgetExceeded": "budget_exceeded",
-    "ContextOverflowError": "context_length",
     "OpenAIRefusalError": "content_filter",
     "ContentFilterFinishReasonError": "content_filter",
     "ModelTimeoutError": "timeout",
     "APITimeoutError": "timeout",
     "TimeoutException": "timeout",
     "TimeoutError": "timeout",
+    "ConnectTimeoutError": "timeout",
+    "ReadTimeoutError": "timeout",
+    "ServerTimeoutError": "timeout",
     "ModelRateLimitError": "rate_limit",
     "RateLimitError": "rate_limit",
     "ModelAuthenticationError": "authentication",
@@ -41,6 +44,10 @@ _BY_CLASS_NAME: Final = {
     "APIConnectionError": "connection",
     "TransportError": "connection",
     "ConnectionError": "connection",
+    "HTTPClientError": "connection",
+    "ProtocolError": "connection",
+    "ClientConnectionError": "connection",
+    "ClientPayloadError": "connection",
     "ModelNotFoundError": "invalid_request",
     "ModelInvalidRequestError": "invalid_request",
     "InternalServerError": "server_error",
@@ -51,12 +58,28 @@ _BY_CODE: Final = {
     "content_policy_violation": "content_filter",
     "rate_limit_exceeded": "rate_limit",
     "insufficient_quota": "rate_limit",
+    # Anthropic's error types: one in the middle of a stream comes with the status 200.
+    "overloaded_error": "server_error",
+    "api_error": "server_error",
+    "rate_limit_error": "rate_limit",
+    "timeout_error": "timeout",
+    # Bedrock's exceptions: those in a stream have no status of their own.
+    "ThrottlingException": "rate_limit",
+    "ServiceQuotaExceededException": "rate_limit",
+    "ModelTimeoutException": "timeout",
+    "ModelNotReadyException": "server_error",
+    "ModelErrorException": "server_error",
+    "ModelStreamErrorException": "server_error",
+    "InternalServerException": "server_error",
+    "ServiceUnavailableException": "server_error",
+    "ValidationException": "invalid_request",
 }
 _BY_HTTP_STATUS: Final = {
     401: "authentication",
     403: "authentication",
     408: "timeout",
     429: "rate_limit",
+    504: "timeout",
 }
 
 
@@ -83,24 +106,46 @@ def error_type_of(error: BaseException) -> str:
     The provider's error code comes first, then the class, then the HTTP status: a context
     that is too long and a malformed request are both a 400.
     """
-    by_code = _BY_CODE.get(code) if isinstance(code := getattr(error, "code", None), str) else None
-    if by_code:
-        return by_code
-    for cls in type(error).__mro__:
-        if cls.__name__ in _BY_CLASS_NAME:
-            return _BY_CLASS_NAME[cls.__name__]
+    names = [cls.__name__ for cls in type(error).__mro__]
+    if "ContextOverflowError" in names:  # langchain-core's, which says more than Bedrock's code
+        return "context_length"
+    for code in _codes(error):
+        if code in _BY_CODE:
+            return _BY_CODE[code]
+    for name in names:
+        if name in _BY_CLASS_NAME:
+            return _BY_CLASS_NAME[name]
     return _by_http_status(error)
 
 
+def _codes(error: BaseException) -> Iterator[str]:
+    """The words of a provider for what went wrong."""
+    for code in (getattr(error, "code", None), getattr(error, "type", None)):
+        if isinstance(code, str):
+            yield code
+    code = _botocore(error, "Error", "Code")
+    if isinstance(code, str):
+        yield code[:1].upper() + code[1:]  # small in a stream
+
+
 def _by_http_status(error: BaseException) -> str:
-    status = getattr(error, "status_code", None)
-    if status is None:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-    if not isinstance(status, int):
-        return "other"
-    if status >= 500:
-        return "server_error"
-    return _BY_HTTP_STATUS.get(status, "invalid_request" if status >= 400 else "other")
+    for status in (
+        getattr(error, "status_code", None),
+        getattr(getattr(error, "response", None), "status_code", None),
+        getattr(error, "code", None),  # google-genai
+        _botocore(error, "ResponseMetadata", "HTTPStatusCode"),
+    ):
+        if isinstance(status, int) and 400 <= status < 600:
+            by_default = "server_error" if status >= 500 else "invalid_request"
+            return _BY_HTTP_STATUS.get(status, by_default)
+    return "other"
+
+
+def _botocore(error: BaseException, part: str, name: str) -> Any:
+    """From the ``response`` of a botocore ``ClientError``, which is plain data."""
+    response = getattr(error, "response", None)
+    found = response.get(part) if isinstance(response, dict) else None
+    return found.get(name) if isinstance(found, dict) else None
 
 
 def _is_a(error: BaseException, module: str, name: str) -> bool:
