@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -29,6 +29,11 @@ class Usage:
     audio_output_tokens: int | None = None
     has_details: bool = field(default=True, init=False, repr=False, compare=False)
     """False when it is known that no field but the first two says anything."""
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the provider left out the tokens of one way, or of both."""
+        return self.input_tokens is None or self.output_tokens is None
 
     @property
     def total_tokens(self) -> int:
@@ -88,13 +93,16 @@ class Usage:
         """Usage of a provider SDK's response object, or of the same as plain data.
 
         Understood are OpenAI chat completions and responses, Anthropic messages, Gemini,
-        Bedrock Converse, and LangChain messages, each after its provider's API reference.
+        Bedrock Converse and the last chunk of its InvokeModel streams, Cohere, Ollama, and
+        LangChain messages, each after its provider's API reference.
         ``None`` when there is no usage in it. Raises ``ValueError`` on usage that cannot be.
         """
-        for where in ("usage_metadata", "usageMetadata", "usage"):
+        for where in _BLOCKS:
             block = _field(response, where)
             if block is not None:
                 return cls._from_block(block)
+        if _field(response, "eval_count") is not None:  # Ollama has no block
+            return cls._from_block(response)
         return None
 
     @classmethod
@@ -115,19 +123,26 @@ def served_model(response: object) -> str | None:
 
 
 _Path = tuple[str, ...]
+_BLOCKS = ("usage_metadata", "usageMetadata", "usage", "amazon-bedrock-invocationMetrics")
 _SPELLINGS: Mapping[str, tuple[_Path, ...]] = {
     "input_tokens": (
         ("prompt_tokens",),
         ("input_tokens",),
+        ("billed_units", "input_tokens"),  # https://docs.cohere.com/reference/chat
+        ("prompt_eval_count",),  # https://docs.ollama.com/api/usage
     ),
     "output_tokens": (
         ("completion_tokens",),
         ("output_tokens",),
+        ("billed_units", "output_tokens"),
+        ("eval_count",),
     ),
     "cache_read_tokens": (
         ("prompt_tokens_details", "cached_tokens"),
         ("input_tokens_details", "cached_tokens"),
         ("input_token_details", "cache_read"),
+        ("cached_tokens",),
+        ("prompt_eval_cached_count",),
         ("prompt_cache_hit_tokens",),  # https://api-docs.deepseek.com/guides/kv_cache
     ),
     "cache_creation_tokens": (
@@ -163,14 +178,21 @@ def token_count(value: object, name: str) -> int | None:
 
 
 def _anthropic(block: object) -> Usage:
-    # https://docs.anthropic.com/en/api/messages: input_tokens leaves out both kinds of cache.
-    return _with_cache(
+    # https://docs.anthropic.com/en/api/messages: input_tokens leaves out both kinds of cache, and
+    # all of it leaves out what a compaction took. What an advisor took is another model's.
+    usage = _with_cache(
         block,
         fresh="input_tokens",
         output="output_tokens",
         read="cache_read_input_tokens",
         created="cache_creation_input_tokens",
+        created_1h=_first(block, (("cache_creation", "ephemeral_1h_input_tokens"),)),
+        reasoning=_first(block, (("output_tokens_details", "thinking_tokens"),)),
     )
+    for iteration in _parts(block, "iterations"):
+        if _field(iteration, "type") == "compaction":
+            usage += _anthropic(iteration)
+    return usage.checked()
 
 
 def _bedrock(block: object) -> Usage:
@@ -181,10 +203,46 @@ def _bedrock(block: object) -> Usage:
         output="outputTokens",
         read="cacheReadInputTokens",
         created="cacheWriteInputTokens",
+        created_1h=_sum(
+            token_count(_field(part, "inputTokens"), "inputTokens")
+            for part in _parts(block, "cacheDetails")
+            if _field(part, "ttl") == "1h"
+        ),
     )
 
 
-def _with_cache(block: object, *, fresh: str, output: str, read: str, created: str) -> Usage:
+def _bedrock_metrics(block: object) -> Usage:
+    # What Bedrock adds to the last chunk that InvokeModel streams.
+    return _with_cache(
+        block,
+        fresh="inputTokenCount",
+        output="outputTokenCount",
+        read="cacheReadInputTokenCount",
+        created="cacheWriteInputTokenCount",
+    )
+
+
+def _bedrock_headers(block: object) -> Usage:
+    # langchain-aws, of the headers of what InvokeModel does not stream.
+    return _with_cache(
+        block,
+        fresh="prompt_tokens",
+        output="completion_tokens",
+        read="cache_read_input_tokens",
+        created="cache_write_input_tokens",
+    )
+
+
+def _with_cache(
+    block: object,
+    *,
+    fresh: str,
+    output: str,
+    read: str,
+    created: str,
+    created_1h: object = None,
+    reasoning: object = None,
+) -> Usage:
     cache_read = token_count(_field(block, read), read)
     cache_creation = token_count(_field(block, created), created)
     uncached = token_count(_field(block, fresh), fresh)
@@ -195,7 +253,8 @@ def _with_cache(block: object, *, fresh: str, output: str, read: str, created: s
         output_tokens=_field(block, output),
         cache_read_tokens=cache_read,
         cache_creation_tokens=cache_creation,
-        cache_creation_1h_tokens=_first(block, (("cache_creation", "ephemeral_1h_input_tokens"),)),
+        cache_creation_1h_tokens=created_1h,
+        reasoning_tokens=reasoning,
     )
 
 
@@ -216,12 +275,25 @@ def _gemini(block: object) -> Usage:
         output_tokens=_sum((count("candidates_token_count", "candidatesTokenCount"), thoughts)),
         cache_read_tokens=count("cached_content_token_count", "cachedContentTokenCount"),
         reasoning_tokens=thoughts,
+        audio_input_tokens=_audio(block, "prompt_tokens_details", "promptTokensDetails"),
+        audio_output_tokens=_audio(block, "candidates_tokens_details", "candidatesTokensDetails"),
+    )
+
+
+def _audio(block: object, snake: str, camel: str) -> int | None:
+    # Gemini's ModalityTokenCount, one for each modality.
+    return _sum(
+        token_count(_first(part, (("token_count",), ("tokenCount",))), snake)
+        for part in (*_parts(block, snake), *_parts(block, camel))
+        if _field(part, "modality") == "AUDIO"
     )
 
 
 _EXCLUSIVE: tuple[tuple[tuple[str, ...], Callable[[object], Usage]], ...] = (
-    (("cache_read_input_tokens", "cache_creation_input_tokens"), _anthropic),
+    (("cache_write_input_tokens",), _bedrock_headers),
+    (("cache_read_input_tokens", "cache_creation_input_tokens", "iterations"), _anthropic),
     (("inputTokens",), _bedrock),
+    (("inputTokenCount",), _bedrock_metrics),
     (("prompt_token_count", "promptTokenCount"), _gemini),
 )
 
@@ -233,6 +305,11 @@ def _check_part(name: str, part: int, whole: int | None) -> None:
 
 def _field(holder: object, name: str) -> Any:
     return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
+
+
+def _parts(holder: object, name: str) -> Sequence[Any]:
+    found = _field(holder, name)
+    return found if isinstance(found, list | tuple) else ()
 
 
 def _first(holder: object, paths: Iterable[_Path]) -> Any:

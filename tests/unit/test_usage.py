@@ -15,6 +15,8 @@ from agentmetrics.usage import served_model, token_count
 
 def as_object(value):
     """The plain data as an SDK's response object."""
+    if isinstance(value, list):
+        return [as_object(item) for item in value]
     if isinstance(value, dict):
         return SimpleNamespace(**{name: as_object(item) for name, item in value.items()})
     return value
@@ -77,6 +79,35 @@ RESPONSES = {
         Usage(10, 50),
         "claude-3-haiku",
     ),
+    "Anthropic message with thinking": (
+        {
+            "model": "claude-sonnet-4-5",
+            "usage": {
+                "input_tokens": 10,
+                "output_tokens": 50,
+                "cache_read_input_tokens": 0,
+                "output_tokens_details": {"thinking_tokens": 30},
+            },
+        },
+        Usage(10, 50, cache_read_tokens=0, reasoning_tokens=30),
+        "claude-sonnet-4-5",
+    ),
+    "Anthropic message with a compaction, billed beside it, and an advisor of another model": (
+        {
+            "model": "claude-opus-4-6",
+            "usage": {
+                "input_tokens": 23,
+                "output_tokens": 10,
+                "iterations": [
+                    {"type": "compaction", "input_tokens": 180, "output_tokens": 35},
+                    {"type": "advisor_message", "input_tokens": 823, "output_tokens": 1612},
+                    {"type": "message", "input_tokens": 23, "output_tokens": 10},
+                ],
+            },
+        },
+        Usage(203, 45),
+        "claude-opus-4-6",
+    ),
     "Gemini, which counts thoughts and tool-use prompts beside the rest": (
         {
             "model_version": "gemini-2.5-pro",
@@ -99,6 +130,102 @@ RESPONSES = {
         },
         Usage(90, 30),
         "gemini-2.5-pro",
+    ),
+    "Gemini with sound": (
+        {
+            "usage_metadata": {
+                "prompt_token_count": 90,
+                "candidates_token_count": 30,
+                "prompt_tokens_details": [
+                    {"modality": "TEXT", "token_count": 10},
+                    {"modality": "AUDIO", "token_count": 80},
+                ],
+                "candidates_tokens_details": [{"modality": "AUDIO", "token_count": 30}],
+            },
+        },
+        Usage(90, 30, audio_input_tokens=80, audio_output_tokens=30),
+        None,
+    ),
+    "Gemini with sound over REST": (
+        {
+            "usageMetadata": {
+                "promptTokenCount": 90,
+                "candidatesTokenCount": 30,
+                "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 80}],
+            },
+        },
+        Usage(90, 30, audio_input_tokens=80),
+        None,
+    ),
+    "Bedrock Converse that says how long it keeps the cache": (
+        {
+            "usage": {
+                "inputTokens": 10,
+                "outputTokens": 50,
+                "cacheReadInputTokens": 0,
+                "cacheWriteInputTokens": 20,
+                "cacheDetails": [
+                    {"ttl": "1h", "inputTokens": 15},
+                    {"ttl": "5m", "inputTokens": 5},
+                ],
+            },
+        },
+        Usage(30, 50, 0, 20, 15),
+        None,
+    ),
+    "the last chunk that Bedrock's InvokeModel streams": (
+        {
+            "type": "message_stop",
+            "amazon-bedrock-invocationMetrics": {
+                "inputTokenCount": 10,
+                "outputTokenCount": 50,
+                "invocationLatency": 700,
+                "cacheReadInputTokenCount": 70,
+                "cacheWriteInputTokenCount": 20,
+            },
+        },
+        Usage(100, 50, cache_read_tokens=70, cache_creation_tokens=20),
+        None,
+    ),
+    "the headers of Bedrock's InvokeModel, as langchain-aws names them": (
+        {
+            "usage": {
+                "prompt_tokens": 10,
+                "completion_tokens": 50,
+                "cache_read_input_tokens": 70,
+                "cache_write_input_tokens": 20,
+                "total_tokens": 150,
+            },
+        },
+        Usage(100, 50, cache_read_tokens=70, cache_creation_tokens=20),
+        None,
+    ),
+    "Cohere, which bills less than its model saw": (
+        {
+            "usage": {
+                "billed_units": {"input_tokens": 7.0, "output_tokens": 4.0},
+                "tokens": {"input_tokens": 502.0, "output_tokens": 4.0},
+                "cached_tokens": 3.0,
+            },
+        },
+        Usage(7, 4, cache_read_tokens=3),
+        None,
+    ),
+    "Ollama": (
+        {
+            "model": "llama3.2",
+            "total_duration": 5,
+            "prompt_eval_count": 26,
+            "prompt_eval_cached_count": 19,
+            "eval_count": 5,
+        },
+        Usage(26, 5, cache_read_tokens=19),
+        "llama3.2",
+    ),
+    "Ollama, of a prompt that is in memory": (
+        {"model": "llama3.2", "eval_count": 5},
+        Usage(None, 5),
+        "llama3.2",
     ),
     "Bedrock Converse": (
         {
@@ -149,6 +276,25 @@ class TestAResponse:
         assert usage == Usage(None, 5)
         assert usage.total_tokens == 5
         assert Usage.from_response({"usage": {}}) == Usage()
+
+    def test_with_one_way_left_out_is_partial(self):
+        assert Usage(None, 5).is_partial
+        assert Usage(5, None).is_partial
+        assert not Usage(5, 0).is_partial
+
+    @pytest.mark.parametrize("parts", [None, 7, "text", {}, [7], [None], [{}]])
+    def test_with_parts_in_a_new_shape_is_read_without_them(self, parts):
+        anthropic = {"cache_read_input_tokens": 0, "input_tokens": 5, "output_tokens": 1}
+        bedrock = {"inputTokens": 5, "outputTokens": 1}
+        gemini = {"promptTokenCount": 5, "candidatesTokenCount": 1}
+        for block, name in (
+            (anthropic, "iterations"),
+            (bedrock, "cacheDetails"),
+            (gemini, "promptTokensDetails"),
+        ):
+            usage = Usage.from_response({"usage": {**block, name: parts}})
+            assert usage is not None
+            assert (usage.input_tokens, usage.output_tokens) == (5, 1)
 
     @pytest.mark.parametrize("wrong", [-1, 1.5, math.nan, math.inf, "12", True, [1], {}])
     @pytest.mark.parametrize(
@@ -235,6 +381,11 @@ class TestAnythingAtAll:
                             "cache_read_input_tokens",
                             "cache_creation",
                             "prompt_token_count",
+                            "prompt_tokens_details",
+                            "cacheDetails",
+                            "iterations",
+                            "type",
+                            "eval_count",
                         ]
                     ),
                     inner,
