@@ -288,6 +288,29 @@ class TestErrorType:
         assert error_type_of(direct) == error_type
         assert error_type_of(behind) == error_type
 
+    @pytest.mark.parametrize(
+        ("metadata", "error_type"),
+        [
+            ({"HTTPStatusCode": 429}, "rate_limit"),
+            ({"HTTPStatusCode": 503}, "server_error"),
+            ({}, "other"),
+        ],
+    )
+    def test_of_bedrock_is_behind_its_response(self, metadata, error_type):
+        botocore = pytest.importorskip("botocore.exceptions")
+        error = botocore.ClientError({"ResponseMetadata": metadata}, "InvokeModel")
+        assert error_type_of(error) == error_type
+
+    @pytest.mark.parametrize("response", [{"ResponseMetadata": None}, {}, "429", 429])
+    def test_is_not_fooled_by_an_attribute_called_response(self, response):
+        error = ValueError()
+        error.response = response  # type: ignore[attr-defined]
+        assert error_type_of(error) == "other"
+
+    def test_of_gemini_is_its_code(self):
+        genai = pytest.importorskip("google.genai.errors")
+        assert error_type_of(genai.APIError(429, {"error": {"code": 429}})) == "rate_limit"
+
     def test_is_always_one_of_the_catalogues(self):
         from agentmetrics import outcome
 
