@@ -106,6 +106,21 @@ class Usage:
         return None
 
     @classmethod
+    def from_embedding(cls, response: object) -> Usage | None:
+        """Usage of a provider SDK's answer to an embedding or a reranking: input, and no output.
+
+        Understood are OpenAI and what is compatible with it, Ollama, Cohere, Gemini on Vertex,
+        and Bedrock's headers. ``None`` where the provider does not say; Cohere's search units
+        are no tokens. Raises ``ValueError`` on usage that cannot be.
+        """
+        tokens = _first(response, _EMBEDDING_INPUT)
+        if isinstance(tokens, str):  # a header
+            tokens = int(tokens)
+        if tokens is None:
+            tokens = _of_embeddings(response)
+        return None if tokens is None else cls.plain(tokens, 0)
+
+    @classmethod
     def _from_block(cls, block: object) -> Usage:
         for marks, read in _EXCLUSIVE:
             if any(_field(block, mark) is not None for mark in marks):
@@ -122,8 +137,27 @@ def served_model(response: object) -> str | None:
     return model if isinstance(model, str) else None
 
 
+def provider_seconds(response: object) -> float:
+    """The provider's own account of the time a call took, 0 where it gives none.
+
+    Of an embedding: Bedrock's is a header in milliseconds, Ollama's a field in nanoseconds.
+    """
+    milliseconds = _first(response, ((*_BEDROCK_HEADERS, "x-amzn-bedrock-invocation-latency"),))
+    if milliseconds is not None:
+        return float(milliseconds) / 1e3
+    return float(_first(response, (("total_duration",),)) or 0.0) / 1e9
+
+
 _Path = tuple[str, ...]
 _BLOCKS = ("usage_metadata", "usageMetadata", "usage", "amazon-bedrock-invocationMetrics")
+_BEDROCK_HEADERS: _Path = ("ResponseMetadata", "HTTPHeaders")
+_EMBEDDING_INPUT: tuple[_Path, ...] = (
+    ("usage", "prompt_tokens"),
+    ("usage", "total_tokens"),
+    ("prompt_eval_count",),
+    ("meta", "billed_units", "input_tokens"),
+    (*_BEDROCK_HEADERS, "x-amzn-bedrock-input-token-count"),
+)
 _SPELLINGS: Mapping[str, tuple[_Path, ...]] = {
     "input_tokens": (
         ("prompt_tokens",),
@@ -296,6 +330,19 @@ _EXCLUSIVE: tuple[tuple[tuple[str, ...], Callable[[object], Usage]], ...] = (
     (("inputTokenCount",), _bedrock_metrics),
     (("prompt_token_count", "promptTokenCount"), _gemini),
 )
+
+
+def _of_embeddings(response: object) -> int | None:
+    """Gemini on Vertex counts each embedding by itself; a sum of some of them is not the sum."""
+    embeddings = _field(response, "embeddings")
+    if not isinstance(embeddings, list):
+        return None
+    counts = [
+        token_count(_first(embedding, (("statistics", "token_count"),)), "token_count")
+        for embedding in embeddings
+    ]
+    known = [count for count in counts if count is not None]
+    return sum(known) if known and len(known) == len(counts) else None
 
 
 def _check_part(name: str, part: int, whole: int | None) -> None:

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentmetrics import Usage
-from agentmetrics.usage import served_model, token_count
+from agentmetrics.usage import provider_seconds, served_model, token_count
+
+LATENCY_HEADER = "x-amzn-bedrock-invocation-latency"
 
 
 def as_object(value):
@@ -313,6 +315,58 @@ class TestAResponse:
     @pytest.mark.parametrize("model", [5, ["gpt"], None])
     def test_names_a_model_only_in_text(self, model):
         assert served_model({"model": model}) is None
+
+
+EMBEDDINGS = {
+    "OpenAI, Azure": ({"usage": {"prompt_tokens": 7, "total_tokens": 7}}, 7),
+    "Mistral": ({"usage": {"prompt_tokens": 7, "completion_tokens": 0, "total_tokens": 7}}, 7),
+    "compatible, with the total alone": ({"usage": {"total_tokens": 7}}, 7),
+    "Ollama": ({"embeddings": [[0.5]], "prompt_eval_count": 7}, 7),
+    "Cohere": ({"meta": {"billed_units": {"input_tokens": 7.0}}}, 7),
+    "Cohere's reranker": ({"meta": {"billed_units": {"search_units": 1}}}, None),
+    "Gemini": ({"embeddings": [{"values": [0.5], "statistics": None}]}, None),
+    "nothing": ([[0.5, 0.25]], None),
+}
+
+
+class TestAnEmbedding:
+    @pytest.mark.parametrize(("response", "tokens"), EMBEDDINGS.values(), ids=EMBEDDINGS.keys())
+    @pytest.mark.parametrize("shape", [dict, as_object], ids=["plain data", "object"])
+    def test_has_input_and_no_output_where_it_says_so(self, shape, response, tokens):
+        response = shape(response) if isinstance(response, dict) else response
+        assert Usage.from_embedding(response) == (None if tokens is None else Usage(tokens, 0))
+
+    def test_of_bedrock_says_so_in_its_headers(self):
+        headers = {"x-amzn-bedrock-input-token-count": "7"}
+        response = {"ResponseMetadata": {"HTTPHeaders": headers}}
+        assert Usage.from_embedding(response) == Usage(7, 0)
+
+    @pytest.mark.parametrize(
+        ("counts", "tokens"), [([3, 4], 7), ([3, None], None), ([None, None], None), ([], None)]
+    )
+    def test_of_gemini_on_vertex_is_known_when_every_part_of_it_is(self, counts, tokens):
+        embeddings = [{"statistics": {"token_count": count}} for count in counts]
+        usage = Usage.from_embedding({"embeddings": embeddings})
+        assert usage == (None if tokens is None else Usage(tokens, 0))
+
+    @pytest.mark.parametrize("wrong", ["many", "-1", -1, 1.5, math.nan, [7]])
+    def test_with_counts_that_cannot_be_is_refused(self, wrong):
+        with pytest.raises(ValueError, match=r"."):
+            Usage.from_embedding({"prompt_eval_count": wrong})
+
+
+class TestTheProvidersTime:
+    @pytest.mark.parametrize(
+        ("response", "seconds"),
+        [
+            ({"total_duration": 250_000_000}, 0.25),
+            ({"ResponseMetadata": {"HTTPHeaders": {LATENCY_HEADER: "250"}}}, 0.25),
+            ({"ResponseMetadata": {"HTTPHeaders": {}}}, 0.0),
+            ([[0.5]], 0.0),
+        ],
+    )
+    def test_is_in_seconds_and_0_where_there_is_none(self, response, seconds):
+        assert provider_seconds(response) == seconds
 
 
 class TestCounts:
