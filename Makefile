@@ -1,12 +1,13 @@
 # make demo    the program of three agents and its metrics, on this machine alone
 # make test    everything that CI runs: lint, types, tests with real services, coverage, docs
 # make bench   what a call costs, beside a hand-written handler
+# make peers   what other LangChain handlers make of the conformance cases
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint types unit packages docs docs-current bench constraints clean
+.PHONY: demo test lint types unit packages docs docs-current bench peers constraints clean
 
 demo: $(VENV)/.demo
 	$(BIN)/agentmetrics demo
@@ -63,10 +64,18 @@ docs-current: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
 
+# The conformance cases through other handlers, which are installed for this alone.
+peers:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip --quiet install --constraint constraints.txt "pip>=25.1"
+	.venv-peers/bin/python -m pip --quiet install --constraint constraints.txt \
+	  --editable '.[demo]' --group test --requirement benchmarks/peers/requirements.txt
+	.venv-peers/bin/python -m benchmarks.peers
+
 # Needs uv. Neither uv.lock nor pylock.toml is kept: both hold download addresses.
 constraints:
 	uv pip compile --universal --no-emit-index-url --no-header --no-annotate --python-version 3.10 \
 	  --all-extras --group test --group lint --group bench --upgrade pyproject.toml -o constraints.txt
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) .venv-peers build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

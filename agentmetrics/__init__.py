@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from agentmetrics.backends.statsd import StatsDRecorder
     from agentmetrics.context import labels
     from agentmetrics.langchain.attach import instrument
+    from agentmetrics.langchain.embeddings import InstrumentedEmbeddings
     from agentmetrics.langchain.handler import MetricsCallbackHandler
+    from agentmetrics.langchain.reranker import InstrumentedReranker
     from agentmetrics.layers import CardinalityLimit, CommonLabels, FanoutRecorder, Namespace
     from agentmetrics.recorder import Counter, Gauge, Histogram, Metric, Recorder
     from agentmetrics.settings import ConfigurationError, Settings, configure, get_recorder
@@ -29,6 +31,8 @@ _HOMES = {
     "Gauge": "recorder",
     "Histogram": "recorder",
     "InstrumentedAgent": "agent",
+    "InstrumentedEmbeddings": "langchain.embeddings",
+    "InstrumentedReranker": "langchain.reranker",
     "MemoryRecorder": "backends.memory",
     "Metric": "recorder",
     "MetricsCallbackHandler": "langchain.handler",
@@ -60,6 +64,8 @@ __all__ = [
     "Gauge",
     "Histogram",
     "InstrumentedAgent",
+    "InstrumentedEmbeddings",
+    "InstrumentedReranker",
     "MemoryRecorder",
     "Metric",
     "MetricsCallbackHandler",

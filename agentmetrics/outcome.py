@@ -7,7 +7,7 @@ import concurrent.futures
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 SUCCESS: Final = "success"
 ERROR: Final = "error"
@@ -22,17 +22,19 @@ _CANCELLED = (
 )
 
 # By the names of classes in the error's ancestry, most telling first: langchain-core's
-# ModelError family, then those of the openai and anthropic SDKs and of HTTP clients. By name,
-# so that none of those packages is imported here.
+# ModelError family, then those of the openai and anthropic SDKs and of HTTP clients (botocore's
+# and aiohttp's among them). By name, so that none of those packages is imported here.
 _BY_CLASS_NAME: Final = {
     "BudgetExceeded": "budget_exceeded",
-    "ContextOverflowError": "context_length",
     "OpenAIRefusalError": "content_filter",
     "ContentFilterFinishReasonError": "content_filter",
     "ModelTimeoutError": "timeout",
     "APITimeoutError": "timeout",
     "TimeoutException": "timeout",
     "TimeoutError": "timeout",
+    "ConnectTimeoutError": "timeout",
+    "ReadTimeoutError": "timeout",
+    "ServerTimeoutError": "timeout",
     "ModelRateLimitError": "rate_limit",
     "RateLimitError": "rate_limit",
     "ModelAuthenticationError": "authentication",
@@ -43,6 +45,10 @@ _BY_CLASS_NAME: Final = {
     "APIConnectionError": "connection",
     "TransportError": "connection",
     "ConnectionError": "connection",
+    "HTTPClientError": "connection",
+    "ProtocolError": "connection",
+    "ClientConnectionError": "connection",
+    "ClientPayloadError": "connection",
     "ModelNotFoundError": "invalid_request",
     "ModelInvalidRequestError": "invalid_request",
     "InternalServerError": "server_error",
@@ -55,6 +61,21 @@ _BY_CODE: Final = {
     "insufficient_quota": "rate_limit",
     "invalid_prompt": "invalid_request",
     "server_error": "server_error",
+    # Anthropic's error types: one in the middle of a stream comes with the status 200.
+    "overloaded_error": "server_error",
+    "api_error": "server_error",
+    "rate_limit_error": "rate_limit",
+    "timeout_error": "timeout",
+    # Bedrock's exceptions: those in a stream have no status of their own.
+    "ThrottlingException": "rate_limit",
+    "ServiceQuotaExceededException": "rate_limit",
+    "ModelTimeoutException": "timeout",
+    "ModelNotReadyException": "server_error",
+    "ModelErrorException": "server_error",
+    "ModelStreamErrorException": "server_error",
+    "InternalServerException": "server_error",
+    "ServiceUnavailableException": "server_error",
+    "ValidationException": "invalid_request",
 }
 _BY_HTTP_STATUS: Final = {
     401: "authentication",
@@ -62,6 +83,7 @@ _BY_HTTP_STATUS: Final = {
     403: "authentication",
     408: "timeout",
     429: "rate_limit",
+    504: "timeout",
 }
 
 
@@ -88,40 +110,59 @@ def error_type_of(error: BaseException) -> str:
     The provider's error code comes first, then the class, then the HTTP status: a context
     that is too long and a malformed request are both a 400.
     """
+    names = [cls.__name__ for cls in type(error).__mro__]
+    if "ContextOverflowError" in names:  # langchain-core's, which says more than Bedrock's code
+        return "context_length"
     for code in _codes(error):
-        if isinstance(code, str) and code in _BY_CODE:
+        if code in _BY_CODE:
             return _BY_CODE[code]
-    for cls in type(error).__mro__:
-        if cls.__name__ in _BY_CLASS_NAME:
-            return _BY_CLASS_NAME[cls.__name__]
+    for name in names:
+        if name in _BY_CLASS_NAME:
+            return _BY_CLASS_NAME[name]
     for status in _http_statuses(error):
-        return _by_http_status(status)
+        if 400 <= status < 600:  # an error can come in a 200
+            return _by_http_status(status)
     return _by_body(error) if type(error) is ValueError else "other"
 
 
-def _codes(error: BaseException) -> Iterator[object]:
-    yield getattr(error, "code", None)
-    yield getattr(error, "type", None)
+def _codes(error: BaseException) -> Iterator[str]:
+    """The words of a provider for what went wrong."""
+    for code in (getattr(error, "code", None), getattr(error, "type", None)):
+        if isinstance(code, str):
+            yield code
     body = getattr(error, "body", None)  # groq's errors have their code there alone
     inner = body.get("error") if isinstance(body, Mapping) else None
-    if isinstance(inner, Mapping):
-        yield inner.get("code")
+    code = inner.get("code") if isinstance(inner, Mapping) else None
+    if isinstance(code, str):
+        yield code
+    code = _botocore(error, "Error", "Code")
+    if isinstance(code, str):
+        yield code[:1].upper() + code[1:]  # small in a stream
 
 
 def _http_statuses(error: BaseException) -> Iterator[int]:
-    for holder in (error, getattr(error, "response", None)):
-        status = getattr(holder, "status_code", None)
-        if isinstance(status, int) and status >= 400:  # an error can come in a 200
+    code = getattr(error, "code", None)
+    for status in (
+        getattr(error, "status_code", None),
+        getattr(getattr(error, "response", None), "status_code", None),
+        # google-genai's; and OpenRouter's, through openai, in a stream that began with 200
+        int(code) if isinstance(code, str) and code.isdecimal() else code,
+        _botocore(error, "ResponseMetadata", "HTTPStatusCode"),
+    ):
+        if isinstance(status, int):
             yield status
-    code = getattr(error, "code", None)  # OpenRouter's, in a stream that began with 200
-    if isinstance(code, str) and code.isdecimal():
-        yield int(code)
 
 
 def _by_http_status(status: int) -> str:
-    if status >= 500:
-        return "server_error"
-    return _BY_HTTP_STATUS.get(status, "invalid_request" if status >= 400 else "other")
+    by_default = "server_error" if status >= 500 else "invalid_request"
+    return _BY_HTTP_STATUS.get(status, by_default)
+
+
+def _botocore(error: BaseException, part: str, name: str) -> Any:
+    """From the ``response`` of a botocore ``ClientError``, which is plain data."""
+    response = getattr(error, "response", None)
+    found = response.get(part) if isinstance(response, dict) else None
+    return found.get(name) if isinstance(found, dict) else None
 
 
 # Of "server_error: …", "ResponseError(code='server_error', …)" and "… (code: 502)".
@@ -145,7 +186,7 @@ def _by_body(error: ValueError) -> str:
     for code in map(str, codes):
         if code in _BY_CODE:
             return _BY_CODE[code]
-        if code.isdecimal():
+        if code.isdecimal() and 400 <= int(code) < 600:
             return _by_http_status(int(code))
     return "other"
 

@@ -7,10 +7,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from agentmetrics.calls import OpenCalls, OwnRunId, open_calls
-from agentmetrics.context import current_run, extra_values
-from agentmetrics.facts import UNKNOWN, LLMCall
 from agentmetrics.recorder import Recorder, clean_label
 from agentmetrics.settings import get_recorder
+from agentmetrics.surroundings import call_here
 from agentmetrics.usage import Usage, served_model
 
 if TYPE_CHECKING:
@@ -22,8 +21,8 @@ class track_call:  # noqa: N801 - used like contextlib's functions
 
     The call begins when the block is entered and ends, once, when it is left: as a success, or
     as what the exception makes of it, which goes on. ``agent_name`` is by default that of the
-    ``InstrumentedAgent`` around, ``recorder`` the configured one. A call whose usage nobody
-    recorded is counted without tokens. Each object follows one call.
+    LangChain run or ``InstrumentedAgent`` around, ``recorder`` the configured one. A call whose
+    usage nobody recorded is counted without tokens. Each object follows one call.
     """
 
     def __init__(
@@ -35,12 +34,9 @@ class track_call:  # noqa: N801 - used like contextlib's functions
         recorder: Recorder | None = None,
     ) -> None:
         self._calls: OpenCalls = open_calls(recorder or get_recorder())
-        run = current_run.get()
-        name = clean_label(agent_name) or (run.agent_name if run else UNKNOWN)
-        self._call = LLMCall(name, clean_label(provider), clean_label(model), 0.0)
-        self._call.extra = extra_values(self._calls.extra_labels)
-        if run is not None and run.agent_name == name and not run.ended:
-            self._call.run = run
+        self._call = call_here(
+            self._calls, clean_label(agent_name) or None, clean_label(provider), clean_label(model)
+        )
         self._run_id = OwnRunId()
 
     def record_usage(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -29,6 +29,11 @@ class Usage:
     audio_output_tokens: int | None = None
     has_details: bool = field(default=True, init=False, repr=False, compare=False)
     """False when it is known that no field but the first two says anything."""
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the provider left out the tokens of one way, or of both."""
+        return self.input_tokens is None or self.output_tokens is None
 
     @property
     def total_tokens(self) -> int:
@@ -88,14 +93,32 @@ class Usage:
         """Usage of a provider SDK's response object, or of the same as plain data.
 
         Understood are OpenAI chat completions and responses, Anthropic messages, Gemini,
-        Bedrock Converse, and LangChain messages, each after its provider's API reference.
+        Bedrock Converse and the last chunk of its InvokeModel streams, Cohere, Ollama, and
+        LangChain messages, each after its provider's API reference.
         ``None`` when there is no usage in it. Raises ``ValueError`` on usage that cannot be.
         """
-        for where in ("usage_metadata", "usageMetadata", "usage"):
+        for where in _BLOCKS:
             block = _field(response, where)
             if block is not None:
                 return cls._from_block(block)
+        if _field(response, "eval_count") is not None:  # Ollama has no block
+            return cls._from_block(response)
         return None
+
+    @classmethod
+    def from_embedding(cls, response: object) -> Usage | None:
+        """Usage of a provider SDK's answer to an embedding or a reranking: input, and no output.
+
+        Understood are OpenAI and what is compatible with it, Ollama, Cohere, Gemini on Vertex,
+        and Bedrock's headers. ``None`` where the provider does not say; Cohere's search units
+        are no tokens. Raises ``ValueError`` on usage that cannot be.
+        """
+        tokens = _first(response, _EMBEDDING_INPUT)
+        if isinstance(tokens, str):  # a header
+            tokens = int(tokens)
+        if tokens is None:
+            tokens = _of_embeddings(response)
+        return None if tokens is None else cls.plain(tokens, 0)
 
     @classmethod
     def _from_block(cls, block: object) -> Usage:
@@ -114,7 +137,27 @@ def served_model(response: object) -> str | None:
     return model if isinstance(model, str) else None
 
 
+def provider_seconds(response: object) -> float:
+    """The provider's own account of the time a call took, 0 where it gives none.
+
+    Of an embedding: Bedrock's is a header in milliseconds, Ollama's a field in nanoseconds.
+    """
+    milliseconds = _first(response, ((*_BEDROCK_HEADERS, "x-amzn-bedrock-invocation-latency"),))
+    if milliseconds is not None:
+        return float(milliseconds) / 1e3
+    return float(_first(response, (("total_duration",),)) or 0.0) / 1e9
+
+
 _Path = tuple[str, ...]
+_BLOCKS = ("usage_metadata", "usageMetadata", "usage", "amazon-bedrock-invocationMetrics")
+_BEDROCK_HEADERS: _Path = ("ResponseMetadata", "HTTPHeaders")
+_EMBEDDING_INPUT: tuple[_Path, ...] = (
+    ("usage", "prompt_tokens"),
+    ("usage", "total_tokens"),
+    ("prompt_eval_count",),
+    ("meta", "billed_units", "input_tokens"),
+    (*_BEDROCK_HEADERS, "x-amzn-bedrock-input-token-count"),
+)
 
 
 def _tiers(details: str, name: str) -> tuple[_Path, ...]:
@@ -126,15 +169,21 @@ _SPELLINGS: Mapping[str, tuple[_Path, ...]] = {
     "input_tokens": (
         ("prompt_tokens",),
         ("input_tokens",),
+        ("billed_units", "input_tokens"),  # https://docs.cohere.com/reference/chat
+        ("prompt_eval_count",),  # https://docs.ollama.com/api/usage
     ),
     "output_tokens": (
         ("completion_tokens",),
         ("output_tokens",),
+        ("billed_units", "output_tokens"),
+        ("eval_count",),
     ),
     "cache_read_tokens": (
         ("prompt_tokens_details", "cached_tokens"),
         ("input_tokens_details", "cached_tokens"),
         *_tiers("input_token_details", "cache_read"),
+        ("cached_tokens",),
+        ("prompt_eval_cached_count",),
         ("prompt_cache_hit_tokens",),  # https://api-docs.deepseek.com/guides/kv_cache
     ),
     "cache_creation_tokens": (
@@ -170,14 +219,21 @@ def token_count(value: object, name: str) -> int | None:
 
 
 def _anthropic(block: object) -> Usage:
-    # https://docs.anthropic.com/en/api/messages: input_tokens leaves out both kinds of cache.
-    return _with_cache(
+    # https://docs.anthropic.com/en/api/messages: input_tokens leaves out both kinds of cache, and
+    # all of it leaves out what a compaction took. What an advisor took is another model's.
+    usage = _with_cache(
         block,
         fresh="input_tokens",
         output="output_tokens",
         read="cache_read_input_tokens",
         created="cache_creation_input_tokens",
+        created_1h=_first(block, (("cache_creation", "ephemeral_1h_input_tokens"),)),
+        reasoning=_first(block, (("output_tokens_details", "thinking_tokens"),)),
     )
+    for iteration in _parts(block, "iterations"):
+        if _field(iteration, "type") == "compaction":
+            usage += _anthropic(iteration)
+    return usage.checked()
 
 
 def _bedrock(block: object) -> Usage:
@@ -188,10 +244,46 @@ def _bedrock(block: object) -> Usage:
         output="outputTokens",
         read="cacheReadInputTokens",
         created="cacheWriteInputTokens",
+        created_1h=_sum(
+            token_count(_field(part, "inputTokens"), "inputTokens")
+            for part in _parts(block, "cacheDetails")
+            if _field(part, "ttl") == "1h"
+        ),
     )
 
 
-def _with_cache(block: object, *, fresh: str, output: str, read: str, created: str) -> Usage:
+def _bedrock_metrics(block: object) -> Usage:
+    # What Bedrock adds to the last chunk that InvokeModel streams.
+    return _with_cache(
+        block,
+        fresh="inputTokenCount",
+        output="outputTokenCount",
+        read="cacheReadInputTokenCount",
+        created="cacheWriteInputTokenCount",
+    )
+
+
+def _bedrock_headers(block: object) -> Usage:
+    # langchain-aws, of the headers of what InvokeModel does not stream.
+    return _with_cache(
+        block,
+        fresh="prompt_tokens",
+        output="completion_tokens",
+        read="cache_read_input_tokens",
+        created="cache_write_input_tokens",
+    )
+
+
+def _with_cache(
+    block: object,
+    *,
+    fresh: str,
+    output: str,
+    read: str,
+    created: str,
+    created_1h: object = None,
+    reasoning: object = None,
+) -> Usage:
     cache_read = token_count(_field(block, read), read)
     cache_creation = token_count(_field(block, created), created)
     uncached = token_count(_field(block, fresh), fresh)
@@ -202,7 +294,8 @@ def _with_cache(block: object, *, fresh: str, output: str, read: str, created: s
         output_tokens=_field(block, output),
         cache_read_tokens=cache_read,
         cache_creation_tokens=cache_creation,
-        cache_creation_1h_tokens=_first(block, (("cache_creation", "ephemeral_1h_input_tokens"),)),
+        cache_creation_1h_tokens=created_1h,
+        reasoning_tokens=reasoning,
     )
 
 
@@ -223,14 +316,40 @@ def _gemini(block: object) -> Usage:
         output_tokens=_sum((count("candidates_token_count", "candidatesTokenCount"), thoughts)),
         cache_read_tokens=count("cached_content_token_count", "cachedContentTokenCount"),
         reasoning_tokens=thoughts,
+        audio_input_tokens=_audio(block, "prompt_tokens_details", "promptTokensDetails"),
+        audio_output_tokens=_audio(block, "candidates_tokens_details", "candidatesTokensDetails"),
+    )
+
+
+def _audio(block: object, snake: str, camel: str) -> int | None:
+    # Gemini's ModalityTokenCount, one for each modality.
+    return _sum(
+        token_count(_first(part, (("token_count",), ("tokenCount",))), snake)
+        for part in (*_parts(block, snake), *_parts(block, camel))
+        if _field(part, "modality") == "AUDIO"
     )
 
 
 _EXCLUSIVE: tuple[tuple[tuple[str, ...], Callable[[object], Usage]], ...] = (
-    (("cache_read_input_tokens", "cache_creation_input_tokens"), _anthropic),
+    (("cache_write_input_tokens",), _bedrock_headers),
+    (("cache_read_input_tokens", "cache_creation_input_tokens", "iterations"), _anthropic),
     (("inputTokens",), _bedrock),
+    (("inputTokenCount",), _bedrock_metrics),
     (("prompt_token_count", "promptTokenCount"), _gemini),
 )
+
+
+def _of_embeddings(response: object) -> int | None:
+    """Gemini on Vertex counts each embedding by itself; a sum of some of them is not the sum."""
+    embeddings = _field(response, "embeddings")
+    if not isinstance(embeddings, list):
+        return None
+    counts = [
+        token_count(_first(embedding, (("statistics", "token_count"),)), "token_count")
+        for embedding in embeddings
+    ]
+    known = [count for count in counts if count is not None]
+    return sum(known) if known and len(known) == len(counts) else None
 
 
 def _check_part(name: str, part: int, whole: int | None) -> None:
@@ -240,6 +359,11 @@ def _check_part(name: str, part: int, whole: int | None) -> None:
 
 def _field(holder: object, name: str) -> Any:
     return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
+
+
+def _parts(holder: object, name: str) -> Sequence[Any]:
+    found = _field(holder, name)
+    return found if isinstance(found, list | tuple) else ()
 
 
 def _first(holder: object, paths: Iterable[_Path]) -> Any:

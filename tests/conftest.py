@@ -8,6 +8,7 @@ pytest_plugins = [
     "tests.services.prometheus",
     "tests.services.statsd",
     "tests.services.wire",
+    "tests.services.embeddings_wire",  # after the one it imports
 ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 MAX_SECONDS = 86_400.0
 """Above it is no duration of a call: a number in another unit, or none."""
 
-_MILLISECONDS, _SECONDS = 1e-3, 1.0
+_NANOSECONDS, _MILLISECONDS, _SECONDS = 1e-9, 1e-3, 1.0
 
 Reader = Callable[[Mapping[str, Any], Mapping[str, Any]], float]
 
@@ -55,7 +55,27 @@ def _groq(served: Mapping[str, Any], llm_output: Mapping[str, Any]) -> float:
     return worked and worked + _seconds(usage.get("queue_time"), _SECONDS)
 
 
-READERS: tuple[Reader, ...] = (_groq,)
+def _ollama(served: Mapping[str, Any], llm_output: Mapping[str, Any]) -> float:
+    # https://docs.ollama.com/api/usage: all of it, loading the model too, as the caller waits
+    # for that at the server.
+    return _seconds(served.get("total_duration"), _NANOSECONDS)
 
-REPORTING = frozenset({"groq"})
+
+def _bedrock(served: Mapping[str, Any], llm_output: Mapping[str, Any]) -> float:
+    # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseMetrics.html
+    # (langchain-aws makes a list of it where it does not stream), and what InvokeModel adds to
+    # the last chunk of a stream.
+    metrics = served.get("metrics")
+    if type(metrics) is dict:
+        latency = metrics.get("latencyMs")
+        return _seconds(latency[0] if type(latency) is list and latency else latency, _MILLISECONDS)
+    metrics = served.get("amazon-bedrock-invocationMetrics")
+    if type(metrics) is dict:
+        return _seconds(metrics.get("invocationLatency"), _MILLISECONDS)
+    return 0.0
+
+
+READERS: tuple[Reader, ...] = (_bedrock, _ollama, _groq)
+
+REPORTING = frozenset({"amazon_bedrock", "groq", "ollama"})
 """The providers whose packages hand on what the readers read; other calls are not asked."""

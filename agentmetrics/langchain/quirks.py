@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from agentmetrics.facts import LLMCall
 from agentmetrics.usage import Usage
+
+if TYPE_CHECKING:
+    from langchain_core.outputs import LLMResult
 
 
 class ErrorInResponse(Exception):  # noqa: N818 - not an error of ours
@@ -18,34 +21,75 @@ class ErrorInResponse(Exception):  # noqa: N818 - not an error of ours
         self.status_code = status_code
 
 
-Amend = Callable[[LLMCall, Mapping[str, Any], Mapping[str, Any]], None]
+Amend = Callable[[LLMCall, Mapping[str, Any], "LLMResult"], None]
 """Takes a call that has what the common places say, the message's ``response_metadata`` (a text
-LLM's ``generation_info``) and ``llm_output``."""
+LLM's ``generation_info``) and the whole response."""
 
 
-def _mistral(call: LLMCall, served: Mapping[str, Any], llm_output: Mapping[str, Any]) -> None:
+def _anthropic(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:
+    # https://docs.anthropic.com/en/docs/build-with-claude/compaction: its tokens are beside the
+    # message's, in the raw usage alone; of a stream's langchain-anthropic hands nothing on.
+    for block in _blocks(response):
+        if type(block) is dict and block.get("type") == "compaction":
+            call.usage = Usage.from_response(response.llm_output)
+            return
+
+
+def _blocks(response: LLMResult) -> Iterator[Any]:
+    """What messages have in contents that are lists."""
+    for choices in response.generations:
+        for generation in choices:
+            content = getattr(getattr(generation, "message", None), "content", None)
+            if type(content) is list:
+                yield from content
+
+
+def _bedrock(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:
+    # langchain-aws takes a header of counts that InvokeModel did not send for 0. Converse always
+    # says them, and 0 where a guardrail blocked the prompt.
+    if call.usage is not None and not call.usage.total_tokens:
+        if served.get("model_provider") != "bedrock_converse":
+            call.usage = None
+
+
+def _cohere(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:
+    # https://docs.cohere.com/reference/chat: billed_units is the bill, tokens what the model saw
+    # with what Cohere put around it. langchain-cohere hands on the first of a stream, with a
+    # total, and the second else.
+    counts = served.get("token_count")
+    billed = isinstance(counts, Mapping) and "total_tokens" in counts
+    call.usage = Usage.from_response({"usage": counts}) if billed else None
+
+
+def _mistral(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:
     # langchain-mistralai hands cached tokens on in llm_output alone, and not in streams.
-    block = llm_output.get("token_usage")
+    block = (response.llm_output or {}).get("token_usage")
     if block and call.usage is not None:
         call.usage = Usage.from_response({"usage": block})
 
 
-def _openrouter(call: LLMCall, served: Mapping[str, Any], llm_output: Mapping[str, Any]) -> None:
+def _openrouter(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:
     # langchain-openrouter drops the error of a chunk that has choices, whose end says so.
     # https://openrouter.ai/docs/api-reference/errors: it is the upstream provider's.
     if served.get("finish_reason") == "error":
         raise ErrorInResponse(502)
 
 
-def _azure(call: LLMCall, served: Mapping[str, Any], llm_output: Mapping[str, Any]) -> None:
+def _azure(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:
     # AzureChatOpenAI puts its model_version behind a name that has it already.
     call.model = _DOUBLED_VERSION.sub(r"\1", call.model)
 
 
 _DOUBLED_VERSION = re.compile(r"(-[0-9-]+)\1$")
 
+COMPACTING = frozenset({"anthropic", "anthropic_bedrock", "google_anthropic_vertex"})
+"""Providers of which there is more to say when the content of a message is a list."""
+
 QUIRKS: Mapping[str, Amend] = {
+    **dict.fromkeys(COMPACTING, _anthropic),
+    "amazon_bedrock": _bedrock,
     "azure": _azure,
+    "cohere": _cohere,
     "mistral": _mistral,
     "openrouter": _openrouter,
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentmetrics.facts import UNKNOWN, LLMCall
 from agentmetrics.langchain.latency import REPORTING, api_seconds, header_seconds
-from agentmetrics.langchain.quirks import QUIRKS
+from agentmetrics.langchain.quirks import COMPACTING, QUIRKS
 from agentmetrics.recorder import clean_label
 from agentmetrics.usage import Usage
 
@@ -56,7 +56,7 @@ def read_response(call: LLMCall, response: LLMResult) -> None:
             except AttributeError:  # of a text LLM
                 served = generation.generation_info or served
                 continue
-            served = message.response_metadata or served
+            served = served or message.response_metadata
             usage = getattr(message, "usage_metadata", None)
             if usage is not None:
                 _read_served(call, served, served.get("model_name") or _name(served, response))
@@ -67,7 +67,10 @@ def read_response(call: LLMCall, response: LLMResult) -> None:
                     _read_streamed(call, usage)
                 else:
                     call.usage = _usage(usage)
-                if call.provider in _SPEAK_MORE or "headers" in served:
+                if (
+                    call.provider in _SPEAK_MORE
+                    and (call.provider not in COMPACTING or type(message.content) is list)
+                ) or "headers" in served:
                     _read_more(call, served, response)
                 return
     output = response.llm_output or _NOTHING
@@ -81,6 +84,8 @@ def read_response(call: LLMCall, response: LLMResult) -> None:
         call.usage = Usage.from_response({"usage": block})
     elif call.first_token:
         _read_streamed(call, None)
+    if call.usage is None:
+        call.usage = Usage.from_response(served)
     if call.provider in _SPEAK_MORE or "headers" in served:
         _read_more(call, served, response)
 
@@ -130,25 +135,30 @@ def _read_streamed(call: LLMCall, usage: Mapping[str, Any] | None) -> None:
 
 def _read_more(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:
     """What only some providers and packages say."""
-    output = response.llm_output or _NOTHING
     amend = QUIRKS.get(call.provider)
     if amend is not None:
-        amend(call, served, output)
+        amend(call, served, response)
     if "headers" in served and not call.first_token:
         call.api_seconds = header_seconds(served["headers"])
     elif call.provider in REPORTING:
-        call.api_seconds = api_seconds(served, output)
+        call.api_seconds = api_seconds(served, response.llm_output or _NOTHING)
 
 
 def _usage(block: Mapping[str, Any]) -> Usage:
-    """LangChain's ``UsageMetadata``: input includes what was cached, details are subsets."""
+    """LangChain's ``UsageMetadata``: input includes what was cached, details are subsets.
+
+    Nothing is answered to a prompt of 0 tokens: packages write that for what they were not told.
+    """
     inputs, outputs = block.get("input_token_details"), block.get("output_token_details")
+    tokens = block.get("input_tokens")
+    if tokens == 0 and block.get("output_tokens"):
+        return Usage.of(output_tokens=block["output_tokens"])
     if not (inputs and any(inputs.values())) and not (outputs and any(outputs.values())):
-        return Usage.plain(block.get("input_tokens"), block.get("output_tokens"))
+        return Usage.plain(tokens, block.get("output_tokens"))
     inputs, outputs = inputs or _NOTHING, outputs or _NOTHING
     tier = _tier(inputs)
     return Usage(
-        block.get("input_tokens"),
+        tokens,
         block.get("output_tokens"),
         inputs.get(f"{tier}cache_read"),
         inputs.get(f"{tier}cache_creation") or _ephemeral(inputs),

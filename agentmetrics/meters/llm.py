@@ -62,7 +62,12 @@ class LLMMeter:
         seconds = ended - call.started
         cost = call.cost_usd = None if usage is None else series.cost_usd(usage)
         with self._step:
-            if usage is None or cost is None or call.status != SUCCESS:
+            if (
+                usage is None
+                or cost is None
+                or call.status != SUCCESS
+                or (usage.has_details and usage.is_partial)  # what costs nothing has a price
+            ):
                 series.count_in_parts(call, memory.rss_mb, seconds)
             else:
                 series.count_billed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import warnings
 from pathlib import Path
@@ -21,6 +22,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, compare")
     check = parser.parse_args().check
     warnings.simplefilter("ignore")  # the packages' own, of models that will be retired
+    logging.disable()  # theirs as well, of every error that a case is
     cases = list(all_cases())
     with replaying() as url:
         mistakes = {

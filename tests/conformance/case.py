@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,17 @@ class Bill:
     error_type: str = ""
     api_seconds: float | None = None
 
+    def without(self, lost: Container[str], asked: str) -> Bill:
+        """What is left to know of it when ``lost`` is not passed on: ``asked`` for the model."""
+        return replace(
+            self,
+            model=asked if "model" in lost else self.model,
+            input_tokens=None if "input_tokens" in lost else self.input_tokens,
+            output_tokens=None if "output_tokens" in lost else self.output_tokens,
+            details={name: count for name, count in self.details.items() if name not in lost},
+            api_seconds=None if "api_seconds" in lost else self.api_seconds,
+        )
+
 
 @dataclass(frozen=True)
 class Case:
@@ -36,8 +47,8 @@ class Case:
 
     ``model`` is the model that is asked for, ``options`` go to the LangChain model's constructor.
     ``ends`` is ``complete``, or ``cut`` where the connection closes after the last event.
-    ``hidden`` says of parts of the bill why no callback handler can know them: the package keeps
-    them to itself. They have to be recorded as unknown, never as something else.
+    ``ways`` is how it is run, where that is not both ways of its kind. ``lost`` names what the
+    response says and the LangChain package keeps to itself, so that it must come out as unknown.
     """
 
     wire: str
@@ -51,7 +62,8 @@ class Case:
     body: Any = None
     events: tuple[Any, ...] = ()
     ends: str = "complete"
-    hidden: Mapping[str, str] = field(default_factory=dict)
+    ways: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -65,24 +77,12 @@ class Case:
     def failed(self) -> bool:
         return self.http_status >= 400
 
-    def knowable(self, bill: Bill) -> Bill:
-        """The bill without what is hidden: the model that was asked for, and no numbers."""
-        unknown = {**_UNKNOWN, "model": self.model}
-        return replace(bill, **{name: unknown[name] for name in self.hidden})
-
     @classmethod
     def read(cls, path: Path) -> Case:
         data = json.loads(path.read_text(encoding="utf-8"))
-        data["events"] = tuple(data.get("events", ()))
+        for name in ("events", "ways", "lost"):
+            data[name] = tuple(data.get(name, ()))
         return cls(wire=path.parent.name, name=path.stem, **data)
-
-
-_UNKNOWN: Mapping[str, Any] = {
-    "input_tokens": None,
-    "output_tokens": None,
-    "details": {},
-    "api_seconds": None,
-}
 
 
 def all_cases() -> Iterator[Case]:

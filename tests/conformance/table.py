@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tests.conformance.case import Bill, Case
 from tests.conformance.judge import expected_of
@@ -15,7 +14,6 @@ from tests.conformance.judge import expected_of
 MADE = "<!-- Made by python -m tests.conformance; change the cases or the code. -->"
 PEERS = Path(__file__).parents[2] / "benchmarks" / "peers" / "results.json"
 NONE = "\N{EN DASH}"
-OURS = "agentmetrics"
 
 Mistakes = Mapping[str, Sequence[str]]
 """By ``<case>-<way>``: what was wrong of that run, nothing where it was exact."""
@@ -23,11 +21,18 @@ Mistakes = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Peer:
-    """What another handler got wrong of the same cases, as it was measured."""
+    """What a handler got wrong of the same cases, as it was measured.
+
+    ``fields`` are those of a bill that it reports at all, ``situations`` what it said of calls
+    that no response shows.
+    """
 
     name: str
+    package: str
     version: str
+    fields: Sequence[str]
     mistakes: Mistakes
+    situations: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Peers:
 
     peers: tuple[Peer, ...]
     command: str
-    versions: str
+    versions: Mapping[str, str]
 
     @classmethod
     def read(cls, path: Path) -> Peers | None:
@@ -47,20 +52,23 @@ class Peers:
         peers = tuple(
             Peer(
                 peer["name"],
+                peer["package"],
                 peer["version"],
-                {run: () if how["exact"] else how["wrong"] for run, how in peer["cases"].items()},
+                peer["fields"],
+                {run: found["wrong"] for run, found in peer["cases"].items()},
+                peer["situations"],
             )
             for peer in data["peers"]
         )
-        return cls(peers, data["command"], _listed(data["versions"]))
+        return cls(peers, data["command"], data["versions"])
 
 
 def page(cases: Sequence[Case], mistakes: Mistakes, peers: Peers | None) -> str:
     """The page in Markdown, the same for the same arguments."""
     runs = _by_case(mistakes)
     lines = [*_head(cases, runs), *_by_wire(cases, runs)]
-    lines += _peers(mistakes, peers) if peers else []
-    lines += _hidden(cases)
+    lines += [*_peers(peers), *_situations(peers)] if peers else []
+    lines += _lost(cases)
     for wire in sorted({case.wire for case in cases}):
         lines += _wire(wire, [case for case in cases if case.wire == wire], runs)
     return "\n".join(lines) + "\n"
@@ -117,53 +125,57 @@ def _by_wire(cases: Sequence[Case], runs: Mapping[str, Mapping[str, Sequence[str
     return lines
 
 
-def _peers(mistakes: Mistakes, peers: Peers) -> list[str]:
-    everybody = (Peer(OURS, NONE, mistakes), *peers.peers)
-    lines = [
-        "",
-        "## The same cases through other handlers",
-        "",
-        f"Measured by `{peers.command}` with {peers.versions}. A run counts as not exact for a",
-        "handler that records nothing where the response says something, and for what it records",
-        "otherwise; the kinds of mistakes are counted over all runs, several of one run each.",
-        "",
-        "| handler | version | cases exact | runs exact | wrong, in runs |",
-        "|---|---|---|---|---|",
-    ]
-    for peer in everybody:
+def _peers(peers: Peers) -> Iterator[str]:
+    yield from ("", "## The same cases through other handlers", "")
+    yield f"Measured by `{peers.command}` with {_listed(peers.versions)}. A handler is judged by"
+    yield "what it reports at all, without the provider's own time; mistakes are counted in runs,"
+    yield "by what is wrong."
+    yield ""
+    yield "| handler | package | cases exact | runs exact | does not report | wrong |"
+    yield "|---|---|---|---|---|---|"
+    fields = sorted({field for peer in peers.peers for field in peer.fields})
+    for peer in peers.peers:
         ways = _by_case(peer.mistakes)
-        kinds = Counter(kind for wrong in peer.mistakes.values() for kind in set(wrong))
-        told = ", ".join(f"{kind} {n}" for kind, n in sorted(kinds.items(), key=_most_first))
-        lines.append(
-            f"| {peer.name} | {peer.version} "
+        silent = ", ".join(field for field in fields if field not in peer.fields)
+        yield (
+            f"| {peer.name} | {peer.package} {peer.version} "
             f"| {sum(map(_is_exact, ways.values()))} of {len(ways)} "
             f"| {sum(not wrong for wrong in peer.mistakes.values())} of {len(peer.mistakes)} "
-            f"| {told or NONE} |"
+            f"| {silent or NONE} | {_listed(_kinds(peer.mistakes)) or NONE} |"
         )
-    return lines
 
 
-def _most_first(kind: tuple[str, int]) -> tuple[int, str]:
-    return -kind[1], kind[0]
+def _kinds(mistakes: Mistakes) -> dict[str, int]:
+    """In how many runs each kind of mistake was made, the most frequent first."""
+    kinds = Counter(
+        kind for wrong in mistakes.values() for kind in {one.partition(":")[0] for one in wrong}
+    )
+    return dict(sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0])))
 
 
-def _hidden(cases: Sequence[Case]) -> list[str]:
-    hiding = [case for case in cases if case.hidden]
+def _situations(peers: Peers) -> Iterator[str]:
+    yield from ("", "What no response shows, as each of them reported it:", "")
+    yield f"| | {' | '.join(peer.name for peer in peers.peers)} |"
+    yield "|---" * (1 + len(peers.peers)) + "|"
+    for situation in peers.peers[0].situations:
+        told = [peer.situations[situation] for peer in peers.peers]
+        yield f"| {situation} | {' | '.join(told)} |"
+
+
+def _lost(cases: Sequence[Case]) -> list[str]:
+    losing = [case for case in cases if case.lost]
     lines = [
         "",
         "## What packages keep to themselves",
         "",
-        f"In {len(hiding)} of the cases the response says something that the LangChain package",
+        f"In {len(losing)} of the cases the response says something that the LangChain package",
         "hands on to no callback handler. That part has to be recorded as unknown; of the model,",
         "as the one that was asked for.",
         "",
-        "| case | unknown | because |",
+        "| case | unknown | what it is |",
         "|---|---|---|",
     ]
-    for case in hiding:
-        why = sorted(set(case.hidden.values()))
-        lines.append(f"| {case.id} | {', '.join(case.hidden)} | {'; '.join(why)} |")
-    return lines
+    return lines + [f"| {case.id} | {', '.join(case.lost)} | {case.about} |" for case in losing]
 
 
 def _wire(
@@ -198,7 +210,5 @@ def _exact(ways: Mapping[str, Sequence[str]]) -> str:
     return "; ".join(f"{way}: {', '.join(wrong)}" for way, wrong in ways.items() if wrong)
 
 
-def _listed(what: Mapping[str, Any] | str) -> str:
-    if isinstance(what, str):
-        return what
+def _listed(what: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in what.items())

@@ -19,18 +19,35 @@ CASES = [
 ]
 EXACT = {f"{case.id}-{way}": () for case in CASES for way in ways(case)}
 RESULTS = {
-    "command": "python -m benchmarks.peers",
+    "command": "make peers",
     "versions": {"langchain-core": "1.7.2", "python": "3.11"},
     "peers": [
         {
             "name": "somebody",
+            "package": "some-package",
             "version": "0.1",
+            "fields": ["calls", "model"],
             "cases": {
-                "openai-chat/cached-invoke": {"exact": False, "wrong": ["details", "model"]},
-                "openai-chat/cached-ainvoke": {"exact": False, "wrong": ["details"]},
+                "openai-chat/cached-invoke": {
+                    "exact": False,
+                    "wrong": ["model: None, not gpt-4o", "cache_read: 0, not 1920"],
+                },
+                "openai-chat/cached-ainvoke": {
+                    "exact": False,
+                    "wrong": ["cache_read: 0, not 1920"],
+                },
                 "openai-chat/error-401-invoke": {"exact": True, "wrong": []},
             },
-        }
+            "situations": {"20 cancelled `ainvoke`": "20 never ended"},
+        },
+        {
+            "name": "ours",
+            "package": "agentmetrics",
+            "version": "1",
+            "fields": ["calls", "model", "status"],
+            "cases": {"openai-chat/cached-invoke": {"exact": True, "wrong": []}},
+            "situations": {"20 cancelled `ainvoke`": "20 cancelled"},
+        },
     ],
 }
 
@@ -78,18 +95,29 @@ def test_what_is_wrong_is_said_where_it_is() -> None:
     )
 
 
-def test_what_a_package_hides_is_listed_with_the_reason() -> None:
+def test_what_a_package_keeps_to_itself_is_listed() -> None:
     assert _row(page(CASES, EXACT, None), "mistral/cached-streamed")[1:] == [
-        "details",
-        "langchain-mistralai hands nothing on of a stream's cached tokens",
+        "cache_read",
+        "part of the prompt from the prompt cache, streamed; langchain-mistralai drops that count",
     ]
 
 
-def test_peers_stand_beside_ours_with_what_they_got_wrong(peers: Peers) -> None:
+def test_other_handlers_stand_with_what_they_got_wrong_and_do_not_report(peers: Peers) -> None:
     text = page(CASES, EXACT, peers)
-    assert "`python -m benchmarks.peers` with langchain-core 1.7.2, python 3.11" in text
-    assert _row(text, "agentmetrics")[2:] == ["3 of 3", "8 of 8", "\N{EN DASH}"]
-    assert _row(text, "somebody")[1:] == ["0.1", "1 of 2", "1 of 3", "details 2, model 1"]
+    assert "`make peers` with langchain-core 1.7.2, python 3.11" in text
+    assert _row(text, "somebody")[1:] == [
+        "some-package 0.1",
+        "1 of 2",
+        "1 of 3",
+        "status",
+        "cache_read 2, model 1",
+    ]
+    assert _row(text, "ours")[2:] == ["1 of 1", "1 of 1", "\N{EN DASH}", "\N{EN DASH}"]
+
+
+def test_what_they_said_of_calls_that_no_response_shows_stands_beside(peers: Peers) -> None:
+    text = page(CASES, EXACT, peers)
+    assert _row(text, "20 cancelled `ainvoke`")[1:] == ["20 never ended", "20 cancelled"]
 
 
 def test_without_results_nothing_is_said_of_peers(tmp_path: Path) -> None:

@@ -422,17 +422,9 @@ def _event(kind: str, **fields: Any) -> bytes:
 
 
 @contextmanager
-def running_wire() -> Iterator[Wire]:
-    """The provider, on a free loopback port, in a thread."""
-    wire = Wire()
-    app = Starlette(
-        routes=[
-            Route("/v1/chat/completions", _OpenAI(wire, "openai").answer, methods=["POST"]),
-            Route("/v1/messages", _Anthropic(wire, "anthropic").answer, methods=["POST"]),
-        ]
-    )
+def serving(app: Starlette) -> Iterator[str]:
+    """The address of ``app``, on a free loopback port, in a thread."""
     listening = socket.create_server(("127.0.0.1", 0))
-    wire.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -445,11 +437,25 @@ def running_wire() -> Iterator[Wire]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
-        yield wire
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(timeout=10)
         assert not thread.is_alive(), "the wire did not stop"
+
+
+@contextmanager
+def running_wire() -> Iterator[Wire]:
+    """The provider, on a free loopback port, in a thread."""
+    wire = Wire()
+    app = Starlette(
+        routes=[
+            Route("/v1/chat/completions", _OpenAI(wire, "openai").answer, methods=["POST"]),
+            Route("/v1/messages", _Anthropic(wire, "anthropic").answer, methods=["POST"]),
+        ]
+    )
+    with serving(app) as wire.url:
+        yield wire
 
 
 @pytest.fixture(scope="session")

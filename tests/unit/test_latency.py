@@ -48,3 +48,36 @@ class TestGroqsDurations:
     @pytest.mark.parametrize("usage", [None, "text", 7, [], {}])
     def test_may_be_missing(self, usage):
         assert api_seconds({"token_usage": usage}, {"token_usage": usage}) == 0.0
+
+
+class TestOllamasDurations:
+    def test_are_in_nanoseconds_and_include_loading_the_model(self):
+        served = {"total_duration": 4_648_158_584, "load_duration": 4_071_084}
+        assert api_seconds(served, {}) == pytest.approx(4.648158584)
+
+    @pytest.mark.parametrize("wrong", [value for value in WRONG if value != 1e9] + [1e30])
+    def test_that_cannot_be_say_nothing(self, wrong):
+        assert api_seconds({"total_duration": wrong}, {}) == 0.0
+
+
+class TestBedrocksMetrics:
+    @pytest.mark.parametrize(
+        "served",
+        [
+            {"metrics": {"latencyMs": 551}},
+            {"metrics": {"latencyMs": [551]}},
+            {"amazon-bedrock-invocationMetrics": {"invocationLatency": 551}},
+        ],
+        ids=["a stream of Converse", "Converse", "a stream of InvokeModel"],
+    )
+    def test_are_in_milliseconds(self, served):
+        assert api_seconds(served, {}) == pytest.approx(0.551)
+
+    @pytest.mark.parametrize("wrong", [*(w for w in WRONG if w != [1]), [], [None], ["1"], [[1]]])
+    def test_that_cannot_be_say_nothing(self, wrong):
+        assert api_seconds({"metrics": wrong}, {}) == 0.0
+        assert api_seconds({"metrics": {"latencyMs": wrong}}, {}) == 0.0
+        metrics = {"amazon-bedrock-invocationMetrics": wrong}
+        assert api_seconds(metrics, {}) == 0.0
+        metrics = {"amazon-bedrock-invocationMetrics": {"invocationLatency": wrong}}
+        assert api_seconds(metrics, {}) == 0.0

@@ -146,6 +146,115 @@ class TestErrorType:
     def test_of_errors_of_python_and_http_clients(self, error, error_type):
         assert error_type_of(error) == error_type
 
+    @pytest.mark.parametrize(
+        ("code", "status", "error_type"),
+        [
+            ("ThrottlingException", 429, "rate_limit"),
+            ("ServiceQuotaExceededException", 400, "rate_limit"),
+            ("AccessDeniedException", 403, "authentication"),
+            ("ExpiredTokenException", 403, "authentication"),
+            ("ResourceNotFoundException", 404, "invalid_request"),
+            ("ValidationException", 400, "invalid_request"),
+            ("ModelTimeoutException", 408, "timeout"),
+            ("ModelNotReadyException", 429, "server_error"),
+            ("ModelErrorException", 424, "server_error"),
+            ("InternalServerException", 500, "server_error"),
+            ("SomethingNewException", 503, "server_error"),
+        ],
+    )
+    def test_of_bedrocks_errors(self, code, status, error_type):
+        botocore = pytest.importorskip("botocore.exceptions")
+        response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        assert error_type_of(botocore.ClientError(response, "Converse")) == error_type
+
+    @pytest.mark.parametrize(
+        ("code", "error_type"),
+        [
+            ("throttlingException", "rate_limit"),
+            ("modelTimeoutException", "timeout"),
+            ("modelStreamErrorException", "server_error"),
+            ("serviceUnavailableException", "server_error"),
+            ("validationException", "invalid_request"),
+            ("somethingNewException", "other"),
+            ("", "other"),
+            (None, "other"),
+        ],
+    )
+    def test_of_bedrocks_errors_in_a_stream(self, code, error_type):
+        botocore = pytest.importorskip("botocore.exceptions")
+        error = botocore.EventStreamError({"Error": {"Code": code}}, "ConverseStream")
+        assert error_type_of(error) == error_type
+
+    @pytest.mark.parametrize("response", [{}, {"Error": None}, {"Error": []}, [], "text"])
+    def test_is_not_fooled_by_a_response_of_another_shape(self, response):
+        error = ValueError()
+        error.response = response  # type: ignore[attr-defined]
+        assert error_type_of(error) == "other"
+
+    def test_of_a_context_that_is_too_long_is_that_whatever_the_providers_code(self):
+        aws = pytest.importorskip("langchain_aws.chat_models.bedrock_converse")
+        error = aws.BedrockContextOverflowError(
+            {"Error": {"Code": "ValidationException"}}, "Converse"
+        )
+        assert error_type_of(error) == "context_length"
+
+    @pytest.mark.parametrize(
+        ("kind", "error_type"),
+        [
+            ("overloaded_error", "server_error"),
+            ("api_error", "server_error"),
+            ("rate_limit_error", "rate_limit"),
+            ("timeout_error", "timeout"),
+            ("something_new", "other"),
+        ],
+    )
+    def test_of_anthropics_errors_in_a_stream_that_began_well(self, kind, error_type):
+        anthropic = pytest.importorskip("anthropic")
+        response = httpx2.Response(200, request=httpx2.Request("POST", "http://localhost"))
+        body = {"type": "error", "error": {"type": kind, "message": "secret"}}
+        error = anthropic.APIStatusError("secret", response=response, body=body)
+        assert error_type_of(error) == error_type
+
+    @pytest.mark.parametrize(
+        ("code", "error_type"),
+        [
+            (400, "invalid_request"),
+            (403, "authentication"),
+            (429, "rate_limit"),
+            (503, "server_error"),
+            (504, "timeout"),
+        ],
+    )
+    def test_of_googles_errors(self, code, error_type):
+        google = pytest.importorskip("google.genai.errors")
+        assert error_type_of(google.APIError(code, {"error": {"code": code}})) == error_type
+
+    def test_of_coheres_errors(self):
+        cohere = pytest.importorskip("cohere.errors")
+        assert error_type_of(cohere.TooManyRequestsError(body={})) == "rate_limit"
+        assert error_type_of(cohere.ForbiddenError(body={})) == "authentication"
+
+    def test_of_ollamas_errors(self):
+        ollama = pytest.importorskip("ollama")
+        assert error_type_of(ollama.ResponseError("secret", 404)) == "invalid_request"
+        assert error_type_of(ollama.ResponseError("secret")) == "other"  # one in a stream
+
+    def test_of_botocores_lost_connections(self):
+        botocore = pytest.importorskip("botocore.exceptions")
+        url = {"endpoint_url": "http://localhost"}
+        assert error_type_of(botocore.EndpointConnectionError(**url)) == "connection"
+        assert error_type_of(botocore.ConnectionClosedError(**url)) == "connection"
+        assert error_type_of(botocore.ResponseStreamingError(error="")) == "connection"
+        assert error_type_of(botocore.ConnectTimeoutError(**url)) == "timeout"
+        assert error_type_of(botocore.ReadTimeoutError(**url)) == "timeout"
+
+    def test_of_aiohttps_lost_connections(self):
+        import aiohttp
+
+        assert error_type_of(aiohttp.ServerDisconnectedError()) == "connection"
+        assert error_type_of(aiohttp.ClientPayloadError()) == "connection"
+        assert error_type_of(aiohttp.ServerTimeoutError()) == "timeout"
+
     def test_is_in_the_body_where_an_sdk_hands_on_nothing_else(self):
         import groq
 
@@ -237,7 +346,9 @@ class TestErrorType:
             (429, "rate_limit"),
             (500, "server_error"),
             (529, "server_error"),
+            (504, "timeout"),
             (302, "other"),
+            (1006, "other"),
             ("429", "other"),
             (None, "other"),
         ],
@@ -251,6 +362,29 @@ class TestErrorType:
         behind.response = direct  # type: ignore[attr-defined]
         assert error_type_of(direct) == error_type
         assert error_type_of(behind) == error_type
+
+    @pytest.mark.parametrize(
+        ("metadata", "error_type"),
+        [
+            ({"HTTPStatusCode": 429}, "rate_limit"),
+            ({"HTTPStatusCode": 503}, "server_error"),
+            ({}, "other"),
+        ],
+    )
+    def test_of_bedrock_is_behind_its_response(self, metadata, error_type):
+        botocore = pytest.importorskip("botocore.exceptions")
+        error = botocore.ClientError({"ResponseMetadata": metadata}, "InvokeModel")
+        assert error_type_of(error) == error_type
+
+    @pytest.mark.parametrize("response", [{"ResponseMetadata": None}, {}, "429", 429])
+    def test_is_not_fooled_by_an_attribute_called_response(self, response):
+        error = ValueError()
+        error.response = response  # type: ignore[attr-defined]
+        assert error_type_of(error) == "other"
+
+    def test_of_gemini_is_its_code(self):
+        genai = pytest.importorskip("google.genai.errors")
+        assert error_type_of(genai.APIError(429, {"error": {"code": 429}})) == "rate_limit"
 
     def test_is_always_one_of_the_catalogues(self):
         from agentmetrics import outcome

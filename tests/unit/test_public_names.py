@@ -16,7 +16,7 @@ PROMISED = {
     "MetricsCallbackHandler", "InstrumentedAgent", "track_call", "labels", "configure",
     "get_recorder", "instrument", "Recorder", "MemoryRecorder", "PrometheusRecorder",
     "StatsDRecorder", "FanoutRecorder", "NoopRecorder", "Metric", "Counter", "Gauge",
-    "Histogram", "Usage",
+    "Histogram", "Usage", "InstrumentedEmbeddings", "InstrumentedReranker",
 }  # fmt: skip
 EXTRAS = ("prometheus_client", "prometheus_async", "aiohttp", "statsd", "langchain_core",
           "genai_prices", "typer", "rich", "sqlalchemy", "langgraph", "pytest")  # fmt: skip
@@ -91,6 +91,8 @@ def test_recording_in_memory_needs_none_of_the_extras():
     [
         ("MetricsCallbackHandler", "langchain_core", "langchain"),
         ("instrument", "langchain_core", "langchain"),
+        ("InstrumentedEmbeddings", "langchain_core", "langchain"),
+        ("InstrumentedReranker", "langchain_core", "langchain"),
         ("PrometheusRecorder", "prometheus_client", "prometheus"),
         ("StatsDRecorder", "statsd", "statsd"),
     ],

@@ -10,11 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentmetrics import Usage
-from agentmetrics.usage import served_model, token_count
+from agentmetrics.usage import provider_seconds, served_model, token_count
+
+LATENCY_HEADER = "x-amzn-bedrock-invocation-latency"
 
 
 def as_object(value):
     """The plain data as an SDK's response object."""
+    if isinstance(value, list):
+        return [as_object(item) for item in value]
     if isinstance(value, dict):
         return SimpleNamespace(**{name: as_object(item) for name, item in value.items()})
     return value
@@ -77,6 +81,35 @@ RESPONSES = {
         Usage(10, 50),
         "claude-3-haiku",
     ),
+    "Anthropic message with thinking": (
+        {
+            "model": "claude-sonnet-4-5",
+            "usage": {
+                "input_tokens": 10,
+                "output_tokens": 50,
+                "cache_read_input_tokens": 0,
+                "output_tokens_details": {"thinking_tokens": 30},
+            },
+        },
+        Usage(10, 50, cache_read_tokens=0, reasoning_tokens=30),
+        "claude-sonnet-4-5",
+    ),
+    "Anthropic message with a compaction, billed beside it, and an advisor of another model": (
+        {
+            "model": "claude-opus-4-6",
+            "usage": {
+                "input_tokens": 23,
+                "output_tokens": 10,
+                "iterations": [
+                    {"type": "compaction", "input_tokens": 180, "output_tokens": 35},
+                    {"type": "advisor_message", "input_tokens": 823, "output_tokens": 1612},
+                    {"type": "message", "input_tokens": 23, "output_tokens": 10},
+                ],
+            },
+        },
+        Usage(203, 45),
+        "claude-opus-4-6",
+    ),
     "Gemini, which counts thoughts and tool-use prompts beside the rest": (
         {
             "model_version": "gemini-2.5-pro",
@@ -99,6 +132,102 @@ RESPONSES = {
         },
         Usage(90, 30),
         "gemini-2.5-pro",
+    ),
+    "Gemini with sound": (
+        {
+            "usage_metadata": {
+                "prompt_token_count": 90,
+                "candidates_token_count": 30,
+                "prompt_tokens_details": [
+                    {"modality": "TEXT", "token_count": 10},
+                    {"modality": "AUDIO", "token_count": 80},
+                ],
+                "candidates_tokens_details": [{"modality": "AUDIO", "token_count": 30}],
+            },
+        },
+        Usage(90, 30, audio_input_tokens=80, audio_output_tokens=30),
+        None,
+    ),
+    "Gemini with sound over REST": (
+        {
+            "usageMetadata": {
+                "promptTokenCount": 90,
+                "candidatesTokenCount": 30,
+                "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 80}],
+            },
+        },
+        Usage(90, 30, audio_input_tokens=80),
+        None,
+    ),
+    "Bedrock Converse that says how long it keeps the cache": (
+        {
+            "usage": {
+                "inputTokens": 10,
+                "outputTokens": 50,
+                "cacheReadInputTokens": 0,
+                "cacheWriteInputTokens": 20,
+                "cacheDetails": [
+                    {"ttl": "1h", "inputTokens": 15},
+                    {"ttl": "5m", "inputTokens": 5},
+                ],
+            },
+        },
+        Usage(30, 50, 0, 20, 15),
+        None,
+    ),
+    "the last chunk that Bedrock's InvokeModel streams": (
+        {
+            "type": "message_stop",
+            "amazon-bedrock-invocationMetrics": {
+                "inputTokenCount": 10,
+                "outputTokenCount": 50,
+                "invocationLatency": 700,
+                "cacheReadInputTokenCount": 70,
+                "cacheWriteInputTokenCount": 20,
+            },
+        },
+        Usage(100, 50, cache_read_tokens=70, cache_creation_tokens=20),
+        None,
+    ),
+    "the headers of Bedrock's InvokeModel, as langchain-aws names them": (
+        {
+            "usage": {
+                "prompt_tokens": 10,
+                "completion_tokens": 50,
+                "cache_read_input_tokens": 70,
+                "cache_write_input_tokens": 20,
+                "total_tokens": 150,
+            },
+        },
+        Usage(100, 50, cache_read_tokens=70, cache_creation_tokens=20),
+        None,
+    ),
+    "Cohere, which bills less than its model saw": (
+        {
+            "usage": {
+                "billed_units": {"input_tokens": 7.0, "output_tokens": 4.0},
+                "tokens": {"input_tokens": 502.0, "output_tokens": 4.0},
+                "cached_tokens": 3.0,
+            },
+        },
+        Usage(7, 4, cache_read_tokens=3),
+        None,
+    ),
+    "Ollama": (
+        {
+            "model": "llama3.2",
+            "total_duration": 5,
+            "prompt_eval_count": 26,
+            "prompt_eval_cached_count": 19,
+            "eval_count": 5,
+        },
+        Usage(26, 5, cache_read_tokens=19),
+        "llama3.2",
+    ),
+    "Ollama, of a prompt that is in memory": (
+        {"model": "llama3.2", "eval_count": 5},
+        Usage(None, 5),
+        "llama3.2",
     ),
     "Bedrock Converse": (
         {
@@ -200,6 +329,25 @@ class TestAResponse:
         assert usage.total_tokens == 5
         assert Usage.from_response({"usage": {}}) == Usage()
 
+    def test_with_one_way_left_out_is_partial(self):
+        assert Usage(None, 5).is_partial
+        assert Usage(5, None).is_partial
+        assert not Usage(5, 0).is_partial
+
+    @pytest.mark.parametrize("parts", [None, 7, "text", {}, [7], [None], [{}]])
+    def test_with_parts_in_a_new_shape_is_read_without_them(self, parts):
+        anthropic = {"cache_read_input_tokens": 0, "input_tokens": 5, "output_tokens": 1}
+        bedrock = {"inputTokens": 5, "outputTokens": 1}
+        gemini = {"promptTokenCount": 5, "candidatesTokenCount": 1}
+        for block, name in (
+            (anthropic, "iterations"),
+            (bedrock, "cacheDetails"),
+            (gemini, "promptTokensDetails"),
+        ):
+            usage = Usage.from_response({"usage": {**block, name: parts}})
+            assert usage is not None
+            assert (usage.input_tokens, usage.output_tokens) == (5, 1)
+
     @pytest.mark.parametrize("wrong", [-1, 1.5, math.nan, math.inf, "12", True, [1], {}])
     @pytest.mark.parametrize(
         "block",
@@ -217,6 +365,58 @@ class TestAResponse:
     @pytest.mark.parametrize("model", [5, ["gpt"], None])
     def test_names_a_model_only_in_text(self, model):
         assert served_model({"model": model}) is None
+
+
+EMBEDDINGS = {
+    "OpenAI, Azure": ({"usage": {"prompt_tokens": 7, "total_tokens": 7}}, 7),
+    "Mistral": ({"usage": {"prompt_tokens": 7, "completion_tokens": 0, "total_tokens": 7}}, 7),
+    "compatible, with the total alone": ({"usage": {"total_tokens": 7}}, 7),
+    "Ollama": ({"embeddings": [[0.5]], "prompt_eval_count": 7}, 7),
+    "Cohere": ({"meta": {"billed_units": {"input_tokens": 7.0}}}, 7),
+    "Cohere's reranker": ({"meta": {"billed_units": {"search_units": 1}}}, None),
+    "Gemini": ({"embeddings": [{"values": [0.5], "statistics": None}]}, None),
+    "nothing": ([[0.5, 0.25]], None),
+}
+
+
+class TestAnEmbedding:
+    @pytest.mark.parametrize(("response", "tokens"), EMBEDDINGS.values(), ids=EMBEDDINGS.keys())
+    @pytest.mark.parametrize("shape", [dict, as_object], ids=["plain data", "object"])
+    def test_has_input_and_no_output_where_it_says_so(self, shape, response, tokens):
+        response = shape(response) if isinstance(response, dict) else response
+        assert Usage.from_embedding(response) == (None if tokens is None else Usage(tokens, 0))
+
+    def test_of_bedrock_says_so_in_its_headers(self):
+        headers = {"x-amzn-bedrock-input-token-count": "7"}
+        response = {"ResponseMetadata": {"HTTPHeaders": headers}}
+        assert Usage.from_embedding(response) == Usage(7, 0)
+
+    @pytest.mark.parametrize(
+        ("counts", "tokens"), [([3, 4], 7), ([3, None], None), ([None, None], None), ([], None)]
+    )
+    def test_of_gemini_on_vertex_is_known_when_every_part_of_it_is(self, counts, tokens):
+        embeddings = [{"statistics": {"token_count": count}} for count in counts]
+        usage = Usage.from_embedding({"embeddings": embeddings})
+        assert usage == (None if tokens is None else Usage(tokens, 0))
+
+    @pytest.mark.parametrize("wrong", ["many", "-1", -1, 1.5, math.nan, [7]])
+    def test_with_counts_that_cannot_be_is_refused(self, wrong):
+        with pytest.raises(ValueError, match=r"."):
+            Usage.from_embedding({"prompt_eval_count": wrong})
+
+
+class TestTheProvidersTime:
+    @pytest.mark.parametrize(
+        ("response", "seconds"),
+        [
+            ({"total_duration": 250_000_000}, 0.25),
+            ({"ResponseMetadata": {"HTTPHeaders": {LATENCY_HEADER: "250"}}}, 0.25),
+            ({"ResponseMetadata": {"HTTPHeaders": {}}}, 0.0),
+            ([[0.5]], 0.0),
+        ],
+    )
+    def test_is_in_seconds_and_0_where_there_is_none(self, response, seconds):
+        assert provider_seconds(response) == seconds
 
 
 class TestCounts:
@@ -285,6 +485,11 @@ class TestAnythingAtAll:
                             "cache_read_input_tokens",
                             "cache_creation",
                             "prompt_token_count",
+                            "prompt_tokens_details",
+                            "cacheDetails",
+                            "iterations",
+                            "type",
+                            "eval_count",
                         ]
                     ),
                     inner,

@@ -58,6 +58,13 @@ ERROR_TYPES: Mapping[int, str] = {
     500: "server_error",
     502: "server_error",
     503: "server_error",
+    504: "timeout",
     529: "server_error",
 }
 """What an HTTP status is, where the body does not say it better."""
+
+
+def without_usage(provider: str, model: str, error_type: str) -> Bill:
+    """The bill of a response that says nothing of tokens: an error's, or ``""`` for none."""
+    status = "error" if error_type else "success"
+    return Bill(provider, model, status=status, error_type=error_type)
