@@ -9,6 +9,7 @@ from agentmetrics.facts import UNKNOWN, LLMCall
 from agentmetrics.langchain.latency import REPORTING, api_seconds, header_seconds
 from agentmetrics.langchain.quirks import COMPACTING, QUIRKS
 from agentmetrics.recorder import clean_label
+from agentmetrics.service_tier import service_tier_of
 from agentmetrics.usage import Usage
 
 if TYPE_CHECKING:
@@ -107,9 +108,13 @@ def read_chunk(call: LLMCall, chunk: Any) -> None:
 def _read_served(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:
     model = served.get("model_name") or served.get("model")
     if not model and response.llm_output:  # with several choices no message names it
-        model = response.llm_output.get("model_name")
+        served = response.llm_output
+        model = served.get("model_name")
     if model:
         call.model = model if type(model) is str else clean_label(model)
+    tier = served.get("service_tier")
+    if tier != "default" and (tier or "usage" in served or "serviceTier" in served):
+        call.service_tier = service_tier_of(served)
     if call.provider == UNKNOWN:
         call.provider = clean_label(served.get("model_provider")) or UNKNOWN
 
