@@ -36,6 +36,7 @@ class LLMCall:
     """One call of a model.
 
     ``api_seconds`` is the provider's own account of the time it took, 0 where it gives none.
+    ``service_tier`` is the one that served, where it is priced apart (``flex``, ``batch``).
     """
 
     agent_name: str
@@ -51,6 +52,7 @@ class LLMCall:
     usage: Usage | None = field(default=None, init=False)
     api_seconds: float = field(default=0.0, init=False)
     cached: bool = field(default=False, init=False)
+    service_tier: str = field(default="", init=False)
     cost_usd: float | None = field(default=None, init=False)
 
 

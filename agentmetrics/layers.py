@@ -41,6 +41,7 @@ class Layer(Recorder):
         self.latency_buckets = recorder.latency_buckets
         self.max_series = recorder.max_series
         self.call_ttl_seconds = recorder.call_ttl_seconds
+        self.prices = recorder.prices
         self._next = recorder
 
     def outward(self, metric: Metric) -> Metric:

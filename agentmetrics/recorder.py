@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from agentmetrics.pricing import Prices
     from agentmetrics.settings import Settings
 
 Kind = Literal["counter", "gauge", "histogram"]
@@ -213,6 +214,8 @@ class Recorder(ABC):
     """Label sets of one metric that sources may make; see ``CardinalityLimit``."""
     call_ttl_seconds: float = 21_600.0
     """A call open for longer is taken to be cancelled; see ``agentmetrics.calls``."""
+    prices: Prices | None = None
+    """What calls cost; ``None`` for the price list alone. Set this too before the first use."""
 
     def __init__(self) -> None:
         self._instruments: dict[str, Instrument[Any]] = {}

@@ -6,7 +6,8 @@ import atexit
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -14,6 +15,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from agentmetrics import backends
 from agentmetrics.catalog import CATALOG, for_recorder
 from agentmetrics.recorder import Recorder, check_buckets, check_label_name
+
+if TYPE_CHECKING:
+    from agentmetrics.pricing import Prices, Updates
 
 PREFIX = "AGENTMETRICS_"
 
@@ -60,6 +64,16 @@ class Settings(BaseSettings):
         gt=0,
         description="a call or run open for longer is taken to be cancelled; the second line "
         "behind the tracking that notices at once",
+    )
+    prices_file: Path | None = Field(
+        None,
+        description="TOML file of your own prices, which come before the price list's; read again "
+        "when it changes",
+    )
+    prices_update: bool = Field(
+        False,
+        description="fetch newer prices over the network, with genai-prices' own updater: now and "
+        "every hour",
     )
     statsd_host: str = Field(
         "localhost",
@@ -130,6 +144,11 @@ class Settings(BaseSettings):
         if prefix:
             check_label_name(prefix)  # the alphabet of metric names without the colon
         return prefix
+
+    @field_validator("prices_file", mode="before")
+    @classmethod
+    def _no_file(cls, value: object) -> object:
+        return None if value == "" else value
 
     @field_validator("latency_buckets", mode="before")
     @classmethod
@@ -216,6 +235,7 @@ def make_recorder(settings: Settings) -> Recorder:
     recorder.latency_buckets = settings.latency_buckets
     recorder.max_series = settings.max_series
     recorder.call_ttl_seconds = settings.call_ttl_seconds
+    recorder.prices = make_prices(settings)
     _declare_catalog(recorder, settings)
     return recorder
 
@@ -229,6 +249,38 @@ def _declare_catalog(recorder: Recorder, settings: Settings) -> None:
         raise ConfigurationError(
             f"{variable_of('backend')}={','.join(settings.backend)!r}: {error}"
         ) from error
+
+
+def make_prices(settings: Settings) -> Prices | None:
+    """The prices that the settings ask for; ``None`` when that is the price list alone.
+
+    Raises ``ConfigurationError``: also for a price file with a mistake in it.
+    """
+    if settings.prices_file is None and not settings.prices_update:
+        return None
+    from agentmetrics.pricing import PriceFile, Prices
+
+    updates = _make_updates() if settings.prices_update else None
+    if settings.prices_file is None:
+        return Prices(updates=updates)
+    try:
+        return Prices(PriceFile(settings.prices_file), updates)
+    except ValueError as mistake:
+        variable, path = variable_of("prices_file"), str(settings.prices_file)
+        raise ConfigurationError(f"{variable}={path!r}: {mistake}") from None
+
+
+def _make_updates() -> Updates:
+    try:
+        from genai_prices import UpdatePrices
+    except ModuleNotFoundError:
+        raise ConfigurationError(
+            f"{variable_of('prices_update')}=True: it needs the package 'genai_prices'; "
+            "install it with: pip install 'llm-agentmetrics[prices]'"
+        ) from None
+    from agentmetrics.pricing import Updates
+
+    return Updates(UpdatePrices())
 
 
 def _make_backend(name: str, settings: Settings) -> Recorder:

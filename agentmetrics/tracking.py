@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from agentmetrics.calls import OpenCalls, OwnRunId, open_calls
 from agentmetrics.recorder import Recorder, clean_label
+from agentmetrics.service_tier import service_tier_of
 from agentmetrics.settings import get_recorder
 from agentmetrics.surroundings import call_here
 from agentmetrics.usage import Usage, served_model
@@ -79,6 +80,7 @@ class track_call:  # noqa: N801 - used like contextlib's functions
         try:
             self._call.model = served_model(response) or self._call.model
             self._call.usage = Usage.from_response(response)
+            self._call.service_tier = service_tier_of(response)
         except Exception as error:
             self._calls.failed("record_response", error)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyperf
 
 from benchmarks import report, rows, same
-from benchmarks.contenders import HAND
+from benchmarks.contenders import CALC_PRICE, HAND
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
@@ -23,7 +23,7 @@ PLAN = {
     "label_sets": ("One call, by label sets held", "memory, 1", 240),
     "threads": ("One call, by threads (wall time)", f"{HAND}, 1", 40),
     "scrape": ("One scrape of 10 000 series", "prometheus-client", 25),
-    "pricing": ("The price of one call", "genai_prices.calc_price", 60),
+    "pricing": ("The price of one call", CALC_PRICE, 60),
     "dispatch": ("One `invoke` through LangChain's dispatch", HAND, 150),
 }
 """By function in ``rows``: the title, what stands as 1, and how many rounds."""

@@ -25,6 +25,8 @@ HAND = "hand-written"
 LABELS = "hand-written, `.labels()` at every update"
 NOTHING = "a handler that does nothing"
 BARE = "plain slots and nothing else"
+CALC_PRICE = "genai_prices.calc_price"
+PRICER = "a bound pricer"
 
 
 def handwritten() -> HandwrittenHandler:

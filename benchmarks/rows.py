@@ -25,7 +25,7 @@ from agentmetrics import PrometheusRecorder, Usage
 from agentmetrics.pricing import Prices
 from benchmarks import contenders as who
 from benchmarks.bare import BareHandler
-from benchmarks.contenders import BARE, HAND, LABELS, NOTHING
+from benchmarks.contenders import BARE, CALC_PRICE, HAND, LABELS, NOTHING, PRICER
 from benchmarks.handwritten import HandwrittenHandler, NoopHandler
 from benchmarks.measure import Measured, Row, Timer, interleaved
 from benchmarks.workload import (
@@ -179,15 +179,25 @@ def _check_as_many_lines(theirs: bytes, ours: bytes) -> None:
 
 
 def pricing(rounds: int) -> Row:
-    """The cost of one call's tokens in USD."""
+    """The cost of one call's tokens in USD, once the model's rates are known."""
     prices = Prices()
-    usage = Usage(412, 87)
+    usage = Usage.plain(412, 87)
+    detailed = Usage(412, 87, cache_read_tokens=300, reasoning_tokens=40)
     counted = genai_prices.Usage(input_tokens=412, output_tokens=87)
+    plain = prices.pricer("openai", SERVED)
+    tiered = prices.pricer("openai", SERVED, "priority")
+    by_input = prices.pricer("anthropic", "claude-sonnet-4-5")
+    by_time = prices.pricer("deepseek", "deepseek-chat")
     timers = {
-        "genai_prices.calc_price": _repeated(
+        CALC_PRICE: _repeated(
             lambda: genai_prices.calc_price(counted, SERVED, provider_id="openai")
         ),
         "Prices().cost_usd": _repeated(lambda: prices.cost_usd("openai", SERVED, usage)),
+        PRICER: _repeated(lambda: plain.price.cost_usd(usage)),
+        f"{PRICER}, cached and reasoning tokens": _repeated(lambda: plain.price.cost_usd(detailed)),
+        f"{PRICER}, a service tier": _repeated(lambda: tiered.price.cost_usd(usage)),
+        f"{PRICER}, rates by the input's size": _repeated(lambda: by_input.price.cost_usd(usage)),
+        f"{PRICER}, rates by the time of day": _repeated(lambda: by_time.price.cost_usd(usage)),
     }
     return interleaved(timers, loops=200, rounds=rounds)
 

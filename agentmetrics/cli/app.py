@@ -9,6 +9,7 @@ from typing import Annotated, Optional
 import typer
 
 from agentmetrics.cli import check as checking
+from agentmetrics.cli import prices
 from agentmetrics.cli import serve as serving
 from agentmetrics.cli.console import fail, require
 
@@ -31,6 +32,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(prices.app, name="prices")
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]

@@ -9,6 +9,7 @@ from agentmetrics.facts import UNKNOWN, LLMCall
 from agentmetrics.langchain.latency import REPORTING, api_seconds, header_seconds
 from agentmetrics.langchain.quirks import COMPACTING, QUIRKS
 from agentmetrics.recorder import clean_label
+from agentmetrics.service_tier import service_tier_of
 from agentmetrics.usage import Usage
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def read_response(call: LLMCall, response: LLMResult) -> None:
             served = served or message.response_metadata
             usage = getattr(message, "usage_metadata", None)
             if usage is not None:
-                _read_served(call, served, served.get("model_name") or _name(served, response))
+                _read_served(call, served, response)
                 if usage.get("total_cost") == 0:
                     call.cached = True
                     return
@@ -74,11 +75,10 @@ def read_response(call: LLMCall, response: LLMResult) -> None:
                     _read_more(call, served, response)
                 return
     output = response.llm_output or _NOTHING
-    if message is None and call.model != UNKNOWN:
-        # A text LLM's llm_output names what was asked for, or on Azure the class's default.
-        _read_served(call, served, served.get("model_name") or served.get("model"))
-    else:
-        _read_served(call, served, _name(served, response))
+    asked, named = call.model, served.get("model_name") or served.get("model")
+    _read_served(call, served, response)
+    if message is None and not named and asked != UNKNOWN:
+        call.model = asked  # a text LLM's llm_output names that, or on Azure the class's default
     block = output.get("token_usage") or output.get("usage")
     if block:
         call.usage = Usage.from_response({"usage": block})
@@ -109,15 +109,16 @@ def read_chunk(call: LLMCall, chunk: Any) -> None:
         call.usage = _usage(block)
 
 
-def _name(served: Mapping[str, Any], response: LLMResult) -> Any:
-    # With several choices no message names the model.
-    output = response.llm_output or _NOTHING
-    return served.get("model_name") or served.get("model") or output.get("model_name")
-
-
-def _read_served(call: LLMCall, served: Mapping[str, Any], model: Any) -> None:
+def _read_served(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:
+    model = served.get("model_name") or served.get("model")
+    if not model and response.llm_output:  # with several choices no message names it
+        served = response.llm_output
+        model = served.get("model_name")
     if model:
         call.model = model if type(model) is str else clean_label(model)
+    tier = served.get("service_tier")
+    if tier != "default" and (tier or "usage" in served or "serviceTier" in served):
+        call.service_tier = service_tier_of(served)
     if call.provider == UNKNOWN:
         call.provider = clean_label(served.get("model_provider")) or UNKNOWN
 

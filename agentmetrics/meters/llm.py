@@ -11,7 +11,7 @@ from agentmetrics.meters.bundle import Bundles
 from agentmetrics.meters.in_flight import InFlight
 from agentmetrics.meters.system import Memory
 from agentmetrics.outcome import SUCCESS
-from agentmetrics.pricing import Prices
+from agentmetrics.pricing import Pricer, Prices
 from agentmetrics.recorder import (
     Batch,
     Counter,
@@ -60,7 +60,8 @@ class LLMMeter:
         if ended >= memory.next_read:
             memory.read(ended)
         seconds = ended - call.started
-        cost = call.cost_usd = None if usage is None else series.cost_usd(usage)
+        pricer = series.in_tier(call.service_tier) if call.service_tier else series.pricer
+        cost = call.cost_usd = None if usage is None else pricer.price.cost_usd(usage)
         with self._step:
             if (
                 usage is None
@@ -102,7 +103,11 @@ class _CallSeries:
         self._key = key
         self._adds: dict[str, Batch] = {}
         meter.in_flight.show(key[:2])
-        self.cost_usd = meter.prices.pricer(key[1], key[2])
+        self.pricer = meter.prices.pricer(key[1], key[2])
+
+    def in_tier(self, service_tier: str) -> Pricer:
+        """The pricer of a tier that is priced apart, which few calls are served in."""
+        return self._meter.prices.pricer(self._call[1], self._call[2], service_tier)
 
     @cached_property
     def count_billed(self) -> Batch:
@@ -207,4 +212,8 @@ def _active_labels(call: LLMCall) -> tuple[str, ...]:
 
 
 def _prices(recorder: Recorder) -> Prices:
-    return Prices()
+    prices = recorder.prices or Prices()
+    errors = Instruments(recorder).counter(catalog.HANDLER_ERRORS)
+    prices.on_error = lambda event: errors.labels(event).inc()
+    prices.watch()
+    return prices

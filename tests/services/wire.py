@@ -59,6 +59,7 @@ class Answer:
     cache_creation: int = 0
     cache_creation_1h: int = 0
     reasoning: int = 0
+    service_tier: str = ""
     tools: tuple[tuple[str, dict[str, Any]], ...] = ()
     seconds: float = 0.0
     breaks: bool = False
@@ -294,7 +295,7 @@ class _OpenAI(_Api):
             message |= {"content": None, "tool_calls": _openai_tools(answer)}
         reason = "tool_calls" if answer.tools else "stop"
         return {
-            **_completion(model, "chat.completion"),
+            **_completion(model, "chat.completion", answer),
             "choices": [
                 {"index": i, "message": message, "finish_reason": reason, "logprobs": None}
                 for i in range(body.get("n") or 1)
@@ -305,7 +306,7 @@ class _OpenAI(_Api):
     def stream(
         self, model: str, answer: Answer, usage: dict[str, Any], body: dict[str, Any]
     ) -> Iterator[bytes]:
-        head = _completion(model, "chat.completion.chunk")
+        head = _completion(model, "chat.completion.chunk", answer)
 
         def chunk(delta: dict[str, Any], reason: str | None = None) -> bytes:
             choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}
@@ -324,8 +325,9 @@ class _OpenAI(_Api):
         yield b"data: [DONE]\n\n"
 
 
-def _completion(model: str, kind: str) -> dict[str, Any]:
-    return {"id": "chatcmpl-1", "object": kind, "created": 1_700_000_000, "model": model}
+def _completion(model: str, kind: str, answer: Answer) -> dict[str, Any]:
+    tier = {"service_tier": answer.service_tier} if answer.service_tier else {}
+    return {"id": "chatcmpl-1", "object": kind, "created": 1_700_000_000, "model": model, **tier}
 
 
 def _openai_tools(answer: Answer) -> list[dict[str, Any]]:
@@ -362,7 +364,7 @@ class _Anthropic(_Api):
                 "ephemeral_1h_input_tokens": answer.cache_creation_1h,
             },
             "output_tokens": answer.output,
-            "service_tier": "standard",
+            "service_tier": answer.service_tier or "standard",
         }
 
     def unary(

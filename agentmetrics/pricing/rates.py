@@ -1,0 +1,200 @@
+"""What tokens cost: rates that are looked up once, so that a call's cost is a few additions.
+
+Rates are in nano-dollars and a cost is rounded to whole ones, once: the counters, which add up
+floats, and a ledger, which adds up integers, then agree to the nano-dollar.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from agentmetrics.usage import Usage
+
+NANO = 1e9
+"""Nano-dollars in a dollar."""
+
+_PER_MTOK = 1000.0
+"""Nano-dollars a token that are one dollar per million tokens."""
+
+Band = tuple[int, "Rates"]
+"""Rates for calls of more than this many input tokens."""
+
+
+class Price(Protocol):
+    """What the calls of one model cost."""
+
+    def cost_usd(self, usage: Usage) -> float | None:
+        """The cost of one call in USD, a whole number of nano-dollars.
+
+        ``None`` when nobody knows it, or when the provider did not say how many tokens went
+        either way: a part of a cost is not the cost.
+        """
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """The rates as they are now, by the size of the input; none where nobody knows them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Nano-dollars for one token of each kind, and for a call.
+
+    The parts hold the difference to the plain rate of the whole they belong to; the part kept
+    for an hour that to the rest of what was written to the cache. ``unknown`` names the parts
+    whose rate nobody knows: fields of ``Usage``.
+    """
+
+    request: float
+    input: float
+    output: float
+    cache_read: float = 0.0
+    cache_creation: float = 0.0
+    cache_creation_1h: float = 0.0
+    reasoning: float = 0.0
+    audio_input: float = 0.0
+    audio_output: float = 0.0
+    unknown: tuple[str, ...] = ()
+
+    @classmethod
+    def of_usd(
+        cls,
+        *,
+        input: float,
+        output: float,
+        cache_read: float | None = None,
+        cache_creation: float | None = None,
+        cache_creation_1h: float | None = None,
+        reasoning: float | None = None,
+        audio_input: float | None = None,
+        audio_output: float | None = None,
+        request: float = 0.0,
+    ) -> Rates:
+        """Rates from USD per million tokens, and USD a request; a part without one is as its whole.
+
+        What is kept for an hour is as other cache creation.
+        """
+
+        def part(rate: float | None, whole: float) -> float:
+            return 0.0 if rate is None else (rate - whole) * _PER_MTOK
+
+        return cls(
+            request=request * NANO,
+            input=input * _PER_MTOK,
+            output=output * _PER_MTOK,
+            cache_read=part(cache_read, input),
+            cache_creation=part(cache_creation, input),
+            cache_creation_1h=part(
+                cache_creation_1h, input if cache_creation is None else cache_creation
+            ),
+            reasoning=part(reasoning, output),
+            audio_input=part(audio_input, input),
+            audio_output=part(audio_output, output),
+        )
+
+    def in_usd(self) -> dict[str, float | None]:
+        """What ``of_usd`` takes; ``None`` for a part whose rate nobody knows."""
+        created = self.input + self.cache_creation
+        nano = {
+            "input": self.input,
+            "output": self.output,
+            "cache_read": self.input + self.cache_read,
+            "cache_creation": created,
+            "cache_creation_1h": created + self.cache_creation_1h,
+            "reasoning": self.output + self.reasoning,
+            "audio_input": self.input + self.audio_input,
+            "audio_output": self.output + self.audio_output,
+        }
+        usd = {
+            part: None if f"{part}_tokens" in self.unknown else round(rate / _PER_MTOK, 9)
+            for part, rate in nano.items()
+        }
+        return {**usd, "request": self.request / NANO}
+
+    def times(self, factor: float) -> Rates:
+        """Every rate multiplied."""
+        rates = {n: getattr(self, n) * factor for n in self.__slots__ if n != "unknown"}
+        return replace(self, **rates)
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        return ((0, self),)
+
+    def cost_usd(self, usage: Usage) -> float | None:
+        input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
+        if input_tokens is None or output_tokens is None:
+            return None
+        cost = self.request + input_tokens * self.input + output_tokens * self.output
+        if usage.has_details:
+            if usage.cache_read_tokens:
+                cost += usage.cache_read_tokens * self.cache_read
+            if usage.cache_creation_tokens:
+                cost += usage.cache_creation_tokens * self.cache_creation
+            if usage.cache_creation_1h_tokens:
+                cost += usage.cache_creation_1h_tokens * self.cache_creation_1h
+            if usage.reasoning_tokens:
+                cost += usage.reasoning_tokens * self.reasoning
+            if usage.audio_output_tokens:
+                cost += usage.audio_output_tokens * self.audio_output
+            if usage.audio_input_tokens:
+                # No provider says how much of the audio came from the cache, at another rate.
+                if self.audio_input and (usage.cache_read_tokens or usage.cache_creation_tokens):
+                    return None
+                cost += usage.audio_input_tokens * self.audio_input
+            for part in self.unknown:
+                if getattr(usage, part):
+                    return None
+        return (cost + 0.5) // 1.0 / 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class InputOnly:
+    """Rates of what only takes input, as embeddings do; output has no rate that is known."""
+
+    rates: Rates
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        return self.rates.bands
+
+    def cost_usd(self, usage: Usage) -> float | None:
+        if usage.output_tokens:
+            return None
+        known = usage if usage.output_tokens == 0 else replace(usage, output_tokens=0)
+        return self.rates.cost_usd(known)
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """Rates that depend on how much input a call has, all its tokens being billed at one band's."""
+
+    bands: tuple[Band, ...]
+
+    def cost_usd(self, usage: Usage) -> float | None:
+        if usage.input_tokens is None:
+            return None
+        for more_than, rates in reversed(self.bands):
+            if usage.input_tokens > more_than:
+                return rates.cost_usd(usage)
+        return self.bands[0][1].cost_usd(usage)
+
+
+class _Unknown:
+    bands: tuple[Band, ...] = ()
+
+    def cost_usd(self, usage: Usage) -> None:
+        return None
+
+
+class _Free:
+    bands: tuple[Band, ...] = Rates(0.0, 0.0, 0.0).bands
+
+    def cost_usd(self, usage: Usage) -> float:
+        return 0.0
+
+
+UNKNOWN: Price = _Unknown()
+"""Nobody knows it, which is not 0."""
+
+FREE: Price = _Free()
+"""0, whatever the provider says of tokens."""

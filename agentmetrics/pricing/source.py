@@ -1,0 +1,324 @@
+"""The price list of genai-prices: which of its entries a model is, and what that costs.
+
+Its own look-up takes the first entry whose pattern matches, and a pattern such as "starts with
+gpt-5-nano-" or "contains o4-mini" also matches models that came later and cost something else.
+So an entry counts only when its pattern speaks of the whole name, but for what leaves a model
+the same (``names.without_version``); of several entries the one that says most is the model's.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from datetime import time as time_of_day
+from decimal import Decimal
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from agentmetrics.pricing.names import Name, without_version
+from agentmetrics.pricing.rates import FREE, UNKNOWN, Band, InputOnly, Price, Rates, Stepped
+from agentmetrics.pricing.tiers import contexts_of, factor_of
+from agentmetrics.usage import Usage
+
+if TYPE_CHECKING:
+    from genai_prices.data_snapshot import DataSnapshot
+    from genai_prices.types import MatchLogic, ModelInfo, ModelPrice, Provider
+    from genai_prices.types import Usage as Counts
+
+_VENDORS = ("anthropic.", "amazon.")
+"""What stands before a model's name on Bedrock where the list leaves it out."""
+
+_COUNTED = frozenset(
+    {
+        "input_mtok",
+        "output_mtok",
+        "cache_read_mtok",
+        "cache_write_mtok",
+        "cache_write_5m_mtok",
+        "cache_write_1h_mtok",
+        "output_reasoning_mtok",
+        "input_audio_mtok",
+        "output_audio_mtok",
+        "cache_audio_read_mtok",
+        "requests_kcount",
+    }
+)
+"""The units that ``Usage`` counts."""
+
+_FEES = frozenset({"web_searches_kcount", "storage_searches_kcount"})
+"""Units that a model's tools bill, and its tokens do not depend on."""
+
+_NOT_TEXT = frozenset({"input_image_mtok", "input_video_mtok"})
+"""Kinds of input that embeddings have a rate for; LangChain embeds text."""
+
+_AUDIO_APART = frozenset({"openai", "azure"})
+"""Providers whose audio tokens never cost what text does: without a rate, nobody knows it.
+
+https://openai.com/api/pricing; the list lacks the rate for some models.
+"""
+
+
+def snapshot() -> DataSnapshot | None:
+    """The prices in use: the package's, or newer ones; ``None`` without the extra [prices]."""
+    try:
+        from genai_prices.data_snapshot import get_snapshot
+    except ModuleNotFoundError:
+        return None
+    return get_snapshot()
+
+
+def edition() -> str:
+    """Where these prices are from, for people."""
+    listed = snapshot()
+    fetched = f", fetched {listed.timestamp:%Y-%m-%d}" if listed and listed.from_auto_update else ""
+    return f"genai-prices {version('genai-prices')}{fetched}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of the list."""
+
+    provider: Provider
+    model: ModelInfo
+
+    def price(self, tier: str, asked: str) -> Price:
+        """What it costs in a service tier when asked for at the provider ``asked``."""
+        if self._never_changes(tier):
+            return self._price_at(datetime.now(timezone.utc), tier, asked)
+        return _Clocked(self, tier, asked)
+
+    def _never_changes(self, tier: str) -> bool:
+        return not (isinstance(self.model.prices, list) or (tier and self.model.price_variants))
+
+    def price_until(self, now: datetime, tier: str, asked: str) -> tuple[Price, datetime]:
+        """The price, and when it may be another."""
+        return self._price_at(now, tier, asked), min(self._changes(now))
+
+    def _changes(self, now: datetime) -> Iterator[datetime]:
+        midnight = datetime.combine(now.date() + timedelta(days=1), time_of_day(), timezone.utc)
+        yield midnight  # dates begin there
+        conditional = self.model.prices if isinstance(self.model.prices, list) else []
+        for priced in (*conditional, *(self.model.price_variants or ())):
+            for name in ("start_time", "end_time"):
+                edge: time_of_day | None = getattr(priced.constraint, name, None)
+                if edge is not None:
+                    zone = edge.tzinfo or timezone.utc  # the list's rule
+                    today = now.astimezone(zone).date()
+                    for day in (today, today + timedelta(days=1)):
+                        when = datetime.combine(day, edge.replace(tzinfo=None), zone)
+                        if when > now:
+                            yield when
+
+    def _price_at(self, now: datetime, tier: str, asked: str) -> Price:
+        prices, factor = self._of_tier(now, tier, asked)
+        if prices is None:
+            return UNKNOWN
+        try:
+            return self._price_of(prices, factor)
+        except ValueError:  # genai-prices, of prices that contradict each other
+            return UNKNOWN
+
+    def _price_of(self, prices: ModelPrice, factor: float) -> Price:
+        stated = {key: rate for key, rate in vars(prices).items() if rate is not None}
+        if not stated:
+            return FREE if self.model.id.endswith(":free") else UNKNOWN
+        input_only = "output_mtok" not in stated
+        expected = _COUNTED | _FEES | (_NOT_TEXT if input_only else frozenset())
+        if "input_mtok" not in stated or not stated.keys() <= expected:
+            return UNKNOWN
+        unknown = tuple(self._without_rate(stated))
+        limits = {step.start for rate in stated.values() for step in getattr(rate, "tiers", ())}
+        bands = tuple(
+            (limit, _measured(prices, limit + 1, unknown).times(factor))
+            for limit in sorted({0} | limits)
+        )
+        if len(bands) > 1:
+            return Stepped(bands)
+        return InputOnly(bands[0][1]) if input_only else bands[0][1]
+
+    def _of_tier(self, now: datetime, tier: str, asked: str) -> tuple[ModelPrice | None, float]:
+        factor = factor_of(asked, tier)
+        if factor is not None:
+            return self.model.get_prices(now), factor
+        if asked == _normal(self.provider.id):  # not another's model: its tiers are not theirs
+            for variant in self.model.price_variants or ():
+                for context in contexts_of(tier):
+                    in_force = variant.constraint is None or variant.constraint.active(now)
+                    if variant.when == context and in_force:
+                        return self.model.get_prices(now, context), 1.0
+        return None, 1.0
+
+    def _without_rate(self, stated: dict[str, Any]) -> Iterator[str]:
+        if "cache_write_mtok" in stated and "cache_write_1h_mtok" not in stated:
+            yield "cache_creation_1h_tokens"
+        if self.provider.id in _AUDIO_APART:
+            if "input_audio_mtok" not in stated:
+                yield "audio_input_tokens"
+            if "output_audio_mtok" not in stated:
+                yield "audio_output_tokens"
+
+
+class _Clocked:
+    """A price with dates or times of day, looked up anew when it may have changed."""
+
+    def __init__(self, entry: Entry, tier: str, asked: str) -> None:
+        self._asked = entry, tier, asked
+        self._now: tuple[Price, float] = UNKNOWN, 0.0
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        return self._price().bands
+
+    def cost_usd(self, usage: Usage) -> float | None:
+        return self._price().cost_usd(usage)
+
+    def _price(self) -> Price:
+        price, until = self._now
+        now = time.time()
+        if now < until:
+            return price
+        entry, tier, asked = self._asked
+        price, end = entry.price_until(datetime.fromtimestamp(now, timezone.utc), tier, asked)
+        self._now = price, end.timestamp()
+        return price
+
+
+def find(name: Name) -> Entry | None:
+    """The entry that is this model; ``None`` where there is none that surely is."""
+    listed = snapshot()
+    if listed is None or name.model.startswith("ft:"):
+        return None  # the list gives some fine-tunes the price of their base, or no cached rate
+    for provider in _providers(listed, name.provider):
+        entry = _entry(provider, name.model)
+        if entry is not None:
+            return entry
+    return None
+
+
+def provider_ids() -> list[str]:
+    """Every provider that the list has prices of."""
+    listed = snapshot()
+    return [] if listed is None else [provider.id for provider in listed.providers]
+
+
+def vendor_of(model: str) -> str | None:
+    """The provider whose models have names like this one, if the list knows it."""
+    listed = snapshot()
+    if listed is None:
+        return None
+    try:
+        return listed.find_provider(model.strip().lower(), None, None).id
+    except LookupError:
+        return None
+
+
+def _providers(listed: DataSnapshot, provider: str) -> Iterator[Provider]:
+    """A provider, then those whose models it sells at their price."""
+    by_id = {_normal(each.id): each for each in listed.providers}
+    found = by_id.get(provider)
+    if found is not None:
+        yield found
+        for other in found.fallback_model_providers or ():
+            if _normal(other) in by_id:
+                yield by_id[_normal(other)]
+
+
+def _normal(provider: str) -> str:
+    return provider.lower().replace("-", "_")
+
+
+def _entry(provider: Provider, model: str) -> Entry | None:
+    most, best = len(without_version(model)), None
+    for info in provider.models:
+        said = _said(info.match, model)
+        if said is not None and (said > most or (said == most and best is None)):
+            most, best = said, info
+    return Entry(provider, best) if best is not None else None
+
+
+def _said(clause: MatchLogic, model: str) -> int | None:
+    """How much of the name, from its start, a pattern speaks of; ``None`` if it does not match.
+
+    The whole name and one more for a pattern that is the name.
+    """
+    kinds = _kinds()
+    if not clause.is_match(model):
+        return None
+    if isinstance(clause, kinds.ClauseEquals):
+        return len(model) + 1
+    if isinstance(clause, kinds.ClauseStartsWith):
+        return len(clause.starts_with)
+    if isinstance(clause, kinds.ClauseEndsWith):
+        return len(model) if len(clause.ends_with) == len(model) else None
+    if isinstance(clause, kinds.ClauseContains):
+        before, _, _ = model.partition(clause.contains.lower())
+        known = not before or before in _VENDORS
+        return len(before) + len(clause.contains) if known else None
+    if isinstance(clause, kinds.ClauseRegex):
+        found = re.match(clause.regex, model)
+        open_ended = not clause.regex.endswith("$")  # its last digit may begin another number
+        return found.end() - open_ended if found else None
+    parts: list[MatchLogic] = getattr(clause, "or_", None) or getattr(clause, "and_", None) or []
+    said = [each for each in (_said(part, model) for part in parts) if each is not None]
+    return max(said, default=None)
+
+
+@cache
+def _kinds() -> Any:
+    from genai_prices import types  # an extra, and slow to import
+
+    return types
+
+
+def _measured(prices: ModelPrice, input_tokens: int, unknown: tuple[str, ...]) -> Rates:
+    """The rates for calls with this much input, from one full calculation for each kind of token.
+
+    A price is linear in every count as long as the input stays within its band, so one token
+    of a kind has its rate.
+    """
+
+    def nano(**counts: int) -> Decimal:
+        usage = Usage(**{"input_tokens": input_tokens, "output_tokens": 0, **counts})
+        return prices.calc_price(_counts(usage))["total_price"] * 10**9
+
+    request = prices.calc_price(_counts(Usage(0, 0)))["total_price"] * 10**9
+    base = nano()
+    created = nano(cache_creation_tokens=1)
+    created_1h = nano(cache_creation_tokens=1, cache_creation_1h_tokens=1)
+    one = nano(output_tokens=1)
+    return Rates(
+        request=float(request),
+        input=float((base - request) / input_tokens),
+        output=float(one - base),
+        cache_read=float(nano(cache_read_tokens=1) - base),
+        cache_creation=float(created - base),
+        cache_creation_1h=float(created_1h - created),
+        reasoning=float(nano(output_tokens=1, reasoning_tokens=1) - one),
+        audio_input=float(nano(audio_input_tokens=1) - base),
+        audio_output=float(nano(output_tokens=1, audio_output_tokens=1) - one),
+        unknown=unknown,
+    )
+
+
+def _counts(usage: Usage) -> Counts:
+    """A usage in the price list's words."""
+    from genai_prices.types import Usage as Counts
+
+    created, created_1h = usage.cache_creation_tokens or 0, usage.cache_creation_1h_tokens or 0
+    counts: dict[str, Any] = {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read_tokens": usage.cache_read_tokens or 0,
+        "cache_write_tokens": created,
+        "cache_write_1h_tokens": created_1h,
+        "cache_write_5m_tokens": created - created_1h,
+        "input_audio_tokens": usage.audio_input_tokens or 0,
+        "output_audio_tokens": usage.audio_output_tokens or 0,
+        "output_reasoning_tokens": usage.reasoning_tokens or 0,
+    }
+    reported = {name: count for name, count in counts.items() if count}
+    return Counts(cache_audio_read_tokens=0, **reported)
