@@ -256,8 +256,7 @@ class TestErrorType:
         assert error_type_of(aiohttp.ServerTimeoutError()) == "timeout"
 
     def test_is_in_the_body_where_an_sdk_hands_on_nothing_else(self):
-        import groq
-
+        groq = pytest.importorskip("groq")
         body = {"error": {"message": "secret", "code": "context_length_exceeded"}}
         response = httpx.Response(400, request=httpx.Request("POST", "http://localhost"))
         error = groq.BadRequestError("secret", response=response, body=body)
@@ -265,8 +264,7 @@ class TestErrorType:
 
     @pytest.mark.parametrize("body", ["text", None, {}, {"error": "text"}, {"error": {}}])
     def test_may_be_in_no_body(self, body):
-        import groq
-
+        groq = pytest.importorskip("groq")
         response = httpx.Response(413, request=httpx.Request("POST", "http://localhost"))
         error = groq.APIStatusError("secret", response=response, body=body)
         assert error_type_of(error) == "invalid_request"
