@@ -349,9 +349,15 @@ class _Anthropic(_Api):
     """https://docs.anthropic.com/en/api/messages"""
 
     def refusal(self, refusal: Refusal) -> dict[str, Any]:
-        kind = refusal.code or {401: "authentication_error", 429: "rate_limit_error"}.get(
-            refusal.status, "api_error"
-        )
+        # https://docs.anthropic.com/en/api/errors
+        kind = refusal.code or {
+            400: "invalid_request_error",
+            401: "authentication_error",
+            403: "permission_error",
+            404: "not_found_error",
+            429: "rate_limit_error",
+            529: "overloaded_error",
+        }.get(refusal.status, "api_error")
         return {"type": "error", "error": {"type": kind, "message": refusal.text}}
 
     def usage(self, answer: Answer) -> dict[str, Any]:
