@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from agentmetrics.recorder import Counter, Gauge, Histogram, Metric, Recorder
     from agentmetrics.settings import ConfigurationError, Settings, configure, get_recorder
     from agentmetrics.tracking import track_call
+    from agentmetrics.selection import record_cost_savings, record_model_selection, routing
     from agentmetrics.usage import Usage
 
 _HOMES = {
@@ -51,6 +52,9 @@ _HOMES = {
 }
 _EXTRAS = {
     "prometheus_client": "prometheus",
+    "record_cost_savings": "selection",
+    "record_model_selection": "selection",
+    "routing": "selection",  # and so no module has this name
     "statsd": "statsd",
     "langchain_core": "langchain",
 }
@@ -86,6 +90,9 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     # Names are imported when asked for: the package itself needs none of the extras.
+    "record_cost_savings",
+    "record_model_selection",
+    "routing",
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

@@ -81,6 +81,7 @@ def _code(names: tuple[str, ...]) -> str:
 def _buckets() -> Iterator[tuple[str, tuple[float, ...]]]:
     yield "seconds (`AGENTMETRICS_LATENCY_BUCKETS` replaces them)", catalog.LATENCY_BUCKETS
     yield "seconds per output token", catalog.TOKEN_SPEED_BUCKETS
+    yield "seconds of a choice of a model", catalog.ROUTING_BUCKETS
     yield "USD", catalog.COST_BUCKETS
     yield "calls, documents", catalog.COUNT_BUCKETS
     yield "tokens of a run", catalog.TOKEN_BUCKETS
