@@ -68,6 +68,7 @@ class ToolExecution:
     extra: tuple[str, ...] = ()
     ended: float = field(default=0.0, init=False)
     status: str = field(default="", init=False)
+    alternatives: Alternatives | None = field(default=None, init=False)
 
 
 @dataclass(eq=False)
@@ -83,6 +84,20 @@ class RetrieverQuery:
     ended: float = field(default=0.0, init=False)
     status: str = field(default="", init=False)
     documents: int | None = field(default=None, init=False)
+    alternatives: Alternatives | None = field(default=None, init=False)
+
+
+@dataclass(eq=False)
+class Alternatives:
+    """A place where one model takes over when another fails, and why the last one did.
+
+    ``run`` is the number of the run that it is, ``nested`` whether its models run inside that.
+    """
+
+    run: int
+    outer: Alternatives | None
+    failed: str = field(default="", init=False)
+    nested: bool = field(default=False, init=False)
 
 
 @dataclass(eq=False)
@@ -90,7 +105,8 @@ class ChainRun:
     """One run of a chain or graph: without metrics, but an agent run may begin with it.
 
     ``run`` is the agent run that it is part of, ``began`` whether that one ends with it.
-    ``graph`` is the nearest named LangGraph graph at or above it.
+    ``graph`` is the nearest named LangGraph graph at or above it, ``alternatives`` the nearest
+    place at or above it where one model takes over from another.
     """
 
     name: str
@@ -100,6 +116,7 @@ class ChainRun:
     graph: str = ""
     ended: float = field(default=0.0, init=False)
     status: str = field(default="", init=False)
+    alternatives: Alternatives | None = field(default=None, init=False)
 
 
 Scope = ChainRun | ToolExecution | RetrieverQuery

@@ -21,6 +21,14 @@ from agentmetrics.langchain.attribution import (
     told_name,
 )
 from agentmetrics.langchain.quirks import ErrorInResponse
+from agentmetrics.langchain.routing import (
+    PLACES,
+    failing,
+    member_failed,
+    model_started,
+    place_ended,
+    place_started,
+)
 from agentmetrics.langchain.usage import (
     read_chunk,
     read_first_chunk,
@@ -113,6 +121,11 @@ class MetricsCallbackHandler(BaseCallbackHandler):
             if calls.extra_labels:
                 call.extra = extra_values(calls.extra_labels, metadata)
             calls.start(run_id, call)
+            if failing or (scope is not None and scope.alternatives is not None):
+                model_started(
+                    calls, scope, run_id, parent_run_id,
+                    serialized, messages, invocation_params, metadata,
+                )  # fmt: skip
         except Exception as error:
             calls.failed("on_chat_model_start", error)
 
@@ -219,6 +232,7 @@ class MetricsCallbackHandler(BaseCallbackHandler):
                 if response is not None:  # what came before the error may have been billed
                     _read(calls, "on_llm_error", call, response)
                 calls.finish(call, error)
+                member_failed(calls, run_id, parent_run_id, error)
         except Exception as problem:
             calls.failed("on_llm_error", problem)
 
@@ -239,7 +253,10 @@ class MetricsCallbackHandler(BaseCallbackHandler):
     ) -> None:
         calls = self._calls()
         try:
-            self._start_chain(calls, run_id, _scope(calls, parent_run_id), tags, metadata, name)
+            scope = _scope(calls, parent_run_id)
+            chain = self._start_chain(calls, run_id, scope, tags, metadata, name)
+            if chain.name in PLACES:
+                place_started(calls, chain, run_id, parent_run_id, tags, metadata)
         except Exception as error:
             calls.failed("on_chain_start", error)
 
@@ -251,18 +268,22 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         tags: list[str] | None,
         metadata: Metadata | None,
         name: str | None,
-    ) -> None:
+    ) -> ChainRun:
         told = told_name(self.agent_name, metadata)
         if isinstance(scope, ChainRun) and is_graph_node(tags):
             self._is_graph(calls, scope, told, metadata)
         chain = ChainRun(name or "", perf_counter())
         if scope is not None:
             chain.run, chain.graph = scope.run, scope.graph
+            if scope.alternatives is not None:
+                chain.alternatives = scope.alternatives
+                scope.alternatives.nested = True
         else:
             chain.run = current_run.get()
         calls.start(run_id, chain)
         if told and (chain.run is None or chain.run.agent_name != told):
             calls.begin_run(chain, told, extra_values(calls.extra_labels, metadata))
+        return chain
 
     def _is_graph(
         self, calls: OpenCalls, graph: ChainRun, told: str | None, metadata: Metadata | None
@@ -291,7 +312,7 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
-        self._end("on_chain_error", run_id, error)
+        self._end("on_chain_error", run_id, parent_run_id, error)
 
     # Tools and retrievers
 
@@ -315,7 +336,8 @@ class MetricsCallbackHandler(BaseCallbackHandler):
             tool = ToolExecution(agent, _name(name, serialized), perf_counter())
             tool.extra = extra_values(calls.extra_labels, metadata)
             tool.run = run
-            tool.graph = scope.graph if scope else ""
+            if scope is not None:
+                tool.graph, tool.alternatives = scope.graph, scope.alternatives
             calls.start(run_id, tool)
         except Exception as error:
             calls.failed("on_tool_start", error)
@@ -338,7 +360,7 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
-        self._end("on_tool_error", run_id, error)
+        self._end("on_tool_error", run_id, parent_run_id, error)
 
     def on_retriever_start(
         self,
@@ -389,14 +411,24 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
-        self._end("on_retriever_error", run_id, error)
+        self._end("on_retriever_error", run_id, parent_run_id, error)
 
-    def _end(self, event: str, run_id: UUID, error: BaseException | None = None) -> None:
+    def _end(
+        self,
+        event: str,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        error: BaseException | None = None,
+    ) -> None:
         calls = self._calls()
         try:
             fact = calls.take(run_id)
             if fact is not None:
+                if type(fact) is ChainRun and fact.alternatives is not None:
+                    place_ended(calls, run_id)
                 calls.finish(fact, error)
+                if error is not None:
+                    member_failed(calls, run_id, parent_run_id, error)
         except Exception as problem:
             calls.failed(event, problem)
 
