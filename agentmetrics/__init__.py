@@ -11,19 +11,22 @@ if TYPE_CHECKING:
     from agentmetrics.backends.noop import NoopRecorder
     from agentmetrics.backends.prometheus import PrometheusRecorder
     from agentmetrics.backends.statsd import StatsDRecorder
+    from agentmetrics.caching import CacheTracker
     from agentmetrics.context import labels
     from agentmetrics.langchain.attach import instrument
     from agentmetrics.langchain.embeddings import InstrumentedEmbeddings
+    from agentmetrics.langchain.cache import InstrumentedCache
     from agentmetrics.langchain.handler import MetricsCallbackHandler
     from agentmetrics.langchain.reranker import InstrumentedReranker
     from agentmetrics.layers import CardinalityLimit, CommonLabels, FanoutRecorder, Namespace
     from agentmetrics.recorder import Counter, Gauge, Histogram, Metric, Recorder
+    from agentmetrics.selection import record_cost_savings, record_model_selection, routing
     from agentmetrics.settings import ConfigurationError, Settings, configure, get_recorder
     from agentmetrics.tracking import track_call
-    from agentmetrics.selection import record_cost_savings, record_model_selection, routing
     from agentmetrics.usage import Usage
 
 _HOMES = {
+    "CacheTracker": "caching",
     "CardinalityLimit": "layers",
     "CommonLabels": "layers",
     "ConfigurationError": "settings",
@@ -34,6 +37,7 @@ _HOMES = {
     "InstrumentedAgent": "agent",
     "InstrumentedEmbeddings": "langchain.embeddings",
     "InstrumentedReranker": "langchain.reranker",
+    "InstrumentedCache": "langchain.cache",
     "MemoryRecorder": "backends.memory",
     "Metric": "recorder",
     "MetricsCallbackHandler": "langchain.handler",
@@ -48,18 +52,19 @@ _HOMES = {
     "get_recorder": "settings",
     "instrument": "langchain.attach",
     "labels": "context",
+    "record_cost_savings": "selection",
+    "record_model_selection": "selection",
+    "routing": "selection",  # and so no module has this name
     "track_call": "tracking",
 }
 _EXTRAS = {
     "prometheus_client": "prometheus",
-    "record_cost_savings": "selection",
-    "record_model_selection": "selection",
-    "routing": "selection",  # and so no module has this name
     "statsd": "statsd",
     "langchain_core": "langchain",
 }
 
 __all__ = [
+    "CacheTracker",
     "CardinalityLimit",
     "CommonLabels",
     "ConfigurationError",
@@ -70,6 +75,7 @@ __all__ = [
     "InstrumentedAgent",
     "InstrumentedEmbeddings",
     "InstrumentedReranker",
+    "InstrumentedCache",
     "MemoryRecorder",
     "Metric",
     "MetricsCallbackHandler",
@@ -84,15 +90,15 @@ __all__ = [
     "get_recorder",
     "instrument",
     "labels",
+    "record_cost_savings",
+    "record_model_selection",
+    "routing",
     "track_call",
 ]
 
 
 def __getattr__(name: str) -> object:
     # Names are imported when asked for: the package itself needs none of the extras.
-    "record_cost_savings",
-    "record_model_selection",
-    "routing",
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

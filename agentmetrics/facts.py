@@ -32,11 +32,22 @@ class AgentRun:
 
 
 @dataclass(eq=False)
+class Lookup:
+    """What a cache said when a call asked it; ``None`` while nothing was asked."""
+
+    found: bool | None = None
+
+
+FOUND, MISSED = Lookup(found=True), Lookup(found=False)
+
+
+@dataclass(eq=False)
 class LLMCall:
     """One call of a model.
 
     ``api_seconds`` is the provider's own account of the time it took, 0 where it gives none.
     ``service_tier`` is the one that served, where it is priced apart (``flex``, ``batch``).
+    ``lookup`` is what is known of a cache that it asked first.
     """
 
     agent_name: str
@@ -51,9 +62,14 @@ class LLMCall:
     error_type: str = field(default="", init=False)
     usage: Usage | None = field(default=None, init=False)
     api_seconds: float = field(default=0.0, init=False)
-    cached: bool = field(default=False, init=False)
     service_tier: str = field(default="", init=False)
+    lookup: Lookup | None = field(default=None, init=False)
     cost_usd: float | None = field(default=None, init=False)
+
+    @property
+    def cached(self) -> bool:
+        """Whether a cache answered it: then no provider was called, and nothing is billed."""
+        return self.lookup is not None and self.lookup.found is True
 
 
 @dataclass(eq=False)

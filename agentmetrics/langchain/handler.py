@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.globals import get_llm_cache
 from langchain_core.outputs import LLMResult
 
 from agentmetrics.calls import OpenCalls, open_calls
@@ -20,6 +21,7 @@ from agentmetrics.langchain.attribution import (
     is_graph_node,
     told_name,
 )
+from agentmetrics.langchain.cache import expect_lookup, instrumented, note_lookup
 from agentmetrics.langchain.quirks import ErrorInResponse
 from agentmetrics.langchain.routing import (
     PLACES,
@@ -120,6 +122,8 @@ class MetricsCallbackHandler(BaseCallbackHandler):
             call = LLMCall(agent, provider, model, perf_counter(), run)
             if calls.extra_labels:
                 call.extra = extra_values(calls.extra_labels, metadata)
+            if instrumented and batch_size:
+                call.lookup = expect_lookup(run_id, batch_size)
             calls.start(run_id, call)
             if failing or (scope is not None and scope.alternatives is not None):
                 model_started(
@@ -205,7 +209,9 @@ class MetricsCallbackHandler(BaseCallbackHandler):
             call = calls.take(run_id)
             if type(call) is LLMCall:
                 try:
-                    read_response(call, response)
+                    read_response(call, response, run_id)
+                    if instrumented or get_llm_cache() is not None:
+                        note_lookup(call, response)
                 except ErrorInResponse as error:
                     calls.finish(call, error)
                     return
@@ -230,7 +236,7 @@ class MetricsCallbackHandler(BaseCallbackHandler):
             call = calls.take(run_id)
             if isinstance(call, LLMCall):
                 if response is not None:  # what came before the error may have been billed
-                    _read(calls, "on_llm_error", call, response)
+                    _read(calls, "on_llm_error", call, response, run_id)
                 calls.finish(call, error)
                 member_failed(calls, run_id, parent_run_id, error)
         except Exception as problem:
@@ -433,10 +439,10 @@ class MetricsCallbackHandler(BaseCallbackHandler):
             calls.failed(event, problem)
 
 
-def _read(calls: OpenCalls, event: str, call: LLMCall, response: LLMResult) -> None:
+def _read(calls: OpenCalls, event: str, call: LLMCall, response: LLMResult, run_id: UUID) -> None:
     """Read a response; where it cannot be read the call counts, and its tokens do not."""
     try:
-        read_response(call, response)
+        read_response(call, response, run_id)
     except ErrorInResponse:  # the one that was raised says more
         return
     except Exception as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from agentmetrics.facts import UNKNOWN, LLMCall
+from agentmetrics.facts import FOUND, UNKNOWN, LLMCall
 from agentmetrics.langchain.latency import REPORTING, api_seconds, header_seconds
 from agentmetrics.langchain.quirks import COMPACTING, QUIRKS
 from agentmetrics.recorder import clean_label
@@ -40,11 +41,13 @@ def requested(
     return clean_label(provider) or UNKNOWN, clean_label(model) or UNKNOWN
 
 
-def read_response(call: LLMCall, response: LLMResult) -> None:
+def read_response(call: LLMCall, response: LLMResult, run_id: UUID) -> None:
     """Put the model that served, the usage and the provider's time of a response into its call.
 
     With several choices the same usage stands on every generation: the first counts. Answers
-    from LangChain's LLM cache carry ``total_cost: 0`` in their usage and are marked cached.
+    from LangChain's LLM cache carry ``total_cost: 0`` in their usage and are marked cached. The
+    answer that was put there is marked too, when another call has found it before this one has
+    ended; but its message has an id that names the run that made it.
     Raises ``ValueError`` on usage that cannot be, ``ErrorInResponse`` for an error that the
     provider's package passed over.
     """
@@ -61,8 +64,8 @@ def read_response(call: LLMCall, response: LLMResult) -> None:
             usage = getattr(message, "usage_metadata", None)
             if usage is not None:
                 _read_served(call, served, response)
-                if usage.get("total_cost") == 0:
-                    call.cached = True
+                if usage.get("total_cost") == 0 and str(run_id) not in (message.id or ""):
+                    call.lookup = FOUND
                     return
                 if call.first_token:
                     _read_streamed(call, usage)

@@ -47,11 +47,13 @@ class LLMMeter:
         self.batch = recorder.batch
         self._memory = recorder.attached(Memory)
         self._step = recorder.update()
+        self.cache_misses = make.counter(catalog.LLM_CACHE_MISSES)
         self._series: Bundles[_CallSeries] = Bundles(lambda key: _CallSeries(self, key))
 
     def record(self, call: LLMCall) -> None:
         """Record a finished call, all of it in one step; its ``cost_usd`` is filled in."""
-        if call.cached:
+        lookup = call.lookup
+        if lookup is not None and lookup.found:
             self._hit(call)
             return
         key = (call.agent_name, call.provider, call.model)
@@ -86,6 +88,8 @@ class LLMMeter:
 
     def _hit(self, call: LLMCall) -> None:
         with self._step:
+            if lookup is not None and lookup.found is False:
+                self.cache_misses.labels(call.agent_name, call.model).inc()
             self.cache_hits.labels(call.agent_name, call.model).inc()
             if call.run is not None:  # it was counted as a call when it started
                 call.run.llm_calls -= 1

@@ -17,6 +17,8 @@ PROMISED = {
     "get_recorder", "instrument", "Recorder", "MemoryRecorder", "PrometheusRecorder",
     "StatsDRecorder", "FanoutRecorder", "NoopRecorder", "Metric", "Counter", "Gauge",
     "Histogram", "Usage", "InstrumentedEmbeddings", "InstrumentedReranker",
+    "Histogram", "Usage", "CacheTracker", "InstrumentedCache", "routing", "record_model_selection",
+    "record_cost_savings",
 }  # fmt: skip
 EXTRAS = ("prometheus_client", "prometheus_async", "aiohttp", "statsd", "langchain_core",
           "genai_prices", "typer", "rich", "sqlalchemy", "langgraph", "pytest")  # fmt: skip
@@ -93,6 +95,7 @@ def test_recording_in_memory_needs_none_of_the_extras():
         ("instrument", "langchain_core", "langchain"),
         ("InstrumentedEmbeddings", "langchain_core", "langchain"),
         ("InstrumentedReranker", "langchain_core", "langchain"),
+        ("InstrumentedCache", "langchain_core", "langchain"),
         ("PrometheusRecorder", "prometheus_client", "prometheus"),
         ("StatsDRecorder", "statsd", "statsd"),
     ],

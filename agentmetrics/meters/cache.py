@@ -1,0 +1,94 @@
+"""Caches as metrics: look-ups, evictions, and what the caches hold, read at collection."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Protocol
+
+from agentmetrics import catalog
+from agentmetrics.meters.base import Instruments
+from agentmetrics.meters.bundle import Bundles
+from agentmetrics.recorder import Recorder
+
+Labels = tuple[str, ...]
+
+
+class Cache(Protocol):
+    """A cache as the meter knows it; ``None`` for what it does not know of itself."""
+
+    cache_type: str
+
+    def entries(self) -> float | None: ...
+    def size_bytes(self) -> float | None: ...
+
+
+class CacheMeter:
+    """The instruments of caches; those of one type add up."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        make = Instruments(recorder)
+        self.hits = make.counter(catalog.CACHE_HITS)
+        self.misses = make.counter(catalog.CACHE_MISSES)
+        self.evictions = make.counter(catalog.CACHE_EVICTIONS)
+        self.step = recorder.update()
+        self.of_type: Bundles[CacheSeries] = Bundles(lambda key: CacheSeries(self, key))
+        self._caches: weakref.WeakSet[Cache] = weakref.WeakSet()
+        recorder.observe_gauge(catalog.CACHE_ENTRIES, self._entries)
+        recorder.observe_gauge(catalog.CACHE_SIZE_BYTES, self._size_bytes)
+        recorder.observe_gauge(catalog.CACHE_HIT_RATIO, self._hit_ratios)
+
+    def follow(self, cache: Cache) -> CacheSeries:
+        """Ask this cache at every collection what it holds, for as long as it lives."""
+        with self.step:
+            self._caches.add(cache)
+        return self.of_type[(cache.cache_type,)]
+
+    def _entries(self) -> dict[Labels, float]:
+        return self._sum(lambda cache: cache.entries())
+
+    def _size_bytes(self) -> dict[Labels, float]:
+        return self._sum(lambda cache: cache.size_bytes())
+
+    def _sum(self, read: Callable[[Cache], float | None]) -> dict[Labels, float]:
+        with self.step:
+            caches = list(self._caches)
+        sums: dict[Labels, float] = {}
+        for cache in caches:
+            value = read(cache)
+            if value is not None:
+                labels = (cache.cache_type,)
+                sums[labels] = sums.get(labels, 0.0) + value
+        return sums
+
+    def _hit_ratios(self) -> dict[Labels, float]:
+        types = list(self.of_type.items())
+        return {labels: series.found / series.asked for labels, series in types if series.asked}
+
+
+class CacheSeries:
+    """The series of one type of cache, and the look-ups that its hit ratio is made of."""
+
+    __slots__ = ("_evictions", "_hits", "_misses", "_step", "asked", "found")
+
+    def __init__(self, meter: CacheMeter, key: Labels) -> None:
+        self._hits = meter.hits.labels(*key)
+        self._misses = meter.misses.labels(*key)
+        self._evictions = meter.evictions.labels(*key)
+        self._step = meter.step
+        self.found = self.asked = 0
+
+    def hit(self) -> None:
+        with self._step:
+            self._hits.inc()
+            self.found += 1
+            self.asked += 1
+
+    def miss(self) -> None:
+        with self._step:
+            self._misses.inc()
+            self.asked += 1
+
+    def evicted(self, count: float) -> None:
+        """Entries that had to go; ``ValueError`` when ``count`` is negative or NaN."""
+        self._evictions.inc(count)
