@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
 from agentmetrics import catalog
@@ -9,6 +10,7 @@ from agentmetrics.facts import LLMCall
 from agentmetrics.meters.base import Instruments
 from agentmetrics.meters.bundle import Bundles
 from agentmetrics.meters.in_flight import InFlight
+from agentmetrics.meters.routing import RoutingMeter
 from agentmetrics.meters.system import Memory
 from agentmetrics.outcome import SUCCESS
 from agentmetrics.pricing import Pricer, Prices
@@ -20,6 +22,9 @@ from agentmetrics.recorder import (
     Recorder,
 )
 from agentmetrics.usage import Usage
+
+PROMPT_CACHE = "prompt_cache"
+"""The intent under which stands what providers' prompt caches saved."""
 
 
 class LLMMeter:
@@ -42,12 +47,13 @@ class LLMMeter:
         self.input_last_call = make.gauge(catalog.LLM_INPUT_TOKENS_LAST_CALL)
         self.output_last_call = make.gauge(catalog.LLM_OUTPUT_TOKENS_LAST_CALL)
         self.cache_hits = make.counter(catalog.LLM_CACHE_HITS)
+        self.cache_misses = make.counter(catalog.LLM_CACHE_MISSES)
         self.memory_rss = make.gauge(catalog.LLM_MEMORY_RSS)
         self.prices = recorder.attached(_prices)
+        self.routing = recorder.attached(RoutingMeter)
         self.batch = recorder.batch
         self._memory = recorder.attached(Memory)
         self._step = recorder.update()
-        self.cache_misses = make.counter(catalog.LLM_CACHE_MISSES)
         self._series: Bundles[_CallSeries] = Bundles(lambda key: _CallSeries(self, key))
 
     def record(self, call: LLMCall) -> None:
@@ -82,14 +88,14 @@ class LLMMeter:
                     series.count_details(usage)
             if call.first_token:
                 series.count_stream(call)
+            if lookup is not None and lookup.found is False:
+                self.cache_misses.labels(call.agent_name, call.model).inc()
             if call.run is not None and usage is not None:
                 call.run.tokens += usage.total_tokens
                 call.run.cost_usd += call.cost_usd or 0.0
 
     def _hit(self, call: LLMCall) -> None:
         with self._step:
-            if lookup is not None and lookup.found is False:
-                self.cache_misses.labels(call.agent_name, call.model).inc()
             self.cache_hits.labels(call.agent_name, call.model).inc()
             if call.run is not None:  # it was counted as a call when it started
                 call.run.llm_calls -= 1
@@ -193,6 +199,7 @@ class _CallSeries:
         details = self._meter.token_details
         if usage.cache_read_tokens:
             self._add(details, "cache_read", usage.cache_read_tokens)
+            self._count_saved(usage)
         if usage.cache_creation_tokens:
             self._add(details, "cache_creation", usage.cache_creation_tokens)
         if usage.reasoning_tokens:
@@ -201,6 +208,12 @@ class _CallSeries:
             self._add(details, "audio_input", usage.audio_input_tokens)
         if usage.audio_output_tokens:
             self._add(details, "audio_output", usage.audio_output_tokens)
+
+    def _count_saved(self, usage: Usage) -> None:
+        """What the provider's prompt cache saved: the same tokens, had none been read from it."""
+        cost, plain = self.cost_usd(usage), self.cost_usd(replace(usage, cache_read_tokens=0))
+        if cost is not None and plain is not None and plain > cost:
+            self._meter.routing.saved(PROMPT_CACHE, plain - cost)
 
     def count_stream(self, call: LLMCall) -> None:
         to_first = call.first_token - call.started
