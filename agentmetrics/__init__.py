@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from agentmetrics.caching import CacheTracker
     from agentmetrics.context import labels
     from agentmetrics.langchain.attach import instrument
-    from agentmetrics.langchain.embeddings import InstrumentedEmbeddings
     from agentmetrics.langchain.cache import InstrumentedCache
+    from agentmetrics.langchain.embeddings import InstrumentedEmbeddings
     from agentmetrics.langchain.handler import MetricsCallbackHandler
     from agentmetrics.langchain.reranker import InstrumentedReranker
     from agentmetrics.layers import CardinalityLimit, CommonLabels, FanoutRecorder, Namespace
@@ -73,9 +73,9 @@ __all__ = [
     "Gauge",
     "Histogram",
     "InstrumentedAgent",
+    "InstrumentedCache",
     "InstrumentedEmbeddings",
     "InstrumentedReranker",
-    "InstrumentedCache",
     "MemoryRecorder",
     "Metric",
     "MetricsCallbackHandler",

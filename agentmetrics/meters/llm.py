@@ -13,7 +13,7 @@ from agentmetrics.meters.in_flight import InFlight
 from agentmetrics.meters.routing import RoutingMeter
 from agentmetrics.meters.system import Memory
 from agentmetrics.outcome import SUCCESS
-from agentmetrics.pricing import Pricer, Prices
+from agentmetrics.pricing import Price, Pricer, Prices
 from agentmetrics.recorder import (
     Batch,
     Counter,
@@ -69,7 +69,8 @@ class LLMMeter:
             memory.read(ended)
         seconds = ended - call.started
         pricer = series.in_tier(call.service_tier) if call.service_tier else series.pricer
-        cost = call.cost_usd = None if usage is None else pricer.price.cost_usd(usage)
+        price = pricer.price
+        cost = call.cost_usd = None if usage is None else price.cost_usd(usage)
         with self._step:
             if (
                 usage is None
@@ -77,7 +78,7 @@ class LLMMeter:
                 or call.status != SUCCESS
                 or (usage.has_details and usage.is_partial)  # what costs nothing has a price
             ):
-                series.count_in_parts(call, memory.rss_mb, seconds)
+                series.count_in_parts(call, memory.rss_mb, seconds, price)
             else:
                 series.count_billed(
                     1.0, usage.input_tokens, usage.output_tokens, cost,
@@ -85,7 +86,7 @@ class LLMMeter:
                     seconds, call.api_seconds or seconds, cost,
                 )  # fmt: skip
                 if usage.has_details:
-                    series.count_details(usage)
+                    series.count_details(usage, price)
             if call.first_token:
                 series.count_stream(call)
             if lookup is not None and lookup.found is False:
@@ -170,7 +171,9 @@ class _CallSeries:
             add = self._adds.setdefault(value, self._meter.batch((series,), (), ()))
         add(amount)
 
-    def count_in_parts(self, call: LLMCall, memory_rss_mb: float, seconds: float) -> None:
+    def count_in_parts(
+        self, call: LLMCall, memory_rss_mb: float, seconds: float, price: Price
+    ) -> None:
         """A call that ended otherwise, or whose tokens or price are not known."""
         self._add(self._meter.calls, call.status, 1.0)
         if call.error_type:
@@ -180,7 +183,7 @@ class _CallSeries:
         self._api_latency.observe(call.api_seconds or seconds)
         if call.usage is not None:
             self._count_tokens(call.usage, call.cost_usd)
-            self.count_details(call.usage)
+            self.count_details(call.usage, price)
 
     def _count_tokens(self, usage: Usage, cost_usd: float | None) -> None:
         if usage.input_tokens is not None:
@@ -195,11 +198,11 @@ class _CallSeries:
             self._meter.cost.labels(*self._key).inc(cost_usd)
             self._meter.call_cost.labels(*self._key).observe(cost_usd)
 
-    def count_details(self, usage: Usage) -> None:
+    def count_details(self, usage: Usage, price: Price) -> None:
         details = self._meter.token_details
         if usage.cache_read_tokens:
             self._add(details, "cache_read", usage.cache_read_tokens)
-            self._count_saved(usage)
+            self._count_saved(usage, price)
         if usage.cache_creation_tokens:
             self._add(details, "cache_creation", usage.cache_creation_tokens)
         if usage.reasoning_tokens:
@@ -209,9 +212,9 @@ class _CallSeries:
         if usage.audio_output_tokens:
             self._add(details, "audio_output", usage.audio_output_tokens)
 
-    def _count_saved(self, usage: Usage) -> None:
+    def _count_saved(self, usage: Usage, price: Price) -> None:
         """What the provider's prompt cache saved: the same tokens, had none been read from it."""
-        cost, plain = self.cost_usd(usage), self.cost_usd(replace(usage, cache_read_tokens=0))
+        cost, plain = price.cost_usd(usage), price.cost_usd(replace(usage, cache_read_tokens=0))
         if cost is not None and plain is not None and plain > cost:
             self._meter.routing.saved(PROMPT_CACHE, plain - cost)
 

@@ -17,7 +17,7 @@ PROMISED = {
     "get_recorder", "instrument", "Recorder", "MemoryRecorder", "PrometheusRecorder",
     "StatsDRecorder", "FanoutRecorder", "NoopRecorder", "Metric", "Counter", "Gauge",
     "Histogram", "Usage", "InstrumentedEmbeddings", "InstrumentedReranker",
-    "Histogram", "Usage", "CacheTracker", "InstrumentedCache", "routing", "record_model_selection",
+    "CacheTracker", "InstrumentedCache", "routing", "record_model_selection",
     "record_cost_savings",
 }  # fmt: skip
 EXTRAS = ("prometheus_client", "prometheus_async", "aiohttp", "statsd", "langchain_core",
