@@ -16,8 +16,8 @@ def mistakes(peer: Peer, bill: Bill, seen: Sequence[Seen]) -> list[str]:
     A peer that reports usage alone is right to report nothing where nothing is known.
     """
     knows_usage = bill.input_tokens is not None or bill.output_tokens is not None
-    if not seen and "calls" not in peer.fields and not knows_usage:
-        return []
+    if not seen and "calls" not in peer.fields:
+        return ["usage: none reported"] if knows_usage else []
     if len(seen) != 1:
         return [f"calls: {len(seen)}, not 1"]
     return [
