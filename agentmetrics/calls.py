@@ -78,7 +78,9 @@ class OpenCalls:
         self.extra_labels = recorder.extra_labels
         llm, agents = recorder.attached(LLMMeter), recorder.attached(AgentMeter)
         tools, retrievers = recorder.attached(ToolMeter), recorder.attached(RetrieverMeter)
-        self._record_llm = llm.record
+        self._llm = llm
+        self._record_llm: Callable[[LLMCall], None] = llm.record
+        self._hearers: tuple[Callable[[LLMCall], None], ...] = ()
         self._record: dict[type, Callable[[Any], None]] = {
             LLMCall: llm.record,
             AgentRun: agents.record,
@@ -105,13 +107,18 @@ class OpenCalls:
 
         An error that it raises counts as one of recording.
         """
-        record = self._record_llm
+        self._tell((*self._hearers, hear))
 
-        def record_and_tell(call: LLMCall) -> None:
-            record(call)
-            hear(call)
+    def unsubscribe(self, hear: Callable[[LLMCall], None]) -> None:
+        """Tell ``hear`` of no more calls."""
+        self._tell(tuple(known for known in self._hearers if known != hear))
 
-        self._record_llm = self._record[LLMCall] = record_and_tell
+    def _tell(self, hearers: tuple[Callable[[LLMCall], None], ...]) -> None:
+        self._hearers = hearers
+        record: Callable[[LLMCall], None] = self._llm.record
+        for hear in hearers:
+            record = _record_and_tell(record, hear)
+        self._record_llm = self._record[LLMCall] = record
 
     def start(self, run_id: RunId, fact: Fact) -> None:
         """Open a call; it ends with ``finish``, or when ``run_id`` is let go."""
@@ -224,6 +231,18 @@ class OpenCalls:
         self._open.clear()
         self._abandoned.clear()
         self._settling = threading.RLock()
+
+
+def _record_and_tell(
+    record: Callable[[LLMCall], None], hear: Callable[[LLMCall], None]
+) -> Callable[[LLMCall], None]:
+    def both(call: LLMCall) -> None:
+        try:
+            record(call)
+        finally:  # a backend that fails is no reason to forget what the call cost
+            hear(call)
+
+    return both
 
 
 def _nothing(fact: Fact) -> None:

@@ -272,6 +272,55 @@ class TestAFork:
             thread.join()
 
 
+class TestASubscriber:
+    def test_hears_every_call_that_ends_with_its_cost(self, table):
+        heard, other = [], []
+        table.subscribe(heard.append)
+        table.subscribe(other.append)
+        first, second = llm_call(), llm_call()
+        table.succeed(first)
+        table.finish(second, KeyError())
+        table.finish(ToolExecution("planner", "search", 1000.0))
+        assert heard == other == [first, second]
+        assert [call.cost_usd is not None for call in heard] == [True, True]
+
+    def test_hears_of_abandoned_calls(self, table):
+        heard = []
+        table.subscribe(heard.append)
+        table.start(uuid.uuid4(), llm_call())
+        table.settle()
+        assert [call.status for call in heard] == ["cancelled"]
+
+    def test_hears_no_more_when_it_says_so(self, recorder, table):
+        heard, other = [], []
+        table.subscribe(heard.append)
+        table.subscribe(other.append)
+        table.unsubscribe(heard.append)
+        table.succeed(llm_call())
+        assert (len(heard), len(other)) == (0, 1)
+        assert recorder.value("llm_calls_total") == 1
+
+    def test_hears_of_calls_that_cannot_be_recorded(self, recorder, table, monkeypatch):
+        def fails(call):
+            raise RuntimeError
+
+        heard = []
+        monkeypatch.setattr(table._llm, "record", fails)
+        table.subscribe(heard.append)
+        table.finish(llm_call())
+        assert len(heard) == 1
+        assert errors(recorder) == {"record": 1}
+
+    def test_that_fails_costs_no_metric(self, recorder, table):
+        def fails(call):
+            raise RuntimeError
+
+        table.subscribe(fails)
+        table.finish(llm_call())
+        assert recorder.value("llm_calls_total") == 1
+        assert errors(recorder) == {"record": 1}
+
+
 class TestAFailure:
     def test_to_record_is_counted_and_logged_once_without_its_text(
         self, recorder, table, monkeypatch, caplog
