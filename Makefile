@@ -34,6 +34,8 @@ packages:
 	for pair in prometheus:prometheus promtool:prometheus node:nodejs npm:npm; do \
 	  command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
+	ls "$$(pg_config --bindir 2>/dev/null)"/initdb /usr/lib/postgresql/*/bin/initdb 2>/dev/null \
+	  | grep -q . || missing="$$missing postgresql"; \
 	if [ -n "$$missing" ]; then \
 	  echo "make test needs these Debian packages:"; \
 	  echo "  apt-get install --no-install-recommends$$missing"; exit 1; \

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from agentmetrics.backends.noop import NoopRecorder
     from agentmetrics.backends.prometheus import PrometheusRecorder
     from agentmetrics.backends.statsd import StatsDRecorder
+    from agentmetrics.budget.database import LedgerUnavailable
+    from agentmetrics.budget.ledger import Ledger
     from agentmetrics.caching import CacheTracker
     from agentmetrics.context import labels
     from agentmetrics.langchain.attach import instrument
@@ -21,7 +23,13 @@ if TYPE_CHECKING:
     from agentmetrics.layers import CardinalityLimit, CommonLabels, FanoutRecorder, Namespace
     from agentmetrics.recorder import Counter, Gauge, Histogram, Metric, Recorder
     from agentmetrics.selection import record_cost_savings, record_model_selection, routing
-    from agentmetrics.settings import ConfigurationError, Settings, configure, get_recorder
+    from agentmetrics.settings import (
+        ConfigurationError,
+        Settings,
+        configure,
+        get_ledger,
+        get_recorder,
+    )
     from agentmetrics.tracking import track_call
     from agentmetrics.usage import Usage
 
@@ -38,6 +46,8 @@ _HOMES = {
     "InstrumentedEmbeddings": "langchain.embeddings",
     "InstrumentedReranker": "langchain.reranker",
     "InstrumentedCache": "langchain.cache",
+    "Ledger": "budget.ledger",
+    "LedgerUnavailable": "budget.database",
     "MemoryRecorder": "backends.memory",
     "Metric": "recorder",
     "MetricsCallbackHandler": "langchain.handler",
@@ -49,6 +59,7 @@ _HOMES = {
     "StatsDRecorder": "backends.statsd",
     "Usage": "usage",
     "configure": "settings",
+    "get_ledger": "settings",
     "get_recorder": "settings",
     "instrument": "langchain.attach",
     "labels": "context",
@@ -61,6 +72,7 @@ _EXTRAS = {
     "prometheus_client": "prometheus",
     "statsd": "statsd",
     "langchain_core": "langchain",
+    "sqlalchemy": "ledger",
 }
 
 __all__ = [
@@ -76,6 +88,8 @@ __all__ = [
     "InstrumentedCache",
     "InstrumentedEmbeddings",
     "InstrumentedReranker",
+    "Ledger",
+    "LedgerUnavailable",
     "MemoryRecorder",
     "Metric",
     "MetricsCallbackHandler",
@@ -87,6 +101,7 @@ __all__ = [
     "StatsDRecorder",
     "Usage",
     "configure",
+    "get_ledger",
     "get_recorder",
     "instrument",
     "labels",

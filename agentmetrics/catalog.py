@@ -258,6 +258,20 @@ SERIES_DROPPED = _counter(
 PACKETS_DROPPED = _counter(
     "agentmetrics_packets_dropped_total", "Packets that a backend could not send.", ("backend",)
 )
+LEDGER_WRITES = _counter(
+    "agentmetrics_ledger_writes_total",
+    "Attempts to write a batch to the ledger, by success or error.",
+    ("status",),
+)
+LEDGER_PENDING_ROWS = _held(
+    "agentmetrics_ledger_pending_rows", "Rows that wait to be written to the ledger.", ()
+)
+LEDGER_CALLS_DROPPED = _counter(
+    "agentmetrics_ledger_calls_dropped_total",
+    "Calls that never came into the ledger, such as those of a program that ended while the "
+    "database was away.",
+    (),
+)
 
 CATALOG: tuple[Metric, ...] = tuple(m for m in list(globals().values()) if isinstance(m, Metric))
 EXTENDED = frozenset(

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import atexit
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from agentmetrics import backends
@@ -17,6 +25,7 @@ from agentmetrics.catalog import CATALOG, for_recorder
 from agentmetrics.recorder import Recorder, check_buckets, check_label_name
 
 if TYPE_CHECKING:
+    from agentmetrics.budget.ledger import Ledger
     from agentmetrics.pricing import Prices, Updates
 
 PREFIX = "AGENTMETRICS_"
@@ -74,6 +83,18 @@ class Settings(BaseSettings):
         False,
         description="fetch newer prices over the network, with genai-prices' own updater: now and "
         "every hour",
+    )
+    timezone: str = Field("UTC", description="where days begin, as `Europe/Berlin`")
+    ledger_url: SecretStr | None = Field(
+        None,
+        description="where spend is kept: `sqlite:///spend.db`, or "
+        "`postgresql://user:password@host/database`",
+    )
+    ledger_flush_interval: float = Field(
+        5.0, gt=0, le=3600, description="seconds between two writes to the ledger"
+    )
+    ledger_retention_days: int | None = Field(
+        None, ge=1, description="what is older is deleted from the ledger"
     )
     statsd_host: str = Field(
         "localhost",
@@ -150,6 +171,14 @@ class Settings(BaseSettings):
     def _no_file(cls, value: object) -> object:
         return None if value == "" else value
 
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        from agentmetrics.budget.periods import zone_of
+
+        zone_of(name)
+        return name
+
     @field_validator("latency_buckets", mode="before")
     @classmethod
     def _numbers(cls, value: object) -> object:
@@ -175,6 +204,12 @@ def _check_new_labels(names: Sequence[str]) -> None:
             raise ValueError(f"{name!r} is a label that agentmetrics has already")
     if len(set(names)) != len(names):
         raise ValueError("a label is named twice")
+
+
+def without_password(url: str) -> str:
+    """A database URL that may be shown: with ``***`` where it has a password."""
+    hidden = re.sub(r"(://[^:/]*):.*@", r"\1:***@", url)
+    return re.sub(r"(password=)[^&]*", r"\1***", hidden, flags=re.IGNORECASE)
 
 
 def variable_of(field: str) -> str:
@@ -297,9 +332,43 @@ def _make_backend(name: str, settings: Settings) -> Recorder:
         raise ConfigurationError(f"{variable_of('backend')}={name!r}: {error}") from error
 
 
+def make_ledger(settings: Settings) -> Ledger | None:
+    """The ledger that the settings ask for; ``None`` when they name none.
+
+    Raises ``ConfigurationError``, never with the password in it.
+    """
+    if not settings.ledger_url:
+        return None
+    with naming_ledger(settings.ledger_url):
+        from agentmetrics.budget.ledger import Ledger
+
+        return Ledger(
+            settings.ledger_url.get_secret_value(),
+            flush_interval_seconds=settings.ledger_flush_interval,
+            retention_days=settings.ledger_retention_days,
+            timezone=settings.timezone,
+        )
+
+
+@contextmanager
+def naming_ledger(url: SecretStr) -> Iterator[None]:
+    """Let errors with the ledger at ``url`` begin with its variable; of a missing package, too."""
+    variable = variable_of("ledger_url")
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{variable}={without_password(url.get_secret_value())!r}: the ledger needs the "
+            f"package {error.name!r}; install it with: pip install 'llm-agentmetrics[ledger]'"
+        ) from None
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{variable}={error}") from None
+
+
 _changing = threading.RLock()
 _recorder: Recorder | None = None
 _made_here: Recorder | None = None
+_ledger: Ledger | None = None
 
 
 def configure(recorder: Recorder | None = None, **overrides: Any) -> Recorder:
@@ -307,20 +376,33 @@ def configure(recorder: Recorder | None = None, **overrides: Any) -> Recorder:
 
     ``overrides`` are fields of ``Settings`` and stand before the environment:
     ``configure(backend="statsd", statsd_host="metrics")``. The recorder in use before is
-    closed if it was made here. Sources that were given no recorder follow at once.
+    closed if it was made here. Sources that were given no recorder follow at once. The ledger
+    is that of the settings in both cases; the one in use before is closed.
 
     Raises ``ConfigurationError``, and leaves everything as it was.
     """
-    global _recorder, _made_here
+    global _recorder, _made_here, _ledger
     if recorder is not None and overrides:
         raise ConfigurationError("give configure() a recorder or settings, not both")
-    new = recorder or make_recorder(load_settings(**overrides))
+    settings = load_settings(**overrides)
+    ledger = make_ledger(settings)
+    new = recorder or make_recorder(settings)
     with _changing:
-        old, _made_here = _made_here, None if recorder else new
-        _recorder = new
-    if old is not None and old is not new:
-        old.close()
+        old_ledger, old = _ledger, _made_here
+        if old_ledger is not None:
+            old_ledger.detach()  # first: no call is to be in both
+        if ledger is not None:
+            ledger.attach(new)
+        _recorder, _ledger, _made_here = new, ledger, None if recorder else new
+    _close(old_ledger, None if old is new else old)
     return new
+
+
+def _close(ledger: Ledger | None, recorder: Recorder | None) -> None:
+    if ledger is not None:
+        ledger.close()
+    if recorder is not None:
+        recorder.close()
 
 
 def get_recorder() -> Recorder:
@@ -335,29 +417,41 @@ def get_recorder() -> Recorder:
     return _recorder  # type: ignore[return-value]
 
 
+def get_ledger() -> Ledger:
+    """The ledger in use, which ``AGENTMETRICS_LEDGER_URL`` names.
+
+    Raises ``ConfigurationError``: also when there is none.
+    """
+    get_recorder()
+    if _ledger is None:
+        raise ConfigurationError(
+            f"there is no ledger: set {variable_of('ledger_url')} to a database, as "
+            "'sqlite:///spend.db'"
+        )
+    return _ledger
+
+
 @contextmanager
 def replaced(recorder: R) -> Iterator[R]:
-    """Use ``recorder`` instead of the configured one, which comes back untouched afterwards.
+    """Use ``recorder`` and no ledger instead of what is configured, which comes back afterwards.
 
     For tests: the block may call ``configure`` itself; what that made is closed at the end.
     """
-    global _recorder, _made_here
+    global _recorder, _made_here, _ledger
     with _changing:
-        before = _recorder, _made_here
-        _recorder, _made_here = recorder, None
+        before = _recorder, _made_here, _ledger
+        _recorder, _made_here, _ledger = recorder, None, None
     try:
         yield recorder
     finally:
         with _changing:
-            made_inside = _made_here
-            _recorder, _made_here = before
-        if made_inside is not None:
-            made_inside.close()
+            made_inside, ledger_inside = _made_here, _ledger
+            _recorder, _made_here, _ledger = before
+        _close(ledger_inside, made_inside)
 
 
 def _close_at_exit() -> None:
-    if _made_here is not None:
-        _made_here.close()
+    _close(_ledger, _made_here)
 
 
 atexit.register(_close_at_exit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 pytest_plugins = [
+    "tests.services.postgres",
     "tests.services.prometheus",
     "tests.services.statsd",
     "tests.services.wire",

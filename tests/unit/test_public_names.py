@@ -19,6 +19,7 @@ PROMISED = {
     "Histogram", "Usage", "InstrumentedEmbeddings", "InstrumentedReranker",
     "CacheTracker", "InstrumentedCache", "routing", "record_model_selection",
     "record_cost_savings",
+    "Ledger", "LedgerUnavailable", "get_ledger",
 }  # fmt: skip
 EXTRAS = ("prometheus_client", "prometheus_async", "aiohttp", "statsd", "langchain_core",
           "genai_prices", "typer", "rich", "sqlalchemy", "langgraph", "pytest")  # fmt: skip
@@ -98,6 +99,7 @@ def test_recording_in_memory_needs_none_of_the_extras():
         ("InstrumentedCache", "langchain_core", "langchain"),
         ("PrometheusRecorder", "prometheus_client", "prometheus"),
         ("StatsDRecorder", "statsd", "statsd"),
+        ("Ledger", "sqlalchemy", "ledger"),
     ],
 )
 def test_a_missing_extra_says_what_to_type(name, package, extra):

@@ -1,0 +1,316 @@
+"""What a ledger answers: sums, trends and projections, on the wall clock of its time zone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from agentmetrics import Ledger, MemoryRecorder
+from agentmetrics.budget.periods import zone_of
+from agentmetrics.budget.tally import Amounts
+from agentmetrics.calls import open_calls
+from agentmetrics.facts import LLMCall
+from agentmetrics.usage import Usage
+from tests.clock import Clock, one_clock
+
+BERLIN = "Europe/Berlin"
+
+
+class Shop:
+    """Calls at any time, each costing whole dollars, and the ledger that has them."""
+
+    def __init__(self, path: Path, clock: Clock, zone: str) -> None:
+        self.clock, self.zone = clock, zone
+        self.recorder = MemoryRecorder()
+        self.recorder.extra_labels = ("tenant", "task")
+        self.ledger = Ledger(
+            f"sqlite:///{path}", timezone=zone, clock=clock, flush_interval_seconds=3600.0
+        )
+        self.ledger.attach(self.recorder)
+
+    def spend(
+        self, usd: int, when: str, agent: str = "planner", tenant: str = "", task: str = ""
+    ) -> None:
+        self.clock.set(when, self.zone)
+        call = LLMCall(agent, "openai", "gpt-4o", 0.0, extra=(tenant, task))
+        call.usage = Usage(usd * 400_000, 0)  # at 2.50 USD a million
+        open_calls(self.recorder).finish(call)
+        self.ledger.flush()
+
+    def at(self, when: str) -> Ledger:
+        """The ledger when a clock on the wall shows this."""
+        self.clock.set(when, self.zone)
+        return self.ledger
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    with one_clock() as clock:
+        yield clock
+
+
+@pytest.fixture
+def shop(clock: Clock, tmp_path: Path) -> Iterator[Shop]:
+    shop = Shop(tmp_path / "spend.db", clock, BERLIN)
+    yield shop
+    shop.ledger.close()
+
+
+def usd(amounts: Amounts) -> Decimal:
+    return amounts.cost_usd
+
+
+def local(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M")
+
+
+class TestAPeriodThatGoesOn:
+    @pytest.mark.parametrize(
+        ("period", "since", "until"),
+        [
+            ("daily", "2025-11-19 00:00", "2025-11-20 00:00"),
+            ("weekly", "2025-11-17 00:00", "2025-11-24 00:00"),
+            ("monthly", "2025-11-01 00:00", "2025-12-01 00:00"),
+        ],
+    )
+    def test_is_what_is_summed_up_unless_told_otherwise(self, shop, period, since, until):
+        summary = shop.at("2025-11-19 14:30").summary(period)
+        assert (local(summary.since), local(summary.until)) == (since, until)
+        assert (summary.period, summary.timezone) == (period, BERLIN)
+        assert [(p.start, p.end) for p in summary.periods] == [(summary.since, summary.until)]
+
+    def test_is_the_day_when_none_is_named_and_by_agent(self, shop):
+        shop.spend(1, "2025-11-18 23:59")
+        shop.spend(2, "2025-11-19 00:00", "writer")
+        shop.spend(4, "2025-11-19 14:00")
+        summary = shop.at("2025-11-19 14:30").summary()
+        assert [(g.labels, usd(g.amounts)) for g in summary.groups] == [
+            ({"agent_name": "planner"}, 4), ({"agent_name": "writer"}, 2)
+        ]  # fmt: skip
+        assert (usd(summary.total), summary.total.calls) == (6, 2)
+
+    def test_has_in_it_what_is_not_written_yet(self, shop):
+        shop.at("2025-11-19 14:30")
+        call = LLMCall("planner", "openai", "gpt-4o", 0.0, extra=("", ""))
+        open_calls(shop.recorder).finish(call)
+        assert shop.ledger.summary().total.calls == 1
+
+
+class TestTheTrend:
+    def test_is_against_the_period_before_up_to_the_same_time(self, shop):
+        shop.spend(4, "2025-11-18 10:00")
+        shop.spend(8, "2025-11-18 20:00")
+        shop.spend(6, "2025-11-19 09:00")
+        summary = shop.at("2025-11-19 14:30").summary("daily")
+        assert (usd(summary.previous), usd(summary.previous_whole)) == (4, 12)
+        assert summary.trend == 0.5
+        assert [group.trend for group in summary.groups] == [0.5]
+
+    def test_goes_down_to_all_and_is_none_where_nothing_was_before(self, shop):
+        shop.spend(4, "2025-11-18 10:00", "planner")
+        shop.spend(4, "2025-11-19 10:00", "writer")
+        ledger = shop.at("2025-11-19 14:30")
+        assert ledger.summary("daily").trend == 0.0
+        assert [g.trend for g in ledger.summary("daily").groups] == [None]
+        assert shop.at("2025-11-20 00:30").summary("daily").trend is None
+        assert shop.at("2025-11-20 14:00").summary("daily").trend == -1.0
+
+    def test_of_a_week_is_against_the_same_weekday_and_time(self, shop):
+        shop.spend(1, "2025-11-10 08:00")
+        shop.spend(2, "2025-11-12 14:00")
+        shop.spend(4, "2025-11-12 15:00")
+        shop.spend(6, "2025-11-17 09:00")
+        summary = shop.at("2025-11-19 14:30").summary("weekly")
+        assert (usd(summary.previous), usd(summary.previous_whole)) == (3, 7)
+
+    def test_of_a_month_is_against_the_same_day_and_time(self, shop):
+        shop.spend(1, "2025-10-01 00:00")
+        shop.spend(2, "2025-10-19 14:00")
+        shop.spend(4, "2025-10-19 15:00")
+        summary = shop.at("2025-11-19 14:30").summary("monthly")
+        assert (usd(summary.previous), usd(summary.previous_whole)) == (3, 7)
+
+    @pytest.mark.parametrize("now", ["2025-03-29 00:30", "2025-03-31 23:00"])
+    def test_on_a_day_that_the_month_before_has_not_is_against_all_of_it(self, shop, now):
+        shop.spend(1, "2025-02-01 00:00")
+        shop.spend(2, "2025-02-28 23:59")
+        assert usd(shop.at(now).summary("monthly").previous) == 3
+        assert usd(shop.at("2025-03-28 23:30").summary("monthly").previous) == 1
+
+    def test_across_a_change_of_clocks_is_against_the_same_wall_clock_time(self, shop):
+        # On the 26th it was 3 o'clock twice as late: the day had 25 hours.
+        shop.spend(1, "2025-10-25 09:50")
+        shop.spend(2, "2025-10-25 10:20")
+        shop.spend(4, "2025-10-26 09:50")
+        shop.spend(8, "2025-10-26 10:20")
+        assert usd(shop.at("2025-10-26 10:00").summary("daily").previous) == 1
+        assert usd(shop.at("2025-10-27 10:00").summary("daily").previous) == 4
+
+
+class TestTheProjection:
+    def test_is_the_pace_of_what_has_passed_until_the_end(self, shop):
+        shop.spend(3, "2025-11-19 01:00")
+        assert shop.at("2025-11-19 06:00").summary().projected_cost_nano_usd == 12 * 10**9
+        assert shop.at("2025-11-19 12:00").summary().projected_cost_nano_usd == 6 * 10**9
+
+    def test_knows_that_a_day_has_25_hours(self, shop):
+        shop.spend(5, "2025-10-26 01:00")
+        # At 4 o'clock in winter time five hours have passed, and 20 are to come.
+        assert shop.at("2025-10-26 04:00").summary().projected_cost_nano_usd == 25 * 10**9
+
+    def test_knows_that_a_day_has_23_hours(self, shop):
+        shop.spend(2, "2025-03-30 00:30")
+        assert shop.at("2025-03-30 03:00").summary().projected_cost_nano_usd == 23 * 10**9
+
+    def test_waits_until_there_is_a_pace(self, shop):
+        shop.spend(1, "2025-11-19 00:10")
+        assert shop.at("2025-11-19 00:59").summary().projected_cost_nano_usd is None
+        assert shop.at("2025-11-19 01:00").summary().projected_cost_nano_usd == 24 * 10**9
+
+    def test_is_none_for_what_is_past_or_to_come(self, shop):
+        ledger = shop.at("2025-11-19 12:00")
+        for since in (datetime(2025, 11, 17), datetime(2025, 11, 20)):
+            summary = ledger.summary("daily", since=since, until=since + timedelta(days=1))
+            assert summary.projected_cost_nano_usd is None
+
+
+class TestASpanOfTime:
+    def test_is_divided_into_its_periods(self, shop):
+        for day in range(10, 24):
+            shop.spend(day, f"2025-11-{day} 12:00")
+        summary = shop.at("2025-11-23 13:00").summary(
+            "weekly", since=datetime(2025, 11, 12), until=datetime(2025, 11, 21)
+        )
+        assert [(local(p.start), local(p.end), usd(p.total)) for p in summary.periods] == [
+            ("2025-11-12 00:00", "2025-11-17 00:00", 12 + 13 + 14 + 15 + 16),
+            ("2025-11-17 00:00", "2025-11-21 00:00", 17 + 18 + 19 + 20),
+        ]
+        assert usd(summary.total) == sum(range(12, 21))
+        assert summary.periods[0].groups == {("planner",): summary.periods[0].total}
+
+    def test_is_compared_with_as_many_periods_before(self, shop):
+        for day in range(1, 20):
+            shop.spend(day, f"2025-11-{day:02} 12:00")
+        summary = shop.at("2025-11-19 13:00").summary(
+            "daily", since=datetime(2025, 11, 14), until=datetime(2025, 11, 17)
+        )
+        assert usd(summary.total) == 14 + 15 + 16
+        assert usd(summary.previous) == usd(summary.previous_whole) == 11 + 12 + 13
+
+    def test_may_be_in_the_future_in_part(self, shop):
+        for day in (12, 13, 18, 19):
+            shop.spend(day, f"2025-11-{day} 12:00")
+        summary = shop.at("2025-11-19 12:30").summary("weekly", since=datetime(2025, 11, 10))
+        assert [usd(p.total) for p in summary.periods] == [25, 37]
+        assert usd(summary.previous) == 0
+
+    def test_until_a_moment_is_of_the_period_that_ends_there(self, shop):
+        summary = shop.at("2025-11-19 12:00").summary("monthly", until=datetime(2025, 10, 1))
+        assert (local(summary.since), local(summary.until)) == (
+            "2025-09-01 00:00", "2025-10-01 00:00"
+        )  # fmt: skip
+
+    def test_goes_to_the_quarter_of_an_hour(self, shop):
+        shop.spend(1, "2025-11-19 09:59")
+        shop.spend(2, "2025-11-19 10:00")
+        shop.spend(4, "2025-11-19 10:29")
+        shop.spend(8, "2025-11-19 10:30")
+        summary = shop.ledger.summary(
+            since=datetime(2025, 11, 19, 10, 7), until=datetime(2025, 11, 19, 10, 20)
+        )
+        assert usd(summary.total) == 6
+        assert local(summary.since).endswith("10:00")
+        assert local(summary.until).endswith("10:30")
+
+    def test_may_be_given_in_any_time_zone(self, shop):
+        shop.spend(1, "2025-11-19 00:30")
+        tokyo = ZoneInfo("Asia/Tokyo")
+        for since, total in (
+            (datetime(2025, 11, 19, 8, 0, tzinfo=tokyo), 1),
+            (datetime(2025, 11, 18, 23, 0, tzinfo=timezone.utc), 1),
+            (datetime(2025, 11, 19, 0, 0, tzinfo=timezone.utc), 0),
+        ):
+            assert usd(shop.ledger.summary(since=since).total) == total
+
+    @pytest.mark.parametrize("until", [datetime(2025, 11, 19), datetime(2025, 11, 18)])
+    def test_that_ends_before_it_begins_is_refused(self, shop, until):
+        with pytest.raises(ValueError, match="ends before it begins"):
+            shop.ledger.summary(since=datetime(2025, 11, 19), until=until)
+
+
+class TestGroups:
+    @pytest.fixture
+    def filled(self, shop: Shop) -> Shop:
+        shop.spend(1, "2025-11-19 10:00", "planner", "acme", "sum")
+        shop.spend(2, "2025-11-19 11:00", "planner", "acme", "list")
+        shop.spend(4, "2025-11-19 12:00", "writer", "globex")
+        shop.spend(8, "2025-11-19 13:00", "writer")
+        return shop
+
+    @pytest.mark.parametrize(
+        ("by", "expected"),
+        [
+            (["tenant"], {("",): 8, ("globex",): 4, ("acme",): 3}),
+            (["agent", "tenant"], {("writer", ""): 8, ("writer", "globex"): 4,
+                                   ("planner", "acme"): 3}),
+            (["task", "provider"], {("", "openai"): 12, ("list", "openai"): 2,
+                                    ("sum", "openai"): 1}),
+            (["model", "status"], {("gpt-4o", "success"): 15}),
+            (["never_named"], {("",): 15}),
+            ([], {(): 15}),
+            ("tenant", {("",): 8, ("globex",): 4, ("acme",): 3}),
+        ],
+    )  # fmt: skip
+    def test_are_by_any_label_the_dearest_first(self, filled, by, expected):
+        summary = filled.ledger.summary(by=by)
+        found = {tuple(g.labels.values()): usd(g.amounts) for g in summary.groups}
+        assert found == expected
+        assert list(found) == list(expected)
+        assert usd(summary.total) == 15
+
+    def test_name_a_label_once(self, shop):
+        with pytest.raises(ValueError, match="named twice"):
+            shop.ledger.summary(by=["agent", "agent_name"])
+
+
+class TestAQuestion:
+    def test_about_no_period_is_refused(self, shop):
+        with pytest.raises(ValueError, match="'yearly' is no period; there are daily, weekly"):
+            shop.ledger.summary("yearly")
+
+    @pytest.mark.parametrize("name", ["Europe/Atlantis", "../etc/passwd", "", "Europe"])
+    def test_in_no_time_zone_is_refused(self, tmp_path, name):
+        with pytest.raises(ValueError, match="no time zone is called"):
+            Ledger(f"sqlite:///{tmp_path}/spend.db", timezone=name)
+
+    def test_in_utc_needs_no_data_of_the_machine(self):
+        assert zone_of("UTC") is timezone.utc
+
+
+class TestPlainData:
+    def test_is_ready_for_json_and_exact(self, shop):
+        shop.spend(1, "2025-11-18 10:00")
+        shop.spend(3, "2025-11-19 10:00", tenant="acme")
+        data = json.loads(json.dumps(shop.at("2025-11-19 12:00").summary(by=["tenant"]).as_dict()))
+        assert data["since"] == "2025-11-19T00:00:00+01:00"
+        assert (data["period"], data["timezone"], data["by"]) == ("daily", BERLIN, ["tenant"])
+        assert (data["total"]["cost_nano_usd"], data["total"]["cost_usd"]) == (3 * 10**9, 3.0)
+        assert data["trend"] == 2.0
+        assert (data["projected_cost_nano_usd"], data["projected_cost_usd"]) == (6 * 10**9, 6.0)
+        (group,) = data["groups"]
+        assert group["labels"] == {"tenant": "acme"}
+        assert (group["calls"], group["previous"]["calls"], group["trend"]) == (1, 0, None)
+        (period,) = data["periods"]
+        assert period["end"] == "2025-11-20T00:00:00+01:00"
+        assert [(g["labels"], g["cost_usd"]) for g in period["groups"]] == [({"tenant": "acme"}, 3)]
+        assert data["previous"]["cost_usd"] == data["previous_whole"]["cost_usd"] == 1.0
+
+    def test_says_when_there_is_no_projection(self, shop):
+        data = shop.at("2025-11-19 00:05").summary().as_dict()
+        assert data["projected_cost_nano_usd"] is data["projected_cost_usd"] is None
