@@ -1,4 +1,4 @@
-"""The command line: ``agentmetrics demo | check | serve``."""
+"""The command line: ``agentmetrics demo | check | serve | cost``."""
 
 from __future__ import annotations
 

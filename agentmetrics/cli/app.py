@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Optional
@@ -37,6 +38,14 @@ app.add_typer(prices.app, name="prices")
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
+
+
+class Period(str, Enum):
+    """What ``cost`` sums up."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
 
 
 def _print_version(asked: bool) -> None:
@@ -113,3 +122,45 @@ def serve(
     if directory is None:
         fail("give the directory to serve, or set PROMETHEUS_MULTIPROC_DIR", code=2)
     serving.run(directory, host, port)
+
+
+@app.command()
+def cost(
+    by: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            help="agent, provider, model, status or an extra dimension; several with commas.",
+            show_default="agent",
+        ),
+    ] = None,
+    period: Annotated[Period, typer.Option(help="What to sum up.")] = Period.DAY,
+    since: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="From this date or time on, as 2025-11-01 or 2025-11-01T18:00.",
+            show_default="the beginning of the period",
+        ),
+    ] = None,
+    until: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Until just before this one.", show_default="the end of the period"),
+    ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print every period and row as CSV.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    url: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="The ledger; else AGENTMETRICS_LEDGER_URL.", show_default=False),
+    ] = None,
+) -> None:
+    """What calls have cost: this day, week or month, against the one before, and its end.
+
+    Days are those of AGENTMETRICS_TIMEZONE. The ledger may be written meanwhile.
+    """
+    require("ledger", "sqlalchemy")
+    from agentmetrics.cli import cost as costs
+
+    if csv and json:
+        fail("give --csv or --json, not both", code=2)
+    summary = costs.ask(period.value, ",".join(by or ["agent"]), since, until, url)
+    show = costs.print_csv if csv else costs.print_json if json else costs.print_table
+    show(summary)

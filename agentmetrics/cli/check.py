@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 
 import typer
+from pydantic import SecretStr
 from rich import box
 from rich.table import Table
 
@@ -21,7 +22,9 @@ from agentmetrics.settings import (
     Settings,
     load_settings,
     make_recorder,
+    naming_ledger,
     variable_of,
+    without_password,
 )
 
 PROBE_SECONDS = 3.0
@@ -38,7 +41,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A backend that the settings name, and why it cannot work, if it cannot."""
+    """A backend that the settings name, or the ledger; why it cannot work, if it cannot."""
 
     name: str
     does: str
@@ -82,7 +85,29 @@ def examine() -> Report:
         if problem:
             report.problems.append(f"{variable_of('backend')}={name!r}: {problem}")
     recorder.close()
+    if settings.ledger_url:
+        ledger = _ledger(settings.ledger_url, settings)
+        report.backends.append(ledger)
+        report.problems += [ledger.problem] if ledger.problem else []
     return report
+
+
+def _ledger(url: SecretStr, settings: Settings) -> Backend:
+    does = (
+        f"writes to {without_password(url.get_secret_value())} every "
+        f"{settings.ledger_flush_interval:g} s"
+    )
+    try:
+        with naming_ledger(url):
+            from agentmetrics.budget.database import Database, LedgerUnavailable
+
+            try:
+                Database(url.get_secret_value()).probe()
+            except LedgerUnavailable as error:
+                raise ConfigurationError(str(error)) from None
+    except ConfigurationError as error:
+        return Backend("ledger", does, str(error))
+    return Backend("ledger", does, None)
 
 
 def _leaves(recorder: Recorder) -> Iterator[Recorder]:
@@ -121,6 +146,8 @@ def _setting(settings: Settings, name: str) -> Setting:
     value = getattr(settings, name)
     if value is None:
         text = ""
+    elif isinstance(value, SecretStr):
+        text = without_password(value.get_secret_value())
     elif isinstance(value, dict):
         text = ",".join(f"{key}={text}" for key, text in value.items())
     else:

@@ -1,0 +1,319 @@
+"""``agentmetrics cost``: what a user sees of the ledger, and what a program reads."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from agentmetrics import Ledger, MemoryRecorder
+from agentmetrics.budget import schema
+from agentmetrics.budget.database import Database
+from agentmetrics.calls import open_calls
+from agentmetrics.cli import cost as costs
+from agentmetrics.facts import LLMCall
+from agentmetrics.usage import Usage
+from tests.clock import Clock, one_clock
+from tests.unit.test_cli import in_a_process, on_a_terminal, run
+
+ZONE = "Europe/Berlin"
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("AGENTMETRICS_", "FORCE_COLOR", "NO_COLOR")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    with one_clock() as clock:
+        monkeypatch.setattr(costs.time, "time", clock)
+        yield clock
+
+
+class Books:
+    """A ledger to fill, and the command that reads it."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self.clock = clock
+        self.url = f"sqlite:///{path}"
+        self.recorder = MemoryRecorder()
+        self.recorder.extra_labels = ("tenant",)
+        self.ledger = Ledger(self.url, clock=clock, flush_interval_seconds=3600.0)
+        self.ledger.attach(self.recorder)
+
+    def spend(
+        self, when: str, agent: str, tokens: int | None, model: str = "gpt-4o", tenant: str = ""
+    ) -> None:
+        self.clock.set(when, ZONE)
+        call = LLMCall(agent, "openai", model, 0.0, extra=(tenant,))
+        call.usage = None if tokens is None else Usage(tokens, tokens // 100)
+        open_calls(self.recorder).finish(call)
+        self.ledger.flush()
+
+    def cost(self, *arguments: str, **environment: str) -> Result:
+        environment = {"COLUMNS": "80", "AGENTMETRICS_TIMEZONE": ZONE, **environment}
+        return run("cost", *arguments, AGENTMETRICS_LEDGER_URL=self.url, **environment)
+
+
+@pytest.fixture
+def books(tmp_path: Path, clock: Clock) -> Iterator[Books]:
+    books = Books(tmp_path / "spend.db", clock)
+    yield books
+    books.ledger.close()
+
+
+@pytest.fixture
+def filled(books: Books) -> Books:
+    """A Wednesday half past two, and what was spent until then."""
+    books.spend("2025-11-18 10:00", "researcher", 400_000)
+    books.spend("2025-11-18 20:00", "researcher", 4_000_000)
+    books.spend("2025-11-19 09:00", "researcher", 600_000)
+    books.spend("2025-11-19 09:20", "researcher", 200_000, tenant="acme")
+    books.spend("2025-11-19 10:00", "planner", 200_000, "gpt-4o")
+    books.spend("2025-11-19 11:00", "planner", 1_500_000, "a-model-of-mine")
+    books.spend("2025-11-19 12:00", "writer", None)
+    books.spend("2025-11-19 12:00", "local", 1000, "a-model-of-mine")
+    books.clock.set("2025-11-19 14:30", ZONE)
+    return books
+
+
+def lines(text: str) -> list[str]:
+    """What was printed, without the space around it and lines of nothing else."""
+    text = text.replace("\N{EN DASH}", "-")
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip(" ─")]
+
+
+class TestTheTable:
+    def test_says_what_this_day_has_cost_by_agent(self, filled):
+        done = filled.cost()
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert lines(done.stdout) == [
+            "Cost of Wed 19 Nov 2025, Europe/Berlin",
+            "input output cost",
+            "agent calls tokens tokens USD share trend",
+            "researcher 2 800,000 8,000 2.0800 █████████▌ +100 %",
+            "planner 2 1.7 M 17,000 0.5200+ ██▍ -",
+            "local 1 1,000 10 unpriced -",
+            "writer 1 0 0 unknown -",
+            "total 6 2.5 M 25,010 2.6000+ +150 %",
+            "The day before: USD 1.0400 up to the same time, USD 11.4400 in all.",
+            "At this pace the day ends at USD 4.3034.",
+            "In no sum (+): 2 calls whose price nobody knows.",
+            "In no sum: 1 call whose tokens nobody told.",
+        ]
+
+    def test_fits_a_terminal_of_80_columns(self, filled):
+        filled.spend("2025-11-19 12:00", "an-agent-whose-name-is-a-sentence", 90_000_000)
+        filled.clock.set("2025-11-19 14:30", ZONE)
+        said = filled.cost("--period", "week", "--by", "agent,model", "--since", "2025-10-01")
+        assert max(map(len, said.stdout.splitlines())) <= 80
+        assert "…" not in said.stdout
+
+    def test_has_one_table_more_where_there_are_several_periods(self, filled):
+        done = filled.cost("--period", "day", "--since", "2025-11-17", "--by", "provider")
+        assert lines(done.stdout)[:8] == [
+            "Cost by day",
+            "cost",
+            "day calls USD",
+            "Mon 17 Nov 2025 0 0.0000",
+            "Tue 18 Nov 2025 2 11.4400 ████████████",
+            "Wed 19 Nov 2025 6 2.6000+ ██▋",
+            "total 8 14.0400+",
+            "Cost of Mon 17 Nov 2025 to Wed 19 Nov 2025, Europe/Berlin",
+        ]
+        assert "The 3 days before: USD 0.0000." in done.stdout
+
+    @pytest.mark.parametrize(
+        ("arguments", "title"),
+        [
+            (["--period", "week"], "Mon 17 Nov 2025 to Sun 23 Nov 2025"),
+            (["--period", "month"], "November 2025"),
+            (["--since", "2025-11-19T09:15"], "Wed 19 Nov 2025 09:15 to Thu 20 Nov 2025 00:00"),
+            (["--until", "2025-11-19"], "Tue 18 Nov 2025"),
+            (["--since", "2025-11-19T10:00+02:00"], "Wed 19 Nov 2025 09:00 to"),
+            (["--since", "2025-11-19T08:00Z"], "Wed 19 Nov 2025 09:00 to"),
+        ],
+    )
+    def test_names_the_time_that_it_is_of(self, filled, arguments, title):
+        assert f"Cost of {title}" in lines(filled.cost(*arguments).stdout)[0]
+
+    def test_without_labels_is_the_total(self, filled):
+        assert "6 2.5 M 25,010 2.6000+ ████████████ +150 %" in lines(filled.cost("--by", "").stdout)
+
+    @pytest.mark.parametrize(
+        ("tokens", "shown"),
+        [(400, "0.001040"), (4_000_000, "10.4000"), (4_000_000_000, "10,400.00")],
+    )
+    def test_has_as_many_decimals_as_the_sum_needs(self, books, tokens, shown):
+        books.spend("2025-11-19 09:00", "planner", tokens)
+        assert shown in books.cost().stdout
+
+    def test_shows_a_trend_off_the_scale_as_such(self, books):
+        books.spend("2025-11-18 09:00", "planner", 1000)
+        books.spend("2025-11-19 10:00", "planner", 1_000_000)
+        assert "> +999 %" in books.cost().stdout
+
+    def test_of_a_time_without_calls_is_a_sentence(self, filled):
+        done = filled.cost("--since", "2024-01-01", "--until", "2024-01-02")
+        assert (done.exit_code, done.stdout) == (0, "No calls: Mon 1 Jan 2024, Europe/Berlin.\n")
+
+    def test_notes_a_dimension_that_no_call_has(self, filled):
+        done = filled.cost("--by", "tenat")
+        assert done.exit_code == 0
+        assert done.stderr == "note: no call in this time has 'tenat'\n"
+
+    def test_has_colours_on_a_terminal(self, filled):
+        said = on_a_terminal(
+            "cost", "--since", "2025-11-19", "--until", "2025-11-20",
+            AGENTMETRICS_LEDGER_URL=filled.url, AGENTMETRICS_TIMEZONE=ZONE,
+        )  # fmt: skip
+        assert "\x1b[1mCost of Wed 19 Nov 2025" in said
+        assert re.search("\x1b\\[36;49m█+", said)
+
+
+class TestCSV:
+    def test_has_a_line_for_each_period_and_group_with_exact_costs(self, filled):
+        done = filled.cost("--csv", "--since", "2025-11-18", "--by", "agent", "--by", "tenant")
+        rows = list(csv.DictReader(io.StringIO(done.stdout)))
+        assert [(r["start"][:10], r["agent_name"], r["tenant"], r["cost_usd"]) for r in rows] == [
+            ("2025-11-18", "researcher", "", "11.440000000"),
+            ("2025-11-19", "local", "", "0.000000000"),
+            ("2025-11-19", "planner", "", "0.520000000"),
+            ("2025-11-19", "researcher", "", "1.560000000"),
+            ("2025-11-19", "researcher", "acme", "0.520000000"),
+            ("2025-11-19", "writer", "", "0.000000000"),
+        ]
+        assert rows[0]["end"] == rows[1]["start"] == "2025-11-19T00:00:00+01:00"
+        assert (rows[0]["calls"], rows[0]["input_tokens"]) == ("2", "4400000")
+
+    def test_of_nothing_is_its_header(self, filled):
+        done = filled.cost("--csv", "--since", "2024-01-01", "--until", "2024-01-02")
+        assert done.stdout.count("\n") == 1
+
+
+class TestJSON:
+    def test_is_the_summary(self, filled):
+        found = json.loads(filled.cost("--json", "--by", "model").stdout)
+        with Ledger(filled.url, timezone=ZONE, clock=filled.clock) as ledger:
+            assert found == ledger.summary("daily", by=["model"]).as_dict()
+
+
+class TestWhileOthersWrite:
+    def test_it_reads_what_was_there(self, filled):
+        database = Database(filled.url)
+        with database._writing():
+            assert "2.6000" in filled.cost().stdout
+
+
+class TestWhatCannotBe:
+    def sentence(self, done: Result, code: int) -> str:
+        assert (done.exit_code, done.stdout) == (code, "")
+        assert done.stderr.count("\n") == 1
+        assert done.stderr.startswith("agentmetrics: ")
+        return done.stderr
+
+    def test_no_ledger(self):
+        assert self.sentence(run("cost"), 2) == (
+            "agentmetrics: no ledger is set: give --url, or set AGENTMETRICS_LEDGER_URL, "
+            "to a database as 'sqlite:///spend.db'\n"
+        )
+
+    def test_a_file_that_is_not_there_is_not_made(self, tmp_path):
+        path = tmp_path / "typo.db"
+        said = self.sentence(run("cost", "--url", f"sqlite:///{path}"), 1)
+        assert "there is no such file yet" in said
+        assert not path.exists()
+
+    def test_a_database_without_a_ledger_gets_none(self, postgres):
+        url = postgres()
+        for _ in range(2):
+            said = self.sentence(run("cost", f"--url={url}"), 1)
+            assert "no program has written a ledger there yet" in said
+            assert "s3cret" not in said
+
+    def test_an_older_ledger_is_left_to_those_who_write_it(self, filled, monkeypatch):
+        newer = (*schema.MIGRATIONS, ("SELECT 1",))
+        monkeypatch.setattr(costs, "Database", lambda url: Database(url, newer))
+        said = self.sentence(filled.cost(), 1)
+        assert "its schema has version 1 and this agentmetrics reads 2" in said
+
+    def test_a_server_that_is_away(self):
+        said = self.sentence(run("cost", "--url=postgresql://joe:s3cret@127.0.0.1:1/x"), 1)
+        assert "the ledger cannot be read: 'postgresql://joe:***@127.0.0.1:1/x':" in said
+        assert "refused" in said
+
+    def test_a_url_that_is_none(self):
+        assert "this is no database URL" in self.sentence(run("cost", "--url", "spend.db"), 1)
+
+    def test_a_time_zone_that_is_none(self, filled):
+        said = self.sentence(filled.cost(AGENTMETRICS_TIMEZONE="Berlin"), 1)
+        assert "AGENTMETRICS_TIMEZONE='Berlin': no time zone is called 'Berlin'" in said
+
+    @pytest.mark.parametrize("option", ["--since", "--until"])
+    def test_a_date_that_is_none(self, filled, option):
+        said = self.sentence(filled.cost(option, "yesterday"), 2)
+        assert f"{option} 'yesterday' is no date: write 2025-11-01" in said
+
+    def test_a_time_that_ends_before_it_begins(self, filled):
+        done = filled.cost("--since", "2025-11-02", "--until", "2025-11-01")
+        assert "ends before it begins" in self.sentence(done, 2)
+
+    def test_csv_and_json_at_once(self, filled):
+        assert "not both" in self.sentence(filled.cost("--csv", "--json"), 2)
+
+    def test_a_period_that_is_none(self, filled):
+        assert filled.cost("--period", "year").exit_code == 2
+
+    def test_without_sqlalchemy(self):
+        code, _, complaints = in_a_process(
+            "cost", lines="sys.modules['sqlalchemy'] = None", AGENTMETRICS_LEDGER_URL="sqlite:///x"
+        )
+        assert code == 1
+        assert "pip install 'llm-agentmetrics[ledger]'" in complaints
+        assert complaints.count("\n") == 1
+
+
+class TestCheck:
+    def test_says_where_the_ledger_is_and_that_it_can_be_kept(self, tmp_path):
+        url = f"sqlite:///{tmp_path}/spend.db"
+        done = run("check", AGENTMETRICS_LEDGER_URL=url, COLUMNS="300")
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert f"writes to {url} every 5 s" in done.stdout
+        assert list(tmp_path.iterdir()) == []  # it made none
+        Ledger(url).close()
+        assert run("check", AGENTMETRICS_LEDGER_URL=url).exit_code == 0
+
+    def test_finds_what_is_wrong_with_it(self, tmp_path):
+        for url, reason in (
+            (f"sqlite:///{tmp_path}/no/spend.db", "there is no directory"),
+            (f"sqlite:///{tmp_path}", "this is a directory"),
+            ("postgresql://joe:s3cret@127.0.0.1:1/spend", "refused"),
+            ("mysql://joe:s3cret@host/spend", "is kept in SQLite or PostgreSQL"),
+        ):
+            done = run("check", AGENTMETRICS_LEDGER_URL=url, COLUMNS="300")
+            assert done.exit_code == 1
+            assert done.stderr.startswith("agentmetrics: AGENTMETRICS_LEDGER_URL='")
+            assert reason in done.stderr
+            assert done.stderr.count("\n") == 1
+            assert "s3cret" not in done.stdout + done.stderr
+
+    def test_shows_no_password(self):
+        done = run(
+            "check", "--json", AGENTMETRICS_LEDGER_URL="postgresql://joe:s3cret@127.0.0.1:1/spend"
+        )
+        assert "postgresql://joe:***@127.0.0.1:1/spend" in done.stdout
+        assert "s3cret" not in done.stdout
+
+
+def test_help_names_it() -> None:
+    assert "cost" in run("--help").stdout.split()
