@@ -18,6 +18,7 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 PLAN = {
     "call": ("One call, by backend", HAND, 400),
     "multiprocess": ("One call, Prometheus multiprocess mode", HAND, 150),
+    "ledger": ("One call, with a ledger", "memory", 100),
     "token": ("One streamed token", HAND, 150),
     "stream": ("One streamed call of 100 tokens", HAND, 150),
     "label_sets": ("One call, by label sets held", "memory, 1", 240),

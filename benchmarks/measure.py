@@ -27,6 +27,11 @@ class Measured:
         """The median over the rounds of this contender's time by the baseline's of that round."""
         return statistics.median(self._ratios(baseline))
 
+    def above(self, baseline: Measured) -> float:
+        """The median over the rounds of how many seconds more it took than the baseline."""
+        pairs = zip(self.seconds, baseline.seconds, strict=True)
+        return statistics.median(own - other for own, other in pairs)
+
     def spread(self, baseline: Measured) -> tuple[float, float]:
         """The first and the third quartile of the ratio."""
         low, _, high = statistics.quantiles(self._ratios(baseline), n=4)

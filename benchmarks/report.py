@@ -10,6 +10,7 @@ import pyperf
 
 from benchmarks.contenders import CALC_PRICE, HAND
 from benchmarks.measure import Measured, Row
+from benchmarks.rows import LEDGER
 
 PACKAGES = (
     "llm-agentmetrics",
@@ -64,6 +65,11 @@ def targets(rows: Mapping[str, Row]) -> list[Target]:
             1.0,
         ),
         Target("the cost of one call, rates known, slowest kind, in µs", slowest * 1e6, 1.0),
+        Target(
+            "the ledger's share of one call, adding up included / 1 µs",
+            rows["ledger"][LEDGER].above(rows["ledger"]["memory"]) / 1e-6,
+            1.0,
+        ),
     ]
 
 

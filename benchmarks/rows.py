@@ -21,7 +21,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from prometheus_client import CollectorRegistry, generate_latest
 
-from agentmetrics import PrometheusRecorder, Usage
+from agentmetrics import Ledger, MemoryRecorder, PrometheusRecorder, Usage
 from agentmetrics.pricing import Prices
 from benchmarks import contenders as who
 from benchmarks.bare import BareHandler
@@ -44,6 +44,7 @@ from benchmarks.workload import (
 SERIES_PER_AGENT = 11
 SCRAPED_SERIES = 10_000
 THREADS = 8
+LEDGER = "memory, and a ledger"
 
 
 def call(rounds: int) -> Row:
@@ -73,6 +74,21 @@ def multiprocess(rounds: int) -> Row:
             check=True,
         )
     return {name: Measured(name, tuple(v)) for name, v in json.loads(answer.stdout).items()}
+
+
+def ledger(rounds: int) -> Row:
+    """One call on a recorder that a ledger is attached to; its thread writes meanwhile."""
+    recorder = MemoryRecorder()
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        Ledger(f"sqlite:///{directory}/spend.db") as spend,
+    ):
+        spend.attach(recorder)
+        timers = {
+            "memory": call_timer(who.memory()),
+            LEDGER: call_timer(who.handler_on(recorder)),
+        }
+        return interleaved(timers, loops=1000, rounds=rounds)
 
 
 def token(rounds: int) -> Row:
