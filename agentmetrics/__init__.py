@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from agentmetrics.backends.noop import NoopRecorder
     from agentmetrics.backends.prometheus import PrometheusRecorder
     from agentmetrics.backends.statsd import StatsDRecorder
+    from agentmetrics.budget.budget import Budget, BudgetStatus
+    from agentmetrics.budget.budgets import Budgets
     from agentmetrics.budget.database import LedgerUnavailable
+    from agentmetrics.budget.exceeded import BudgetExceeded
     from agentmetrics.budget.ledger import Ledger
     from agentmetrics.caching import CacheTracker
     from agentmetrics.context import labels
@@ -35,6 +38,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "CacheTracker": "caching",
+    "Budget": "budget.budget",
+    "BudgetExceeded": "budget.exceeded",
+    "BudgetStatus": "budget.budget",
+    "Budgets": "budget.budgets",
     "CardinalityLimit": "layers",
     "CommonLabels": "layers",
     "ConfigurationError": "settings",
@@ -76,6 +83,10 @@ _EXTRAS = {
 }
 
 __all__ = [
+    "Budget",
+    "BudgetExceeded",
+    "BudgetStatus",
+    "Budgets",
     "CacheTracker",
     "CardinalityLimit",
     "CommonLabels",

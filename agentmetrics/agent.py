@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from time import perf_counter
 from typing import Any, ClassVar
 
+from agentmetrics.budget.run_limits import RunLimits
 from agentmetrics.calls import OpenCalls, OwnRunId, open_calls
 from agentmetrics.context import current_run, extra_values, handler_around
 from agentmetrics.facts import AgentRun
@@ -37,6 +38,9 @@ class InstrumentedAgent:
     """The ``agent_name`` label; the class name unless the subclass sets it."""
     recorder: Recorder | None = None
     """Where runs are recorded; ``None`` for the configured recorder."""
+    max_run_cost_usd: float | None = None
+    """The most that one run may cost, agents inside of it included: once it has, further LLM calls
+    raise ``BudgetExceeded``. ``None`` for no limit."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -51,9 +55,23 @@ class InstrumentedAgent:
 
             hook_agents()
 
-    def track_call(self, provider: str, model: str) -> track_call:
+    def track_call(
+        self,
+        provider: str,
+        model: str,
+        *,
+        max_input_tokens: int | None = None,
+        max_output_tokens: int | None = None,
+    ) -> track_call:
         """``agentmetrics.track_call`` for a call that this agent makes."""
-        return track_call(provider, model, agent_name=self.agent_name, recorder=self.recorder)
+        return track_call(
+            provider,
+            model,
+            agent_name=self.agent_name,
+            recorder=self.recorder,
+            max_input_tokens=max_input_tokens,
+            max_output_tokens=max_output_tokens,
+        )
 
 
 class _Run:
@@ -65,6 +83,10 @@ class _Run:
         self._run_id = OwnRunId()
         extra = extra_values(self._calls.extra_labels)
         self.fact = AgentRun(clean_label(agent.agent_name), perf_counter(), extra)
+        self.fact.around = current_run.get()
+        self.fact.max_cost_usd = agent.max_run_cost_usd
+        if self.fact.max_cost_usd is not None:
+            self._calls.recorder.attached(RunLimits)
         self.handler = _handler_of(agent.recorder)
         self._calls.start(self._run_id, self.fact)
 

@@ -20,8 +20,17 @@ from contextlib import suppress
 from time import perf_counter
 from typing import Any, Protocol
 
+from agentmetrics.budget.exceeded import BudgetExceeded
 from agentmetrics.catalog import HANDLER_ERRORS, OPEN_RUNS
-from agentmetrics.facts import AgentRun, ChainRun, Fact, LLMCall, RetrieverQuery, ToolExecution
+from agentmetrics.facts import (
+    AgentRun,
+    Bound,
+    ChainRun,
+    Fact,
+    LLMCall,
+    RetrieverQuery,
+    ToolExecution,
+)
 from agentmetrics.layers import limited
 from agentmetrics.meters.agent import AgentMeter
 from agentmetrics.meters.llm import LLMMeter
@@ -41,6 +50,12 @@ _KINDS = {
     ToolExecution: "tool",
     RetrieverQuery: "retriever",
 }
+
+
+BoundOf = Callable[[], "Bound | None"]
+"""Gives the most tokens that a call can use; ``None`` where nothing bounds them."""
+Gate = Callable[[LLMCall, BoundOf], Callable[[LLMCall], None]]
+"""Refuses a call with ``BudgetExceeded``, or returns what is to be told once it has ended."""
 
 
 class RunId(Protocol):
@@ -88,6 +103,7 @@ class OpenCalls:
             RetrieverQuery: retrievers.record,
             ChainRun: self._chain_ended,
         }
+        self.gates: tuple[Gate, ...] = ()
         self._step = recorder.update()
         self._open: dict[int, _Open] = {}
         self._abandoned: deque[tuple[int, float]] = deque()
@@ -119,6 +135,32 @@ class OpenCalls:
         for hear in hearers:
             record = _record_and_tell(record, hear)
         self._record_llm = self._record[LLMCall] = record
+
+    def guard(self, gate: Gate) -> None:
+        """Ask ``gate`` before every LLM call from now on."""
+        if not self.gates:
+            self.subscribe(_settle)  # after a ledger, if there is one: what is settled is in it
+        self.gates = (*self.gates, gate)
+
+    def unguard(self, gate: Gate) -> None:
+        """Ask ``gate`` no more."""
+        self.gates = tuple(known for known in self.gates if known != gate)
+        if not self.gates:
+            self.unsubscribe(_settle)
+
+    def admit(self, call: LLMCall, bound: BoundOf) -> None:
+        """Let every gate have its say; to be called before ``start`` where there are ``gates``.
+
+        Raises ``BudgetExceeded`` when one refuses the call. A gate that fails lets it through.
+        """
+        for gate in self.gates:
+            try:
+                call.settle = (*call.settle, gate(call, bound))
+            except BudgetExceeded:
+                _settle(call)
+                raise
+            except Exception as error:
+                self.failed("admit", error)
 
     def start(self, run_id: RunId, fact: Fact) -> None:
         """Open a call; it ends with ``finish``, or when ``run_id`` is let go."""
@@ -247,6 +289,11 @@ def _record_and_tell(
 
 def _nothing(fact: Fact) -> None:
     """Queries and chains have no gauge of what is in flight."""
+
+
+def _settle(call: LLMCall) -> None:
+    for told in call.settle:
+        told(call)
 
 
 def open_calls(recorder: Recorder) -> OpenCalls:

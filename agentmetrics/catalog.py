@@ -244,6 +244,21 @@ CACHE_HIT_RATIO = _last(
     "cache_hit_ratio", "Hits by look-ups since the start, 0 to 1.", ("cache_type",), "ratio"
 )
 
+_BUDGET = ("budget", "period")
+BUDGET_LIMIT = _last("budget_limit_usd", "Limit of a budget in each period.", _BUDGET, "usd")
+BUDGET_SPEND = _last(
+    "budget_spend_usd", "What the calls of a budget cost in the present period.", _BUDGET, "usd"
+)
+BUDGET_REMAINING = _last(
+    "budget_remaining_usd",
+    "Limit less spend in the present period; below 0 when overspent.",
+    _BUDGET,
+    "usd",
+)
+BUDGET_BLOCKED_CALLS = _counter(
+    "budget_blocked_calls_total", "Calls that a budget did not let through.", _BUDGET
+)
+
 OPEN_RUNS = _in_flight("agentmetrics_open_runs", "Runs being followed now.", ("kind",))
 HANDLER_ERRORS = _counter(
     "agentmetrics_handler_errors_total",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from agentmetrics.usage import Usage
 
@@ -17,7 +19,8 @@ class AgentRun:
     """One run of an agent, and what was attributed to it while it went on.
 
     ``started`` and ``ended`` are readings of ``time.perf_counter()`` in seconds, here and below.
-    The totals are the run's own: what a nested agent did stands with the nested agent.
+    The totals are the run's own: what a nested agent did stands with the nested agent. But
+    ``spent_usd``, which is kept where there is a ``max_cost_usd``, is of everything inside.
     """
 
     agent_name: str
@@ -29,6 +32,9 @@ class AgentRun:
     tool_calls: int = field(default=0, init=False)
     tokens: int = field(default=0, init=False)
     cost_usd: float = field(default=0.0, init=False)
+    around: AgentRun | None = field(default=None, init=False)
+    max_cost_usd: float | None = field(default=None, init=False)
+    spent_usd: float = field(default=0.0, init=False)
 
 
 @dataclass(eq=False)
@@ -65,11 +71,19 @@ class LLMCall:
     service_tier: str = field(default="", init=False)
     lookup: Lookup | None = field(default=None, init=False)
     cost_usd: float | None = field(default=None, init=False)
+    settle: tuple[Callable[[LLMCall], None], ...] = field(default=(), init=False)
 
     @property
     def cached(self) -> bool:
         """Whether a cache answered it: then no provider was called, and nothing is billed."""
         return self.lookup is not None and self.lookup.found is True
+
+
+class Bound(NamedTuple):
+    """The most tokens that a call can use."""
+
+    input_tokens: int
+    output_tokens: int
 
 
 @dataclass(eq=False)

@@ -25,6 +25,8 @@ from agentmetrics.catalog import CATALOG, for_recorder
 from agentmetrics.recorder import Recorder, check_buckets, check_label_name
 
 if TYPE_CHECKING:
+    from agentmetrics.budget.budget import Budget
+    from agentmetrics.budget.budgets import Budgets
     from agentmetrics.budget.ledger import Ledger
     from agentmetrics.pricing import Prices, Updates
 
@@ -96,6 +98,14 @@ class Settings(BaseSettings):
     ledger_retention_days: int | None = Field(
         None, ge=1, description="what is older is deleted from the ledger"
     )
+    budgets_file: Path | None = Field(
+        None, description="TOML file of budgets, which warn of spend or block calls"
+    )
+    on_ledger_error: Literal["allow", "block"] = Field(
+        "allow",
+        description="`block`: calls of blocking budgets are refused while the ledger cannot be "
+        "written",
+    )
     statsd_host: str = Field(
         "localhost",
         validation_alias=AliasChoices("AGENTMETRICS_STATSD_HOST", "STATSD_HOST"),
@@ -166,7 +176,7 @@ class Settings(BaseSettings):
             check_label_name(prefix)  # the alphabet of metric names without the colon
         return prefix
 
-    @field_validator("prices_file", mode="before")
+    @field_validator("prices_file", "budgets_file", mode="before")
     @classmethod
     def _no_file(cls, value: object) -> object:
         return None if value == "" else value
@@ -368,34 +378,78 @@ def naming_ledger(url: SecretStr) -> Iterator[None]:
 _changing = threading.RLock()
 _recorder: Recorder | None = None
 _made_here: Recorder | None = None
+
+
+def make_budgets(
+    settings: Settings, more: Sequence[Budget] = (), recorder: Recorder | None = None
+) -> tuple[Budget, ...]:
+    """The budgets of the settings' file, and these.
+
+    Raises ``ConfigurationError``.
+    """
+    from agentmetrics.budget.budgets import check_budgets
+    from agentmetrics.budget.file import read_budgets
+
+    try:
+        found = read_budgets(settings.budgets_file) if settings.budgets_file else ()
+        labels = settings.extra_labels if recorder is None else recorder.extra_labels
+        check_budgets((*found, *more), labels)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{variable_of('budgets_file')}={str(settings.budgets_file or '')!r}: {error}"
+        ) from None
+    return (*found, *more)
+
+
 _ledger: Ledger | None = None
+_budgets: Budgets | None = None
 
 
-def configure(recorder: Recorder | None = None, **overrides: Any) -> Recorder:
+def configure(
+    recorder: Recorder | None = None, *, budgets: Sequence[Budget] = (), **overrides: Any
+) -> Recorder:
     """Choose the recorder of the process: one that is given, or one made from the settings.
 
     ``overrides`` are fields of ``Settings`` and stand before the environment:
     ``configure(backend="statsd", statsd_host="metrics")``. The recorder in use before is
     closed if it was made here. Sources that were given no recorder follow at once. The ledger
-    is that of the settings in both cases; the one in use before is closed.
+    is that of the settings in both cases; the one in use before is closed. ``budgets`` come into
+    force beside those of the settings' file, instead of those before.
 
     Raises ``ConfigurationError``, and leaves everything as it was.
     """
-    global _recorder, _made_here, _ledger
+    global _recorder, _made_here, _ledger, _budgets
     if recorder is not None and overrides:
         raise ConfigurationError("give configure() a recorder or settings, not both")
     settings = load_settings(**overrides)
+    limits = make_budgets(settings, budgets, recorder)
     ledger = make_ledger(settings)
     new = recorder or make_recorder(settings)
     with _changing:
         old_ledger, old = _ledger, _made_here
+        if _budgets is not None:
+            _budgets.close()
         if old_ledger is not None:
             old_ledger.detach()  # first: no call is to be in both
         if ledger is not None:
             ledger.attach(new)
+        _budgets = _in_force(limits, new, ledger, settings) if limits else None
         _recorder, _ledger, _made_here = new, ledger, None if recorder else new
     _close(old_ledger, None if old is new else old)
     return new
+
+
+def _in_force(
+    limits: Sequence[Budget], recorder: Recorder, ledger: Ledger | None, settings: Settings
+) -> Budgets:
+    from agentmetrics.budget.budgets import Budgets
+    from agentmetrics.budget.periods import zone_of
+
+    zone = zone_of(settings.timezone)
+    on_error = settings.on_ledger_error
+    budgets = Budgets(limits, recorder, ledger=ledger, zone=zone, on_ledger_error=on_error)
+    budgets.load()
+    return budgets
 
 
 def _close(ledger: Ledger | None, recorder: Recorder | None) -> None:
@@ -437,16 +491,16 @@ def replaced(recorder: R) -> Iterator[R]:
 
     For tests: the block may call ``configure`` itself; what that made is closed at the end.
     """
-    global _recorder, _made_here, _ledger
+    global _recorder, _made_here, _ledger, _budgets
     with _changing:
-        before = _recorder, _made_here, _ledger
-        _recorder, _made_here, _ledger = recorder, None, None
+        before = _recorder, _made_here, _ledger, _budgets
+        _recorder, _made_here, _ledger, _budgets = recorder, None, None, None
     try:
         yield recorder
     finally:
         with _changing:
             made_inside, ledger_inside = _made_here, _ledger
-            _recorder, _made_here, _ledger = before
+            _recorder, _made_here, _ledger, _budgets = before
         _close(ledger_inside, made_inside)
 
 

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from agentmetrics.calls import OpenCalls, OwnRunId, open_calls
+from agentmetrics.facts import Bound
 from agentmetrics.recorder import Recorder, clean_label
 from agentmetrics.service_tier import service_tier_of
 from agentmetrics.settings import get_recorder
@@ -24,6 +25,9 @@ class track_call:  # noqa: N801 - used like contextlib's functions
     as what the exception makes of it, which goes on. ``agent_name`` is by default that of the
     LangChain run or ``InstrumentedAgent`` around, ``recorder`` the configured one. A call whose
     usage nobody recorded is counted without tokens. Each object follows one call.
+
+    Entering raises ``BudgetExceeded`` when a budget blocks the call. A budget that reserves
+    needs to know the most that it can use: ``max_input_tokens`` and ``max_output_tokens``.
     """
 
     def __init__(
@@ -33,7 +37,12 @@ class track_call:  # noqa: N801 - used like contextlib's functions
         *,
         agent_name: str | None = None,
         recorder: Recorder | None = None,
+        max_input_tokens: int | None = None,
+        max_output_tokens: int | None = None,
     ) -> None:
+        self._bound: Bound | None = None
+        if max_input_tokens is not None and max_output_tokens is not None:
+            self._bound = Bound(max_input_tokens, max_output_tokens)
         self._calls: OpenCalls = open_calls(recorder or get_recorder())
         self._call = call_here(
             self._calls, clean_label(agent_name) or None, clean_label(provider), clean_label(model)
@@ -90,6 +99,8 @@ class track_call:  # noqa: N801 - used like contextlib's functions
             self._call.first_token = perf_counter()
 
     def __enter__(self) -> Self:
+        if self._calls.gates:
+            self._calls.admit(self._call, lambda: self._bound)
         self._call.started = perf_counter()
         self._calls.start(self._run_id, self._call)
         return self

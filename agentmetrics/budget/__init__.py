@@ -1,1 +1,1 @@
-"""What calls cost over time: the ledger that keeps it, and the questions it answers."""
+"""What calls cost over time: the ledger that keeps it, and the budgets that limit it."""

@@ -7,6 +7,7 @@ nobody who was not writing just then.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sqlite3
@@ -138,13 +139,20 @@ class Database:
             return [self._spent(connection, spend) for spend in spends]
 
     def _spent(self, connection: Connection, spend: Spend) -> int:
+        names = [LEDGER.c[name] for name in ("agent_name", "provider", "model", "dimensions")]
         query = (
-            select(LEDGER.c.dimensions, func.sum(LEDGER.c.cost_nano_usd))
+            select(*names, func.sum(LEDGER.c.cost_nano_usd).label("cost"))
             .where(LEDGER.c.bucket >= spend.start, LEDGER.c.bucket < spend.end)
             .where(*(LEDGER.c[name] == value for name, value in spend.scope.columns().items()))
-            .group_by(LEDGER.c.dimensions)
+            .group_by(*names)
         )
-        return sum(int(cost) for said, cost in connection.execute(query) if spend.scope.has(said))
+        return sum(
+            int(row.cost)
+            for row in connection.execute(query)
+            if spend.scope.takes(
+                row.agent_name, row.provider, row.model, json.loads(row.dimensions)
+            )
+        )
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:

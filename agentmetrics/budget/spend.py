@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from agentmetrics.budget.tally import Key
+from agentmetrics.pricing.names import is_meant
 
 
 @dataclass(frozen=True)
@@ -19,23 +20,27 @@ class Scope:
     dimensions: Mapping[str, str] = field(default_factory=dict)
 
     def columns(self) -> dict[str, str]:
-        """The columns of the ledger that have one value, and that value."""
-        own = {"agent_name": self.agent_name, "provider": self.provider, "model": self.model}
+        """The columns of the ledger that have one value, and that value.
+
+        The model's is not among them: several names may mean one model.
+        """
+        own = {"agent_name": self.agent_name, "provider": self.provider}
         return {name: value for name, value in own.items() if value is not None}
 
-    def has(self, dimensions: str) -> bool:
-        """Whether a row with these dimensions (JSON) belongs to it, as far as they go."""
-        if not self.dimensions:
-            return True
-        said = json.loads(dimensions)
-        return all(said.get(name, "") == value for name, value in self.dimensions.items())
+    def takes(
+        self, agent_name: str, provider: str, model: str, dimensions: Mapping[str, str]
+    ) -> bool:
+        """Whether a call with these labels belongs to it."""
+        return (
+            self.agent_name in (None, agent_name)
+            and self.provider in (None, provider)
+            and (self.model is None or is_meant(provider, self.model, model))
+            and all(dimensions.get(name, "") == value for name, value in self.dimensions.items())
+        )
 
     def covers(self, key: Key) -> bool:
         """Whether a row belongs to it."""
-        columns = self.columns()
-        return all(getattr(key, name) == value for name, value in columns.items()) and self.has(
-            key.dimensions
-        )
+        return self.takes(key.agent_name, key.provider, key.model, json.loads(key.dimensions))
 
 
 class Spend:

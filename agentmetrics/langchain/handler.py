@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
@@ -11,6 +12,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.globals import get_llm_cache
 from langchain_core.outputs import LLMResult
 
+from agentmetrics.budget.exceeded import BudgetExceeded
 from agentmetrics.calls import OpenCalls, open_calls
 from agentmetrics.context import current_run, extra_values
 from agentmetrics.facts import ChainRun, LLMCall, RetrieverQuery, Scope, ToolExecution
@@ -21,6 +23,7 @@ from agentmetrics.langchain.attribution import (
     is_graph_node,
     told_name,
 )
+from agentmetrics.langchain.bound import bound_of
 from agentmetrics.langchain.cache import expect_lookup, instrumented, note_lookup
 from agentmetrics.langchain.quirks import ErrorInResponse
 from agentmetrics.langchain.routing import (
@@ -51,8 +54,9 @@ class MetricsCallbackHandler(BaseCallbackHandler):
     to one agent; without it each call is attributed by the rule in
     ``agentmetrics.langchain.attribution``.
 
-    Nothing it does raises into the program: what it cannot understand is counted in
-    ``agentmetrics_handler_errors_total``. It keeps no prompt, reply, argument or error text.
+    Nothing it does raises into the program, but for ``BudgetExceeded`` where a budget blocks a
+    call: what it cannot understand is counted in ``agentmetrics_handler_errors_total``. It keeps
+    no prompt, reply, argument or error text.
 
     Raises ``agentmetrics.ConfigurationError`` when made without a recorder and the
     environment's settings cannot be used.
@@ -84,6 +88,14 @@ class MetricsCallbackHandler(BaseCallbackHandler):
     def __reduce__(self) -> tuple[Any, ...]:
         # A recorder holds locks and sockets: in another process it is the configured one there.
         return (type(self), (None, self.agent_name))
+
+    @property
+    def raise_error(self) -> bool:  # type: ignore[override]
+        """Whether LangChain is to raise what an event raised; it asks while it handles that.
+
+        Only the call that a budget refuses is the program's concern.
+        """
+        return isinstance(sys.exc_info()[1], BudgetExceeded)
 
     def is_for(self, recorder: Recorder | None, agent_name: str | None) -> bool:
         """Whether this handler was made with the same arguments."""
@@ -122,6 +134,9 @@ class MetricsCallbackHandler(BaseCallbackHandler):
             call = LLMCall(agent, provider, model, perf_counter(), run)
             if calls.extra_labels:
                 call.extra = extra_values(calls.extra_labels, metadata)
+            if calls.gates and calls.get(run_id) is None:
+                sent = messages[0] if messages else ()
+                calls.admit(call, lambda: bound_of(sent, invocation_params, metadata))
             if instrumented and batch_size:
                 call.lookup = expect_lookup(run_id, batch_size)
             calls.start(run_id, call)
@@ -130,6 +145,8 @@ class MetricsCallbackHandler(BaseCallbackHandler):
                     calls, scope, run_id, parent_run_id,
                     serialized, messages, invocation_params, metadata,
                 )  # fmt: skip
+        except BudgetExceeded:
+            raise
         except Exception as error:
             calls.failed("on_chat_model_start", error)
 
@@ -147,7 +164,7 @@ class MetricsCallbackHandler(BaseCallbackHandler):
     ) -> None:
         self.on_chat_model_start(
             serialized,
-            [],
+            [prompts],
             run_id=run_id,
             parent_run_id=parent_run_id,
             metadata=metadata,

@@ -7,8 +7,8 @@ from inspect import isawaitable
 from time import perf_counter
 from typing import Any
 
-from agentmetrics.calls import OpenCalls, OwnRunId, open_calls
-from agentmetrics.facts import LLMCall
+from agentmetrics.calls import BoundOf, OpenCalls, OwnRunId, open_calls
+from agentmetrics.facts import Bound, LLMCall
 from agentmetrics.langchain.clients import Requests, watched_copy
 from agentmetrics.langchain.naming import model_of, provider_of
 from agentmetrics.recorder import Recorder, clean_label
@@ -65,7 +65,8 @@ class RequestSource:
         return open_calls(self._recorder or get_recorder())
 
     def _follow(self, request: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        followed = self._begin()
+        # No tokenizer makes more tokens of a text than it has bytes.
+        followed = self._begin(lambda: Bound(len(repr((args, kwargs)).encode()), 0))
         try:
             response = request(*args, **kwargs)
         except BaseException as error:
@@ -76,10 +77,12 @@ class RequestSource:
         followed.answered(response)
         return response
 
-    def _begin(self) -> _Request:
+    def _begin(self, bound: BoundOf) -> _Request:
         calls = self._calls()
         task = {"task_type": self._task_type}
         call = call_here(calls, self._agent_name, self._provider, self._model, **task)
+        if calls.gates:
+            calls.admit(call, bound)
         return _Request(calls, call, self._told[1])
 
 

@@ -103,6 +103,15 @@ def names_of(provider: str, model: str) -> Iterator[Name]:
             waiting += _rewritten(name)
 
 
+def is_meant(provider: str, named: str, reported: str) -> bool:
+    """Whether ``named`` is a name of the model that was reported: as it is, or without its date."""
+    if named == reported:
+        return True
+    meant = {name.model for name in names_of(provider, named)}
+    names = {name.model for name in names_of(provider, reported)}
+    return not meant.isdisjoint(names | {without_version(name) for name in names})
+
+
 def _rewritten(name: Name) -> Iterator[Name]:
     rewrite = _REWRITES.get(name.provider)
     if rewrite is not None:

@@ -80,6 +80,31 @@ class Prices:
         """
         return self.pricer(provider, model, service_tier).price.cost_usd(usage)
 
+    def most_usd(
+        self, provider: str, model: str, input_tokens: int, output_tokens: int
+    ) -> float | None:
+        """The most that so many tokens can cost, whatever kinds of tokens they turn out to be.
+
+        ``None`` when nobody knows the price.
+        """
+        price = self.pricer(provider, model).price
+        whole = (input_tokens, output_tokens)
+        costs = [
+            price.cost_usd(usage)
+            for usage in (
+                Usage(*whole),
+                Usage(*whole, cache_creation_tokens=input_tokens),
+                Usage(
+                    *whole,
+                    cache_creation_tokens=input_tokens,
+                    cache_creation_1h_tokens=input_tokens,
+                ),
+                Usage(*whole, reasoning_tokens=output_tokens),
+                Usage(*whole, audio_input_tokens=input_tokens, audio_output_tokens=output_tokens),
+            )
+        ]
+        return max((cost for cost in costs if cost is not None), default=None)
+
     def pricer(self, provider: str, model: str, service_tier: str = "") -> Pricer:
         """What ``cost_usd`` asks, to be kept: ``pricer.price`` follows when prices change."""
         key = (provider, model, service_tier)

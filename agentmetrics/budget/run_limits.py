@@ -1,0 +1,50 @@
+"""Limits on what one run of an agent may cost, whatever agents and calls are inside of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+from agentmetrics.budget.exceeded import BudgetExceeded
+from agentmetrics.calls import BoundOf, OpenCalls, open_calls
+from agentmetrics.context import current_run
+from agentmetrics.facts import AgentRun, LLMCall
+from agentmetrics.recorder import Recorder
+
+PER_RUN = "run"
+"""Both the name and the period of such a limit, in errors."""
+
+
+class RunLimits:
+    """Refuses the LLM calls of runs that have cost their ``max_cost_usd``."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._lock = threading.Lock()
+        calls: OpenCalls = open_calls(recorder)
+        calls.guard(self._admit)
+
+    def _admit(self, call: LLMCall, bound: BoundOf) -> Callable[[LLMCall], None]:
+        limited = [run for run in _around(call) if run.max_cost_usd is not None]
+        for run in limited:
+            if run.max_cost_usd is not None and run.spent_usd >= run.max_cost_usd:
+                scope = {"agent_name": run.agent_name}
+                raise BudgetExceeded(PER_RUN, PER_RUN, scope, run.spent_usd, run.max_cost_usd, None)
+
+        def settle(ended: LLMCall) -> None:
+            if ended.cost_usd:
+                with self._lock:
+                    for run in limited:
+                        run.spent_usd += ended.cost_usd
+
+        return settle
+
+
+def _around(call: LLMCall) -> Iterator[AgentRun]:
+    """Every run that a call is inside of: by attribution, and by where it is made."""
+    seen = set()
+    for innermost in (call.run, current_run.get()):
+        run = innermost
+        while run is not None and id(run) not in seen:
+            seen.add(id(run))
+            yield run
+            run = run.around

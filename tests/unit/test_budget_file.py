@@ -1,0 +1,69 @@
+"""Budgets in a TOML file, and what is said of one that cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agentmetrics.budget.file import read_budgets
+
+GOOD = """
+[budgets.team]
+limit_usd = 50
+period = "monthly"
+scope = { agent_name = "planner", tenant = "acme" }
+thresholds = [50, 80, 100]
+action = "block"
+reserve = "max_tokens"
+
+[budgets."the firm"]
+limit_usd = 1000.5
+"""
+
+
+def written(directory: Path, text: str) -> Path:
+    path = directory / "budgets.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_file_holds_budgets_by_name(tmp_path: Path) -> None:
+    team, firm = read_budgets(written(tmp_path, GOOD))
+    assert (team.name, team.limit_usd, team.period) == ("team", 50, "monthly")
+    assert team.scope == {"agent_name": "planner", "tenant": "acme"}
+    assert team.thresholds == (50, 80, 100)
+    assert (team.action, team.reserve) == ("block", "max_tokens")
+    assert (firm.name, firm.limit_usd, firm.period, firm.action) == (
+        "the firm", 1000.5, "daily", "warn",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[budgets.a]\nlimit_usd = 1\n[budgets.a]\nlimit_usd = 2", "line 3"),
+        ("budgets = 3", "holds no budget"),
+        ("", "holds no budget"),
+        ("[budget.a]\nlimit_usd = 1", "[budget] is not known: write [budgets.NAME]"),
+        ("[budgets]\na = 3", "[budgets.a] is no table"),
+        ("[budgets.a]\nperiod = 'daily'", "[budgets.a] has no limit_usd"),
+        ("[budgets.a]\nlimit = 3", "[budgets.a] limit: there are limit_usd, period"),
+        ("[budgets.a]\nlimit_usd = -3", "[budgets.a] limit_usd=-3: a limit is a number"),
+        ("[budgets.a]\nlimit_usd = 1\nthresholds = 80", "thresholds=80: use a list"),
+        ("[budgets.a]\nlimit_usd = 1\nscope = 'x'", "scope='x': use a table of labels"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=r"^") as refused:
+        read_budgets(written(tmp_path, text))
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_is_not_there_or_no_text_is_said_to_be(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot be read: No such file"):
+        read_budgets(tmp_path / "none.toml")
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="is no text in UTF-8"):
+        read_budgets(tmp_path / "bytes.toml")

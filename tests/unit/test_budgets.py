@@ -1,0 +1,545 @@
+"""Budgets: what they let through, what they count, when they warn, and what ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pickle
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableLambda
+
+from agentmetrics import (
+    Budget,
+    BudgetExceeded,
+    InstrumentedAgent,
+    MemoryRecorder,
+    MetricsCallbackHandler,
+    track_call,
+)
+from agentmetrics.budget.budget import BudgetStatus
+from agentmetrics.budget.budgets import Budgets
+from agentmetrics.budget.run_limits import PER_RUN
+from agentmetrics.langchain.bound import bound_of
+from tests.unit.scripted import Chat, Text, answer, assert_settled, by, calls, errors
+
+# gpt-4o: 2.50 USD for a million input tokens, 10 USD for a million output tokens.
+ONE_CENT = answer(tokens=(4000, 0), model="gpt-4o")
+HOUR = 3600
+
+
+@pytest.fixture
+def recorder() -> MemoryRecorder:
+    return MemoryRecorder()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The wall clock, which a test may set."""
+
+    class Clock:
+        now = datetime(2026, 11, 18, 12, tzinfo=timezone.utc).timestamp()
+
+    monkeypatch.setattr("time.time", lambda: Clock.now)
+    return Clock
+
+
+def blocking(limit_usd: float, **options: Any) -> Budget:
+    return Budget("team", limit_usd, action="block", **options)
+
+
+def model(recorder: MemoryRecorder, agent_name: str = "planner", **options: Any) -> Chat:
+    handler = MetricsCallbackHandler(recorder, agent_name)
+    return Chat(**{"answers": [ONE_CENT], "callbacks": [handler], **options})
+
+
+def blocked(recorder: MemoryRecorder) -> Any:
+    return by(recorder, "budget_blocked_calls_total", "budget", "period")
+
+
+class TestABlockingBudget:
+    def test_lets_calls_through_until_it_is_spent(self, recorder: MemoryRecorder) -> None:
+        Budgets([blocking(0.02)], recorder)
+        chat = model(recorder)
+        for _ in range(2):
+            chat.invoke("x")
+        with pytest.raises(BudgetExceeded) as refused:
+            chat.invoke("x")
+        assert calls(recorder) == {("planner", "success"): 2}
+        assert blocked(recorder) == {("team", "daily"): 1}
+        assert refused.value.spent_usd == pytest.approx(0.02)
+        assert refused.value.limit_usd == 0.02
+        assert refused.value.resets_at is not None
+        assert refused.value.resets_at > datetime.now(timezone.utc)
+        assert_settled(recorder)
+        assert errors(recorder) == {}
+
+    def test_refuses_before_the_model_is_asked(self, recorder: MemoryRecorder) -> None:
+        Budgets([blocking(0.0)], recorder)
+        asked: list[Any] = []
+
+        class Asked(Chat):
+            def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
+                asked.append(messages)
+                return super()._generate(messages, *args, **kwargs)
+
+        chat = Asked(callbacks=[MetricsCallbackHandler(recorder)])
+        with pytest.raises(BudgetExceeded):
+            chat.invoke("x")
+        assert asked == []
+
+    @pytest.mark.parametrize("way", ["ainvoke", "astream", "abatch"])
+    def test_refuses_asynchronous_calls(self, way: str, recorder: MemoryRecorder) -> None:
+        Budgets([blocking(0.0)], recorder)
+
+        async def run() -> None:
+            chat = model(recorder)
+            if way == "ainvoke":
+                await chat.ainvoke("x")
+            elif way == "abatch":
+                await chat.abatch(["x", "y"])
+            else:
+                async for _ in chat.astream("x"):
+                    raise AssertionError("nothing was to come")
+
+        with pytest.raises(BudgetExceeded):
+            asyncio.run(run())
+        assert_settled(recorder)
+
+    def test_refuses_text_models_and_tracked_calls(self, recorder: MemoryRecorder) -> None:
+        Budgets([blocking(0.0)], recorder)
+        with pytest.raises(BudgetExceeded):
+            Text(callbacks=[MetricsCallbackHandler(recorder)]).invoke("x")
+        with pytest.raises(BudgetExceeded), track_call("openai", "gpt-4o", recorder=recorder):
+            raise AssertionError("nothing was to run")
+        assert blocked(recorder) == {("team", "daily"): 2}
+
+    def test_refuses_the_calls_of_an_instrumented_agent(self, recorder: MemoryRecorder) -> None:
+        Budgets([blocking(0.01)], recorder)
+
+        class Looping(InstrumentedAgent):
+            def run(self) -> None:
+                while True:
+                    Chat(answers=[ONE_CENT]).invoke("x")
+
+        Looping.recorder = recorder
+        with pytest.raises(BudgetExceeded):
+            Looping().run()
+        assert calls(recorder) == {("Looping", "success"): 1}
+        assert by(recorder, "agent_runs_total", "status") == {"error": 1}
+
+    def test_overshoots_by_no_more_than_the_calls_in_flight(self, recorder: MemoryRecorder) -> None:
+        Budgets([blocking(0.10)], recorder)
+
+        async def run() -> int:
+            chat, refused = model(recorder), 0
+
+            async def keep_calling() -> None:
+                nonlocal refused
+                for _ in range(10):
+                    try:
+                        await chat.ainvoke("x")
+                    except BudgetExceeded:
+                        refused += 1
+                    await asyncio.sleep(0)
+
+            await asyncio.gather(*(keep_calling() for _ in range(50)))
+            return refused
+
+        refused = asyncio.run(run())
+        made = recorder.value("llm_calls_total")
+        assert 10 <= made <= 10 + 50
+        assert made + refused == 500
+
+    def test_lets_calls_through_again_in_the_next_period(
+        self, recorder: MemoryRecorder, clock: Any
+    ) -> None:
+        budget = blocking(0.01)
+        Budgets([budget], recorder)
+        chat = model(recorder)
+        chat.invoke("x")
+        with pytest.raises(BudgetExceeded) as refused:
+            chat.invoke("x")
+        assert refused.value.resets_at is not None
+        clock.now = refused.value.resets_at.timestamp()
+        chat.invoke("x")
+        assert budget.status().spent_usd == pytest.approx(0.01)
+
+    def test_finds_its_sums_again_when_the_clock_is_set_back(
+        self, recorder: MemoryRecorder, clock: Any
+    ) -> None:
+        budget = Budget("team", 1)
+        Budgets([budget], recorder)
+        chat = model(recorder)
+        chat.invoke("x")
+        clock.now += 24 * HOUR
+        chat.invoke("x")
+        chat.invoke("x")
+        clock.now -= 24 * HOUR
+        chat.invoke("x")
+        assert budget.status().spent_usd == pytest.approx(0.02)
+
+    def test_counts_what_was_billed_before_an_error_and_no_answer_of_a_cache(
+        self, recorder: MemoryRecorder
+    ) -> None:
+        from langchain_core.caches import InMemoryCache
+
+        budget = Budget("team", 1)
+        Budgets([budget], recorder)
+        chat = model(recorder, cache=InMemoryCache())
+        for _ in range(5):
+            chat.invoke("x")
+        assert budget.status().spent_usd == pytest.approx(0.01)
+
+    def test_a_fallback_to_another_model_is_let_through(self, recorder: MemoryRecorder) -> None:
+        Budgets([blocking(0.0, scope={"model": "gpt-4o"})], recorder)
+        chain = model(recorder).with_fallbacks([model(recorder, model="gpt-4o-mini")])
+        assert chain.invoke("x").content == "hello"
+
+    def test_of_a_model_is_one_of_its_dated_names_and_of_no_sibling(
+        self, recorder: MemoryRecorder
+    ) -> None:
+        Budgets([blocking(0.0, scope={"model": "gpt-4o"})], recorder)
+        with pytest.raises(BudgetExceeded):
+            model(recorder, model="gpt-4o-2024-08-06").invoke("x")
+        model(recorder, model="gpt-4o-mini").invoke("x")
+
+    def test_closed_lets_every_call_through(self, recorder: MemoryRecorder) -> None:
+        budgets = Budgets([blocking(0.0)], recorder)
+        budgets.close()
+        model(recorder).invoke("x")
+        assert budgets.status() == []
+
+    def test_two_handlers_ask_once(self, recorder: MemoryRecorder) -> None:
+        budget = blocking(1, reserve="max_tokens")
+        Budgets([budget], recorder)
+        handlers = [MetricsCallbackHandler(recorder) for _ in range(2)]
+        Chat(answers=[ONE_CENT]).invoke("x", {"callbacks": handlers}, max_tokens=10)
+        assert budget.reserved_nano == 0
+
+
+class TestScopes:
+    @pytest.mark.parametrize(
+        ("scope", "expected"),
+        [
+            ({}, 0.04),
+            ({"agent_name": "planner"}, 0.03),
+            ({"agent_name": "planner", "tenant": "acme"}, 0.01),
+            ({"provider": "openai"}, 0.04),
+            ({"provider": "anthropic"}, 0.0),
+            ({"tenant": "acme"}, 0.02),
+        ],
+    )
+    def test_only_calls_that_have_all_values_count(
+        self, scope: dict[str, str], expected: float, recorder: MemoryRecorder
+    ) -> None:
+        recorder.extra_labels = ("tenant",)
+        budget = Budget("team", 1, scope=scope)
+        Budgets([budget], recorder)
+        acme: Any = {"metadata": {"tenant": "acme"}}
+        model(recorder).invoke("x")
+        model(recorder).invoke("x")
+        model(recorder).invoke("x", acme)
+        model(recorder, "critic").invoke("x", acme)
+        assert budget.status().spent_usd == pytest.approx(expected)
+
+    def test_a_label_that_calls_do_not_have_is_refused(self, recorder: MemoryRecorder) -> None:
+        with pytest.raises(ValueError, match="'tenant' is no label of calls; there are agent_name"):
+            Budgets([Budget("team", 1, scope={"tenant": "acme"})], recorder)
+
+    def test_two_budgets_of_one_name_are_refused(self, recorder: MemoryRecorder) -> None:
+        with pytest.raises(ValueError, match="two budgets are called 'team'"):
+            Budgets([Budget("team", 1), Budget("team", 2)], recorder)
+
+
+class TestReserving:
+    def test_nothing_is_overspent_by_calls_at_the_same_time(self, recorder: MemoryRecorder) -> None:
+        budget = blocking(0.10, reserve="max_tokens")
+        Budgets([budget], recorder)
+        cost_of_output = answer(tokens=(10, 500), model="gpt-4o")
+
+        async def run() -> None:
+            chat = model(recorder, answers=[cost_of_output])
+
+            async def keep_calling() -> None:
+                for _ in range(10):
+                    try:
+                        await chat.ainvoke("x", max_tokens=500)
+                    except BudgetExceeded:
+                        await asyncio.sleep(0)
+
+            await asyncio.gather(*(keep_calling() for _ in range(50)))
+
+        asyncio.run(run())
+        assert 0.09 < recorder.value("llm_cost_usd_total") <= 0.10
+        assert budget.reserved_nano == 0
+
+    def test_a_call_without_a_bound_or_a_price_is_refused(self, recorder: MemoryRecorder) -> None:
+        Budgets([blocking(1, reserve="max_tokens")], recorder)
+        with pytest.raises(BudgetExceeded, match="say their max_tokens"):
+            model(recorder).invoke("x")
+        with pytest.raises(BudgetExceeded, match="whose price is known"):
+            model(recorder, model="house-model").invoke("x", max_tokens=10)
+
+    def test_a_tracked_call_says_its_own_bound(self, recorder: MemoryRecorder) -> None:
+        budget = blocking(0.01, reserve="max_tokens")
+        Budgets([budget], recorder)
+        with track_call(
+            "openai", "gpt-4o", recorder=recorder, max_input_tokens=1000, max_output_tokens=100
+        ) as call:
+            assert budget.status().reserved_usd == pytest.approx(0.0035)
+            call.record_usage(input_tokens=10, output_tokens=10)
+        assert budget.status().reserved_usd == 0
+        with (
+            pytest.raises(BudgetExceeded, match="has not left"),
+            track_call(
+                "openai", "gpt-4o", recorder=recorder, max_input_tokens=4000, max_output_tokens=1
+            ),
+        ):
+            raise AssertionError("nothing was to run")
+
+    @pytest.mark.parametrize(
+        ("message", "params", "bounded"),
+        [
+            ("ten tokens", {"max_tokens": 5}, True),
+            ("ten tokens", {}, False),
+            ("ten tokens", {"generation_config": {"max_output_tokens": 5}}, True),
+            (HumanMessage([{"type": "text", "text": "x"}]), {"max_tokens": 5}, True),
+            (HumanMessage([{"type": "image_url", "image_url": "u"}]), {"max_tokens": 5}, False),
+        ],
+    )
+    def test_only_what_is_text_with_max_tokens_has_a_bound(
+        self, message: Any, params: dict[str, Any], bounded: bool
+    ) -> None:
+        assert (bound_of([message], params, {}) is not None) == bounded
+
+    def test_the_bound_counts_bytes_choices_and_tools(self) -> None:
+        plain = bound_of(["é" * 100], {"max_tokens": 5}, None)
+        several = bound_of(["é" * 100], {"max_tokens": 5, "n": 3, "tools": [{"name": "a"}]}, None)
+        assert plain is not None
+        assert several is not None
+        assert plain.input_tokens >= 200
+        assert several.input_tokens > plain.input_tokens + 1000
+        assert (plain.output_tokens, several.output_tokens) == (5, 15)
+
+
+class TestWarnings:
+    def test_come_once_a_threshold_and_period(
+        self, recorder: MemoryRecorder, clock: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        told: list[tuple[str, float]] = []
+        done = threading.Event()
+
+        def note(status: BudgetStatus, threshold: float) -> None:
+            told.append((status.budget, threshold))
+            if len(told) == 4:
+                done.set()
+
+        Budgets([Budget("team", 0.05, thresholds=(40, 100), on_threshold=note)], recorder)
+        chat = model(recorder)
+        with caplog.at_level(logging.WARNING, "agentmetrics"):
+            for _ in range(7):
+                chat.invoke("x")
+            clock.now += 24 * HOUR
+            for _ in range(7):
+                chat.invoke("x")
+            assert done.wait(5)
+        assert told == [("team", 40.0), ("team", 100.0)] * 2
+        assert len(caplog.records) == 4
+        assert "passed 40 %" in caplog.text
+
+    def test_reach_an_async_callback_and_survive_one_that_fails(
+        self, recorder: MemoryRecorder, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        told = threading.Event()
+
+        async def note(status: BudgetStatus, threshold: float) -> None:
+            if threshold < 100:
+                raise KeyError("not for the log")
+            await asyncio.sleep(0)
+            told.set()
+
+        budgets = Budgets([Budget("team", 0.01, on_threshold=note)], recorder)
+        model(recorder).invoke("x")
+        assert told.wait(5)
+        budgets.close()
+        assert "on_threshold of 'team' failed: KeyError" in caplog.text
+        assert "not for the log" not in caplog.text
+
+    def test_of_a_warning_budget_block_nothing(self, recorder: MemoryRecorder) -> None:
+        Budgets([Budget("team", 0.01)], recorder)
+        for _ in range(5):
+            model(recorder).invoke("x")
+        assert blocked(recorder) == {}
+
+
+class TestMetrics:
+    def test_say_limit_spend_and_what_remains(self, recorder: MemoryRecorder) -> None:
+        Budgets([Budget("team", 0.03), Budget("firm", 9, period="monthly")], recorder)
+        for _ in range(4):
+            model(recorder).invoke("x")
+        assert by(recorder, "budget_limit_usd", "budget", "period") == {
+            ("team", "daily"): 0.03,
+            ("firm", "monthly"): 9,
+        }
+        spent = by(recorder, "budget_spend_usd", "budget")
+        assert spent == {"team": pytest.approx(0.04), "firm": pytest.approx(0.04)}
+        assert by(recorder, "budget_remaining_usd", "budget")["team"] == pytest.approx(-0.01)
+
+
+class TestARunLimit:
+    def test_stops_a_looping_agent_and_no_other_run(self, recorder: MemoryRecorder) -> None:
+        class Looping(InstrumentedAgent):
+            max_run_cost_usd = 0.03
+
+            def run(self) -> None:
+                while True:
+                    Chat(answers=[ONE_CENT]).invoke("x")
+
+        Looping.recorder = recorder
+        for _ in range(2):
+            with pytest.raises(BudgetExceeded) as refused:
+                Looping().run()
+        assert refused.value.budget == refused.value.period == PER_RUN
+        assert refused.value.scope == {"agent_name": "Looping"}
+        assert refused.value.resets_at is None
+        assert calls(recorder) == {("Looping", "success"): 6}
+
+    def test_counts_what_agents_inside_of_it_cost(self, recorder: MemoryRecorder) -> None:
+        class Inner(InstrumentedAgent):
+            def run(self) -> None:
+                Chat(answers=[ONE_CENT]).invoke("x")
+
+        class Outer(InstrumentedAgent):
+            max_run_cost_usd = 0.02
+
+            def run(self) -> None:
+                while True:
+                    Inner().run()
+
+        Inner.recorder = Outer.recorder = recorder
+        with pytest.raises(BudgetExceeded, match="agent_name=Outer"):
+            Outer().run()
+        assert calls(recorder) == {("Inner", "success"): 2}
+
+    def test_holds_for_calls_that_belong_to_another_name(self, recorder: MemoryRecorder) -> None:
+        class Looping(InstrumentedAgent):
+            max_run_cost_usd = 0.01
+
+            def run(self) -> None:
+                while True:
+                    model(recorder, "somebody else").invoke("x")
+
+        Looping.recorder = recorder
+        with pytest.raises(BudgetExceeded):
+            Looping().run()
+
+
+class TestBadBudgets:
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ({"name": ""}, "name=''"),
+            ({"limit_usd": -1}, "limit_usd=-1: a limit is a number of at least 0"),
+            ({"limit_usd": float("nan")}, "limit_usd=nan"),
+            ({"limit_usd": "5"}, "limit_usd='5'"),
+            ({"limit_usd": True}, "limit_usd=True"),
+            ({"period": "hourly"}, "period='hourly': use one of 'daily', 'weekly', 'monthly'"),
+            ({"action": "stop"}, "action='stop': use one of 'warn', 'block'"),
+            ({"reserve": "max_tokens"}, "only with action='block'"),
+            ({"thresholds": (0,)}, "thresholds=(0,): these are per cent, above 0"),
+            ({"scope": {"model": 3}}, "scope model=3: use a text"),
+        ],
+    )
+    def test_are_refused_in_one_sentence(self, given: dict[str, Any], said: str) -> None:
+        with pytest.raises(ValueError, match=r"^") as refused:
+            Budget(**{"name": "team", "limit_usd": 1, **given})
+        assert said in str(refused.value)
+
+    def test_one_that_is_not_in_force_has_no_status(self) -> None:
+        with pytest.raises(RuntimeError, match="not in force: give it to configure"):
+            Budget("team", 1).status()
+
+
+class TestTheError:
+    def test_survives_pickling(self, recorder: MemoryRecorder) -> None:
+        Budgets([blocking(0.0)], recorder)
+        with pytest.raises(BudgetExceeded) as refused:
+            model(recorder).invoke("x")
+        copy = pickle.loads(pickle.dumps(refused.value))
+        assert str(copy) == str(refused.value)
+        assert copy.resets_at == refused.value.resets_at
+
+    def test_passes_through_a_chain_and_ends_its_run(self, recorder: MemoryRecorder) -> None:
+        Budgets([blocking(0.0)], recorder)
+        chain = RunnableLambda(lambda text: text) | model(recorder)
+        with pytest.raises(BudgetExceeded):
+            chain.invoke("x", {"callbacks": [MetricsCallbackHandler(recorder)]})
+        assert_settled(recorder)
+
+    def test_is_the_only_one_that_a_handler_raises(self, recorder: MemoryRecorder) -> None:
+        handler = MetricsCallbackHandler(recorder)
+        assert not handler.raise_error
+        try:
+            raise KeyError
+        except KeyError:
+            assert not handler.raise_error
+
+
+class TestTimeZones:
+    def test_days_begin_at_midnight_there(self, recorder: MemoryRecorder, clock: Any) -> None:
+        berlin = ZoneInfo("Europe/Berlin")
+        clock.now = datetime(2026, 10, 25, 12, tzinfo=berlin).timestamp()  # a day of 25 hours
+        budget = blocking(0.01)
+        Budgets([budget], recorder, zone=berlin)
+        model(recorder).invoke("x")
+        resets_at = budget.status().resets_at
+        assert resets_at.isoformat() == "2026-10-26T00:00:00+01:00"
+        clock.now = (resets_at - timedelta(seconds=1)).timestamp()
+        with pytest.raises(BudgetExceeded):
+            model(recorder).invoke("x")
+
+
+class TestAGateThatFails:
+    def test_lets_the_call_through_and_is_counted(self, recorder: MemoryRecorder) -> None:
+        from agentmetrics.calls import open_calls
+
+        def broken(call: Any, bound: Any) -> Any:
+            raise KeyError
+
+        open_calls(recorder).guard(broken)
+        model(recorder).invoke("x")
+        assert calls(recorder) == {("planner", "success"): 1}
+        assert errors(recorder) == {"admit": 1}
+
+
+class TestAForkedChild:
+    def test_has_nothing_reserved(self, recorder: MemoryRecorder) -> None:
+        budget = blocking(1, reserve="max_tokens")
+        Budgets([budget], recorder)
+        with track_call(
+            "openai", "gpt-4o", recorder=recorder, max_input_tokens=1000, max_output_tokens=100
+        ):
+            child = os.fork()
+            if not child:
+                os._exit(0 if budget.reserved_nano == 0 else 1)
+            assert os.waitpid(child, 0)[1] == 0
+            assert budget.reserved_nano > 0
+
+
+def test_threads_reserve_and_release_without_loss(recorder: MemoryRecorder) -> None:
+    budget = blocking(100, reserve="max_tokens")
+    Budgets([budget], recorder)
+    chat = model(recorder)
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda _: chat.invoke("x", max_tokens=10), range(400)))
+    assert budget.reserved_nano == 0
+    assert budget.status().spent_usd == pytest.approx(4.0)
