@@ -154,13 +154,14 @@ def cost(
 ) -> None:
     """What calls have cost: this day, week or month, against the one before, and its end.
 
-    Days are those of AGENTMETRICS_TIMEZONE. The ledger may be written meanwhile.
+    With AGENTMETRICS_BUDGETS_FILE, also how the budgets stand now. Days are those of
+    AGENTMETRICS_TIMEZONE. The ledger may be written meanwhile.
     """
     require("ledger", "sqlalchemy")
     from agentmetrics.cli import cost as costs
 
     if csv and json:
         fail("give --csv or --json, not both", code=2)
-    summary = costs.ask(period.value, ",".join(by or ["agent"]), since, until, url)
+    report = costs.ask(period.value, ",".join(by or ["agent"]), since, until, url)
     show = costs.print_csv if csv else costs.print_json if json else costs.print_table
-    show(summary)
+    show(report)

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import typer
@@ -15,13 +16,21 @@ from rich.bar import Bar
 from rich.table import Table
 
 from agentmetrics.budget import summary as summaries
+from agentmetrics.budget.budget import Budget, BudgetStatus, Spent
 from agentmetrics.budget.database import Database, LedgerUnavailable
-from agentmetrics.budget.periods import Period, zone_of
+from agentmetrics.budget.periods import Period, Span, zone_of
 from agentmetrics.budget.schema import KEY_COLUMNS
+from agentmetrics.budget.spend import Spend
 from agentmetrics.budget.summary import Summary
 from agentmetrics.budget.tally import AMOUNTS, Amounts
 from agentmetrics.cli.console import fail, note, output, tell
-from agentmetrics.settings import ConfigurationError, Settings, load_settings, variable_of
+from agentmetrics.settings import (
+    ConfigurationError,
+    Settings,
+    load_settings,
+    make_budgets,
+    variable_of,
+)
 
 PERIODS: dict[str, Period] = {"day": "daily", "week": "weekly", "month": "monthly"}
 BAR_WIDTH = 12
@@ -29,8 +38,16 @@ _WORDS = {period: word for word, period in PERIODS.items()}
 _SAID_NOTHING = "\N{EN DASH}"
 
 
-def ask(period: str, by: str, since: str | None, until: str | None, url: str | None) -> Summary:
-    """The summary; ends the program with one sentence where there can be none."""
+@dataclass(frozen=True)
+class Report:
+    """A summary, and how the budgets stand now."""
+
+    summary: Summary
+    budgets: list[BudgetStatus]
+
+
+def ask(period: str, by: str, since: str | None, until: str | None, url: str | None) -> Report:
+    """The report; ends the program with one sentence where there can be none."""
     try:
         settings = load_settings(**({"ledger_url": url} if url else {}))
         question = summaries.ask(
@@ -45,6 +62,7 @@ def ask(period: str, by: str, since: str | None, until: str | None, url: str | N
         database.check()
         with database.snapshot() as snapshot:
             summary = summaries.answer(question, snapshot)
+        budgets = _budgets(settings, database)
     except ConfigurationError as error:
         fail(str(error))
     except LedgerUnavailable as error:
@@ -53,7 +71,21 @@ def ask(period: str, by: str, since: str | None, until: str | None, url: str | N
         fail(str(error), code=2)
     for name in _unknown(summary):
         note(f"no call in this time has {name!r}")
-    return summary
+    return Report(summary, budgets)
+
+
+def _budgets(settings: Settings, database: Database) -> list[BudgetStatus]:
+    """How the budgets of the settings' file stand, by what is written."""
+
+    def follow(budget: Budget, span: Span) -> Spent:
+        spend = Spend(budget.ledger_scope(), span.start, span.end, settle=lambda: None)
+        spend.refresh(database.spent([spend])[0])
+        return spend
+
+    budgets = make_budgets(settings)
+    for budget in budgets:
+        budget.begin(follow, zone_of(settings.timezone))
+    return [budget.status() for budget in budgets]
 
 
 def _moment(option: str, said: str | None) -> datetime | None:
@@ -84,13 +116,15 @@ def _unknown(summary: Summary) -> Iterator[str]:
             yield name
 
 
-def print_json(summary: Summary) -> None:
+def print_json(report: Report) -> None:
     """For programs."""
-    typer.echo(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
+    found = {**report.summary.as_dict(), "budgets": [b.as_dict() for b in report.budgets]}
+    typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
 
 
-def print_csv(summary: Summary) -> None:
+def print_csv(report: Report) -> None:
     """For spreadsheets: a line for every period and set of labels, costs in whole nano-dollars."""
+    summary = report.summary
     lines = csv.writer(sys.stdout, lineterminator="\n")
     lines.writerow(["start", "end", *summary.by, *AMOUNTS, "cost_usd"])
     for period in summary.periods:
@@ -100,8 +134,39 @@ def print_csv(summary: Summary) -> None:
             lines.writerow([*when, *labels, *sums, f"{amounts.cost_usd:f}"])
 
 
-def print_table(summary: Summary) -> None:
+def print_table(report: Report) -> None:
     """For people."""
+    _print_summary(report.summary)
+    if report.budgets:
+        tell("")
+        output().print(_by_budget(report.budgets))
+
+
+def _by_budget(budgets: list[BudgetStatus]) -> Table:
+    table = _table("Budgets")
+    table.show_footer = False
+    for title in ("budget", "of", "period"):
+        table.add_column(title, overflow="fold")
+    _add_numbers(table, "limit\nUSD", "")
+    _add_numbers(table, "spent\nUSD", "")
+    table.add_column("spent", min_width=BAR_WIDTH)
+    _add_numbers(table, "%", "")
+    for status in budgets:
+        scope = ", ".join(f"{name}={value}" for name, value in status.scope.items())
+        spent, digits = status.spent_usd, 2 if status.limit_usd >= 100 else 6
+        table.add_row(
+            status.budget,
+            scope or _SAID_NOTHING,
+            status.period,
+            f"{status.limit_usd:,.{digits}f}",
+            f"{spent:,.{digits}f}",
+            Bar(status.limit_usd or 1, 0, min(spent, status.limit_usd), width=BAR_WIDTH),
+            f"{status.percent:,.0f}",
+        )
+    return table
+
+
+def _print_summary(summary: Summary) -> None:
     if not summary.total.calls and not summary.previous_whole.calls:
         tell(f"No calls: {_span(summary.since, summary.until)}, {summary.timezone}.")
         return
@@ -173,7 +238,7 @@ def _add_numbers(table: Table, title: str, total: str) -> None:
 
 
 def _sentences(summary: Summary) -> Iterator[str]:
-    """What there is to say below the tables; a budget's line goes here, too."""
+    """What there is to say below the tables."""
     word, count = _WORDS[summary.period], len(summary.periods)
     before = f"The {word} before" if count == 1 else f"The {count} {word}s before"
     came_to, whole = summary.previous, summary.previous_whole

@@ -8,25 +8,42 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import typer
 from prometheus_async.aio.web import MetricsHTTPServer
 from prometheus_client import CollectorRegistry
 
-from agentmetrics import FanoutRecorder, MemoryRecorder, MetricsCallbackHandler, PrometheusRecorder
+from agentmetrics import (
+    Budget,
+    BudgetExceeded,
+    Budgets,
+    FanoutRecorder,
+    MemoryRecorder,
+    MetricsCallbackHandler,
+    PrometheusRecorder,
+)
 from agentmetrics.cli.console import complain, fail, messages, output, tell
 from agentmetrics.cli.demo import traffic, wire
 from agentmetrics.cli.demo.environment import undisturbed
 from agentmetrics.cli.demo.program import Team, make_team
 from agentmetrics.cli.demo.progress import Progress
-from agentmetrics.cli.demo.table import agent_rows, call_table, cost_table, differences, total_row
+from agentmetrics.cli.demo.table import (
+    agent_rows,
+    budget_table,
+    call_table,
+    cost_table,
+    differences,
+    total_row,
+)
 from agentmetrics.exposition import start_http_server
 from agentmetrics.recorder import Recorder
 
 BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0)
 """Seconds. The model server answers much faster than a real one."""
+
+WRITER_LIMIT_USD = 0.0013
 
 _NEXT = """\
 What to type next
@@ -49,13 +66,15 @@ class Stage:
     team: Team
     config: dict[str, Any]
     progress: Progress
+    budgets: Budgets
+    refused: list[BudgetExceeded] = field(default_factory=list)
 
     def differences(self) -> list[str]:
         return differences(agent_rows(self.memory), self.wire.tallies)
 
 
 @contextmanager
-def _stage() -> Iterator[Stage]:
+def _stage(budget: Budget) -> Iterator[Stage]:
     with undisturbed(), wire.serving() as server:
         memory = MemoryRecorder()
         prometheus = PrometheusRecorder(CollectorRegistry())
@@ -63,35 +82,47 @@ def _stage() -> Iterator[Stage]:
         recorder.latency_buckets = BUCKETS
         config = {"callbacks": [MetricsCallbackHandler(recorder)]}
         progress = Progress(messages(), memory)
-        yield Stage(server, memory, prometheus, make_team(server.base_url), config, progress)
+        team, budgets = make_team(server.base_url), Budgets([budget], recorder)
+        yield Stage(server, memory, prometheus, team, config, progress, budgets)
+        budgets.close()
+
+
+def _budget(action: Literal["warn", "block"]) -> Budget:
+    """What the writer may cost in a day: the fifth question would be too much."""
+    scope = {"agent_name": "writer"}
+    return Budget("briefs", WRITER_LIMIT_USD, scope=scope, thresholds=(), action=action)
 
 
 def print_tables() -> None:
-    """Run the four questions, and show the tables and what to type next."""
-    with _stage() as stage:
-        _run_four(stage)
+    """Run the five questions, and show the tables and what to type next."""
+    with _stage(_budget("block")) as stage:
+        _run_all(stage)
         _show(stage)
         tell(_NEXT)
         _end(stage)
 
 
 def print_json() -> None:
-    """Run the four questions, and print everything as one JSON object."""
-    with _stage() as stage:
-        _run_four(stage)
+    """Run the five questions, and print everything as one JSON object."""
+    with _stage(_budget("block")) as stage:
+        _run_all(stage)
         found = {
             "agents": [asdict(row) for row in agent_rows(stage.memory)],
             "total": asdict(total_row(stage.memory)),
             "server": {agent: asdict(tally) for agent, tally in stage.wire.tallies.items()},
+            "budgets": [status.as_dict() for status in stage.budgets.status()],
+            "refused": [str(refused) for refused in stage.refused],
             "differences": stage.differences(),
         }
         typer.echo(json.dumps(found, indent=2))
         _end(stage)
 
 
-def _run_four(stage: Stage) -> None:
+def _run_all(stage: Stage) -> None:
     with stage.progress.shown():
-        asyncio.run(traffic.ask_four(stage.team, stage.config, stage.wire, stage.progress.say))
+        stage.refused = asyncio.run(
+            traffic.ask_all(stage.team, stage.config, stage.wire, stage.progress.say)
+        )
 
 
 def _show(stage: Stage) -> None:
@@ -101,6 +132,10 @@ def _show(stage: Stage) -> None:
     screen.print(call_table(rows, total))
     screen.print()
     screen.print(cost_table(rows, total))
+    screen.print()
+    screen.print(budget_table(stage.budgets.status()))
+    for refused in stage.refused:
+        screen.print(f"Not sent: {refused}.", highlight=False, markup=False)
     screen.print()
     if not stage.differences():
         tell(
@@ -120,12 +155,12 @@ def _end(stage: Stage) -> None:
 
 
 def serve(host: str, port: int) -> None:
-    """Run the four questions and then live traffic at ``/metrics``.
+    """Run the five questions and then live traffic at ``/metrics``.
 
     SIGINT and SIGTERM end it, when the questions under way are answered, with 0 as there is no
     other way out.
     """
-    with _stage() as stage:
+    with _stage(_budget("warn")) as stage:
         asyncio.run(_serve(stage, host, port))
         _show(stage)
         _end(stage)
@@ -143,7 +178,7 @@ async def _serve(stage: Stage, host: str, port: int) -> None:
     try:
         tell(_how_to_scrape(server))
         with stage.progress.shown():
-            await traffic.ask_four(stage.team, stage.config, stage.wire, stage.progress.say)
+            await traffic.ask_all(stage.team, stage.config, stage.wire, stage.progress.say)
             stage.progress.say("live traffic, until Ctrl-C")
             await traffic.ask_on(stage.team, stage.config, stage.wire, stopping)
     finally:

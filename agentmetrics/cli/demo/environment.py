@@ -1,7 +1,8 @@
-"""The demo's environment: none of the variables that would send its calls elsewhere."""
+"""The demo's environment: nothing that would send its calls elsewhere or talk into its output."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ _DISTURBING = re.compile(
 def undisturbed() -> Iterator[None]:
     """Take away what the model's client, LangSmith and prometheus-client read, and put it back."""
     taken = {name: os.environ.pop(name) for name in list(filter(_DISTURBING.fullmatch, os.environ))}
+    # LangChain logs every error of a handler, and a budget's refusal is one by design.
+    logging.getLogger("langchain_core.callbacks.manager").setLevel(logging.ERROR)
     os.environ["NO_PROXY"] = "*"  # else a system-wide proxy is asked for, on macOS
     try:
         from langsmith import tracing_context  # reads LANGSMITH_*, and keeps what it read

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from rich import box
 from rich.table import Table
 
-from agentmetrics import MemoryRecorder
+from agentmetrics import BudgetStatus, MemoryRecorder
 from agentmetrics.cli.demo.wire import Tally
 from agentmetrics.outcome import CANCELLED, ERROR
 
@@ -132,17 +132,31 @@ def cost_table(rows: Sequence[Row], total: Row) -> Table:
     return table
 
 
+def budget_table(budgets: Sequence[BudgetStatus]) -> Table:
+    """How far: what the budgets allow, and what of that is spent."""
+    table = _titled("Budgets")
+    for title in ("budget", "of", "period"):
+        table.add_column(title, min_width=10)
+    for title in ("limit\nUSD", "spent\nUSD", "spent\n%"):
+        table.add_column(title, justify="right")
+    for status in budgets:
+        scope = ", ".join(f"{name}={value}" for name, value in status.scope.items())
+        amounts = (f"{status.limit_usd:.6f}", f"{status.spent_usd:.6f}", f"{status.percent:,.0f}")
+        table.add_row(status.budget, scope, status.period, *amounts)
+    return table
+
+
 def _table(title: str, total: str) -> Table:
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE,
-        show_edge=False,
-        show_footer=True,
-    )
+    table = _titled(title)
+    table.show_footer = True
     table.add_column("agent", total, min_width=10)
     return table
+
+
+def _titled(title: str) -> Table:
+    return Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE, show_edge=False
+    )
 
 
 def _amounts(row: Row) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Who asks the demo's team: four questions that each show something, or questions without end."""
+"""Who asks the demo's team: five questions that each show something, or questions without end."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from agentmetrics.budget.exceeded import BudgetExceeded
 from agentmetrics.cli.demo.program import Team, question
 from agentmetrics.cli.demo.script import STALLING
 from agentmetrics.cli.demo.wire import Wire
@@ -20,20 +21,29 @@ _STALL_SHARE = 0.1
 _SUBJECTS = ("token prices", "slow calls", "retries", "caches", "budgets", "streams")
 _EDITIONS = 12
 
+OVER_BUDGET = "one brief too many"
 QUESTIONS = (
     ("token prices", "the planner is refused once, and tries again"),
     ("slow calls", "the researcher uses tools, the writer streams"),
-    ("token prices", "the plan comes from the cache"),
     (STALLING, "the caller gives up on the writer"),
+    ("token prices", "the plan comes from the cache"),
+    (OVER_BUDGET, "the writer's budget is spent"),
 )
 
 
-async def ask_four(team: Team, config: Any, wire: Wire, say: Callable[[str], None]) -> None:
-    """The four questions, one after the other."""
+async def ask_all(
+    team: Team, config: Any, wire: Wire, say: Callable[[str], None]
+) -> list[BudgetExceeded]:
+    """The five questions, one after the other; returns what budgets refused of them."""
+    refused = []
     for number, (subject, what) in enumerate(QUESTIONS, 1):
         say(f"{number} of {len(QUESTIONS)}, a brief on {subject}: {what}")
-        await _ask(team, config, wire, subject)
+        try:
+            await _ask(team, config, wire, subject)
+        except BudgetExceeded as error:
+            refused.append(error)
     await settled(wire)
+    return refused
 
 
 async def _ask(team: Team, config: Any, wire: Wire, subject: str) -> None:
