@@ -36,7 +36,15 @@ from agentmetrics.meters.agent import AgentMeter
 from agentmetrics.meters.llm import LLMMeter
 from agentmetrics.meters.retriever import RetrieverMeter
 from agentmetrics.meters.tool import ToolMeter
-from agentmetrics.outcome import CANCELLED, ERROR, SUCCESS, error_type_of, status_of
+from agentmetrics.outcome import (
+    CANCELLED,
+    ERROR,
+    INTERRUPTED,
+    OTHER,
+    SUCCESS,
+    error_type_of,
+    status_of,
+)
 from agentmetrics.recorder import Recorder
 
 logger = logging.getLogger("agentmetrics")
@@ -187,6 +195,8 @@ class OpenCalls:
         chain.began = True
 
     def _chain_ended(self, chain: ChainRun) -> None:
+        if chain.interrupted and chain.status == SUCCESS:
+            chain.status = INTERRUPTED
         if chain.began and chain.run is not None:
             chain.run.status, chain.run.ended = chain.status, chain.ended
             self._record[AgentRun](chain.run)
@@ -204,10 +214,21 @@ class OpenCalls:
     def finish(self, fact: Fact, error: BaseException | None = None) -> None:
         """Record a call that was taken out: a success, or what ``error`` makes of it."""
         fact.ended = perf_counter()
-        fact.status = SUCCESS if error is None else status_of(error)
-        if error is not None and fact.status == ERROR and isinstance(fact, LLMCall):
-            fact.error_type = error_type_of(error)
+        if error is None:
+            fact.status = SUCCESS
+        else:
+            self._read_error(fact, error)
         self._hand_on(fact)
+
+    def _read_error(self, fact: Fact, error: BaseException) -> None:
+        try:
+            status, error_type = status_of(error), error_type_of(error)
+        except Exception as problem:  # somebody's own error, whose attributes raise
+            self.failed("record", problem)
+            status, error_type = ERROR, OTHER
+        fact.status = status
+        if status == ERROR and isinstance(fact, LLMCall):
+            fact.error_type = error_type
 
     def _hand_on(self, fact: Fact) -> None:
         try:

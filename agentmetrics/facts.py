@@ -135,8 +135,9 @@ class ChainRun:
     """One run of a chain or graph: without metrics, but an agent run may begin with it.
 
     ``run`` is the agent run that it is part of, ``began`` whether that one ends with it.
-    ``graph`` is the nearest named LangGraph graph at or above it, ``alternatives`` the nearest
-    place at or above it where one model takes over from another.
+    ``graph`` is the nearest named LangGraph graph at or above it, ``interrupted`` whether it is
+    a graph that stopped at an interrupt, ``alternatives`` the nearest place at or above it where
+    one model takes over from another.
     """
 
     name: str
@@ -144,6 +145,7 @@ class ChainRun:
     run: AgentRun | None = None
     began: bool = False
     graph: str = ""
+    interrupted: bool = field(default=False, init=False)
     ended: float = field(default=0.0, init=False)
     status: str = field(default="", init=False)
     alternatives: Alternatives | None = field(default=None, init=False)

@@ -14,6 +14,9 @@ ERROR: Final = "error"
 CANCELLED: Final = "cancelled"
 INTERRUPTED: Final = "interrupted"
 
+OTHER: Final = "other"
+"""The ``error_type`` of errors of no known type."""
+
 _CANCELLED = (
     asyncio.CancelledError,
     concurrent.futures.CancelledError,
@@ -104,6 +107,11 @@ def status_of(error: BaseException) -> str:
     return ERROR
 
 
+def is_interrupt(error: object) -> bool:
+    """Whether ``error`` stops a LangGraph graph until it is resumed."""
+    return _is_a(error, "langgraph.errors", "GraphInterrupt")
+
+
 def error_type_of(error: BaseException) -> str:
     """The ``error_type`` label of an error; never its text.
 
@@ -122,7 +130,7 @@ def error_type_of(error: BaseException) -> str:
     for status in _http_statuses(error):
         if 400 <= status < 600:  # an error can come in a 200
             return _by_http_status(status)
-    return _by_body(error) if type(error) is ValueError else "other"
+    return _by_body(error) if type(error) is ValueError else OTHER
 
 
 def _codes(error: BaseException) -> Iterator[str]:
@@ -188,10 +196,10 @@ def _by_body(error: ValueError) -> str:
             return _BY_CODE[code]
         if code.isdecimal() and 400 <= int(code) < 600:
             return _by_http_status(int(code))
-    return "other"
+    return OTHER
 
 
-def _is_a(error: BaseException, module: str, name: str) -> bool:
+def _is_a(error: object, module: str, name: str) -> bool:
     """Whether ``error`` is an instance of a class of a module that may not be there."""
     cls = getattr(sys.modules.get(module), name, None)
     return isinstance(cls, type) and isinstance(error, cls)

@@ -7,6 +7,7 @@ import pytest
 pytest_plugins = [
     "tests.services.postgres",
     "tests.services.prometheus",
+    "tests.services.replay",
     "tests.services.statsd",
     "tests.services.wire",
     "tests.services.embeddings_wire",  # after the one it imports

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from time import perf_counter
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,14 @@ from langchain_core.outputs import LLMResult
 from agentmetrics.budget.exceeded import BudgetExceeded
 from agentmetrics.calls import OpenCalls, open_calls
 from agentmetrics.context import current_run, extra_values
-from agentmetrics.facts import ChainRun, LLMCall, RetrieverQuery, Scope, ToolExecution
+from agentmetrics.facts import (
+    UNKNOWN,
+    ChainRun,
+    LLMCall,
+    RetrieverQuery,
+    Scope,
+    ToolExecution,
+)
 from agentmetrics.langchain.attribution import (
     UNNAMED_GRAPH,
     Metadata,
@@ -34,16 +42,21 @@ from agentmetrics.langchain.routing import (
     place_ended,
     place_started,
 )
+from agentmetrics.langchain.streaming import chunk_carries_output, event_carries_output
 from agentmetrics.langchain.usage import (
     read_chunk,
     read_first_chunk,
     read_response,
     requested,
 )
+from agentmetrics.outcome import is_interrupt
 from agentmetrics.recorder import Recorder, clean_label
 from agentmetrics.settings import get_recorder
 
-_CONTENT_EVENTS = ("content-block-delta", "content-block-start")
+_MISSING: Any = None
+"""Stands for an argument that LangChain did not pass, so that it is we who notice."""
+
+_PLAIN = (str, int, float)
 
 
 class MetricsCallbackHandler(BaseCallbackHandler):
@@ -105,7 +118,10 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         recorder = self._explicit or get_recorder()
         known, calls = self._in_use
         if recorder is not known:  # configure() was called since
-            calls = open_calls(recorder)
+            try:
+                calls = open_calls(recorder)
+            except Exception as error:  # as where a metric's name is taken: not the agent's affair
+                calls.failed("configure", error)
             self._in_use = (recorder, calls)
         return calls
 
@@ -113,10 +129,10 @@ class MetricsCallbackHandler(BaseCallbackHandler):
 
     def on_chat_model_start(
         self,
-        serialized: dict[str, Any],
-        messages: list[list[Any]],
+        serialized: dict[str, Any] = _MISSING,
+        messages: list[list[Any]] = _MISSING,
         *,
-        run_id: UUID,
+        run_id: UUID = _MISSING,
         parent_run_id: UUID | None = None,
         tags: list[str] | None = None,
         metadata: Metadata | None = None,
@@ -128,55 +144,90 @@ class MetricsCallbackHandler(BaseCallbackHandler):
     ) -> None:
         calls = self._calls()
         try:
-            scope = None if parent_run_id is None else _scope(calls, parent_run_id)
-            agent, run = attribute(self.agent_name, metadata, scope)
-            provider, model = requested(metadata, invocation_params)
-            call = LLMCall(agent, provider, model, perf_counter(), run)
-            if calls.extra_labels:
-                call.extra = extra_values(calls.extra_labels, metadata)
-            if calls.gates and calls.get(run_id) is None:
-                sent = messages[0] if messages else ()
-                calls.admit(call, lambda: bound_of(sent, invocation_params, metadata))
-            if instrumented and batch_size:
-                call.lookup = expect_lookup(run_id, batch_size)
-            calls.start(run_id, call)
-            if failing or (scope is not None and scope.alternatives is not None):
-                model_started(
-                    calls, scope, run_id, parent_run_id,
-                    serialized, messages, invocation_params, metadata,
-                )  # fmt: skip
+            self._start_call(
+                calls, run_id, parent_run_id, metadata,
+                invocation_params, serialized, messages, batch_size,
+            )  # fmt: skip
         except BudgetExceeded:
             raise
         except Exception as error:
             calls.failed("on_chat_model_start", error)
+            self._start_plain_call(calls, run_id, parent_run_id, metadata, invocation_params)
+
+    def _start_call(
+        self,
+        calls: OpenCalls,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        metadata: Metadata | None,
+        invocation_params: dict[str, Any] | None,
+        serialized: dict[str, Any] | None = None,
+        messages: list[list[Any]] | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        scope = None if parent_run_id is None else _scope(calls, parent_run_id)
+        agent, run = attribute(self.agent_name, metadata, scope)
+        provider, model = requested(metadata, invocation_params)
+        call = LLMCall(agent, provider, model, perf_counter(), run)
+        if calls.extra_labels:
+            call.extra = extra_values(calls.extra_labels, metadata)
+        if calls.gates and calls.get(run_id) is None:
+            sent = messages[0] if messages else ()
+            calls.admit(call, lambda: bound_of(sent, invocation_params, metadata))
+        if instrumented and batch_size:
+            call.lookup = expect_lookup(run_id, batch_size)
+        calls.start(run_id, call)
+        if failing or (scope is not None and scope.alternatives is not None):
+            model_started(
+                calls, scope, run_id, parent_run_id,
+                serialized, messages, invocation_params, metadata,
+            )  # fmt: skip
+
+    def _start_plain_call(
+        self,
+        calls: OpenCalls,
+        run_id: UUID,
+        parent_run_id: object,
+        metadata: object,
+        invocation_params: object,
+    ) -> None:
+        parent, params = _parent(parent_run_id), _plain(invocation_params)
+        try:
+            self._start_call(calls, run_id, parent, _plain(metadata), params)
+        except BudgetExceeded:
+            raise
+        except Exception:  # it was counted the first time
+            return
 
     def on_llm_start(
         self,
-        serialized: dict[str, Any],
-        prompts: list[str],
+        serialized: dict[str, Any] = _MISSING,
+        prompts: list[str] = _MISSING,
         *,
-        run_id: UUID,
+        run_id: UUID = _MISSING,
         parent_run_id: UUID | None = None,
         tags: list[str] | None = None,
         metadata: Metadata | None = None,
         invocation_params: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.on_chat_model_start(
-            serialized,
-            [prompts],
-            run_id=run_id,
-            parent_run_id=parent_run_id,
-            metadata=metadata,
-            invocation_params=invocation_params,
-        )
+        calls = self._calls()
+        try:
+            self._start_call(
+                calls, run_id, parent_run_id, metadata, invocation_params, serialized, [prompts]
+            )
+        except BudgetExceeded:
+            raise
+        except Exception as error:
+            calls.failed("on_llm_start", error)
+            self._start_plain_call(calls, run_id, parent_run_id, metadata, invocation_params)
 
     def on_llm_new_token(
         self,
-        token: str | list[str | dict[str, Any]],
+        token: str | list[str | dict[str, Any]] = _MISSING,
         *,
         chunk: Any = None,
-        run_id: UUID,
+        run_id: UUID = _MISSING,
         parent_run_id: UUID | None = None,
         tags: list[str] | None = None,
         **kwargs: Any,
@@ -188,7 +239,7 @@ class MetricsCallbackHandler(BaseCallbackHandler):
                 if call.first_token:
                     if call.usage is not None:
                         read_chunk(call, chunk)
-                elif token or _carries_something(chunk):
+                elif chunk_carries_output(token, chunk):
                     call.first_token = perf_counter()
                     read_first_chunk(call, chunk)
         except Exception as error:
@@ -196,9 +247,9 @@ class MetricsCallbackHandler(BaseCallbackHandler):
 
     def on_stream_event(
         self,
-        event: Any,
+        event: Any = _MISSING,
         *,
-        run_id: UUID,
+        run_id: UUID = _MISSING,
         parent_run_id: UUID | None = None,
         tags: list[str] | None = None,
         **kwargs: Any,
@@ -207,16 +258,16 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         try:
             call = calls.get(run_id)
             if isinstance(call, LLMCall) and not call.first_token:
-                if event["event"] in _CONTENT_EVENTS:
+                if event_carries_output(event):
                     call.first_token = perf_counter()
         except Exception as error:
             calls.failed("on_stream_event", error)
 
     def on_llm_end(
         self,
-        response: LLMResult,
+        response: LLMResult = _MISSING,
         *,
-        run_id: UUID,
+        run_id: UUID = _MISSING,
         parent_run_id: UUID | None = None,
         tags: list[str] | None = None,
         **kwargs: Any,
@@ -235,14 +286,16 @@ class MetricsCallbackHandler(BaseCallbackHandler):
                 except Exception as error:  # the call counts, its tokens do not
                     calls.failed("on_llm_end", error)
                 calls.succeed(call)
+            elif call is not None:
+                calls.finish(call)
         except Exception as problem:
             calls.failed("on_llm_end", problem)
 
     def on_llm_error(
         self,
-        error: BaseException,
+        error: BaseException = _MISSING,
         *,
-        run_id: UUID,
+        run_id: UUID = _MISSING,
         parent_run_id: UUID | None = None,
         tags: list[str] | None = None,
         response: LLMResult | None = None,
@@ -251,11 +304,12 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         calls = self._calls()
         try:
             call = calls.take(run_id)
-            if isinstance(call, LLMCall):
-                if response is not None:  # what came before the error may have been billed
-                    _read(calls, "on_llm_error", call, response, run_id)
-                calls.finish(call, error)
-                member_failed(calls, run_id, parent_run_id, error)
+            if isinstance(call, LLMCall) and response is not None:
+                _read(calls, "on_llm_error", call, response, run_id)  # it may have been billed
+            if call is not None:
+                told = _told(calls, "on_llm_error", error)
+                calls.finish(call, told)
+                member_failed(calls, run_id, parent_run_id, told)
         except Exception as problem:
             calls.failed("on_llm_error", problem)
 
@@ -263,10 +317,10 @@ class MetricsCallbackHandler(BaseCallbackHandler):
 
     def on_chain_start(
         self,
-        serialized: dict[str, Any],
-        inputs: dict[str, Any],
+        serialized: dict[str, Any] = _MISSING,
+        inputs: dict[str, Any] = _MISSING,
         *,
-        run_id: UUID,
+        run_id: UUID = _MISSING,
         parent_run_id: UUID | None = None,
         tags: list[str] | None = None,
         metadata: Metadata | None = None,
@@ -276,26 +330,29 @@ class MetricsCallbackHandler(BaseCallbackHandler):
     ) -> None:
         calls = self._calls()
         try:
-            scope = _scope(calls, parent_run_id)
-            chain = self._start_chain(calls, run_id, scope, tags, metadata, name)
+            chain = self._start_chain(calls, run_id, parent_run_id, metadata, tags, name)
             if chain.name in PLACES:
                 place_started(calls, chain, run_id, parent_run_id, tags, metadata)
         except Exception as error:
             calls.failed("on_chain_start", error)
+            with suppress(Exception):
+                parent, plain = _parent(parent_run_id), _plain(metadata)
+                self._start_chain(calls, run_id, parent, plain, _texts(tags), _text(name))
 
     def _start_chain(
         self,
         calls: OpenCalls,
         run_id: UUID,
-        scope: Scope | None,
-        tags: list[str] | None,
+        parent_run_id: UUID | None,
         metadata: Metadata | None,
+        tags: list[str] | None,
         name: str | None,
     ) -> ChainRun:
+        scope = _scope(calls, parent_run_id)
         told = told_name(self.agent_name, metadata)
         if isinstance(scope, ChainRun) and is_graph_node(tags):
             self._is_graph(calls, scope, told, metadata)
-        chain = ChainRun(name or "", perf_counter())
+        chain = ChainRun(clean_label(name), perf_counter())
         if scope is not None:
             chain.run, chain.graph = scope.run, scope.graph
             if scope.alternatives is not None:
@@ -319,9 +376,9 @@ class MetricsCallbackHandler(BaseCallbackHandler):
 
     def on_chain_end(
         self,
-        outputs: Any,
+        outputs: Any = None,
         *,
-        run_id: UUID,
+        run_id: UUID = _MISSING,
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
@@ -329,22 +386,35 @@ class MetricsCallbackHandler(BaseCallbackHandler):
 
     def on_chain_error(
         self,
-        error: BaseException,
+        error: BaseException = _MISSING,
         *,
-        run_id: UUID,
+        run_id: UUID = _MISSING,
         parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        self._end("on_chain_error", run_id, parent_run_id, error)
+        self._fail("on_chain_error", run_id, parent_run_id, error)
+        if is_interrupt(error):
+            self._interrupt_graph(parent_run_id, tags)
+
+    def _interrupt_graph(self, graph_id: UUID | None, tags: list[str] | None) -> None:
+        """A node was interrupted: LangGraph ends the outermost graph as if it had succeeded."""
+        calls = self._calls()
+        try:
+            graph = _scope(calls, graph_id)
+            if isinstance(graph, ChainRun) and is_graph_node(tags):
+                graph.interrupted = True
+        except Exception as error:
+            calls.failed("on_chain_error", error)
 
     # Tools and retrievers
 
     def on_tool_start(
         self,
-        serialized: dict[str, Any],
-        input_str: str,
+        serialized: dict[str, Any] = _MISSING,
+        input_str: str = _MISSING,
         *,
-        run_id: UUID,
+        run_id: UUID = _MISSING,
         parent_run_id: UUID | None = None,
         tags: list[str] | None = None,
         metadata: Metadata | None = None,
@@ -354,22 +424,36 @@ class MetricsCallbackHandler(BaseCallbackHandler):
     ) -> None:
         calls = self._calls()
         try:
-            scope = _scope(calls, parent_run_id)
-            agent, run = attribute(self.agent_name, metadata, scope)
-            tool = ToolExecution(agent, _name(name, serialized), perf_counter())
-            tool.extra = extra_values(calls.extra_labels, metadata)
-            tool.run = run
-            if scope is not None:
-                tool.graph, tool.alternatives = scope.graph, scope.alternatives
-            calls.start(run_id, tool)
+            self._start_tool(calls, run_id, parent_run_id, metadata, serialized, name)
         except Exception as error:
             calls.failed("on_tool_start", error)
+            with suppress(Exception):
+                parent, plain = _parent(parent_run_id), _plain(metadata)
+                self._start_tool(calls, run_id, parent, plain, _plain(serialized), _text(name))
+
+    def _start_tool(
+        self,
+        calls: OpenCalls,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        metadata: Metadata | None,
+        serialized: dict[str, Any] | None,
+        name: str | None,
+    ) -> None:
+        scope = _scope(calls, parent_run_id)
+        agent, run = attribute(self.agent_name, metadata, scope)
+        tool = ToolExecution(agent, _name(name, serialized), perf_counter())
+        tool.extra = extra_values(calls.extra_labels, metadata)
+        tool.run = run
+        if scope is not None:
+            tool.graph, tool.alternatives = scope.graph, scope.alternatives
+        calls.start(run_id, tool)
 
     def on_tool_end(
         self,
-        output: Any,
+        output: Any = None,
         *,
-        run_id: UUID,
+        run_id: UUID = _MISSING,
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
@@ -377,20 +461,20 @@ class MetricsCallbackHandler(BaseCallbackHandler):
 
     def on_tool_error(
         self,
-        error: BaseException,
+        error: BaseException = _MISSING,
         *,
-        run_id: UUID,
+        run_id: UUID = _MISSING,
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
-        self._end("on_tool_error", run_id, parent_run_id, error)
+        self._fail("on_tool_error", run_id, parent_run_id, error)
 
     def on_retriever_start(
         self,
-        serialized: dict[str, Any],
-        query: str,
+        serialized: dict[str, Any] = _MISSING,
+        query: str = _MISSING,
         *,
-        run_id: UUID,
+        run_id: UUID = _MISSING,
         parent_run_id: UUID | None = None,
         tags: list[str] | None = None,
         metadata: Metadata | None = None,
@@ -399,49 +483,71 @@ class MetricsCallbackHandler(BaseCallbackHandler):
     ) -> None:
         calls = self._calls()
         try:
-            scope = _scope(calls, parent_run_id)
-            agent, run = attribute(self.agent_name, metadata, scope)
-            retriever = RetrieverQuery(agent, _name(name, serialized), perf_counter())
-            retriever.extra = extra_values(calls.extra_labels, metadata)
-            retriever.run = run
-            retriever.graph = scope.graph if scope else ""
-            calls.start(run_id, retriever)
+            self._start_query(calls, run_id, parent_run_id, metadata, serialized, name)
         except Exception as error:
             calls.failed("on_retriever_start", error)
+            with suppress(Exception):
+                parent, plain = _parent(parent_run_id), _plain(metadata)
+                self._start_query(calls, run_id, parent, plain, _plain(serialized), _text(name))
+
+    def _start_query(
+        self,
+        calls: OpenCalls,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        metadata: Metadata | None,
+        serialized: dict[str, Any] | None,
+        name: str | None,
+    ) -> None:
+        scope = _scope(calls, parent_run_id)
+        agent, run = attribute(self.agent_name, metadata, scope)
+        retriever = RetrieverQuery(agent, _name(name, serialized), perf_counter())
+        retriever.extra = extra_values(calls.extra_labels, metadata)
+        retriever.run = run
+        retriever.graph = scope.graph if scope else ""
+        calls.start(run_id, retriever)
 
     def on_retriever_end(
         self,
-        documents: Sequence[Any],
+        documents: Sequence[Any] = _MISSING,
         *,
-        run_id: UUID,
+        run_id: UUID = _MISSING,
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
         calls = self._calls()
         try:
-            query = calls.get(run_id)
+            query = calls.take(run_id)
             if isinstance(query, RetrieverQuery):
-                query.documents = len(documents)
+                query.documents = _count(calls, documents)
+            if query is not None:
+                calls.finish(query)
         except Exception as error:
             calls.failed("on_retriever_end", error)
-        self._end("on_retriever_end", run_id)
 
     def on_retriever_error(
         self,
-        error: BaseException,
+        error: BaseException = _MISSING,
         *,
-        run_id: UUID,
+        run_id: UUID = _MISSING,
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
-        self._end("on_retriever_error", run_id, parent_run_id, error)
+        self._fail("on_retriever_error", run_id, parent_run_id, error)
 
-    def _end(
-        self,
-        event: str,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        error: BaseException | None = None,
+    def _end(self, event: str, run_id: UUID) -> None:
+        calls = self._calls()
+        try:
+            fact = calls.take(run_id)
+            if fact is not None:
+                if type(fact) is ChainRun and fact.alternatives is not None:
+                    place_ended(calls, run_id)
+                calls.finish(fact)
+        except Exception as problem:
+            calls.failed(event, problem)
+
+    def _fail(
+        self, event: str, run_id: UUID, parent_run_id: UUID | None, error: BaseException
     ) -> None:
         calls = self._calls()
         try:
@@ -449,11 +555,56 @@ class MetricsCallbackHandler(BaseCallbackHandler):
             if fact is not None:
                 if type(fact) is ChainRun and fact.alternatives is not None:
                     place_ended(calls, run_id)
-                calls.finish(fact, error)
-                if error is not None:
-                    member_failed(calls, run_id, parent_run_id, error)
+                told = _told(calls, event, error)
+                calls.finish(fact, told)
+                member_failed(calls, run_id, parent_run_id, told)
         except Exception as problem:
             calls.failed(event, problem)
+
+    def _heard(self, *args: Any, **kwargs: Any) -> None:
+        """Events that begin and end nothing."""
+
+    on_text = on_retry = on_agent_action = on_agent_finish = on_custom_event = _heard
+
+
+# A start that could not be read as it came is read once more, with what is left of each argument
+# when all that LangChain never passes is taken out: what is understood of it is recorded.
+
+
+def _parent(run_id: object) -> UUID | None:
+    return run_id if isinstance(run_id, UUID) else None
+
+
+def _plain(mapping: object) -> dict[str, Any] | None:
+    if isinstance(mapping, Mapping):
+        with suppress(Exception):
+            items = mapping.items()
+            return {k: v for k, v in items if isinstance(k, str) and isinstance(v, _PLAIN)}
+    return None
+
+
+def _texts(values: object) -> list[str]:
+    return [v for v in values if isinstance(v, str)] if isinstance(values, list) else []
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _told(calls: OpenCalls, event: str, error: object) -> BaseException:
+    """The error that an event came with; an error event without one is an error all the same."""
+    if isinstance(error, BaseException):
+        return error
+    untold = TypeError()
+    calls.failed(event, untold)
+    return untold
+
+
+def _count(calls: OpenCalls, documents: object) -> int | None:
+    if isinstance(documents, Sequence) and not isinstance(documents, str | bytes):
+        return len(documents)
+    calls.failed("on_retriever_end", TypeError())
+    return None
 
 
 def _read(calls: OpenCalls, event: str, call: LLMCall, response: LLMResult, run_id: UUID) -> None:
@@ -474,16 +625,4 @@ def _scope(calls: OpenCalls, parent_run_id: UUID | None) -> Scope | None:
 
 
 def _name(name: str | None, serialized: dict[str, Any] | None) -> str:
-    return name or (serialized or {}).get("name") or "unknown"
-
-
-def _carries_something(chunk: Any) -> bool:
-    """Whether a chunk without text carries reasoning or a tool call; a role alone is neither."""
-    message = getattr(chunk, "message", None)
-    if message is None:
-        return False
-    return bool(
-        message.content
-        or getattr(message, "tool_call_chunks", None)
-        or message.additional_kwargs.get("reasoning_content")
-    )
+    return clean_label(name or (serialized or {}).get("name")) or UNKNOWN

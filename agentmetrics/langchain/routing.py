@@ -144,7 +144,7 @@ def model_started(
     run_id: UUID,
     parent_run_id: UUID | None,
     model: object,
-    messages: list[list[Any]],
+    messages: list[list[Any]] | None,
     parameters: Metadata | None,
     metadata: Metadata | None,
 ) -> None:
@@ -195,7 +195,7 @@ def _still_open(calls: OpenCalls, around: _Around | None) -> _Around | None:
     return around
 
 
-def _question(messages: list[list[Any]], parameters: Metadata | None) -> Question:
+def _question(messages: list[list[Any]] | None, parameters: Metadata | None) -> Question:
     asked = messages[0] if messages else []
     last = getattr(asked[-1], "id", None) if asked else None
     return len(asked), last, bool(parameters and parameters.get("tools"))

@@ -102,9 +102,7 @@ class TestWithALedger:
         assert budgets.status()[0].spent_usd == pytest.approx(0.02)
         ledger.close()
 
-    def test_every_call_is_in_the_sum_once_whatever_was_flushed(
-        self, ledger_url: str
-    ) -> None:
+    def test_every_call_is_in_the_sum_once_whatever_was_flushed(self, ledger_url: str) -> None:
         recorder, ledger, budgets = in_force(ledger_url, Budget("team", 100))
         for number in range(1, 40):
             spend(recorder)

@@ -41,6 +41,7 @@ SERVED = {
 _NO_KEEP_ALIVE = {"connection": "close"}
 
 SUCCESS, ERROR, BROKEN, LEFT = "success", "error", "broken", "left"
+TRUNCATED = "truncated"
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,9 @@ class Answer:
     """An answer and the tokens it bills; ``None`` for numbers that no other answer has.
 
     ``fresh`` are the input tokens that touched no cache. ``breaks`` cuts the connection after
-    the first words of a stream; ``hangs`` says nothing more after them, or nothing at all when
-    not streaming, until the client leaves.
+    the first words of a stream, or in the middle of an answer; ``truncates`` ends a stream there
+    as if it were whole; ``hangs`` says nothing more after them, or nothing at all when not
+    streaming, until the client leaves.
     """
 
     text: str = "an answer of a few words"
@@ -63,6 +65,7 @@ class Answer:
     tools: tuple[tuple[str, dict[str, Any]], ...] = ()
     seconds: float = 0.0
     breaks: bool = False
+    truncates: bool = False
     hangs: bool = False
 
 
@@ -128,15 +131,20 @@ class Wire:
     _scripts: defaultdict[str, deque[Answer | Refusal]] = field(
         default_factory=lambda: defaultdict(deque)
     )
+    _always: dict[str, Answer | Refusal] = field(default_factory=dict)
     _ordinary: int = 0
 
     def script(self, model: str, *answers: Answer | Refusal) -> None:
         """What the next calls of a model get, in this order."""
         self._scripts[model].extend(answers)
 
+    def always(self, model: str, answer: Answer | Refusal) -> None:
+        """What every call of a model gets that has no script, however many they are."""
+        self._always[model] = answer
+
     def next_answer(self, model: str) -> Answer | Refusal:
         scripted = self._scripts[model]
-        answer = scripted.popleft() if scripted else Answer()
+        answer = scripted.popleft() if scripted else self._always.get(model, Answer())
         if isinstance(answer, Refusal):
             return answer
         self._ordinary += 1
@@ -159,6 +167,7 @@ class Wire:
         """Start counting anew; ``AssertionError`` when a scripted answer was never asked for."""
         left = {model: list(answers) for model, answers in self._scripts.items() if answers}
         self._scripts.clear()
+        self._always.clear()
         self.calls.clear()
         assert not left, f"never asked for: {left}"
 
@@ -198,6 +207,9 @@ class _Api:
         if body.get("stream"):
             events = self._events(agent, asked, served, answer, usage, body)
             return StreamingResponse(events, 200, _NO_KEEP_ALIVE, "text/event-stream")
+        if answer.breaks:
+            half = self._half(agent, asked, json.dumps(self.unary(served, answer, usage, body)))
+            return StreamingResponse(half, 200, _NO_KEEP_ALIVE, "application/json")
         if answer.hangs:
             self.wire.hanging[agent] += 1
             while not await request.is_disconnected():
@@ -207,6 +219,11 @@ class _Api:
             return Response()
         self._count(agent, served, SUCCESS, 200, usage)
         return JSONResponse(self.unary(served, answer, usage, body), 200, _NO_KEEP_ALIVE)
+
+    async def _half(self, agent: str, asked: str, text: str) -> AsyncIterator[bytes]:
+        yield text[: len(text) // 2].encode()
+        self._count(agent, asked, BROKEN, 200)
+        raise _CutError
 
     async def _events(
         self,
@@ -226,8 +243,12 @@ class _Api:
                     counted = True
                     self._count(agent, asked, BROKEN, 200)
                     raise _CutError
+                if number == 4 and answer.truncates:
+                    counted = True
+                    self._count(agent, served, TRUNCATED, 200)
+                    return
                 if number == 4 and answer.hangs:
-                    await asyncio.sleep(60)
+                    await self._silence(agent)
                 yield event
                 await asyncio.sleep(0)
             counted = True
@@ -236,6 +257,13 @@ class _Api:
         finally:
             if not counted:
                 self._count(agent, asked, LEFT, 0)
+
+    async def _silence(self, agent: str) -> None:
+        self.wire.hanging[agent] += 1
+        try:
+            await asyncio.sleep(60)
+        finally:
+            self.wire.hanging[agent] -= 1
 
     def _count(
         self, agent: str, model: str, ended: str, status: int, usage: dict[str, Any] | None = None
