@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import genai_prices
 import pytest
@@ -73,7 +74,8 @@ def publisher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1000.0]
-    monkeypatch.setattr(updates.time, "monotonic", lambda: now[0])
+    # The module's own: event loops in other threads go by the real one.
+    monkeypatch.setattr(updates, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
 
