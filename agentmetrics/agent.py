@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from agentmetrics.budget.run_limits import RunLimits
 from agentmetrics.calls import OpenCalls, OwnRunId, open_calls
-from agentmetrics.context import current_run, extra_values, handler_around
+from agentmetrics.context import current_run, extra_values, handler_around, metadata_around
 from agentmetrics.facts import AgentRun
 from agentmetrics.recorder import Recorder, clean_label
 from agentmetrics.settings import get_recorder
@@ -81,8 +81,9 @@ class _Run:
         self.agent = agent
         self._calls: OpenCalls = open_calls(agent.recorder or get_recorder())
         self._run_id = OwnRunId()
-        extra = extra_values(self._calls.extra_labels)
-        self.fact = AgentRun(clean_label(agent.agent_name), perf_counter(), extra)
+        extra = extra_values(self._calls.extra_labels, run=current_run.get())
+        outer_name = metadata_around().get("lc_agent_name", "")
+        self.fact = AgentRun(clean_label(agent.agent_name), perf_counter(), extra, outer_name)
         self.fact.around = current_run.get()
         self.fact.max_cost_usd = agent.max_run_cost_usd
         if self.fact.max_cost_usd is not None:

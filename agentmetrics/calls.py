@@ -58,6 +58,7 @@ _KINDS = {
     ToolExecution: "tool",
     RetrieverQuery: "retriever",
 }
+_INSIDE_CHAINS = (ToolExecution, RetrieverQuery)
 
 
 BoundOf = Callable[[], "Bound | None"]
@@ -114,6 +115,7 @@ class OpenCalls:
         self.gates: tuple[Gate, ...] = ()
         self._step = recorder.update()
         self._open: dict[int, _Open] = {}
+        self._ended: dict[int, _Open] = {}  # chains and tools, of which something may go on
         self._abandoned: deque[tuple[int, float]] = deque()
         self._settling = threading.RLock()
         self._ttl_seconds = recorder.call_ttl_seconds
@@ -190,9 +192,12 @@ class OpenCalls:
                 fact.run.tool_calls += 1
 
     def begin_run(self, chain: ChainRun, agent_name: str, extra: tuple[str, ...]) -> None:
-        """Let an agent run begin, and later end, with a chain."""
-        chain.run = AgentRun(agent_name, chain.started, extra)
-        chain.began = True
+        """Let an agent run begin, and later end, with a chain; unless one has begun with it."""
+        run = AgentRun(agent_name, chain.started, extra)
+        run.config_unseen = bool(extra)
+        with self._step:  # nodes of a graph may start in several threads at once
+            if not chain.began:
+                chain.run, chain.began = run, True
 
     def _chain_ended(self, chain: ChainRun) -> None:
         if chain.interrupted and chain.status == SUCCESS:
@@ -205,6 +210,25 @@ class OpenCalls:
         """What is open under this id."""
         opened = self._open.get(run_id.int)
         return None if opened is None else opened.fact
+
+    def scope(self, run_id: RunId) -> ChainRun | None:
+        """The chain that a child of this run is in, be it over or not.
+
+        A task in the background may make its call when the graph is over that started the task.
+        """
+        key = run_id.int
+        opened = self._open.get(key) or self._ended.get(key)
+        return None if opened is None else _scope_for_children(opened.fact)
+
+    def leave(self, run_id: RunId) -> Fact | None:
+        """``take`` for what others can be in: they still find it, for as long as the id lives."""
+        opened = self._open.pop(run_id.int, None)
+        if opened is None:
+            return None
+        scope = _scope_for_children(opened.fact)
+        if scope is not None and scope.run is not None:
+            self._ended[opened.key] = opened
+        return opened.fact
 
     def take(self, run_id: RunId) -> Fact | None:
         """Take a call out of the table to finish it; ``None`` when it has ended or never began."""
@@ -267,12 +291,18 @@ class OpenCalls:
     def _sweep(self, now: float) -> None:
         for opened in list(self._open.values()):  # in the order they were opened
             if now - opened.fact.started < self._ttl_seconds:
-                return
+                break
             self._cancel(opened.key, now)
+        for opened in list(self._ended.values()):  # in the order they ended
+            if now - opened.fact.ended < self._ttl_seconds:
+                break
+            self._ended.pop(opened.key, None)
 
     def _cancel(self, key: int, ended: float) -> None:
         opened = self._open.pop(key, None)
-        if opened is not None:
+        if opened is None:
+            self._ended.pop(key, None)
+        else:
             fact = opened.fact
             fact.status, fact.ended = CANCELLED, ended
             self._hand_on(fact)
@@ -292,6 +322,7 @@ class OpenCalls:
     def forget(self) -> None:
         """Let go of everything unrecorded: in a forked child it is the parent's to end."""
         self._open.clear()
+        self._ended.clear()
         self._abandoned.clear()
         self._settling = threading.RLock()
 
@@ -308,8 +339,10 @@ def _record_and_tell(
     return both
 
 
-def _nothing(fact: Fact) -> None:
-    """Queries and chains have no gauge of what is in flight."""
+def _scope_for_children(fact: Fact) -> ChainRun | None:
+    if type(fact) is ChainRun:
+        return fact
+    return fact.scope if isinstance(fact, _INSIDE_CHAINS) else None
 
 
 def _settle(call: LLMCall) -> None:

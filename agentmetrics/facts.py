@@ -21,11 +21,16 @@ class AgentRun:
     ``started`` and ``ended`` are readings of ``time.perf_counter()`` in seconds, here and below.
     The totals are the run's own: what a nested agent did stands with the nested agent. But
     ``spent_usd``, which is kept where there is a ``max_cost_usd``, is of everything inside.
+    ``outer_name`` is an agent's name that LangChain's metadata had where the run began, so that
+    it is not about what is inside. ``config_unseen`` is that of a run whose own LangGraph config
+    has not been seen yet, which may have values for the extra labels.
     """
 
     agent_name: str
     started: float
     extra: tuple[str, ...] = ()
+    outer_name: str = ""
+    config_unseen: bool = field(default=False, init=False)
     ended: float = field(default=0.0, init=False)
     status: str = field(default="", init=False)
     llm_calls: int = field(default=0, init=False)
@@ -88,33 +93,31 @@ class Bound(NamedTuple):
 
 @dataclass(eq=False)
 class ToolExecution:
-    """One execution of a tool."""
+    """One execution of a tool; ``scope`` is the chain that it is in."""
 
     agent_name: str
     tool_name: str
     started: float
     run: AgentRun | None = None
-    graph: str = ""
+    scope: ChainRun | None = None
     extra: tuple[str, ...] = ()
     ended: float = field(default=0.0, init=False)
     status: str = field(default="", init=False)
-    alternatives: Alternatives | None = field(default=None, init=False)
 
 
 @dataclass(eq=False)
 class RetrieverQuery:
-    """One query of a retriever."""
+    """One query of a retriever; ``scope`` is the chain that it is in."""
 
     agent_name: str
     retriever: str
     started: float
     run: AgentRun | None = None
-    graph: str = ""
+    scope: ChainRun | None = None
     extra: tuple[str, ...] = ()
     ended: float = field(default=0.0, init=False)
     status: str = field(default="", init=False)
     documents: int | None = field(default=None, init=False)
-    alternatives: Alternatives | None = field(default=None, init=False)
 
 
 @dataclass(eq=False)
@@ -135,9 +138,10 @@ class ChainRun:
     """One run of a chain or graph: without metrics, but an agent run may begin with it.
 
     ``run`` is the agent run that it is part of, ``began`` whether that one ends with it.
-    ``graph`` is the nearest named LangGraph graph at or above it, ``interrupted`` whether it is
-    a graph that stopped at an interrupt, ``alternatives`` the nearest place at or above it where
-    one model takes over from another.
+    ``graph`` is the nearest named LangGraph graph at or above it, ``outer_graph`` the one above;
+    ``is_graph`` is whether a node of it has started, so that it is a graph itself, and
+    ``interrupted`` whether that stopped at an interrupt. ``alternatives`` is the nearest place at
+    or above it where one model takes over from another.
     """
 
     name: str
@@ -145,13 +149,12 @@ class ChainRun:
     run: AgentRun | None = None
     began: bool = False
     graph: str = ""
+    outer_graph: str = field(default="", init=False)
+    is_graph: bool = field(default=False, init=False)
     interrupted: bool = field(default=False, init=False)
     ended: float = field(default=0.0, init=False)
     status: str = field(default="", init=False)
     alternatives: Alternatives | None = field(default=None, init=False)
 
-
-Scope = ChainRun | ToolExecution | RetrieverQuery
-"""What calls can be inside of."""
 
 Fact = ChainRun | AgentRun | LLMCall | ToolExecution | RetrieverQuery

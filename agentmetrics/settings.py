@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     extra_labels: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="names of further dimensions of call, agent, tool and retriever metrics; their "
-        "values come from the run's metadata or from `agentmetrics.labels(…)`",
+        "values come from the run's metadata, the graph's config or `agentmetrics.labels(…)`",
     )
     latency_buckets: Annotated[tuple[float, ...] | None, NoDecode] = Field(
         None, description="upper bounds in seconds of every latency histogram, rising"

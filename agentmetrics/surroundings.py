@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from typing import Any
 
 from agentmetrics.calls import OpenCalls
-from agentmetrics.context import extra_values
-from agentmetrics.facts import LLMCall, Scope
-from agentmetrics.langchain.attribution import Metadata, attribute
-
-_RUNNABLE_CONFIG = "langchain_core.runnables.config"
+from agentmetrics.context import extra_values, langchain_config, metadata_around, parent_around
+from agentmetrics.facts import LLMCall
+from agentmetrics.langchain.attribution import attribute, nearest_run
 
 
 def call_here(
@@ -24,37 +21,34 @@ def call_here(
     LangChain keeps the config of that run in a context variable. ``extra`` stands before what
     the run's metadata and ``agentmetrics.labels`` say.
     """
+    call = LLMCall("", provider, model, 0.0)
     try:
-        metadata, scope, told = _around(calls)
-        name, run = attribute(agent_name or told, metadata, scope)
+        _attribute(calls, call, agent_name, extra)
     except Exception as error:  # somebody's config in another shape
         calls.failed("surroundings", error)
-        metadata, (name, run) = None, attribute(agent_name, None, None)
-    call = LLMCall(name, provider, model, 0.0, run)
-    if calls.extra_labels:
-        call.extra = extra_values(calls.extra_labels, {**(metadata or {}), **extra})
+        call.agent_name, call.run = attribute(agent_name, None, None)
+        call.extra = extra_values(calls.extra_labels, extra)
     return call
 
 
-def _around(calls: OpenCalls) -> tuple[Metadata | None, Scope | None, str | None]:
-    """The metadata of the LangChain run around, what is open of it, and its handler's name."""
-    module = sys.modules.get(_RUNNABLE_CONFIG)  # not imported, nothing of LangChain is running
-    config = None if module is None else module.var_child_runnable_config.get()
-    if not config:
-        return None, None, None
-    callbacks = config.get("callbacks")
-    run_id = getattr(callbacks, "parent_run_id", None)
-    found = None if run_id is None else calls.get(run_id)
-    scope = found if isinstance(found, Scope) else None
-    return config.get("metadata"), scope, _name_of_handler(callbacks)
+def _attribute(
+    calls: OpenCalls, call: LLMCall, agent_name: str | None, extra: dict[str, str]
+) -> None:
+    metadata, parent = metadata_around(), parent_around()
+    scope = None if parent is None else calls.scope(parent)
+    told = agent_name or _name_of_handler(langchain_config().get("callbacks"))
+    call.agent_name, call.run = attribute(told, metadata, scope)
+    if calls.extra_labels:
+        own = {**metadata, **extra}
+        call.extra = extra_values(calls.extra_labels, own, nearest_run(scope), parent)
 
 
 def _name_of_handler(callbacks: Any) -> str | None:
     """The name that a ``MetricsCallbackHandler`` of the run puts everything down to."""
+    handlers: Iterable[Any] = getattr(callbacks, "handlers", callbacks) or ()
+    if not handlers:
+        return None
     from agentmetrics.langchain.handler import MetricsCallbackHandler
 
-    handlers: Iterable[Any] = getattr(callbacks, "handlers", callbacks) or ()
-    for handler in handlers:
-        if isinstance(handler, MetricsCallbackHandler) and handler.agent_name:
-            return handler.agent_name
-    return None
+    ours = (handler for handler in handlers if isinstance(handler, MetricsCallbackHandler))
+    return next((handler.agent_name for handler in ours if handler.agent_name), None)

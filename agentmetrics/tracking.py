@@ -23,7 +23,7 @@ class track_call:  # noqa: N801 - used like contextlib's functions
 
     The call begins when the block is entered and ends, once, when it is left: as a success, or
     as what the exception makes of it, which goes on. ``agent_name`` is by default that of the
-    LangChain run or ``InstrumentedAgent`` around, ``recorder`` the configured one. A call whose
+    agent around, found as for LangChain's calls, ``recorder`` the configured one. A call whose
     usage nobody recorded is counted without tokens. Each object follows one call.
 
     Entering raises ``BudgetExceeded`` when a budget blocks the call. A budget that reserves

@@ -12,24 +12,20 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.globals import get_llm_cache
 from langchain_core.outputs import LLMResult
+from langchain_core.runnables.config import var_child_runnable_config
 
 from agentmetrics.budget.exceeded import BudgetExceeded
 from agentmetrics.calls import OpenCalls, open_calls
-from agentmetrics.context import current_run, extra_values
-from agentmetrics.facts import (
-    UNKNOWN,
-    ChainRun,
-    LLMCall,
-    RetrieverQuery,
-    Scope,
-    ToolExecution,
-)
+from agentmetrics.context import extra_values, parent_around
+from agentmetrics.facts import UNKNOWN, ChainRun, LLMCall, RetrieverQuery, ToolExecution
 from agentmetrics.langchain.attribution import (
     UNNAMED_GRAPH,
     Metadata,
     attribute,
+    begins_with_graph,
     is_graph_node,
-    told_name,
+    nearest_run,
+    run_of_chain,
 )
 from agentmetrics.langchain.bound import bound_of
 from agentmetrics.langchain.cache import expect_lookup, instrumented, note_lookup
@@ -165,21 +161,26 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         messages: list[list[Any]] | None = None,
         batch_size: int | None = None,
     ) -> None:
-        scope = None if parent_run_id is None else _scope(calls, parent_run_id)
+        # Without a config around, which is the plain case, nothing need be looked up.
+        bare = parent_run_id is None and var_child_runnable_config.get() is None
+        scope = None if bare else _scope(calls, parent_run_id)
         agent, run = attribute(self.agent_name, metadata, scope)
         provider, model = requested(metadata, invocation_params)
         call = LLMCall(agent, provider, model, perf_counter(), run)
         if calls.extra_labels:
-            call.extra = extra_values(calls.extra_labels, metadata)
+            call.extra = extra_values(
+                calls.extra_labels, metadata, nearest_run(scope), parent_run_id
+            )
         if calls.gates and calls.get(run_id) is None:
             sent = messages[0] if messages else ()
             calls.admit(call, lambda: bound_of(sent, invocation_params, metadata))
         if instrumented and batch_size:
             call.lookup = expect_lookup(run_id, batch_size)
         calls.start(run_id, call)
-        if failing or (scope is not None and scope.alternatives is not None):
+        inside = None if parent_run_id is None else scope
+        if failing or (inside is not None and inside.alternatives is not None):
             model_started(
-                calls, scope, run_id, parent_run_id,
+                calls, inside, run_id, parent_run_id,
                 serialized, messages, invocation_params, metadata,
             )  # fmt: skip
 
@@ -349,30 +350,42 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         name: str | None,
     ) -> ChainRun:
         scope = _scope(calls, parent_run_id)
-        told = told_name(self.agent_name, metadata)
-        if isinstance(scope, ChainRun) and is_graph_node(tags):
-            self._is_graph(calls, scope, told, metadata)
+        if scope is not None and is_graph_node(tags):
+            self._is_graph(calls, scope, metadata)
         chain = ChainRun(clean_label(name), perf_counter())
-        if scope is not None:
-            chain.run, chain.graph = scope.run, scope.graph
-            if scope.alternatives is not None:
-                chain.alternatives = scope.alternatives
-                scope.alternatives.nested = True
-        else:
-            chain.run = current_run.get()
+        self._attribute_chain(calls, chain, scope, parent_run_id, metadata)
         calls.start(run_id, chain)
-        if told and (chain.run is None or chain.run.agent_name != told):
-            calls.begin_run(chain, told, extra_values(calls.extra_labels, metadata))
         return chain
 
-    def _is_graph(
-        self, calls: OpenCalls, graph: ChainRun, told: str | None, metadata: Metadata | None
+    def _attribute_chain(
+        self,
+        calls: OpenCalls,
+        chain: ChainRun,
+        scope: ChainRun | None,
+        parent_run_id: UUID | None,
+        metadata: Metadata | None,
     ) -> None:
+        """Say which agent run a chain is part of, and let one begin for a name not yet around."""
+        if scope is not None:
+            chain.graph = chain.outer_graph = scope.graph
+            if scope.alternatives is not None and parent_run_id is not None:
+                chain.alternatives = scope.alternatives
+                scope.alternatives.nested = True
+        extra = extra_values(calls.extra_labels, metadata, nearest_run(scope), parent_run_id)
+        begins, chain.run = run_of_chain(self.agent_name, metadata, scope)
+        if begins:
+            calls.begin_run(chain, begins, extra)
+
+    def _is_graph(self, calls: OpenCalls, graph: ChainRun, metadata: Metadata | None) -> None:
         """A node has started in ``graph``: if it has a name, that is an agent's."""
-        if graph.name and graph.name != UNNAMED_GRAPH and graph.graph != graph.name:
+        if graph.is_graph:
+            return
+        if graph.name and graph.name != UNNAMED_GRAPH:
+            if begins_with_graph(self.agent_name, metadata, graph):
+                extra = extra_values(calls.extra_labels, metadata, graph.run)
+                calls.begin_run(graph, graph.name, extra)
             graph.graph = graph.name
-            if not told and current_run.get() is None:
-                calls.begin_run(graph, graph.name, extra_values(calls.extra_labels, metadata))
+        graph.is_graph = True
 
     def on_chain_end(
         self,
@@ -443,10 +456,9 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         scope = _scope(calls, parent_run_id)
         agent, run = attribute(self.agent_name, metadata, scope)
         tool = ToolExecution(agent, _name(name, serialized), perf_counter())
-        tool.extra = extra_values(calls.extra_labels, metadata)
+        tool.extra = extra_values(calls.extra_labels, metadata, nearest_run(scope), parent_run_id)
         tool.run = run
-        if scope is not None:
-            tool.graph, tool.alternatives = scope.graph, scope.alternatives
+        tool.scope = scope
         calls.start(run_id, tool)
 
     def on_tool_end(
@@ -502,9 +514,11 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         scope = _scope(calls, parent_run_id)
         agent, run = attribute(self.agent_name, metadata, scope)
         retriever = RetrieverQuery(agent, _name(name, serialized), perf_counter())
-        retriever.extra = extra_values(calls.extra_labels, metadata)
+        retriever.extra = extra_values(
+            calls.extra_labels, metadata, nearest_run(scope), parent_run_id
+        )
         retriever.run = run
-        retriever.graph = scope.graph if scope else ""
+        retriever.scope = scope
         calls.start(run_id, retriever)
 
     def on_retriever_end(
@@ -517,7 +531,7 @@ class MetricsCallbackHandler(BaseCallbackHandler):
     ) -> None:
         calls = self._calls()
         try:
-            query = calls.take(run_id)
+            query = calls.leave(run_id)
             if isinstance(query, RetrieverQuery):
                 query.documents = _count(calls, documents)
             if query is not None:
@@ -538,7 +552,7 @@ class MetricsCallbackHandler(BaseCallbackHandler):
     def _end(self, event: str, run_id: UUID) -> None:
         calls = self._calls()
         try:
-            fact = calls.take(run_id)
+            fact = calls.leave(run_id)
             if fact is not None:
                 if type(fact) is ChainRun and fact.alternatives is not None:
                     place_ended(calls, run_id)
@@ -551,7 +565,7 @@ class MetricsCallbackHandler(BaseCallbackHandler):
     ) -> None:
         calls = self._calls()
         try:
-            fact = calls.take(run_id)
+            fact = calls.leave(run_id)
             if fact is not None:
                 if type(fact) is ChainRun and fact.alternatives is not None:
                     place_ended(calls, run_id)
@@ -617,11 +631,10 @@ def _read(calls: OpenCalls, event: str, call: LLMCall, response: LLMResult, run_
         calls.failed(event, error)
 
 
-def _scope(calls: OpenCalls, parent_run_id: UUID | None) -> Scope | None:
-    if parent_run_id is None:
-        return None
-    parent = calls.get(parent_run_id)
-    return parent if isinstance(parent, ChainRun | ToolExecution | RetrieverQuery) else None
+def _scope(calls: OpenCalls, parent_run_id: UUID | None) -> ChainRun | None:
+    """The chain that a run is in; one that was given callbacks of its own has lost its parent."""
+    parent = parent_run_id or parent_around()
+    return None if parent is None else calls.scope(parent)
 
 
 def _name(name: str | None, serialized: dict[str, Any] | None) -> str:

@@ -39,7 +39,7 @@ from uuid import UUID
 
 from agentmetrics.calls import OpenCalls
 from agentmetrics.context import extra_values
-from agentmetrics.facts import Alternatives, ChainRun, Scope
+from agentmetrics.facts import Alternatives, ChainRun
 from agentmetrics.langchain.attribution import Metadata
 from agentmetrics.meters.routing import RoutingMeter
 from agentmetrics.outcome import error_type_of
@@ -131,8 +131,8 @@ def member_failed(
             place.failed = error_type_of(error)
             failing.add(weakref.ref(place, failing.discard))
             return
-    scope = None if parent_run_id is None else calls.get(parent_run_id)
-    inside = scope.alternatives if isinstance(scope, Scope) else None
+    scope = calls.get(parent_run_id) if parent_run_id is not None and parent else None
+    inside = scope.alternatives if isinstance(scope, ChainRun) else None
     if inside is not None and inside.run == parent:
         if isinstance(inside, Fallbacks) or getattr(inside, "call", None) == run_id.int:
             inside.failed = error_type_of(error)
@@ -140,7 +140,7 @@ def member_failed(
 
 def model_started(
     calls: OpenCalls,
-    scope: Scope | None,
+    scope: ChainRun | None,
     run_id: UUID,
     parent_run_id: UUID | None,
     model: object,
@@ -162,7 +162,7 @@ def model_started(
         calls.recorder.attached(RoutingMeter).fell_back(intent, reason)
 
 
-def _places(calls: OpenCalls, scope: Scope | None) -> Iterator[Alternatives]:
+def _places(calls: OpenCalls, scope: ChainRun | None) -> Iterator[Alternatives]:
     """Where a call in ``scope`` may take over from another, the nearest first."""
     inside = None if scope is None else scope.alternatives
     if inside is not None:
@@ -206,4 +206,4 @@ def _is_attempt(tag: str) -> bool:
 
 
 def _number(run_id: UUID | None) -> int:
-    return 0 if run_id is None else run_id.int
+    return getattr(run_id, "int", 0)  # of None, and of what is no run id

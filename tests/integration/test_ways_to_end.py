@@ -359,6 +359,7 @@ class TestAWay:
         assert statuses(recorder) == {ending.status: calls}
         failed = {} if succeeds else {ending.error_type: calls}
         assert by(recorder, "llm_errors_total", "error_type") == failed
+        assert by(recorder, "agent_runs_total", "status") in ({}, {ending.status: 1})
         if not ending.unseen:
             equals_the_wire(recorder, wire)
         nothing_is_left(recorder)
@@ -486,6 +487,7 @@ class TestACancelledCall:
         await CANCELLED_BY[how](lambda: WAYS[way].run(model, config), hang)
         await settled(wire, recorder)
         assert statuses(recorder) == {"cancelled": calls}
+        assert by(recorder, "agent_runs_total", "status") in ({}, {"cancelled": 1})
         equals_the_wire(recorder, wire)
         nothing_is_left(recorder)
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
+from langgraph.errors import GraphInterrupt
 
 from agentmetrics import MemoryRecorder, MetricsCallbackHandler
 from agentmetrics.calls import open_calls
@@ -124,7 +125,9 @@ responses = (
     | st.builds(_own_class, json | odd | st.builds(SimpleNamespace, usage_metadata=usage))
     | st.builds(lambda g: SimpleNamespace(generations=g, llm_output=None), json | odd)
 )  # fmt: skip
-raised = st.builds(ValueError) | st.builds(OwnError) | st.builds(KeyboardInterrupt)
+raised = st.sampled_from([ValueError, OwnError, KeyboardInterrupt, GraphInterrupt]).map(
+    lambda e: e()
+)
 chunks = st.builds(
     lambda content, calls, extra: SimpleNamespace(
         message=SimpleNamespace(content=content, tool_call_chunks=calls, additional_kwargs=extra)

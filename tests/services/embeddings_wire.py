@@ -29,6 +29,7 @@ from tests.services.wire import ERROR, LEFT, SUCCESS, Refusal, serving
 SERVED = {"prod-embeddings": "text-embedding-3-large"}
 """What stands behind a deployment at Azure."""
 AWS_ERRORS = {
+    400: "ValidationException",
     401: "UnrecognizedClientException",
     403: "AccessDeniedException",
     429: "ThrottlingException",

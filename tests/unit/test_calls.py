@@ -191,6 +191,74 @@ class TestAnAbandonedCall:
         assert not table._abandoned
 
 
+class TestAScope:
+    """The chain that a call is in, which says the agent where nobody else does."""
+
+    @pytest.fixture
+    def chain(self):
+        return ChainRun("graph", 1000.0, AgentRun("writer", 1000.0))
+
+    @pytest.mark.parametrize("kind", [ToolExecution, RetrieverQuery])
+    def test_of_what_is_in_a_tool_or_retriever_is_the_chain_of_that(self, table, chain, kind):
+        outer, inner = uuid.uuid4(), uuid.uuid4()
+        table.start(outer, chain)
+        table.start(inner, kind("planner", "search", 1000.0, scope=chain))
+        assert table.scope(outer) is chain
+        assert table.scope(inner) is chain
+
+    def test_is_none_in_a_call_and_in_what_nobody_saw(self, table):
+        run_id = uuid.uuid4()
+        table.start(run_id, llm_call())
+        assert table.scope(run_id) is None
+        assert table.scope(uuid.uuid4()) is None
+
+    def test_is_still_there_when_it_is_over_for_as_long_as_its_id(self, recorder, table, chain):
+        run_id = uuid.uuid4()
+        table.start(run_id, chain)
+        assert table.leave(run_id) is chain
+        assert table.leave(run_id) is None
+        assert_settled(recorder)
+        assert table.scope(run_id) is chain
+        del run_id
+        assert_settled(recorder)
+        assert not table._ended
+
+    def test_that_says_nothing_is_not_kept(self, table):
+        run_id = uuid.uuid4()
+        table.start(run_id, ChainRun("chain", 1000.0))
+        assert table.leave(run_id) is not None
+        assert not table._ended
+
+    def test_is_forgotten_after_the_time_to_live(self, recorder, table, chain, clock):
+        old, young = uuid.uuid4(), uuid.uuid4()
+        for run_id, seconds in ((old, recorder.call_ttl_seconds - 1), (young, 0)):
+            table.start(run_id, chain if run_id is old else ChainRun("g", clock.now, chain.run))
+            table.finish(table.leave(run_id))
+            clock.now += seconds
+        assert_settled(recorder)
+        assert table.scope(old) is chain
+        clock.now += recorder.call_ttl_seconds / calls.SWEEPS_PER_TTL + 1
+        assert_settled(recorder)
+        assert table.scope(old) is None
+        assert table.scope(young) is not None
+
+    def test_that_is_over_is_not_the_forked_childs(self, table, chain):
+        run_id = uuid.uuid4()
+        table.start(run_id, chain)
+        table.leave(run_id)
+        assert in_a_child(lambda: table.scope(run_id)) == "None"
+
+    def test_begins_one_run(self, recorder, table):
+        run_id, chain = uuid.uuid4(), ChainRun("graph", 1000.0)
+        table.start(run_id, chain)
+        table.begin_run(chain, "writer", ())
+        run = chain.run
+        table.begin_run(chain, "writer", ())  # by a node that started at the same time
+        assert chain.run is run
+        table.finish(table.leave(run_id))
+        assert runs(recorder) == {("writer", "success"): 1}
+
+
 class TestTheTimeToLive:
     def test_ends_as_cancelled_what_is_open_for_longer(self, recorder, table, clock):
         old, young = OwnRunId(), OwnRunId()

@@ -25,7 +25,7 @@ from langchain_core.outputs import (
     LLMResult,
 )
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import RunnableLambda, RunnableParallel
+from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnableParallel
 from langchain_core.tools import tool
 from langchain_core.tracers import context as langchain_context
 from langgraph.graph import END, START, MessagesState, StateGraph
@@ -795,6 +795,85 @@ class TestAnAgent:
         assert recorder.histogram("agent_run_llm_calls").sum == 2
         assert recorder.histogram("agent_run_tool_calls").sum == 1
         assert_settled(recorder)
+
+    def test_has_a_call_that_was_given_callbacks_of_its_own(self, recorder, config):
+        def node(state):
+            given = {"callbacks": [MetricsCallbackHandler()], "metadata": {"a": "b"}}
+            (RunnableLambda(lambda x: x) | Chat()).invoke("hi", given)
+            return {"messages": [Chat().invoke("hi", given)]}
+
+        graph_of(node, "writer").invoke({"messages": []}, config)
+        assert calls(recorder) == {("writer", "success"): 2}
+        assert recorder.histogram("agent_run_llm_calls", agent_name="writer").sum == 2
+        assert_settled(recorder)
+
+    @pytest.mark.parametrize("kind", ["graph", "agent"])
+    def test_has_a_call_in_a_thread_that_was_handed_the_config(self, recorder, config, kind):
+        """A plain thread has none of the context that it was started in."""
+
+        class Agent(InstrumentedAgent):
+            agent_name = "writer"
+
+            def run(self):
+                return (RunnableLambda(in_thread) | RunnableLambda(lambda x: x)).invoke("hi")
+
+        def in_thread(value, config: RunnableConfig):
+            thread = threading.Thread(target=Chat().invoke, args=("hi", config))
+            thread.start()
+            thread.join()
+            return {"messages": []}
+
+        if kind == "graph":
+            graph_of(in_thread, "writer").invoke({"messages": []}, config)
+        else:
+            Agent().run()
+        assert calls(recorder) == {("writer", "success"): 1}
+        assert recorder.histogram("agent_run_llm_calls", agent_name="writer").sum == 1
+        assert_settled(recorder)
+
+    def test_of_a_tool_with_a_name_of_its_own_is_not_that_of_what_the_tool_runs(
+        self, recorder, config
+    ):
+        @tool
+        def search(query: str) -> str:
+            """Search."""
+            (RunnableLambda(lambda x: x) | Chat()).invoke("hi")
+            return ""
+
+        search.metadata = {"agent_name": "searcher"}  # LangChain hands that to nobody below
+
+        def node(state):
+            search.invoke("x")
+            return {"messages": []}
+
+        graph_of(node, "writer").invoke({"messages": []}, config)
+        assert by(recorder, "tool_executions_total", "agent_name") == {"searcher": 1}
+        assert calls(recorder) == {("writer", "success"): 1}
+        assert runs(recorder) == {("writer", "success"): 1}
+        assert_settled(recorder)
+
+    def test_whose_nodes_start_at_once_has_one_run(self, recorder):
+        handler, graph, together = MetricsCallbackHandler(), uuid.uuid4(), threading.Barrier(8)
+        handler.on_chain_start({}, {}, run_id=graph, name="writer")
+
+        def node():
+            run_id, call = uuid.uuid4(), uuid.uuid4()
+            together.wait(10)
+            handler.on_chain_start(
+                {}, {}, run_id=run_id, parent_run_id=graph, tags=["graph:step:1"], name="node"
+            )
+            handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=run_id)
+            handler.on_llm_end(LLMResult(generations=[]), run_id=call)
+            handler.on_chain_end({}, run_id=run_id)
+
+        threads = [threading.Thread(target=node) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        handler.on_chain_end({}, run_id=graph)
+        assert runs(recorder) == {("writer", "success"): 1}
+        assert recorder.histogram("agent_run_llm_calls", agent_name="writer").sum == 8
 
     def test_inside_a_graphs_node_has_its_own_totals(self, recorder, config):
         class Reviewer(InstrumentedAgent):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
+from langgraph.errors import GraphInterrupt
 
 import agentmetrics
 from agentmetrics import MemoryRecorder, MetricsCallbackHandler
@@ -47,6 +48,9 @@ class Unreadable:
 
     def __bool__(self) -> bool:
         raise RuntimeError("secret")
+
+    def __repr__(self) -> str:
+        return "Unreadable()"
 
 
 @pytest.fixture
@@ -234,6 +238,22 @@ class TestAnEnd:
             assert by(recorder, FINISHED[kind], "status") == {"error": 1}
         assert by(recorder, "llm_errors_total", "error_type") == {"other": 1}
         assert errors(recorder) == {"record": 2}
+        assert_settled(recorder)
+
+    @pytest.mark.parametrize("odd", [{"parent_run_id": "0f3c"}, {"tags": [7]}], ids=str)
+    def test_by_an_interrupt_of_no_readable_graph_is_interrupted(
+        self, recorder: MemoryRecorder, handler: Any, odd: Any
+    ) -> None:
+        graph, node = uuid.uuid4(), uuid.uuid4()
+        handler.on_chain_start({}, {}, run_id=graph)
+        handler.on_chain_start(
+            {}, {}, run_id=node, parent_run_id=graph, metadata={"agent_name": "asker"}
+        )
+        about = {"parent_run_id": graph, "tags": ["graph:step:1"], **odd}
+        handler.on_chain_error(GraphInterrupt(), run_id=node, **about)
+        handler.on_chain_end({}, run_id=graph)
+        assert runs(recorder) == {("asker", "interrupted"): 1}
+        assert errors(recorder) == {"on_chain_error": 1}
         assert_settled(recorder)
 
     @pytest.mark.parametrize("started", STARTS)
