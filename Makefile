@@ -1,18 +1,25 @@
-# make demo    the program of three agents and its metrics, on this machine alone
-# make test    everything that CI runs: lint, types, tests with real services, coverage, docs
-# make bench   what a call costs, beside a hand-written handler
-# make peers   what other LangChain handlers make of the conformance cases
+# make demo      the program of three agents and its metrics, on this machine alone
+# make test      everything that CI runs: lint, types, tests with real services, coverage, docs
+# make versions  what faces LangChain, on every Python that is here and on the oldest LangChain
+# make bench     what a call costs, beside a hand-written handler
+# make peers     what other LangChain handlers make of the conformance cases
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint types unit packages docs docs-current bench peers constraints clean
+# What is run on other versions.
+FACES_LANGCHAIN := tests/unit/test_handler.py tests/unit/test_agent.py \
+  tests/integration/test_endings.py tests/integration/test_extra_labels.py \
+  tests/integration/test_providers.py tests/integration/test_topologies.py
+PYTHONS = $(foreach v,3.10 3.11 3.12 3.13,$(shell python$(v) -c 'print("$(v)")' 2>/dev/null))
+
+.PHONY: demo test lint types unit oldest versions packages docs docs-current bench peers constraints clean
 
 demo: $(VENV)/.demo
 	$(BIN)/agentmetrics demo
 
-test: packages lint types unit docs-current
+test: packages lint types unit oldest docs-current
 
 # pip reads dependency groups from 25.1 on.
 $(VENV)/bin/python:
@@ -55,6 +62,37 @@ unit: $(VENV)/.dev
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=95
 
+# $(call venv-of,PYTHON,VENV,CONSTRAINTS)
+define venv-of
+	@echo "Installing into $(2); once, and half a minute or so"
+	$(1) -m venv $(2)
+	$(2)/bin/python -m pip --disable-pip-version-check --quiet install --constraint $(3) "pip>=25.1"
+	$(2)/bin/python -m pip --disable-pip-version-check --quiet install --constraint $(3) \
+	  --editable '.[demo]' --group test-langchain
+	@touch $(2)/.dev
+endef
+
+# All but LangChain's packages and the SDKs under them are as in constraints.txt.
+.venv-oldest/.dev: pyproject.toml constraints.txt constraints-oldest.txt
+	mkdir -p $(@D)
+	sed -n 's/^\([a-z-]*==\).*/^\1/p' constraints-oldest.txt | grep -v -f - constraints.txt \
+	  | cat - constraints-oldest.txt > $(@D)/constraints.txt
+	$(call venv-of,$(PYTHON),$(@D),$(@D)/constraints.txt)
+
+# Up to its 1.0, Anthropic's SDK leaves the connection of such a stream open, and the wire waits.
+oldest: .venv-oldest/.dev
+	.venv-oldest/bin/python -m pytest $(FACES_LANGCHAIN) --deselect "tests/integration/test_providers.py::\
+	TestWhatGoesWrongOnTheWay::test_a_stream_that_the_reader_leaves_is_cancelled[anthropic]"
+
+.venv-3.%/.dev: pyproject.toml constraints.txt
+	$(call venv-of,python3.$*,$(@D),constraints.txt)
+
+.PRECIOUS: .venv-3.%/.dev
+on-3.%: .venv-3.%/.dev
+	.venv-3.$*/bin/python -m pytest $(FACES_LANGCHAIN)
+
+versions: $(PYTHONS:%=on-%) oldest
+
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py
 	$(BIN)/python -m tests.conformance
@@ -80,4 +118,5 @@ constraints:
 	  --all-extras --group test --group lint --group bench --upgrade pyproject.toml -o constraints.txt
 
 clean:
-	rm -rf $(VENV) .venv-peers build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage \
+	  .coverage.*
