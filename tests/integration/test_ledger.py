@@ -23,7 +23,7 @@ from agentmetrics.budget.database import Database
 from agentmetrics.budget.spend import Scope, Spend
 from agentmetrics.budget.tally import Amounts
 from agentmetrics.calls import open_calls
-from agentmetrics.facts import LLMCall
+from agentmetrics.facts import FOUND, LLMCall
 from agentmetrics.usage import Usage
 from tests.integration.apps import forking_ledger
 from tests.services.postgres import PostgresServer
@@ -180,7 +180,7 @@ class TestCalls:
 
     def test_answered_from_a_cache_are_none(self, ledger, ledger_url, recorder):
         hit = LLMCall("planner", "openai", "gpt-4o", 0.0)
-        hit.cached, hit.usage = True, Usage(100, 10)
+        hit.lookup, hit.usage = FOUND, Usage(100, 10)
         open_calls(recorder).finish(hit)
         ledger.flush()
         assert written(ledger_url) == {}

@@ -7,6 +7,7 @@ import logging
 import sys
 import threading
 import uuid
+from time import perf_counter
 
 import pytest
 
@@ -196,7 +197,10 @@ class TestAScope:
 
     @pytest.fixture
     def chain(self):
-        return ChainRun("graph", 1000.0, AgentRun("writer", 1000.0))
+        now = perf_counter()
+        chain = ChainRun("graph", now, AgentRun("writer", now))
+        chain.ended = now  # as finish() does right after leave()
+        return chain
 
     @pytest.mark.parametrize("kind", [ToolExecution, RetrieverQuery])
     def test_of_what_is_in_a_tool_or_retriever_is_the_chain_of_that(self, table, chain, kind):
