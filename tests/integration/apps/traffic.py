@@ -253,7 +253,8 @@ async def _refused(call: Awaitable[Any]) -> None:
 
 
 async def _cancelled(call: Awaitable[Any], wire: Wire, agent: str) -> None:
-    """Cancel the call once it is with the wire."""
+    """Cancel the call once it is with the wire, which may still hold one that was left."""
+    await until(lambda: not wire.hanging[agent])
     task = asyncio.ensure_future(call)
     await until(lambda: wire.hanging[agent])
     task.cancel()
