@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from time import perf_counter
 from typing import Any
@@ -12,47 +12,32 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.globals import get_llm_cache
 from langchain_core.outputs import LLMResult
-from langchain_core.runnables.config import var_child_runnable_config
 
 from agentmetrics.budget.exceeded import BudgetExceeded
 from agentmetrics.calls import OpenCalls, open_calls
-from agentmetrics.context import extra_values, parent_around
-from agentmetrics.facts import UNKNOWN, ChainRun, LLMCall, RetrieverQuery, ToolExecution
-from agentmetrics.langchain.attribution import (
-    UNNAMED_GRAPH,
-    Metadata,
-    attribute,
-    begins_with_graph,
-    is_graph_node,
-    nearest_run,
-    run_of_chain,
-)
-from agentmetrics.langchain.bound import bound_of
-from agentmetrics.langchain.cache import expect_lookup, instrumented, note_lookup
+from agentmetrics.facts import ChainRun, LLMCall, RetrieverQuery, ToolExecution
+from agentmetrics.langchain.attribution import Metadata, is_graph_node
+from agentmetrics.langchain.cache import instrumented, note_lookup
 from agentmetrics.langchain.quirks import ErrorInResponse
-from agentmetrics.langchain.routing import (
-    PLACES,
-    failing,
-    member_failed,
-    model_started,
-    place_ended,
-    place_started,
+from agentmetrics.langchain.routing import PLACES, member_failed, place_ended, place_started
+from agentmetrics.langchain.starting import (
+    plain_dict,
+    plain_id,
+    plain_text,
+    plain_texts,
+    scope_of,
+    start_call,
+    start_chain,
+    start_inside,
 )
 from agentmetrics.langchain.streaming import chunk_carries_output, event_carries_output
-from agentmetrics.langchain.usage import (
-    read_chunk,
-    read_first_chunk,
-    read_response,
-    requested,
-)
+from agentmetrics.langchain.usage import read_chunk, read_first_chunk, read_response
 from agentmetrics.outcome import is_interrupt
 from agentmetrics.recorder import Recorder, clean_label
 from agentmetrics.settings import get_recorder
 
 _MISSING: Any = None
 """Stands for an argument that LangChain did not pass, so that it is we who notice."""
-
-_PLAIN = (str, int, float)
 
 
 class MetricsCallbackHandler(BaseCallbackHandler):
@@ -140,8 +125,8 @@ class MetricsCallbackHandler(BaseCallbackHandler):
     ) -> None:
         calls = self._calls()
         try:
-            self._start_call(
-                calls, run_id, parent_run_id, metadata,
+            start_call(
+                calls, self.agent_name, run_id, parent_run_id, metadata,
                 invocation_params, serialized, messages, batch_size,
             )  # fmt: skip
         except BudgetExceeded:
@@ -149,56 +134,6 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         except Exception as error:
             calls.failed("on_chat_model_start", error)
             self._start_plain_call(calls, run_id, parent_run_id, metadata, invocation_params)
-
-    def _start_call(
-        self,
-        calls: OpenCalls,
-        run_id: UUID,
-        parent_run_id: UUID | None,
-        metadata: Metadata | None,
-        invocation_params: dict[str, Any] | None,
-        serialized: dict[str, Any] | None = None,
-        messages: list[list[Any]] | None = None,
-        batch_size: int | None = None,
-    ) -> None:
-        # Without a config around, which is the plain case, nothing need be looked up.
-        bare = parent_run_id is None and var_child_runnable_config.get() is None
-        scope = None if bare else _scope(calls, parent_run_id)
-        agent, run = attribute(self.agent_name, metadata, scope)
-        provider, model = requested(metadata, invocation_params)
-        call = LLMCall(agent, provider, model, perf_counter(), run)
-        if calls.extra_labels:
-            call.extra = extra_values(
-                calls.extra_labels, metadata, nearest_run(scope), parent_run_id
-            )
-        if calls.gates and calls.get(run_id) is None:
-            sent = messages[0] if messages else ()
-            calls.admit(call, lambda: bound_of(sent, invocation_params, metadata))
-        if instrumented and batch_size:
-            call.lookup = expect_lookup(run_id, batch_size)
-        calls.start(run_id, call)
-        inside = None if parent_run_id is None else scope
-        if failing or (inside is not None and inside.alternatives is not None):
-            model_started(
-                calls, inside, run_id, parent_run_id,
-                serialized, messages, invocation_params, metadata,
-            )  # fmt: skip
-
-    def _start_plain_call(
-        self,
-        calls: OpenCalls,
-        run_id: UUID,
-        parent_run_id: object,
-        metadata: object,
-        invocation_params: object,
-    ) -> None:
-        parent, params = _parent(parent_run_id), _plain(invocation_params)
-        try:
-            self._start_call(calls, run_id, parent, _plain(metadata), params)
-        except BudgetExceeded:
-            raise
-        except Exception:  # it was counted the first time
-            return
 
     def on_llm_start(
         self,
@@ -214,14 +149,31 @@ class MetricsCallbackHandler(BaseCallbackHandler):
     ) -> None:
         calls = self._calls()
         try:
-            self._start_call(
-                calls, run_id, parent_run_id, metadata, invocation_params, serialized, [prompts]
-            )
+            start_call(
+                calls, self.agent_name, run_id, parent_run_id, metadata,
+                invocation_params, serialized, [prompts],
+            )  # fmt: skip
         except BudgetExceeded:
             raise
         except Exception as error:
             calls.failed("on_llm_start", error)
             self._start_plain_call(calls, run_id, parent_run_id, metadata, invocation_params)
+
+    def _start_plain_call(
+        self,
+        calls: OpenCalls,
+        run_id: UUID,
+        parent_run_id: object,
+        metadata: object,
+        invocation_params: object,
+    ) -> None:
+        parent, params = plain_id(parent_run_id), plain_dict(invocation_params)
+        try:
+            start_call(calls, self.agent_name, run_id, parent, plain_dict(metadata), params)
+        except BudgetExceeded:
+            raise
+        except Exception:  # it was counted the first time
+            return
 
     def on_llm_new_token(
         self,
@@ -331,61 +283,16 @@ class MetricsCallbackHandler(BaseCallbackHandler):
     ) -> None:
         calls = self._calls()
         try:
-            chain = self._start_chain(calls, run_id, parent_run_id, metadata, tags, name)
+            chain = start_chain(calls, self.agent_name, run_id, parent_run_id, metadata, tags, name)
             if chain.name in PLACES:
                 place_started(calls, chain, run_id, parent_run_id, tags, metadata)
         except Exception as error:
             calls.failed("on_chain_start", error)
             with suppress(Exception):
-                parent, plain = _parent(parent_run_id), _plain(metadata)
-                self._start_chain(calls, run_id, parent, plain, _texts(tags), _text(name))
-
-    def _start_chain(
-        self,
-        calls: OpenCalls,
-        run_id: UUID,
-        parent_run_id: UUID | None,
-        metadata: Metadata | None,
-        tags: list[str] | None,
-        name: str | None,
-    ) -> ChainRun:
-        scope = _scope(calls, parent_run_id)
-        if scope is not None and is_graph_node(tags):
-            self._is_graph(calls, scope, metadata)
-        chain = ChainRun(clean_label(name), perf_counter())
-        self._attribute_chain(calls, chain, scope, parent_run_id, metadata)
-        calls.start(run_id, chain)
-        return chain
-
-    def _attribute_chain(
-        self,
-        calls: OpenCalls,
-        chain: ChainRun,
-        scope: ChainRun | None,
-        parent_run_id: UUID | None,
-        metadata: Metadata | None,
-    ) -> None:
-        """Say which agent run a chain is part of, and let one begin for a name not yet around."""
-        if scope is not None:
-            chain.graph = chain.outer_graph = scope.graph
-            if scope.alternatives is not None and parent_run_id is not None:
-                chain.alternatives = scope.alternatives
-                scope.alternatives.nested = True
-        extra = extra_values(calls.extra_labels, metadata, nearest_run(scope), parent_run_id)
-        begins, chain.run = run_of_chain(self.agent_name, metadata, scope)
-        if begins:
-            calls.begin_run(chain, begins, extra)
-
-    def _is_graph(self, calls: OpenCalls, graph: ChainRun, metadata: Metadata | None) -> None:
-        """A node has started in ``graph``: if it has a name, that is an agent's."""
-        if graph.is_graph:
-            return
-        if graph.name and graph.name != UNNAMED_GRAPH:
-            if begins_with_graph(self.agent_name, metadata, graph):
-                extra = extra_values(calls.extra_labels, metadata, graph.run)
-                calls.begin_run(graph, graph.name, extra)
-            graph.graph = graph.name
-        graph.is_graph = True
+                start_chain(
+                    calls, self.agent_name, run_id, plain_id(parent_run_id),
+                    plain_dict(metadata), plain_texts(tags), plain_text(name),
+                )  # fmt: skip
 
     def on_chain_end(
         self,
@@ -414,8 +321,8 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         """A node was interrupted: LangGraph ends the outermost graph as if it had succeeded."""
         calls = self._calls()
         try:
-            graph = _scope(calls, graph_id)
-            if isinstance(graph, ChainRun) and is_graph_node(tags):
+            graph = scope_of(calls, graph_id)
+            if graph is not None and is_graph_node(tags):
                 graph.interrupted = True
         except Exception as error:
             calls.failed("on_chain_error", error)
@@ -435,31 +342,9 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        calls = self._calls()
-        try:
-            self._start_tool(calls, run_id, parent_run_id, metadata, serialized, name)
-        except Exception as error:
-            calls.failed("on_tool_start", error)
-            with suppress(Exception):
-                parent, plain = _parent(parent_run_id), _plain(metadata)
-                self._start_tool(calls, run_id, parent, plain, _plain(serialized), _text(name))
-
-    def _start_tool(
-        self,
-        calls: OpenCalls,
-        run_id: UUID,
-        parent_run_id: UUID | None,
-        metadata: Metadata | None,
-        serialized: dict[str, Any] | None,
-        name: str | None,
-    ) -> None:
-        scope = _scope(calls, parent_run_id)
-        agent, run = attribute(self.agent_name, metadata, scope)
-        tool = ToolExecution(agent, _name(name, serialized), perf_counter())
-        tool.extra = extra_values(calls.extra_labels, metadata, nearest_run(scope), parent_run_id)
-        tool.run = run
-        tool.scope = scope
-        calls.start(run_id, tool)
+        self._start_inside(
+            ToolExecution, "on_tool_start", run_id, parent_run_id, metadata, serialized, name
+        )
 
     def on_tool_end(
         self,
@@ -493,33 +378,9 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        calls = self._calls()
-        try:
-            self._start_query(calls, run_id, parent_run_id, metadata, serialized, name)
-        except Exception as error:
-            calls.failed("on_retriever_start", error)
-            with suppress(Exception):
-                parent, plain = _parent(parent_run_id), _plain(metadata)
-                self._start_query(calls, run_id, parent, plain, _plain(serialized), _text(name))
-
-    def _start_query(
-        self,
-        calls: OpenCalls,
-        run_id: UUID,
-        parent_run_id: UUID | None,
-        metadata: Metadata | None,
-        serialized: dict[str, Any] | None,
-        name: str | None,
-    ) -> None:
-        scope = _scope(calls, parent_run_id)
-        agent, run = attribute(self.agent_name, metadata, scope)
-        retriever = RetrieverQuery(agent, _name(name, serialized), perf_counter())
-        retriever.extra = extra_values(
-            calls.extra_labels, metadata, nearest_run(scope), parent_run_id
+        self._start_inside(
+            RetrieverQuery, "on_retriever_start", run_id, parent_run_id, metadata, serialized, name
         )
-        retriever.run = run
-        retriever.scope = scope
-        calls.start(run_id, retriever)
 
     def on_retriever_end(
         self,
@@ -548,6 +409,29 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         self._fail("on_retriever_error", run_id, parent_run_id, error)
+
+    def _start_inside(
+        self,
+        kind: type[ToolExecution] | type[RetrieverQuery],
+        event: str,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        metadata: Metadata | None,
+        serialized: dict[str, Any] | None,
+        name: str | None,
+    ) -> None:
+        calls = self._calls()
+        try:
+            start_inside(
+                kind, calls, self.agent_name, run_id, parent_run_id, metadata, serialized, name
+            )
+        except Exception as error:
+            calls.failed(event, error)
+            with suppress(Exception):
+                start_inside(
+                    kind, calls, self.agent_name, run_id, plain_id(parent_run_id),
+                    plain_dict(metadata), plain_dict(serialized), plain_text(name),
+                )  # fmt: skip
 
     def _end(self, event: str, run_id: UUID) -> None:
         calls = self._calls()
@@ -581,30 +465,6 @@ class MetricsCallbackHandler(BaseCallbackHandler):
     on_text = on_retry = on_agent_action = on_agent_finish = on_custom_event = _heard
 
 
-# A start that could not be read as it came is read once more, with what is left of each argument
-# when all that LangChain never passes is taken out: what is understood of it is recorded.
-
-
-def _parent(run_id: object) -> UUID | None:
-    return run_id if isinstance(run_id, UUID) else None
-
-
-def _plain(mapping: object) -> dict[str, Any] | None:
-    if isinstance(mapping, Mapping):
-        with suppress(Exception):
-            items = mapping.items()
-            return {k: v for k, v in items if isinstance(k, str) and isinstance(v, _PLAIN)}
-    return None
-
-
-def _texts(values: object) -> list[str]:
-    return [v for v in values if isinstance(v, str)] if isinstance(values, list) else []
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
 def _told(calls: OpenCalls, event: str, error: object) -> BaseException:
     """The error that an event came with; an error event without one is an error all the same."""
     if isinstance(error, BaseException):
@@ -629,13 +489,3 @@ def _read(calls: OpenCalls, event: str, call: LLMCall, response: LLMResult, run_
         return
     except Exception as error:
         calls.failed(event, error)
-
-
-def _scope(calls: OpenCalls, parent_run_id: UUID | None) -> ChainRun | None:
-    """The chain that a run is in; one that was given callbacks of its own has lost its parent."""
-    parent = parent_run_id or parent_around()
-    return None if parent is None else calls.scope(parent)
-
-
-def _name(name: str | None, serialized: dict[str, Any] | None) -> str:
-    return clean_label(name or (serialized or {}).get("name")) or UNKNOWN
