@@ -243,7 +243,9 @@ def _sentences(summary: Summary) -> Iterator[str]:
     before = f"The {word} before" if count == 1 else f"The {count} {word}s before"
     came_to, whole = summary.previous, summary.previous_whole
     digits = _digits(summary.total if summary.total.cost_nano_usd else whole)
-    if came_to == whole:
+    if not whole.calls:
+        yield f"{before}: no calls."
+    elif came_to == whole:
         yield f"{before}: USD {_usd(whole, digits)}."
     else:
         yield (

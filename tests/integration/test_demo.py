@@ -24,8 +24,10 @@ from genai_prices.types import Usage as PricedUsage
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
+from agentmetrics.budget.summary import Group
+from agentmetrics.budget.tally import Amounts
 from agentmetrics.cli.app import app
-from agentmetrics.cli.demo.table import Row, differences
+from agentmetrics.cli.demo.table import Row, cost_differences, differences
 from agentmetrics.cli.demo.wire import Tally
 from tests.unit.test_cli import on_a_terminal
 
@@ -115,6 +117,12 @@ def test_the_cost_is_that_of_the_served_model(found: dict[str, Any]) -> None:
         assert Decimal(row["cost_usd"]) == pytest.approx(price, abs=Decimal("1e-8"))
 
 
+def test_the_ledger_has_the_same_cost(found: dict[str, Any]) -> None:
+    kept = {g["labels"]["agent_name"]: g["cost_nano_usd"] for g in found["spend"]["groups"]}
+    assert kept == {row["agent"]: round(row["cost_usd"] * 1e9) for row in found["agents"]}
+    assert found["spend"]["total"]["cost_nano_usd"] == sum(kept.values()) > 0
+
+
 def test_times_are_those_of_the_model_server(found: dict[str, Any]) -> None:
     by_agent = {row["agent"]: row for row in found["agents"]}
     # The server thinks for 60 ms before the writer's first word, and takes 8 ms a word.
@@ -146,6 +154,7 @@ def test_the_demo_for_people() -> None:
     assert ["researcher", "5", "15", "0", "0", "0", "15", "0"] in lines
     assert ["total", "15", "24", "1", "1", "1", "15", "0"] in lines
     assert "Not sent: the daily budget 'briefs' of agent_name=writer is spent" in done.stdout
+    assert ["planner", "5", "93", "468", "0.002162"] in [line[:5] for line in lines]
     assert "24 calls (1 failed, 1 cancelled)" in done.stdout
     assert "in all: equal." in done.stdout
     assert "agentmetrics demo --serve" in done.stdout
@@ -194,6 +203,21 @@ def test_calls_of_another_agent_and_calls_still_active_are_differences() -> None
     assert "a calls: 3 recorded, 0 counted by the server" in said
     assert "b calls: 0 recorded, 3 counted by the server" in said
     assert "a: 2 calls still active" in said
+
+
+def spent(agent: str, nano_usd: int) -> Group:
+    return Group({"agent_name": agent}, Amounts(calls=1, cost_nano_usd=nano_usd), Amounts())
+
+
+def test_a_cost_that_the_ledger_has_otherwise_is_a_difference() -> None:
+    rows = [replace(row_of("a", TALLY), cost_usd=2e-9)]
+    assert cost_differences(rows, [spent("a", 2)]) == []
+    assert cost_differences(rows, [spent("a", 3)]) == [
+        "a cost: 2 nano-dollars recorded, 3 in the ledger"
+    ]
+    assert cost_differences(rows, [spent("a", 2), spent("b", 1)]) == [
+        "b cost: 0 nano-dollars recorded, 1 in the ledger"
+    ]
 
 
 def test_the_demo_ends_with_1_when_the_server_counted_otherwise(

@@ -131,7 +131,7 @@ class TestTheTable:
             "total 8 14.0400+",
             "Cost of Mon 17 Nov 2025 to Wed 19 Nov 2025, Europe/Berlin",
         ]
-        assert "The 3 days before: USD 0.0000." in done.stdout
+        assert "The 3 days before: no calls." in done.stdout
 
     @pytest.mark.parametrize(
         ("arguments", "title"),

@@ -6,9 +6,11 @@ import asyncio
 import json
 import signal
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import typer
@@ -20,10 +22,13 @@ from agentmetrics import (
     BudgetExceeded,
     Budgets,
     FanoutRecorder,
+    Ledger,
     MemoryRecorder,
     MetricsCallbackHandler,
     PrometheusRecorder,
 )
+from agentmetrics.budget.summary import Summary
+from agentmetrics.cli import cost
 from agentmetrics.cli.console import complain, fail, messages, output, tell
 from agentmetrics.cli.demo import traffic, wire
 from agentmetrics.cli.demo.environment import undisturbed
@@ -31,10 +36,10 @@ from agentmetrics.cli.demo.program import Team, make_team
 from agentmetrics.cli.demo.progress import Progress
 from agentmetrics.cli.demo.table import (
     agent_rows,
-    budget_table,
     call_table,
-    cost_table,
+    cost_differences,
     differences,
+    time_table,
     total_row,
 )
 from agentmetrics.exposition import start_http_server
@@ -48,6 +53,7 @@ WRITER_LIMIT_USD = 0.0013
 _NEXT = """\
 What to type next
   agentmetrics demo --serve   the same with live traffic, for a Prometheus
+  agentmetrics cost           what was spent, from the ledger in AGENTMETRICS_LEDGER_URL
   agentmetrics check          what your own AGENTMETRICS_* settings would do
 
 In your program
@@ -66,25 +72,34 @@ class Stage:
     team: Team
     config: dict[str, Any]
     progress: Progress
+    ledger: Ledger
     budgets: Budgets
     refused: list[BudgetExceeded] = field(default_factory=list)
 
+    def spend(self) -> Summary:
+        """What the ledger says of today."""
+        return self.ledger.summary("daily", by=["agent"])
+
     def differences(self) -> list[str]:
-        return differences(agent_rows(self.memory), self.wire.tallies)
+        rows = agent_rows(self.memory)
+        return [*differences(rows, self.wire.tallies), *cost_differences(rows, self.spend().groups)]
 
 
 @contextmanager
 def _stage(budget: Budget) -> Iterator[Stage]:
-    with undisturbed(), wire.serving() as server:
+    with undisturbed(), wire.serving() as server, tempfile.TemporaryDirectory() as directory:
         memory = MemoryRecorder()
         prometheus = PrometheusRecorder(CollectorRegistry())
         recorder: Recorder = FanoutRecorder([memory, prometheus])
         recorder.latency_buckets = BUCKETS
         config = {"callbacks": [MetricsCallbackHandler(recorder)]}
         progress = Progress(messages(), memory)
-        team, budgets = make_team(server.base_url), Budgets([budget], recorder)
-        yield Stage(server, memory, prometheus, team, config, progress, budgets)
-        budgets.close()
+        team = make_team(server.base_url)
+        with Ledger(f"sqlite:///{Path(directory, 'spend.db')}") as ledger:
+            ledger.attach(recorder)
+            budgets = Budgets([budget], recorder, ledger=ledger)
+            yield Stage(server, memory, prometheus, team, config, progress, ledger, budgets)
+            budgets.close()
 
 
 def _budget(action: Literal["warn", "block"]) -> Budget:
@@ -110,6 +125,7 @@ def print_json() -> None:
             "agents": [asdict(row) for row in agent_rows(stage.memory)],
             "total": asdict(total_row(stage.memory)),
             "server": {agent: asdict(tally) for agent, tally in stage.wire.tallies.items()},
+            "spend": stage.spend().as_dict(),
             "budgets": [status.as_dict() for status in stage.budgets.status()],
             "refused": [str(refused) for refused in stage.refused],
             "differences": stage.differences(),
@@ -131,9 +147,9 @@ def _show(stage: Stage) -> None:
     screen.print()
     screen.print(call_table(rows, total))
     screen.print()
-    screen.print(cost_table(rows, total))
+    screen.print(time_table(rows, total))
     screen.print()
-    screen.print(budget_table(stage.budgets.status()))
+    cost.print_table(cost.Report(stage.spend(), stage.budgets.status()))
     for refused in stage.refused:
         screen.print(f"Not sent: {refused}.", highlight=False, markup=False)
     screen.print()
@@ -141,7 +157,8 @@ def _show(stage: Stage) -> None:
         tell(
             f"The model server counted the same for every agent, {total.calls} calls "
             f"({total.errors} failed, {total.cancelled} cancelled) and "
-            f"{total.input_tokens + total.output_tokens:,} tokens in all: equal.\n"
+            f"{total.input_tokens + total.output_tokens:,} tokens in all: equal. "
+            "So is the ledger, to the nano-dollar.\n"
         )
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
 from rich import box
 from rich.table import Table
 
-from agentmetrics import BudgetStatus, MemoryRecorder
+from agentmetrics import MemoryRecorder
+from agentmetrics.budget.summary import Group
+from agentmetrics.budget.tally import NANO
 from agentmetrics.cli.demo.wire import Tally
 from agentmetrics.outcome import CANCELLED, ERROR
 
@@ -95,6 +98,19 @@ def differences(rows: Sequence[Row], tallies: Mapping[str, Tally]) -> list[str]:
     return found + running
 
 
+def cost_differences(rows: Sequence[Row], groups: Sequence[Group]) -> list[str]:
+    """What the recorder and the ledger do not agree about, in whole nano-dollars."""
+    kept: Counter[str] = Counter()
+    for group in groups:
+        kept[group.labels["agent_name"]] += group.amounts.cost_nano_usd
+    recorded = {row.agent: round(row.cost_usd * NANO) for row in rows}
+    return [
+        f"{agent} cost: {recorded.get(agent, 0)} nano-dollars recorded, {kept[agent]} in the ledger"
+        for agent in dict.fromkeys((*recorded, *kept))
+        if recorded.get(agent, 0) != kept[agent]
+    ]
+
+
 def call_table(rows: Sequence[Row], total: Row) -> Table:
     """How often: runs, calls and how they ended."""
     table = _table("Calls by agent", total.agent)
@@ -114,13 +130,12 @@ def call_table(rows: Sequence[Row], total: Row) -> Table:
     return table
 
 
-def cost_table(rows: Sequence[Row], total: Row) -> Table:
-    """How much and how long: tokens, cost and latency."""
-    table = _table("Tokens, cost and time by agent", total.agent)
+def time_table(rows: Sequence[Row], total: Row) -> Table:
+    """How much and how long: tokens and latency."""
+    table = _table("Tokens and time by agent", total.agent)
     titles = (
         "input\ntokens",
         "output\ntokens",
-        "cost\nUSD",
         "latency\np50",
         "latency\np95",
         "first token\np50",
@@ -132,37 +147,23 @@ def cost_table(rows: Sequence[Row], total: Row) -> Table:
     return table
 
 
-def budget_table(budgets: Sequence[BudgetStatus]) -> Table:
-    """How far: what the budgets allow, and what of that is spent."""
-    table = _titled("Budgets")
-    for title in ("budget", "of", "period"):
-        table.add_column(title, min_width=10)
-    for title in ("limit\nUSD", "spent\nUSD", "spent\n%"):
-        table.add_column(title, justify="right")
-    for status in budgets:
-        scope = ", ".join(f"{name}={value}" for name, value in status.scope.items())
-        amounts = (f"{status.limit_usd:.6f}", f"{status.spent_usd:.6f}", f"{status.percent:,.0f}")
-        table.add_row(status.budget, scope, status.period, *amounts)
-    return table
-
-
 def _table(title: str, total: str) -> Table:
-    table = _titled(title)
-    table.show_footer = True
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE,
+        show_edge=False,
+        show_footer=True,
+    )
     table.add_column("agent", total, min_width=10)
     return table
-
-
-def _titled(title: str) -> Table:
-    return Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE, show_edge=False
-    )
 
 
 def _amounts(row: Row) -> tuple[str, ...]:
     times = (row.latency_p50, row.latency_p95, row.first_token_p50)
     tokens = (f"{row.input_tokens:,}", f"{row.output_tokens:,}")
-    return (*tokens, f"{row.cost_usd:.6f}", *map(_milliseconds, times))
+    return (*tokens, *map(_milliseconds, times))
 
 
 def _milliseconds(seconds: float | None) -> str:
