@@ -142,6 +142,7 @@ async def _researcher(wire: Wire, handler: MetricsCallbackHandler) -> None:
     stream = model.astream("x", config)
     await anext(stream)
     await stream.aclose()
+    await until(lambda: wire.count(agent="researcher", ended=LEFT))
     await _cancelled(model.ainvoke("x", config), wire, "researcher")
 
 
@@ -253,8 +254,7 @@ async def _refused(call: Awaitable[Any]) -> None:
 
 
 async def _cancelled(call: Awaitable[Any], wire: Wire, agent: str) -> None:
-    """Cancel the call once it is with the wire, which may still hold one that was left."""
-    await until(lambda: not wire.hanging[agent])
+    """Cancel the call once it is with the wire."""
     task = asyncio.ensure_future(call)
     await until(lambda: wire.hanging[agent])
     task.cancel()
