@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agentmetrics.budget.exceeded import BudgetExceeded
     from agentmetrics.budget.ledger import Ledger
     from agentmetrics.caching import CacheTracker
+    from agentmetrics.configured import configure, get_ledger, get_recorder
     from agentmetrics.context import labels
     from agentmetrics.langchain.attach import instrument
     from agentmetrics.langchain.cache import InstrumentedCache
@@ -26,13 +27,7 @@ if TYPE_CHECKING:
     from agentmetrics.layers import CardinalityLimit, CommonLabels, FanoutRecorder, Namespace
     from agentmetrics.recorder import Counter, Gauge, Histogram, Metric, Recorder
     from agentmetrics.selection import record_cost_savings, record_model_selection, routing
-    from agentmetrics.settings import (
-        ConfigurationError,
-        Settings,
-        configure,
-        get_ledger,
-        get_recorder,
-    )
+    from agentmetrics.settings import ConfigurationError, Settings
     from agentmetrics.tracking import track_call
     from agentmetrics.usage import Usage
 
@@ -65,9 +60,9 @@ _HOMES = {
     "Settings": "settings",
     "StatsDRecorder": "backends.statsd",
     "Usage": "usage",
-    "configure": "settings",
-    "get_ledger": "settings",
-    "get_recorder": "settings",
+    "configure": "configured",
+    "get_ledger": "configured",
+    "get_recorder": "configured",
     "instrument": "langchain.attach",
     "labels": "context",
     "record_cost_savings": "selection",

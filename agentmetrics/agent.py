@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 from agentmetrics.budget.run_limits import RunLimits
 from agentmetrics.calls import OpenCalls, OwnRunId, open_calls
+from agentmetrics.configured import get_recorder
 from agentmetrics.context import current_run, extra_values, handler_around, metadata_around
 from agentmetrics.facts import AgentRun
 from agentmetrics.recorder import Recorder, clean_label
-from agentmetrics.settings import get_recorder
 from agentmetrics.tracking import track_call
 
 RUN_METHODS = ("run", "execute", "invoke", "stream", "arun", "aexecute", "ainvoke", "astream")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agentmetrics.calls import OpenCalls, open_calls
+from agentmetrics.configured import get_recorder
 from agentmetrics.meters.cache import CacheMeter, CacheSeries
 from agentmetrics.recorder import Recorder, clean_label
-from agentmetrics.settings import get_recorder
 
 Reading = Callable[[], float]
 """Reads a number of a cache; it is called at collection, from any thread, and should be quick."""

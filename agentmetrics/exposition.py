@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
 
+from agentmetrics.configured import get_recorder
 from agentmetrics.recorder import Recorder
-from agentmetrics.settings import ConfigurationError, get_recorder
+from agentmetrics.settings import ConfigurationError
 
 if TYPE_CHECKING:
     import threading

@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from agentmetrics.calls import open_calls
+from agentmetrics.configured import get_recorder
 from agentmetrics.meters.routing import RoutingMeter
 from agentmetrics.recorder import Recorder
-from agentmetrics.settings import get_recorder
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -20,7 +20,7 @@ def agent_metrics() -> Iterator[MemoryRecorder]:
     What the program records in a recorder it was given itself does not come here.
     """
     from agentmetrics.backends.memory import MemoryRecorder
-    from agentmetrics.settings import replaced
+    from agentmetrics.configured import replaced
 
     with replaced(MemoryRecorder()) as recorder:
         yield recorder

@@ -7,10 +7,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from agentmetrics.calls import OpenCalls, OwnRunId, open_calls
+from agentmetrics.configured import get_recorder
 from agentmetrics.facts import Bound
 from agentmetrics.recorder import Recorder, clean_label
 from agentmetrics.service_tier import service_tier_of
-from agentmetrics.settings import get_recorder
 from agentmetrics.surroundings import call_here
 from agentmetrics.usage import Usage, served_model
 

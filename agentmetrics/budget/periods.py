@@ -16,6 +16,7 @@ from agentmetrics.budget.tally import BUCKET_SECONDS
 
 Period = Literal["daily", "weekly", "monthly"]
 PERIODS: tuple[Period, ...] = ("daily", "weekly", "monthly")
+LONGEST_DAYS: dict[Period, int] = {"daily": 1, "weekly": 7, "monthly": 31}
 
 
 class Span(NamedTuple):

@@ -14,6 +14,7 @@ from rich import box
 from rich.table import Table
 
 from agentmetrics import backends
+from agentmetrics.assembly import make_recorder, naming_ledger
 from agentmetrics.cli.console import complain, note, output
 from agentmetrics.recorder import Recorder
 from agentmetrics.settings import (
@@ -21,8 +22,6 @@ from agentmetrics.settings import (
     ConfigurationError,
     Settings,
     load_settings,
-    make_recorder,
-    naming_ledger,
     variable_of,
     without_password,
 )

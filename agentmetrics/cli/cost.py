@@ -15,6 +15,7 @@ from rich import box
 from rich.bar import Bar
 from rich.table import Table
 
+from agentmetrics.assembly import make_budgets
 from agentmetrics.budget import summary as summaries
 from agentmetrics.budget.budget import Budget, BudgetStatus, Spent
 from agentmetrics.budget.database import Database, LedgerUnavailable
@@ -24,13 +25,7 @@ from agentmetrics.budget.spend import Spend
 from agentmetrics.budget.summary import Summary
 from agentmetrics.budget.tally import AMOUNTS, Amounts
 from agentmetrics.cli.console import fail, note, output, tell
-from agentmetrics.settings import (
-    ConfigurationError,
-    Settings,
-    load_settings,
-    make_budgets,
-    variable_of,
-)
+from agentmetrics.settings import ConfigurationError, Settings, load_settings, variable_of
 
 PERIODS: dict[str, Period] = {"day": "daily", "week": "weekly", "month": "monthly"}
 BAR_WIDTH = 12

@@ -11,12 +11,13 @@ import typer
 from rich import box
 from rich.table import Table
 
+from agentmetrics.assembly import make_prices
 from agentmetrics.cli.console import complain, fail, note, output, require, tell
 from agentmetrics.pricing import PriceFile, Prices, Quote
 from agentmetrics.pricing.own import OwnPrices
 from agentmetrics.pricing.rates import Band
 from agentmetrics.pricing.source import provider_ids, vendor_of
-from agentmetrics.settings import ConfigurationError, load_settings, make_prices
+from agentmetrics.settings import ConfigurationError, load_settings
 
 PER_REQUEST = "request"
 

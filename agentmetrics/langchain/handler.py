@@ -15,6 +15,7 @@ from langchain_core.outputs import LLMResult
 
 from agentmetrics.budget.exceeded import BudgetExceeded
 from agentmetrics.calls import OpenCalls, open_calls
+from agentmetrics.configured import get_recorder
 from agentmetrics.facts import ChainRun, LLMCall, RetrieverQuery, ToolExecution
 from agentmetrics.langchain.attribution import Metadata, is_graph_node
 from agentmetrics.langchain.cache import instrumented, note_lookup
@@ -34,7 +35,6 @@ from agentmetrics.langchain.streaming import chunk_carries_output, event_carries
 from agentmetrics.langchain.usage import read_chunk, read_first_chunk, read_response
 from agentmetrics.outcome import is_interrupt
 from agentmetrics.recorder import Recorder, clean_label
-from agentmetrics.settings import get_recorder
 
 _MISSING: Any = None
 """Stands for an argument that LangChain did not pass, so that it is we who notice."""

@@ -8,11 +8,11 @@ from time import perf_counter
 from typing import Any
 
 from agentmetrics.calls import BoundOf, OpenCalls, OwnRunId, open_calls
+from agentmetrics.configured import get_recorder
 from agentmetrics.facts import Bound, LLMCall
 from agentmetrics.langchain.clients import Requests, watched_copy
 from agentmetrics.langchain.naming import model_of, provider_of
 from agentmetrics.recorder import Recorder, clean_label
-from agentmetrics.settings import get_recorder
 from agentmetrics.surroundings import call_here
 from agentmetrics.usage import Usage, provider_seconds, served_model
 

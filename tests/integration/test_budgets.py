@@ -25,7 +25,7 @@ from agentmetrics import (
     track_call,
 )
 from agentmetrics.budget.budgets import Budgets
-from agentmetrics.settings import replaced
+from agentmetrics.configured import replaced
 from tests.integration.apps import traffic
 from tests.services.postgres import PostgresServer
 from tests.services.wire import Answer, Wire
@@ -260,3 +260,16 @@ class TestSettings:
         assert str(refused.value).startswith("AGENTMETRICS_BUDGETS_FILE=")
         assert said in str(refused.value)
         assert "\n" not in str(refused.value)
+
+    def test_a_mistake_in_code_names_no_file(self) -> None:
+        twice = [Budget("team", 1), Budget("team", 2)]
+        with replaced(MemoryRecorder()), pytest.raises(ConfigurationError, match=r"^two budgets"):
+            agentmetrics.configure(budgets=twice)
+
+    def test_a_ledger_that_forgets_too_soon_stops_the_program(self, tmp_path: Path) -> None:
+        url = f"sqlite:///{tmp_path / 'spend.db'}"
+        monthly = Budget("firm", 1, period="monthly")
+        with replaced(MemoryRecorder()):
+            with pytest.raises(ConfigurationError, match="DAYS to 31 or more"):
+                agentmetrics.configure(budgets=[monthly], ledger_url=url, ledger_retention_days=30)
+            agentmetrics.configure(budgets=[monthly], ledger_url=url, ledger_retention_days=31)

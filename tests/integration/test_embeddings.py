@@ -28,8 +28,8 @@ from agentmetrics import (
     MetricsCallbackHandler,
 )
 from agentmetrics.calls import open_calls
+from agentmetrics.configured import replaced
 from agentmetrics.facts import LLMCall
-from agentmetrics.settings import replaced
 from tests.integration.apps import traffic
 from tests.integration.apps.embedders import EMBEDDERS, RERANKERS, cohere, openai
 from tests.integration.apps.graphs import followed

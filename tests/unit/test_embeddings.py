@@ -172,7 +172,7 @@ class TestTheInstrumentedOnes:
         assert calls(recorder) == {}
 
     def test_cannot_be_made_with_settings_that_cannot_be_used(self, monkeypatch):
-        monkeypatch.setattr("agentmetrics.settings._recorder", None)
+        monkeypatch.setattr("agentmetrics.configured._recorder", None)
         monkeypatch.setenv("AGENTMETRICS_BACKEND", "nowhere")
         with pytest.raises(ConfigurationError, match="nowhere"):
             InstrumentedEmbeddings(Own())

@@ -13,8 +13,8 @@ from agentmetrics import (
     MemoryRecorder,
     Namespace,
     PrometheusRecorder,
+    configured,
     exposition,
-    settings,
 )
 
 
@@ -31,7 +31,7 @@ def test_the_prometheus_recorder_is_found_inside_layers_and_fanouts() -> None:
 
 def test_without_an_argument_it_is_the_configured_one() -> None:
     inner = PrometheusRecorder(CollectorRegistry())
-    with settings.replaced(FanoutRecorder([MemoryRecorder(), inner])):
+    with configured.replaced(FanoutRecorder([MemoryRecorder(), inner])):
         assert exposition.prometheus_recorder() is inner
 
 
@@ -39,7 +39,7 @@ def test_without_an_argument_it_is_the_configured_one() -> None:
 def test_no_prometheus_backend_configured_says_what_to_set(make: object) -> None:
     assert callable(make)
     with (
-        settings.replaced(MemoryRecorder()),
+        configured.replaced(MemoryRecorder()),
         pytest.raises(ConfigurationError, match="set AGENTMETRICS_BACKEND=prometheus"),
     ):
         make()

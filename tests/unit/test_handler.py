@@ -1108,7 +1108,7 @@ class TestExtraLabels:
     def recorder(self):
         recorder = MemoryRecorder()
         recorder.extra_labels = ("tenant", "task_type")
-        with agentmetrics.settings.replaced(recorder):
+        with agentmetrics.configured.replaced(recorder):
             yield recorder
 
     def test_come_from_the_run_metadata_or_the_context_or_are_empty(self, recorder, config):

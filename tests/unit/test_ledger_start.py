@@ -24,9 +24,9 @@ from agentmetrics import (
     MemoryRecorder,
     Recorder,
     configure,
+    configured,
     get_ledger,
     get_recorder,
-    settings,
     track_call,
 )
 from agentmetrics.budget import database as databases
@@ -423,7 +423,7 @@ class TestTheConfiguredLedger:
     def test_comes_back_after_a_block_that_replaced_it(self, url):
         configure(ledger_url=url)
         ledger = get_ledger()
-        with settings.replaced(MemoryRecorder()):
+        with configured.replaced(MemoryRecorder()):
             with pytest.raises(ConfigurationError):
                 get_ledger()
             configure(ledger_url=url)

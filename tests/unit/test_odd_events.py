@@ -392,7 +392,7 @@ class TestARecorderThatCannotHaveOurMetrics:
         run_id = uuid.uuid4()
         with (
             caplog.at_level("WARNING", "agentmetrics"),
-            agentmetrics.settings.replaced(taken),
+            agentmetrics.configured.replaced(taken),
         ):
             handler.on_chat_model_start({}, [[]], run_id=run_id)
             handler.on_llm_end(result(answer()), run_id=run_id)

@@ -19,11 +19,12 @@ from agentmetrics import (
     PrometheusRecorder,
     Recorder,
     configure,
+    configured,
     get_recorder,
-    settings,
     track_call,
 )
-from agentmetrics.settings import load_settings, make_recorder
+from agentmetrics.assembly import make_recorder
+from agentmetrics.settings import load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +117,7 @@ class TestABadSetting:
             configure(common_labels="tenant=acme", extra_labels="tenant")
 
     def test_stops_the_program_where_it_first_needs_a_recorder(self, monkeypatch):
-        monkeypatch.setattr(settings, "_recorder", None)
+        monkeypatch.setattr(configured, "_recorder", None)
         monkeypatch.setenv("AGENTMETRICS_BACKEND", "promtheus")
         for source in (get_recorder, MetricsCallbackHandler, lambda: track_call("p", "m")):
             with pytest.raises(ConfigurationError, match="promtheus"):
@@ -265,7 +266,7 @@ class TestConfigure:
             assert recorder.value("agentmetrics_handler_errors_total", event="on_tool_end") == 1
 
     def test_closes_the_recorder_before_if_it_made_that_itself(self, monkeypatch):
-        monkeypatch.setattr(settings, "make_recorder", lambda _: Closable())
+        monkeypatch.setattr(configured, "make_recorder", lambda _: Closable())
         own, made = Closable(), configure()
         configure(own)
         assert made.closed == 1
@@ -273,19 +274,19 @@ class TestConfigure:
         assert own.closed == 0
 
     def test_happens_by_itself_when_a_recorder_is_first_needed(self, monkeypatch):
-        monkeypatch.setattr(settings, "_recorder", None)
+        monkeypatch.setattr(configured, "_recorder", None)
         monkeypatch.setenv("AGENTMETRICS_BACKEND", "noop")
         recorder = get_recorder()
         assert type(recorder) is NoopRecorder
         assert get_recorder() is recorder
 
     def test_leaves_what_it_made_to_be_closed_at_exit(self, monkeypatch):
-        monkeypatch.setattr(settings, "make_recorder", lambda _: Closable())
+        monkeypatch.setattr(configured, "make_recorder", lambda _: Closable())
         made = configure()
-        settings._close_at_exit()
+        configured._close_at_exit()
         assert made.closed == 1
         configure(own := Closable())
-        settings._close_at_exit()
+        configured._close_at_exit()
         assert own.closed == 0
 
     def test_can_be_done_without_touching_the_process(self, agent_metrics):
@@ -307,7 +308,7 @@ class TestTheFixture:
 
     def test_puts_back_the_recorder_from_before_untouched(self):
         before = configure(Closable())
-        with settings.replaced(MemoryRecorder()) as inside:
+        with configured.replaced(MemoryRecorder()) as inside:
             assert get_recorder() is inside
         assert get_recorder() is before
         assert before.closed == 0
@@ -315,17 +316,17 @@ class TestTheFixture:
     def test_puts_back_what_was_made_from_settings_so_that_it_is_still_closed_at_exit(
         self, monkeypatch
     ):
-        monkeypatch.setattr(settings, "make_recorder", lambda _: Closable())
+        monkeypatch.setattr(configured, "make_recorder", lambda _: Closable())
         before = configure()
-        with settings.replaced(MemoryRecorder()):
+        with configured.replaced(MemoryRecorder()):
             pass
         assert before.closed == 0
-        settings._close_at_exit()
+        configured._close_at_exit()
         assert before.closed == 1
 
     def test_closes_what_the_test_itself_configured(self, monkeypatch):
-        monkeypatch.setattr(settings, "make_recorder", lambda _: Closable())
-        with settings.replaced(MemoryRecorder()):
+        monkeypatch.setattr(configured, "make_recorder", lambda _: Closable())
+        with configured.replaced(MemoryRecorder()):
             made = configure()
             assert made.closed == 0
         assert made.closed == 1
