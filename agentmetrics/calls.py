@@ -180,7 +180,7 @@ class OpenCalls:
         opened.fact = fact
         key = opened.key = run_id.int
         # Another handler may have seen it first.
-        if self._open.setdefault(key, opened) is opened and getattr(fact, "run", None):
+        if self._open.setdefault(key, opened) is opened and fact.run is not None:
             self._count_in_run(fact)
 
     def _count_in_run(self, fact: Fact) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from agentmetrics.usage import Usage
 
@@ -40,6 +40,7 @@ class AgentRun:
     around: AgentRun | None = field(default=None, init=False)
     max_cost_usd: float | None = field(default=None, init=False)
     spent_usd: float = field(default=0.0, init=False)
+    run: ClassVar[None] = None  # it is in no other's totals
 
 
 @dataclass(eq=False)

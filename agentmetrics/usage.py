@@ -10,7 +10,7 @@ MAX_TOKENS = 2**53
 """Above it is no count of tokens, and a float no longer holds every integer."""
 
 
-@dataclass(slots=True)
+@dataclass
 class Usage:
     """Tokens of one call, as the provider billed them.
 
@@ -47,7 +47,8 @@ class Usage:
         """Usage without details, the common case made quickly; ``ValueError`` as for ``of``."""
         if type(input_tokens) is int is type(output_tokens):
             if 0 <= input_tokens <= MAX_TOKENS and 0 <= output_tokens <= MAX_TOKENS:
-                usage = cls(input_tokens, output_tokens)
+                usage = cls.__new__(cls)  # whose other fields are the class's defaults
+                usage.input_tokens, usage.output_tokens = input_tokens, output_tokens
                 usage.has_details = False
                 return usage
         return cls.of(input_tokens=input_tokens, output_tokens=output_tokens)

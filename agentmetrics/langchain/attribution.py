@@ -50,7 +50,11 @@ def attribute(
 ) -> tuple[str, AgentRun | None]:
     """The agent of a call inside ``scope``, and the run of it whose totals the call adds to."""
     run = current_run.get() if scope is None else nearest_run(scope)
-    name = explicit or told_name(None, metadata, run)
+    name = explicit
+    if name is None and metadata:
+        name = metadata.get("agent_name")
+        if type(name) is not str or not name:
+            name = told_name(None, metadata, run)
     if name is None:
         if run is not None:  # of an InstrumentedAgent, or begun with a named graph
             name = run.agent_name

@@ -52,8 +52,7 @@ def start_call(
     if calls.extra_labels:
         call.extra = extra_values(calls.extra_labels, metadata, nearest_run(scope), parent_run_id)
     if calls.gates and calls.get(run_id) is None:
-        sent = messages[0] if messages else ()
-        calls.admit(call, lambda: bound_of(sent, invocation_params, metadata))
+        _admit(calls, call, messages, invocation_params, metadata)
     if instrumented and batch_size:
         call.lookup = expect_lookup(run_id, batch_size)
     calls.start(run_id, call)
@@ -63,6 +62,17 @@ def start_call(
             calls, inside, run_id, parent_run_id,
             serialized, messages, invocation_params, metadata,
         )  # fmt: skip
+
+
+def _admit(
+    calls: OpenCalls,
+    call: LLMCall,
+    messages: list[list[Any]] | None,
+    invocation_params: dict[str, Any] | None,
+    metadata: Metadata | None,
+) -> None:
+    sent = messages[0] if messages else ()
+    calls.admit(call, lambda: bound_of(sent, invocation_params, metadata))
 
 
 def start_chain(
