@@ -7,6 +7,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from agentmetrics.blocks import Block
 from agentmetrics.calls import open_calls
 from agentmetrics.configured import get_recorder
 from agentmetrics.meters.routing import RoutingMeter
@@ -48,7 +49,7 @@ def record_cost_savings(usd: float, *, intent: str, recorder: Recorder | None = 
         calls.failed("record_cost_savings", error)
 
 
-class routing:  # noqa: N801 - used like contextlib's functions
+class routing(Block):  # noqa: N801 - used like contextlib's functions
     """Time a choice of a model; use it with ``with`` or ``async with``.
 
     The block's duration in seconds goes into ``model_routing_duration_seconds{intent}``, also
@@ -79,14 +80,3 @@ class routing:  # noqa: N801 - used like contextlib's functions
             self._calls.recorder.attached(RoutingMeter).routed(self._intent, seconds)
         except Exception as problem:
             self._calls.failed("routing", problem)
-
-    async def __aenter__(self) -> Self:
-        return self.__enter__()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.__exit__(kind, error, traceback)

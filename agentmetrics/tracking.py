@@ -6,6 +6,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from agentmetrics.blocks import Block
 from agentmetrics.calls import OpenCalls, OwnRunId, open_calls
 from agentmetrics.configured import get_recorder
 from agentmetrics.facts import Bound
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class track_call:  # noqa: N801 - used like contextlib's functions
+class track_call(Block):  # noqa: N801 - used like contextlib's functions
     """Follow one call of a model; use it with ``with`` or ``async with``.
 
     The call begins when the block is entered and ends, once, when it is left: as a success, or
@@ -113,14 +114,3 @@ class track_call:  # noqa: N801 - used like contextlib's functions
     ) -> None:
         if self._calls.take(self._run_id) is not None:
             self._calls.finish(self._call, error)
-
-    async def __aenter__(self) -> Self:
-        return self.__enter__()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.__exit__(kind, error, traceback)

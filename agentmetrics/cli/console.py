@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 
@@ -18,6 +20,20 @@ def output() -> Console:
 def messages() -> Console:
     """Standard error."""
     return Console(stderr=True, highlight=False)
+
+
+def titled_table(title: str, *columns: str, **options: Any) -> Table:
+    """A table as all commands show them; ``options`` are those of ``rich.table.Table``."""
+    return Table(
+        *columns,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+        **options,
+    )
 
 
 def tell(text: str) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import typer
-from rich import box
 from rich.bar import Bar
 from rich.table import Table
 
@@ -24,7 +23,7 @@ from agentmetrics.budget.schema import KEY_COLUMNS
 from agentmetrics.budget.spend import Spend
 from agentmetrics.budget.summary import Summary
 from agentmetrics.budget.tally import AMOUNTS, Amounts
-from agentmetrics.cli.console import fail, note, output, tell
+from agentmetrics.cli.console import fail, note, output, tell, titled_table
 from agentmetrics.settings import ConfigurationError, Settings, load_settings, variable_of
 
 PERIODS: dict[str, Period] = {"day": "daily", "week": "weekly", "month": "monthly"}
@@ -138,8 +137,7 @@ def print_table(report: Report) -> None:
 
 
 def _by_budget(budgets: list[BudgetStatus]) -> Table:
-    table = _table("Budgets")
-    table.show_footer = False
+    table = titled_table("Budgets")
     for title in ("budget", "of", "period"):
         table.add_column(title, overflow="fold")
     _add_numbers(table, "limit\nUSD", "")
@@ -176,7 +174,7 @@ def _print_summary(summary: Summary) -> None:
 
 def _by_label(summary: Summary) -> Table:
     where = _span(summary.since, summary.until)
-    table = _table(f"Cost of {where}, {summary.timezone}")
+    table = titled_table(f"Cost of {where}, {summary.timezone}", show_footer=True)
     total, digits = summary.total, _digits(summary.total)
     for name in summary.by:
         footer = "total" if name == summary.by[0] else ""
@@ -203,7 +201,7 @@ def _by_label(summary: Summary) -> Table:
 
 def _by_period(summary: Summary) -> Table:
     word, digits = _WORDS[summary.period], _digits(summary.total)
-    table = _table(f"Cost by {word}")
+    table = titled_table(f"Cost by {word}", show_footer=True)
     dearest = max((period.total for period in summary.periods), key=lambda a: a.cost_nano_usd)
     table.add_column(word, "total")
     _add_numbers(table, "calls", f"{summary.total.calls:,}")
@@ -214,18 +212,6 @@ def _by_period(summary: Summary) -> Table:
         when = _span(period.start, period.end)
         table.add_row(when, f"{own.calls:,}", _cost(own, digits), _bar(own, dearest))
     return table
-
-
-def _table(title: str) -> Table:
-    return Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE,
-        show_edge=False,
-        show_footer=True,
-        padding=(0, 1, 0, 0),
-    )
 
 
 def _add_numbers(table: Table, title: str, total: str) -> None:

@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 
 from agentmetrics.assembly import make_prices
-from agentmetrics.cli.console import complain, fail, note, output, require, tell
+from agentmetrics.cli.console import complain, fail, note, output, require, tell, titled_table
 from agentmetrics.pricing import PriceFile, Prices, Quote
 from agentmetrics.pricing.own import OwnPrices
 from agentmetrics.pricing.rates import Band
@@ -176,7 +176,8 @@ def _file_data(own: OwnPrices) -> dict[str, Any]:
 def _print_file(own: OwnPrices) -> None:
     screen = output()
     if own.prices:
-        table = _table("Prices in USD per million tokens", "provider", "model", "input", "output")
+        title = "Prices in USD per million tokens"
+        table = titled_table(title, "provider", "model", "input", "output")
         table.add_column("other rates")
         for name in own.prices:
             for tier, rates in own.stated(name):
@@ -192,7 +193,7 @@ def _print_file(own: OwnPrices) -> None:
                 )
         screen.print(table)
     if own.aliases:
-        table = _table("Aliases", "provider", "name", "means")
+        table = titled_table("Aliases", "provider", "name", "means")
         for alias, meant in own.aliases.items():
             table.add_row(*alias, f"{meant.model} of {meant.provider}")
         screen.print(table)
@@ -200,17 +201,6 @@ def _print_file(own: OwnPrices) -> None:
         tell(f"Free: {', '.join(sorted(own.free_providers))}")
     if not (own.prices or own.aliases or own.free_providers):
         tell("It has no prices.")
-
-
-def _table(title: str, *columns: str) -> Table:
-    return Table(
-        *columns,
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE,
-        show_edge=False,
-    )
 
 
 def _without_price(own: OwnPrices, prices: Prices) -> list[str]:

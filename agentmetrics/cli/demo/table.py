@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
-from rich import box
 from rich.table import Table
 
 from agentmetrics import MemoryRecorder
 from agentmetrics.budget.summary import Group
 from agentmetrics.budget.tally import NANO
+from agentmetrics.cli.console import titled_table
 from agentmetrics.cli.demo.wire import Tally
 from agentmetrics.outcome import CANCELLED, ERROR
 
@@ -113,7 +113,7 @@ def cost_differences(rows: Sequence[Row], groups: Sequence[Group]) -> list[str]:
 
 def call_table(rows: Sequence[Row], total: Row) -> Table:
     """How often: runs, calls and how they ended."""
-    table = _table("Calls by agent", total.agent)
+    table = _by_agent("Calls by agent", total.agent)
     for title, name in (
         ("runs", "runs"),
         ("calls", "calls"),
@@ -132,7 +132,7 @@ def call_table(rows: Sequence[Row], total: Row) -> Table:
 
 def time_table(rows: Sequence[Row], total: Row) -> Table:
     """How much and how long: tokens and latency."""
-    table = _table("Tokens and time by agent", total.agent)
+    table = _by_agent("Tokens and time by agent", total.agent)
     titles = (
         "input\ntokens",
         "output\ntokens",
@@ -147,15 +147,8 @@ def time_table(rows: Sequence[Row], total: Row) -> Table:
     return table
 
 
-def _table(title: str, total: str) -> Table:
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE,
-        show_edge=False,
-        show_footer=True,
-    )
+def _by_agent(title: str, total: str) -> Table:
+    table = titled_table(title, show_footer=True)
     table.add_column("agent", total, min_width=10)
     return table
 
