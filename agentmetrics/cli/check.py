@@ -10,12 +10,11 @@ from difflib import get_close_matches
 
 import typer
 from pydantic import SecretStr
-from rich import box
 from rich.table import Table
 
 from agentmetrics import backends
-from agentmetrics.assembly import make_recorder, naming_ledger
-from agentmetrics.cli.console import complain, note, output
+from agentmetrics.assembly import make_budgets, make_recorder, naming_ledger
+from agentmetrics.cli.console import complain, note, output, titled_table
 from agentmetrics.recorder import Recorder
 from agentmetrics.settings import (
     PREFIX,
@@ -40,7 +39,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A backend that the settings name, or the ledger; why it cannot work, if it cannot."""
+    """A backend that the settings name, the ledger or the budgets; why it cannot work, if so."""
 
     name: str
     does: str
@@ -84,10 +83,10 @@ def examine() -> Report:
         if problem:
             report.problems.append(f"{variable_of('backend')}={name!r}: {problem}")
     recorder.close()
-    if settings.ledger_url:
-        ledger = _ledger(settings.ledger_url, settings)
-        report.backends.append(ledger)
-        report.problems += [ledger.problem] if ledger.problem else []
+    more = [_ledger(settings.ledger_url, settings)] if settings.ledger_url else []
+    more += [_budgets(settings)] if settings.budgets_file else []
+    report.backends += more
+    report.problems += [one.problem for one in more if one.problem]
     return report
 
 
@@ -107,6 +106,15 @@ def _ledger(url: SecretStr, settings: Settings) -> Backend:
     except ConfigurationError as error:
         return Backend("ledger", does, str(error))
     return Backend("ledger", does, None)
+
+
+def _budgets(settings: Settings) -> Backend:
+    does = f"holds calls to the budgets of {settings.budgets_file}"
+    try:
+        names = ", ".join(f"{budget.name} ({budget.action})" for budget in make_budgets(settings))
+    except ConfigurationError as error:
+        return Backend("budgets", does, str(error))
+    return Backend("budgets", f"{does}: {names}", None)
 
 
 def _leaves(recorder: Recorder) -> Iterator[Recorder]:
@@ -182,14 +190,7 @@ def print_table(report: Report) -> None:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(
-        *columns,
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE,
-        show_edge=False,
-    )
+    table = titled_table(title, *columns)
     table.columns[1].overflow = "fold"  # paths and addresses are for copying
     return table
 

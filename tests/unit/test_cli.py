@@ -194,6 +194,19 @@ def test_check_of_a_multiprocess_directory(tmp_path: Path) -> None:
     assert f"PROMETHEUS_MULTIPROC_DIR='{missing}' must be an existing directory" in complaints
 
 
+def test_check_of_budgets_names_them_and_finds_what_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "budgets.toml"
+    path.write_text('[budgets.team]\nlimit_usd = 50\naction = "block"\n')
+    done = run("check", "--json", AGENTMETRICS_BUDGETS_FILE=str(path))
+    assert json.loads(done.stdout)["backends"][-1]["does"].endswith(": team (block)")
+    path.write_text("[budgets.team]\nlimit_usd = -1\n")
+    done = run("check", AGENTMETRICS_BUDGETS_FILE=str(path))
+    assert done.exit_code == 1
+    assert done.stderr.count("\n") == 1
+    assert "AGENTMETRICS_BUDGETS_FILE=" in done.stderr
+    assert "limit_usd=-1" in done.stderr
+
+
 PROTOCOLS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 
 
