@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from agentmetrics.calls import OpenCalls, open_calls
 from agentmetrics.configured import get_recorder
@@ -18,8 +19,8 @@ class CacheTracker:
 
     ``entries`` and ``size_bytes`` read what the cache holds, for as long as the tracker lives;
     without them it is not known. Trackers of one ``cache_type`` add up. ``recorder`` is by
-    default the configured one. A reading that fails is left out and raises
-    ``agentmetrics_handler_errors_total``; the methods raise nothing.
+    default the configured one. A deep copy is the same tracker. A reading that fails is left out
+    and raises ``agentmetrics_handler_errors_total``; the methods raise nothing.
     """
 
     def __init__(
@@ -37,6 +38,13 @@ class CacheTracker:
         self._series: CacheSeries
         self._in_use: Recorder | None = None
         self._now()
+
+    def __deepcopy__(self, memo: object) -> CacheTracker:
+        return self  # what holds a tracker can be copied; the copy's look-ups count here, too
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A recorder holds locks and sockets: in another process it is the configured one there.
+        return (type(self), (self.cache_type,))
 
     def _now(self) -> CacheSeries:
         recorder = self._explicit or get_recorder()

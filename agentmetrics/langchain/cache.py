@@ -33,6 +33,7 @@ from langchain_core.globals import get_llm_cache
 from langchain_core.outputs import Generation, LLMResult
 
 from agentmetrics.caching import CacheTracker, Reading
+from agentmetrics.calls import OpenCalls
 from agentmetrics.facts import FOUND, MISSED, LLMCall, Lookup
 from agentmetrics.recorder import Recorder
 
@@ -43,13 +44,16 @@ instrumented: set[weakref.ref[InstrumentedCache]] = set()
 
 
 class _Generate:
-    """What the calls of one ``generate`` will learn: they ask the cache in the order they began."""
+    """What the calls of one ``generate`` will learn: they ask the cache in the order they began.
 
-    __slots__ = ("asked", "lookups", "run", "size")
+    ``int`` is the number of the one that began last.
+    """
+
+    __slots__ = ("asked", "int", "lookups", "size")
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.run = 0
+        self.int = 0
         self.lookups: list[Lookup] = []
         self.asked = 0
 
@@ -63,15 +67,15 @@ class _Generate:
 _generate: ContextVar[_Generate | None] = ContextVar("agentmetrics_generate", default=None)
 
 
-def expect_lookup(run_id: UUID, batch_size: int) -> Lookup:
+def expect_lookup(calls: OpenCalls, run_id: UUID, batch_size: int) -> Lookup:
     """What an ``InstrumentedCache`` will say about a call that starts now, if it is asked."""
     generate = _generate.get()
-    if generate is not None and generate.run == run_id.int:  # another handler was here
+    if generate is not None and generate.int == run_id.int:  # another handler was here
         return generate.lookups[-1]
-    if generate is None or len(generate.lookups) >= generate.size:
-        generate = _Generate(batch_size)
+    if generate is None or len(generate.lookups) >= generate.size or calls.get(generate) is None:
+        generate = _Generate(batch_size)  # the one before is full, or was broken off
         _generate.set(generate)
-    generate.run = run_id.int
+    generate.int = run_id.int
     generate.lookups.append(Lookup())
     return generate.lookups[-1]
 
@@ -113,7 +117,7 @@ class InstrumentedCache(BaseCache):
     much the cache holds, ``evictions`` how many entries it has let go so far (asked after each
     update); of an ``InMemoryCache`` entries and evictions are known without. ``recorder`` is by
     default the configured one. What the cache raises passes on, and is neither a hit nor a miss.
-    A copy takes a copy of the cache with it, and no readings.
+    A copy has no readings; a deep copy takes a copy of the cache with it.
     """
 
     def __init__(
@@ -137,6 +141,9 @@ class InstrumentedCache(BaseCache):
         )
         self._evictions = _Rise(evictions) if evictions is not None else None
         instrumented.add(weakref.ref(self, instrumented.discard))
+
+    def __copy__(self) -> InstrumentedCache:
+        return type(self)(self.cache, self._tracker.cache_type, self._recorder)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> InstrumentedCache:
         return type(self)(deepcopy(self.cache, memo), self._tracker.cache_type, self._recorder)

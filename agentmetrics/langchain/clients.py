@@ -73,12 +73,17 @@ def _reaches(client: Any, below: Requests) -> bool:
 class _Client:
     """A client, or a part of one: its requests go through ``follow``, all else is its own."""
 
+    __slots__ = ("__below", "__client", "__follow")  # no client has attributes of these names
+
     def __init__(self, client: Any, below: Requests, follow: Follow) -> None:
-        self._client, self._below, self._follow = client, below, follow
+        self.__client, self.__below, self.__follow = client, below, follow
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._client, name)
-        below = self._below.get(name)
+        if name.startswith("__"):  # copy and pickle ask before there is a client
+            raise AttributeError(name)
+        value = getattr(self.__client, name)
+        below = self.__below.get(name)
         if below is None:
             return value
-        return _Client(value, below, self._follow) if below else partial(self._follow, value)
+        follow = self.__follow
+        return _Client(value, below, follow) if below else partial(follow, value)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from langchain_core.runnables.config import var_child_runnable_config
 
+from agentmetrics.budget.exceeded import BudgetExceeded
 from agentmetrics.calls import OpenCalls
 from agentmetrics.context import extra_values, parent_around
 from agentmetrics.facts import UNKNOWN, ChainRun, LLMCall, RetrieverQuery, ToolExecution
@@ -24,7 +25,7 @@ from agentmetrics.langchain.attribution import (
 )
 from agentmetrics.langchain.bound import bound_of
 from agentmetrics.langchain.cache import expect_lookup, instrumented
-from agentmetrics.langchain.routing import failing, model_started
+from agentmetrics.langchain.routing import failing, member_failed, model_started
 from agentmetrics.langchain.usage import requested
 from agentmetrics.recorder import clean_label
 
@@ -52,9 +53,13 @@ def start_call(
     if calls.extra_labels:
         call.extra = extra_values(calls.extra_labels, metadata, nearest_run(scope), parent_run_id)
     if calls.gates and calls.get(run_id) is None:
-        _admit(calls, call, messages, invocation_params, metadata)
+        try:
+            _admit(calls, call, messages, invocation_params, metadata)
+        except BudgetExceeded as refused:
+            member_failed(calls, run_id, parent_run_id, refused)
+            raise
     if instrumented and batch_size:
-        call.lookup = expect_lookup(run_id, batch_size)
+        call.lookup = expect_lookup(calls, run_id, batch_size)
     calls.start(run_id, call)
     inside = None if parent_run_id is None else scope
     if failing or (inside is not None and inside.alternatives is not None):

@@ -63,12 +63,13 @@ def read_response(call: LLMCall, response: LLMResult, run_id: UUID) -> None:
             served = served or message.response_metadata
             usage = getattr(message, "usage_metadata", None)
             if usage is not None:
+                asked = call.model
                 _read_served(call, served, response)
                 if usage.get("total_cost") == 0 and str(run_id) not in (message.id or ""):
                     call.lookup = FOUND
                     return
                 if call.first_token:
-                    _read_streamed(call, usage)
+                    _read_streamed(call, usage, asked)
                 else:
                     call.usage = _usage(usage)
                 if (
@@ -86,7 +87,7 @@ def read_response(call: LLMCall, response: LLMResult, run_id: UUID) -> None:
     if block:
         call.usage = Usage.from_response({"usage": block})
     elif call.first_token:
-        _read_streamed(call, None)
+        _read_streamed(call, None, asked)
     if call.usage is None:
         call.usage = Usage.from_response(served)
     if call.provider in _SPEAK_MORE or "headers" in served:
@@ -126,7 +127,7 @@ def _read_served(call: LLMCall, served: Mapping[str, Any], response: LLMResult) 
         call.provider = clean_label(served.get("model_provider")) or UNKNOWN
 
 
-def _read_streamed(call: LLMCall, usage: Mapping[str, Any] | None) -> None:
+def _read_streamed(call: LLMCall, usage: Mapping[str, Any] | None, asked: str) -> None:
     """Undo how LangChain joined the chunks of a stream: it adds numbers and joins text.
 
     Usage that the chunks told so far stands; and each of several choices names the model at its
@@ -134,7 +135,8 @@ def _read_streamed(call: LLMCall, usage: Mapping[str, Any] | None) -> None:
     """
     if usage is not None and call.usage is None:
         call.usage = _usage(usage)
-    call.model = call.model[: (call.model * 2).find(call.model, 1)]
+    if call.model != asked:
+        call.model = call.model[: (call.model * 2).find(call.model, 1)]
 
 
 def _read_more(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:

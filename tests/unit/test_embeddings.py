@@ -457,6 +457,12 @@ class TestAWatchedCopy:
         assert watched.client.with_raw_response is own.client.with_raw_response
         assert watched.model == own.model
 
+    def test_hides_no_attribute_of_the_client(self):
+        own = self.make(api_key="none")
+        watched = watched_copy(own, EMBEDDINGS, print)
+        assert watched.client._client is own.client._client
+        assert copy.copy(watched.client).with_raw_response is own.client.with_raw_response
+
     def test_leaves_out_a_client_that_is_not_there(self):
         own = self.make(api_key="none")
         own.client = None  # as where the key can be had asynchronously alone

@@ -27,7 +27,14 @@ from langchain_core.tracers import context as langchain_context
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 import agentmetrics
-from agentmetrics import InstrumentedAgent, MemoryRecorder, MetricsCallbackHandler, instrument
+from agentmetrics import (
+    Budget,
+    Budgets,
+    InstrumentedAgent,
+    MemoryRecorder,
+    MetricsCallbackHandler,
+    instrument,
+)
 from agentmetrics.langchain import attach, routing
 from tests.unit.scripted import Chat, StreamingChat, Text, answer, assert_settled, by, errors
 
@@ -251,6 +258,23 @@ class TestWithFallbacks:
         model = fails().with_fallbacks([fails().with_fallbacks([works()])])
         n = run(model, callbacks=handlers)
         assert fallbacks(recorder) == fallbacks(other) == {"timeout": 2 * n}
+
+
+class TestARefusal:
+    """A budget that is spent lets no call of its model through."""
+
+    @pytest.fixture(autouse=True)
+    def spent(self, recorder):
+        budgets = Budgets([Budget("b", 0, scope={"model": "down"}, action="block")], recorder)
+        yield
+        budgets.close()
+
+    # LangChain starts all of a batch, and drops those behind the one that is refused.
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    @pytest.mark.parametrize("first", [fails(), PROMPT | fails()], ids=["model", "chain"])
+    def test_hands_over_as_a_failure_does(self, recorder, run, first):
+        n = run(first.with_fallbacks([works()]))
+        assert fallbacks(recorder) == {"budget_exceeded": n}
 
 
 class TestNested:

@@ -140,6 +140,11 @@ class TestAChatModel:
         # USD 3.75 and 6.00 a million for five minutes and an hour: anthropic.com/pricing
         assert recorder.value("llm_cost_usd_total") == pytest.approx(600 * 3.75e-6 + 400 * 6e-6)
 
+    def test_a_streamed_model_whose_name_repeats_itself_keeps_it(self, recorder, config):
+        chat = StreamingChat(answers=[answer("ok", model="coco")], model="coco")
+        list(chat.stream("hi", config))
+        assert by(recorder, "llm_calls_total", "model") == {"coco": 1}
+
     def test_several_choices_bill_once_and_take_the_model_of_the_output(self, recorder, config):
         choices = ChatResult(
             generations=[ChatGeneration(message=answer("a")), ChatGeneration(message=answer("b"))],

@@ -328,6 +328,21 @@ class TestCopies:
         assert look_ups(own) == (0, 1)
         assert look_ups(recorder) == (0, 0)
 
+    def test_that_are_shallow_ask_the_same_cache_and_record_in_the_same_place(self, recorder):
+        own = MemoryRecorder()
+        cache = InstrumentedCache(InMemoryCache(), recorder=own)
+        cache.update("a", "model", ANSWER)
+        assert copy.copy(cache).lookup("a", "model") == ANSWER
+        assert look_ups(own) == (1, 0)
+        assert look_ups(recorder) == (0, 0)
+
+    @pytest.mark.parametrize("copied", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))])
+    def test_of_a_tracker_count_with_it(self, recorder, copied):
+        tracker = CacheTracker("prompt")
+        copied(tracker).hit()
+        tracker.miss()
+        assert look_ups(recorder, "prompt") == (1, 1)
+
 
 class TestATracker:
     def test_tells_of_a_cache_of_ones_own(self, recorder):
