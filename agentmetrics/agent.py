@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from importlib.util import find_spec
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from agentmetrics.budget.run_limits import RunLimits
 from agentmetrics.calls import OpenCalls, OwnRunId, open_calls
@@ -31,14 +32,16 @@ class InstrumentedAgent:
     They may be plain or async functions, generators or async generators, on asyncio or trio.
     LangChain calls inside are attributed to the agent without passing callbacks. A method that
     calls another of the same object, or ``super()``, is one run with it; a method that calls
-    itself begins a further one. ``super().__init__()`` need not be called.
+    itself begins a further one. The run of a generator begins when it is first read.
+    ``super().__init__()`` need not be called.
     """
 
     agent_name: ClassVar[str]
     """The ``agent_name`` label; the class name unless the subclass sets it."""
-    recorder: Recorder | None = None
+    # No annotations on these: a subclass that is a pydantic model, too, would make fields of them.
+    recorder = cast("Recorder | None", None)
     """Where runs are recorded; ``None`` for the configured recorder."""
-    max_run_cost_usd: float | None = None
+    max_run_cost_usd = cast("float | None", None)
     """The most that one run may cost, agents inside of it included: once it has, further LLM calls
     raise ``BudgetExceeded``. ``None`` for no limit."""
 
@@ -48,8 +51,9 @@ class InstrumentedAgent:
             cls.agent_name = cls.__name__
         for name in RUN_METHODS:
             method = inspect.getattr_static(cls, name, None)
-            if inspect.isfunction(method) and not hasattr(method, _MARK):
-                setattr(cls, name, _instrumented(method))
+            if _is_uncounted(method):
+                own = name in cls.__dict__
+                setattr(cls, name, _instrumented(method) if own else _Inherited(name))
         if _LANGCHAIN_INSTALLED:
             from agentmetrics.langchain.attach import hook_agents
 
@@ -146,18 +150,42 @@ def _handler_of(recorder: Recorder | None) -> object:
     return handler_of(recorder)
 
 
+class _Inherited:
+    """A run method of a base class, looked up each time: the one that Python would find next.
+
+    A copy would come before what a later class, or a test's mock, puts in its place.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._instrumented = functools.lru_cache(_instrumented)
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        # Not super(): a dataclass with slots is a second class with the same attributes.
+        found = [vars(cls)[self._name] for cls in owner.__mro__ if self._name in vars(cls)]
+        method = found[found.index(self) + 1]
+        if _is_uncounted(method):
+            method = self._instrumented(method)
+        return method.__get__(instance, owner) if hasattr(type(method), "__get__") else method
+
+
+def _is_uncounted(method: object) -> bool:
+    return inspect.isfunction(method) and not hasattr(method, _MARK)
+
+
 def _instrumented(method: Callable[..., Any]) -> Callable[..., Any]:
     """The method as an agent run, of the same kind: a coroutine function stays one."""
     wrapper: Callable[..., Any]
     if inspect.isasyncgenfunction(method):
 
-        def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-            return _async_stream(_Entry(self, method), method(self, *args, **kwargs))
+        @_async_stream
+        def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+            return _Entry(self, method), method(self, *args, **kwargs)
 
     elif inspect.isgeneratorfunction(method):
 
         def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-            return _stream(_Entry(self, method), method(self, *args, **kwargs))
+            return (yield from _stream(_Entry(self, method), method(self, *args, **kwargs)))
 
     elif inspect.iscoroutinefunction(method):
 
@@ -184,13 +212,23 @@ def _instrumented(method: Callable[..., Any]) -> Callable[..., Any]:
 def _outlasting(entry: _Entry, result: Any) -> Any:
     """What a plain function returned: the run lasts until that is over."""
     if inspect.isasyncgen(result):
-        return _async_stream(entry, result)
+        return _async_stream(lambda: (entry, result))()
     if inspect.isgenerator(result):
         return _stream(entry, result)
-    if inspect.isawaitable(result):
+    if inspect.iscoroutine(result):
         return _awaited(entry, result)
-    entry.left()
+    if asyncio.isfuture(result):  # a task, say: it goes on by itself, whoever awaits it
+        result.add_done_callback(functools.partial(_left_by, entry))
+    else:
+        entry.left()
     return result
+
+
+def _left_by(entry: _Entry, future: asyncio.Future[Any]) -> None:
+    if future.cancelled():
+        entry.left(asyncio.CancelledError())
+    else:  # exception() would tell asyncio that somebody has seen to the error
+        entry.left(getattr(future, "_exception", None))
 
 
 async def _awaited(entry: _Entry, result: Awaitable[Any]) -> Any:
@@ -231,26 +269,32 @@ def _stream(entry: _Entry, generator: Generator[Any, Any, Any]) -> Generator[Any
         raise
 
 
-async def _async_stream(
-    entry: _Entry, generator: AsyncGenerator[Any, Any]
-) -> AsyncGenerator[Any, Any]:
-    step: Callable[[], Awaitable[Any]] = functools.partial(generator.asend, None)
-    try:
-        while True:
-            try:
-                with entry.inside():
-                    item = await step()
-            except StopAsyncIteration:
-                entry.left()
-                return
-            try:
-                step = functools.partial(generator.asend, (yield item))
-            except GeneratorExit:
-                with entry.inside():
-                    await generator.aclose()
-                raise
-            except BaseException as thrown:
-                step = functools.partial(generator.athrow, thrown)
-    except BaseException as error:
-        entry.left(error)
-        raise
+def _async_stream(
+    begin: Callable[..., tuple[_Entry, AsyncGenerator[Any, Any]]],
+) -> Callable[..., AsyncGenerator[Any, Any]]:
+    """An async generator function, to ``inspect`` too; ``begin`` is called at the first step."""
+
+    async def stream(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        entry, generator = begin(*args, **kwargs)
+        step: Callable[[], Awaitable[Any]] = functools.partial(generator.asend, None)
+        try:
+            while True:
+                try:
+                    with entry.inside():
+                        item = await step()
+                except StopAsyncIteration:
+                    entry.left()
+                    return
+                try:
+                    step = functools.partial(generator.asend, (yield item))
+                except GeneratorExit:
+                    with entry.inside():
+                        await generator.aclose()
+                    raise
+                except BaseException as thrown:
+                    step = functools.partial(generator.athrow, thrown)
+        except BaseException as error:
+            entry.left(error)
+            raise
+
+    return stream

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import functools
 import gc
 import inspect
+from abc import ABC, abstractmethod
 from contextlib import aclosing, closing, suppress
+from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import ClassVar
+from unittest.mock import patch
 
 import anyio
 import anyio.lowlevel
 import pytest
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import RunnableLambda, RunnableSerializable
+from pydantic import BaseModel
 
 from agentmetrics import InstrumentedAgent, MemoryRecorder, track_call
 from agentmetrics import agent as agent_module
@@ -75,6 +81,14 @@ class TestARun:
         await Reviewer().execute()
         assert runs(recorder) == {("reviewer", "success"): 1}
         assert recorder.histogram("agent_run_llm_calls").sum == 1
+        assert_settled(recorder)
+
+    async def test_of_a_generator_begins_when_it_is_first_read(self, recorder):
+        stream, async_stream = Reviewer().stream(), Reviewer().astream()
+        assert recorder.value("agent_active_runs") == 0
+        stream.close()
+        await async_stream.aclose()
+        assert runs(recorder) == {}
         assert_settled(recorder)
 
     def test_of_a_generator_lasts_until_it_is_exhausted(self, recorder):
@@ -176,17 +190,26 @@ class TestARun:
         Stubborn("x").run()
         assert runs(recorder) == {("Stubborn", "success"): 1}
 
-    def test_of_a_method_from_another_base_class_is_counted(self, recorder):
-        class Base:
-            def run(self):
-                return 7
+    @pytest.mark.parametrize(
+        "bases",
+        [
+            (InstrumentedAgent, BaseModel),
+            (BaseModel, InstrumentedAgent),
+            (InstrumentedAgent, RunnableSerializable),
+            (RunnableSerializable, InstrumentedAgent),
+        ],
+    )
+    def test_may_be_of_a_pydantic_model(self, recorder, bases):
+        class Model(*bases):
+            agent_name: ClassVar[str] = "model"
+            answer: int = 7
 
-        class Agent(InstrumentedAgent, Base):
-            pass
+            def invoke(self, *args):
+                return self.answer
 
-        assert Agent().run() == 7
-        assert Base().run() == 7
-        assert runs(recorder) == {("Agent", "success"): 1}
+        assert Model(answer=8).invoke(None) == 8
+        assert set(Model.model_fields) - {"name"} == {"answer"}
+        assert runs(recorder) == {("model", "success"): 1}
 
     def test_has_an_agent_name_that_is_cleaned(self, recorder):
         class Odd(Reviewer):
@@ -206,11 +229,17 @@ class TestAMethod:
             "astream": inspect.isasyncgenfunction,
         }
 
+        class Inheriting(InstrumentedAgent, Plain):
+            pass
+
         class Agent(InstrumentedAgent):
             async def execute(self, code: str, *, depth: int = 1) -> str:
                 """Do it."""
 
-        assert kinds["execute"](Reviewer.execute)
+        for name, is_of_its_kind in kinds.items():
+            assert is_of_its_kind(getattr(Reviewer, name))
+            assert is_of_its_kind(getattr(Reviewer(), name))
+            assert is_of_its_kind(getattr(Inheriting, name))
         assert Agent.execute.__name__ == "execute"
         assert Agent.execute.__doc__ == "Do it."
         assert list(inspect.signature(Agent.execute).parameters) == ["self", "code", "depth"]
@@ -249,6 +278,11 @@ class TestAMethod:
         assert calls(recorder) == {("Agent", "success"): 2}
         assert_settled(recorder)
 
+    async def test_that_returns_another_awaitable_is_over_and_returns_just_that(self, recorder):
+        awaitable = _Suspension()
+        assert Reviewer().run(lambda: awaitable) is awaitable
+        assert runs(recorder) == {("reviewer", "success"): 1}
+
     def test_gets_what_is_sent_and_thrown_into_its_generator(self, recorder):
         class Agent(InstrumentedAgent):
             def stream(self):
@@ -286,6 +320,145 @@ class TestAMethod:
             await stream.athrow(KeyError("b"))
         assert got == ["a", "b"]
         assert runs(recorder) == {("Agent", "success"): 1}
+
+
+class TestAMethodThatReturnsATask:
+    @pytest.fixture
+    def anyio_backend(self):
+        return "asyncio"
+
+    async def test_returns_just_that_and_lasts_until_it_is_done(self, recorder):
+        task = asyncio.ensure_future(asyncio.sleep(0, 7))
+        assert Reviewer().run(lambda: task) is task
+        assert recorder.value("agent_active_runs") == 1
+        assert [await task, await task] == [7, 7]
+        assert runs(recorder) == {("reviewer", "success"): 1}
+        assert_settled(recorder)
+
+    async def test_has_the_calls_of_the_task(self, recorder):
+        async def work():
+            one_call()
+
+        await Reviewer().run(lambda: asyncio.ensure_future(work()))
+        assert calls(recorder) == {("reviewer", "success"): 1}
+        assert recorder.histogram("agent_run_llm_calls").sum == 1
+
+    async def test_ends_as_cancelled_with_it(self, recorder):
+        task = Reviewer().run(lambda: asyncio.ensure_future(asyncio.sleep(60)))
+        task.cancel()
+        await asyncio.wait({task})
+        assert runs(recorder) == {("reviewer", "cancelled"): 1}
+        assert_settled(recorder)
+
+    async def test_ends_with_its_error_which_stays_unretrieved(self, recorder):
+        async def fail():
+            raise ValueError
+
+        untold = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: untold.append(told))
+        task = Reviewer().run(lambda: asyncio.ensure_future(fail()))
+        await asyncio.wait({task})
+        del task
+        gc.collect()
+        assert runs(recorder) == {("reviewer", "error"): 1}
+        assert [told["message"] for told in untold] == ["Task exception was never retrieved"]
+
+
+class Plain:
+    """No agent, but what an agent may inherit from."""
+
+    def run(self):
+        return "plain"
+
+    async def execute(self):
+        return "plain"
+
+    def stream(self):
+        yield "plain"
+
+    async def astream(self):
+        yield "plain"
+
+
+class TestAnInheritedMethod:
+    async def test_is_a_run_of_the_agent_and_of_no_other_class(self, recorder):
+        class Agent(InstrumentedAgent, Plain):
+            pass
+
+        agent = Agent()
+        assert (agent.run(), await agent.execute(), *agent.stream()) == ("plain",) * 3
+        assert [item async for item in agent.astream()] == ["plain"]
+        assert Plain().run() == "plain"
+        assert runs(recorder) == {("Agent", "success"): 4}
+        assert_settled(recorder)
+
+    def test_is_the_one_that_python_would_have_found(self, recorder):
+        class Agent(InstrumentedAgent, Plain):
+            pass
+
+        class Special(Plain):
+            def run(self):
+                return f"special {super().run()}"
+
+        class SpecialAgent(Agent, Special):
+            pass
+
+        assert SpecialAgent().run() == "special plain"
+        assert Agent().run() == "plain"
+        assert runs(recorder) == {("SpecialAgent", "success"): 1, ("Agent", "success"): 1}
+
+    def test_is_abstract_only_until_a_later_class_defines_it(self, recorder):
+        class Abstract(ABC):
+            @abstractmethod
+            def run(self): ...
+
+        class Agent(InstrumentedAgent, Abstract):
+            pass
+
+        class Concrete(Abstract):
+            def run(self):
+                return 7
+
+        class ConcreteAgent(Agent, Concrete):
+            pass
+
+        with pytest.raises(TypeError, match="abstract"):
+            Agent()
+        assert ConcreteAgent().run() == 7
+        assert runs(recorder) == {("ConcreteAgent", "success"): 1}
+
+    def test_may_be_patched_where_it_is_defined(self, recorder):
+        class Agent(InstrumentedAgent, Plain):
+            pass
+
+        with patch.object(Plain, "run", lambda self: "patched"):
+            assert Agent().run() == "patched"
+        with patch.object(Plain, "run", return_value="mocked"):
+            assert Agent().run() == "mocked"
+        assert Agent().run() == "plain"
+        assert runs(recorder) == {("Agent", "success"): 2}  # a mock is no method
+
+    def test_of_a_dataclass_with_slots_is_too(self, recorder):
+        @dataclass(slots=True)
+        class Agent(InstrumentedAgent, Plain):
+            depth: int = 1
+
+        assert Agent().run() == "plain"
+        assert runs(recorder) == {("Agent", "success"): 1}
+
+    def test_from_two_agents_is_one_run(self, recorder):
+        class Left(InstrumentedAgent, Plain):
+            pass
+
+        class Right(InstrumentedAgent, Plain):
+            pass
+
+        class Both(Left, Right):
+            def run(self):
+                return super().run()
+
+        assert Both().run() == "plain"
+        assert runs(recorder) == {("Both", "success"): 1}
 
 
 class TestNesting:
@@ -572,12 +745,6 @@ class TestTheEnd:
         assert runs(recorder) == {("Agent", "cancelled"): 2}
         assert_settled(recorder)
 
-    def test_of_a_generator_that_nobody_ever_read_leaves_nothing_open(self, recorder):
-        Reviewer().stream()
-        gc.collect()
-        assert_settled(recorder)
-        assert recorder.value("agent_runs_total", status="success") == 0
-
     def test_of_a_coroutine_that_is_thrown_away_leaves_nothing_open(self, recorder):
         def step(coroutine):
             coroutine.send(None)
@@ -598,6 +765,28 @@ class _Suspension:
 
 async def _suspended():
     await _Suspension()
+
+
+class TestAMethodThatIsALangChainRunnable:
+    @pytest.fixture
+    def anyio_backend(self):
+        return "asyncio"
+
+    async def test_may_be_a_generator(self, recorder):
+        class Agent(InstrumentedAgent):
+            def stream(self, text):
+                yield from text
+
+            async def astream(self, text):
+                for letter in text:
+                    yield letter
+
+        assert RunnableLambda(Agent().stream).invoke("abc") == "abc"
+        assert "".join(RunnableLambda(Agent().stream).stream("abc")) == "abc"
+        astream = RunnableLambda(Agent().astream).astream("abc")
+        assert [letter async for letter in astream] == ["a", "b", "c"]
+        assert runs(recorder) == {("Agent", "success"): 3}
+        assert_settled(recorder)
 
 
 class TestLangChainInside:
