@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -11,16 +12,18 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agentmetrics import Ledger, MemoryRecorder
+from agentmetrics import Ledger, MemoryRecorder, configure
 from agentmetrics.budget.database import Snapshot
 from agentmetrics.budget.periods import zone_of
 from agentmetrics.budget.tally import Amounts
 from agentmetrics.calls import open_calls
+from agentmetrics.configured import replaced
 from agentmetrics.facts import LLMCall
 from agentmetrics.usage import Usage
 from tests.clock import Clock, one_clock
 
 BERLIN = "Europe/Berlin"
+PAGE = Path(__file__).parents[2] / "docs" / "ledger.md"
 
 
 class Shop:
@@ -371,3 +374,17 @@ class TestPlainData:
     def test_says_when_there_is_no_projection(self, shop):
         data = shop.at("2025-11-19 00:05").summary().as_dict()
         assert data["projected_cost_nano_usd"] is data["projected_cost_usd"] is None
+
+
+@pytest.mark.parametrize(
+    "example", re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+)
+def test_each_example_of_the_page_runs_by_itself(example, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AGENTMETRICS_LEDGER_URL", "sqlite:///spend.db")
+    with replaced(MemoryRecorder()):
+        configure()
+        names: dict[str, object] = {}
+        exec(compile(example, PAGE.name, "exec"), names)
+        if isinstance(ledger := names.get("ledger"), Ledger):
+            ledger.close()
