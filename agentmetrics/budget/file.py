@@ -25,7 +25,7 @@ def read_budgets(path: Path) -> tuple[Budget, ...]:
     no TOML, which a budget given twice is too, with the line.
     """
     try:
-        tables = tomllib.loads(path.read_text())
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

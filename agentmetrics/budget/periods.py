@@ -16,7 +16,8 @@ from agentmetrics.budget.tally import BUCKET_SECONDS
 
 Period = Literal["daily", "weekly", "monthly"]
 PERIODS: tuple[Period, ...] = ("daily", "weekly", "monthly")
-LONGEST_DAYS: dict[Period, int] = {"daily": 1, "weekly": 7, "monthly": 31}
+LONGEST_DAYS: dict[Period, int] = {"daily": 2, "weekly": 8, "monthly": 32}
+"""So many times 24 hours hold any one of them, also one with a day of 25 hours in it."""
 
 
 class Span(NamedTuple):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any
@@ -19,9 +20,10 @@ from agentmetrics.budget.periods import (
     unix_seconds,
     whole_buckets,
 )
-from agentmetrics.budget.schema import KEY_COLUMNS
-from agentmetrics.budget.tally import Amounts
+from agentmetrics.budget.tally import Amounts, Key
 
+LABEL_COLUMNS = tuple(name for name in Key._fields if name not in ("bucket", "dimensions"))
+"""The columns that are labels by themselves; every other label is one of the dimensions."""
 SHORTHANDS = {"agent": "agent_name"}
 PACE_SHARE = 24
 """A projection needs this part of the period to have passed: of a day an hour."""
@@ -71,8 +73,8 @@ class Summary:
     ``previous`` is what the same stretch of time came to as many periods earlier, up to the same
     wall-clock time (to the quarter of an hour) where the last period still goes on;
     ``previous_whole`` is all of it. ``projected_cost_nano_usd`` is what the current period will
-    have cost at its end at the pace of what has passed of it; ``None`` when no period goes on, or
-    too little of it has passed to have a pace.
+    have cost at its end at the pace of what has passed of it; ``None`` unless the last period is
+    the current one and whole, and enough of it has passed to have a pace.
     """
 
     period: Period
@@ -140,7 +142,8 @@ class Question:
 
     period: Period
     by: tuple[str, ...]
-    span: Span
+    spans: tuple[Span, ...]
+    before: Span
     now: int
     zone: tzinfo
 
@@ -156,41 +159,47 @@ def ask(
 ) -> Question:
     """A question, by default about the period that goes on, else from ``since`` until ``until``.
 
-    Raises ``ValueError`` for a period or a span that is none, and for a label named twice.
+    Raises ``ValueError`` for a period or a span that is none or that no calendar has, and for a
+    label named twice.
     """
     check_period(period)
     names = tuple(SHORTHANDS.get(name, name) for name in ([by] if isinstance(by, str) else by))
     if len(set(names)) != len(names):
         raise ValueError(f"a label is named twice: {', '.join(names)}")
-    current = period_at(period, int(now), zone)
-    end = current.end if until is None else unix_seconds(until, zone)
-    start = unix_seconds(since, zone) if since else period_at(period, end - 1, zone).start
+    try:
+        end = period_at(period, int(now), zone).end if until is None else unix_seconds(until, zone)
+        start = unix_seconds(since, zone) if since else period_at(period, end - 1, zone).start
+        span = whole_buckets(Span(start, end))
+        spans = tuple(periods_of(period, span, zone))
+        before = Span(*(earlier(period, at, len(spans), zone) for at in span))
+    except (OverflowError, ValueError):
+        raise ValueError(
+            "the time to sum up, or as long a time before it, is not in the years 1 to 9999"
+        ) from None
     if start >= end:
         raise ValueError("the time to sum up ends before it begins")
-    return Question(period, names, whole_buckets(Span(start, end)), int(now), zone)
+    return Question(period, names, spans, before, int(now), zone)
 
 
 def answer(question: Question, snapshot: Snapshot) -> Summary:
     """The summary, all of it from one moment of the ledger."""
-    period, by, span, now, zone = (
-        question.period, question.by, question.span, question.now, question.zone
+    period, by, spans, now, zone = (
+        question.period, question.by, question.spans, question.now, question.zone
     )  # fmt: skip
-    spans = list(periods_of(period, span, zone))
-    sums = [_by_labels(snapshot, each, by) for each in spans]
+    since, until = spans[0].start, spans[-1].end
+    sums = list(_by_span(snapshot, spans, by))
     groups = _added(sums)
-
-    def before(end: int) -> dict[Labels, Amounts]:
-        start, end = (earlier(period, at, len(spans), zone) for at in (span.start, end))
-        return _by_labels(snapshot, whole_buckets(Span(start, end)), by)
-
-    previous_whole = before(span.end)
-    previous = before(now) if span.start < now < span.end else previous_whole
+    previous = previous_whole = _by_labels(snapshot, whole_buckets(question.before), by)
+    if since < now < until:
+        same_time = Span(question.before.start, earlier(period, now, len(spans), zone))
+        previous = _by_labels(snapshot, whole_buckets(same_time), by)
+    goes_on = spans[-1] == period_at(period, now, zone)
     return Summary(
         period=period,
         timezone=getattr(zone, "key", "UTC"),
         by=by,
-        since=datetime.fromtimestamp(span.start, zone),
-        until=datetime.fromtimestamp(span.end, zone),
+        since=datetime.fromtimestamp(since, zone),
+        until=datetime.fromtimestamp(until, zone),
         total=_total(groups),
         groups=_dearest_first(groups, previous, by),
         periods=tuple(
@@ -204,12 +213,24 @@ def answer(question: Question, snapshot: Snapshot) -> Summary:
         ),
         previous=_total(previous),
         previous_whole=_total(previous_whole),
-        projected_cost_nano_usd=_projected(_total(sums[-1]), spans[-1], now),
+        projected_cost_nano_usd=_projected(_total(sums[-1]), spans[-1], now) if goes_on else None,
     )
 
 
+def _by_span(
+    snapshot: Snapshot, spans: Sequence[Span], by: Labels
+) -> Iterator[dict[Labels, Amounts]]:
+    """What each span came to. Of thousands most may be empty, and are not asked for one by one."""
+    rows = snapshot.amounts(spans[0].start, spans[-1].end, ["bucket"])
+    buckets = sorted(bucket for bucket, _ in rows)
+    for span in spans:
+        first = bisect_left(buckets, span.start)
+        is_empty = first == len(buckets) or buckets[first] >= span.end
+        yield {} if is_empty else _by_labels(snapshot, span, by)
+
+
 def _by_labels(snapshot: Snapshot, span: Span, by: Labels) -> dict[Labels, Amounts]:
-    columns = list(dict.fromkeys(name if name in KEY_COLUMNS else "dimensions" for name in by))
+    columns = list(dict.fromkeys(name if name in LABEL_COLUMNS else "dimensions" for name in by))
     found: dict[Labels, Amounts] = {}
     for *row, amounts in snapshot.amounts(*span, columns):
         said = dict(zip(columns, row, strict=True))
@@ -243,6 +264,6 @@ def _dearest_first(
 
 def _projected(spent: Amounts, period: Span, now: int) -> int | None:
     length, passed = period.end - period.start, now - period.start
-    if not length <= passed * PACE_SHARE or passed >= length:
+    if length > passed * PACE_SHARE:
         return None
     return spent.cost_nano_usd * length // passed

@@ -9,6 +9,7 @@ def main() -> None:
     """The entry point; without the extra ``[cli]`` it says what to install."""
     try:
         from agentmetrics.cli.app import app
+        from agentmetrics.cli.console import print_anywhere
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in ("typer", "rich"):
@@ -17,4 +18,5 @@ def main() -> None:
             f"agentmetrics: the command line needs the package {package!r}; "
             "install it with: pip install 'llm-agentmetrics[cli]'"
         )
+    print_anywhere()
     app(prog_name="agentmetrics")

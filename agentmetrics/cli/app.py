@@ -30,6 +30,7 @@ _DEMO_PACKAGES = (
 app = typer.Typer(
     help="Calls, tokens, cost, latency and errors of LLM agents, in the metrics system you have.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # else lines of docstrings are lines of the help
     add_completion=False,
     pretty_exceptions_enable=False,
 )

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 import typer
 from pydantic import SecretStr
 from rich.table import Table
+from rich.text import Text
 
 from agentmetrics import backends
 from agentmetrics.assembly import make_budgets, make_recorder, naming_ledger
@@ -183,7 +184,7 @@ def print_table(report: Report) -> None:
     if report.backends:
         table = _table("Backends", "name", "what it does", "state")
         for backend in report.backends:
-            state = "[red]fails[/]" if backend.problem else "[green]ok[/]"
+            state = Text("fails", "red") if backend.problem else Text("ok", "green")
             table.add_row(backend.name, backend.does, state)
         screen.print()
         screen.print(table)
@@ -191,7 +192,8 @@ def print_table(report: Report) -> None:
 
 def _table(title: str, *columns: str) -> Table:
     table = titled_table(title, *columns)
-    table.columns[1].overflow = "fold"  # paths and addresses are for copying
+    for column in table.columns:
+        column.overflow = "fold"  # variables, paths and addresses are for copying
     return table
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import sys
 from importlib.util import find_spec
 from typing import Any, NoReturn
 
@@ -11,18 +14,46 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+_STAND_INS = {"–": "-", "≤": "<=", "─": "-", "…": "~"}  # noqa: RUF001
+_STAND_INS |= dict.fromkeys("█▉▊▋▌", "#") | dict.fromkeys("▍▎▏", " ")
+
+
+def print_anywhere() -> None:
+    """Let standard output and error take every text, also where they are ASCII or Latin-1.
+
+    What tables are drawn with has stand-ins; any other character is written as its escape, which
+    keeps two names apart.
+    """
+    codecs.register_error("agentmetrics", _stand_in)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="agentmetrics")
+
+
+def _stand_in(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    stand_ins = (_STAND_INS.get(c) or c.encode("ascii", "backslashreplace").decode() for c in text)
+    return "".join(stand_ins), error.end
+
 
 def output() -> Console:
     """Standard output; rich leaves out colours where it is no terminal or ``NO_COLOR`` is set."""
-    return Console(highlight=False)
+    return _console()
 
 
 def messages() -> Console:
     """Standard error."""
-    return Console(stderr=True, highlight=False)
+    return _console(stderr=True)
 
 
-def titled_table(title: str, *columns: str, **options: Any) -> Table:
+def _console(**options: Any) -> Console:
+    # What is printed has users' names in it: '[bold]x' and 'a:apple:b' are to be seen as such.
+    return Console(highlight=False, markup=False, emoji=False, **options)
+
+
+def titled_table(title: str | None, *columns: str, **options: Any) -> Table:
     """A table as all commands show them; ``options`` are those of ``rich.table.Table``."""
     return Table(
         *columns,
@@ -39,7 +70,7 @@ def titled_table(title: str, *columns: str, **options: Any) -> Table:
 def tell(text: str) -> None:
     """Print prose: wrapped between words on a terminal, as it is into a file or a pipe."""
     screen = output()
-    screen.print(text, markup=False, soft_wrap=not screen.is_terminal)
+    screen.print(text, soft_wrap=not screen.is_terminal)
 
 
 def complain(sentence: str) -> None:

@@ -6,12 +6,11 @@ import csv
 import json
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import typer
-from rich.bar import Bar
 from rich.table import Table
 
 from agentmetrics.assembly import make_budgets
@@ -19,15 +18,14 @@ from agentmetrics.budget import summary as summaries
 from agentmetrics.budget.budget import Budget, BudgetStatus, Spent
 from agentmetrics.budget.database import Database, LedgerUnavailable
 from agentmetrics.budget.periods import Period, Span, zone_of
-from agentmetrics.budget.schema import KEY_COLUMNS
 from agentmetrics.budget.spend import Spend
-from agentmetrics.budget.summary import Summary
+from agentmetrics.budget.summary import LABEL_COLUMNS, PeriodAmounts, Summary
 from agentmetrics.budget.tally import AMOUNTS, Amounts
-from agentmetrics.cli.console import fail, note, output, tell, titled_table
+from agentmetrics.cli.columns import bars, fitted, labels, numbers
+from agentmetrics.cli.console import fail, note, output, tell
 from agentmetrics.settings import ConfigurationError, Settings, load_settings, variable_of
 
 PERIODS: dict[str, Period] = {"day": "daily", "week": "weekly", "month": "monthly"}
-BAR_WIDTH = 12
 _WORDS = {period: word for word, period in PERIODS.items()}
 _SAID_NOTHING = "\N{EN DASH}"
 
@@ -106,14 +104,14 @@ def _database(settings: Settings) -> Database:
 def _unknown(summary: Summary) -> Iterator[str]:
     for name in summary.by:
         said = any(group.labels[name] for group in summary.groups)
-        if summary.groups and name not in KEY_COLUMNS and not said:
+        if summary.groups and name not in LABEL_COLUMNS and not said:
             yield name
 
 
 def print_json(report: Report) -> None:
     """For programs."""
     found = {**report.summary.as_dict(), "budgets": [b.as_dict() for b in report.budgets]}
-    typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(found, indent=2))
 
 
 def print_csv(report: Report) -> None:
@@ -122,10 +120,10 @@ def print_csv(report: Report) -> None:
     lines = csv.writer(sys.stdout, lineterminator="\n")
     lines.writerow(["start", "end", *summary.by, *AMOUNTS, "cost_usd"])
     for period in summary.periods:
-        for labels, amounts in period.groups.items():
+        for values, amounts in period.groups.items():
             sums = [getattr(amounts, name) for name in AMOUNTS]
             when = (period.start.isoformat(), period.end.isoformat())
-            lines.writerow([*when, *labels, *sums, f"{amounts.cost_usd:f}"])
+            lines.writerow([*when, *values, *sums, f"{amounts.cost_usd:f}"])
 
 
 def print_table(report: Report) -> None:
@@ -133,30 +131,27 @@ def print_table(report: Report) -> None:
     _print_summary(report.summary)
     if report.budgets:
         tell("")
-        output().print(_by_budget(report.budgets))
+        screen = output()
+        screen.print(_by_budget(report.budgets, screen.width))
 
 
-def _by_budget(budgets: list[BudgetStatus]) -> Table:
-    table = titled_table("Budgets")
-    for title in ("budget", "of", "period"):
-        table.add_column(title, overflow="fold")
-    _add_numbers(table, "limit\nUSD", "")
-    _add_numbers(table, "spent\nUSD", "")
-    table.add_column("spent", min_width=BAR_WIDTH)
-    _add_numbers(table, "%", "")
-    for status in budgets:
-        scope = ", ".join(f"{name}={value}" for name, value in status.scope.items())
-        spent, digits = status.spent_usd, 2 if status.limit_usd >= 100 else 6
-        table.add_row(
-            status.budget,
-            scope or _SAID_NOTHING,
-            status.period,
-            f"{status.limit_usd:,.{digits}f}",
-            f"{spent:,.{digits}f}",
-            Bar(status.limit_usd or 1, 0, min(spent, status.limit_usd), width=BAR_WIDTH),
-            f"{status.percent:,.0f}",
-        )
-    return table
+def _by_budget(budgets: list[BudgetStatus], width: int) -> Table:
+    digits = [2 if status.limit_usd >= 100 else 6 for status in budgets]
+    scopes = (", ".join(f"{k}={v}" for k, v in status.scope.items()) for status in budgets)
+    columns = [
+        labels("budget", [status.budget for status in budgets]),
+        labels("of", [scope or _SAID_NOTHING for scope in scopes]),
+        labels("period", [status.period for status in budgets]),
+        numbers(
+            "limit\nUSD", [f"{b.limit_usd:,.{n}f}" for b, n in zip(budgets, digits, strict=True)]
+        ),
+        numbers(
+            "spent\nUSD", [f"{b.spent_usd:,.{n}f}" for b, n in zip(budgets, digits, strict=True)]
+        ),
+        bars("spent", [min(status.percent, 100) for status in budgets], 100),
+        numbers("%", [f"{status.percent:,.0f}" for status in budgets]),
+    ]
+    return fitted("Budgets", columns, width, ("spent", "of", "period", "%"))
 
 
 def _print_summary(summary: Summary) -> None:
@@ -165,57 +160,66 @@ def _print_summary(summary: Summary) -> None:
         return
     screen = output()
     if len(summary.periods) > 1:
-        screen.print(_by_period(summary))
+        screen.print(_by_period(summary, screen.width))
         screen.print()
-    screen.print(_by_label(summary))
+    screen.print(_by_label(summary, screen.width))
     for sentence in _sentences(summary):
         tell(sentence)
 
 
-def _by_label(summary: Summary) -> Table:
+def _by_label(summary: Summary, width: int) -> Table:
     where = _span(summary.since, summary.until)
-    table = titled_table(f"Cost of {where}, {summary.timezone}", show_footer=True)
     total, digits = summary.total, _digits(summary.total)
-    for name in summary.by:
-        footer = "total" if name == summary.by[0] else ""
-        table.add_column(name.removesuffix("_name"), footer, overflow="fold")
-    _add_numbers(table, "calls", f"{total.calls:,}")
-    _add_numbers(table, "input\ntokens", _short(total.input_tokens))
-    _add_numbers(table, "output\ntokens", _short(total.output_tokens))
-    _add_numbers(table, "cost\nUSD ", _cost(total, digits))
-    table.add_column("share", min_width=BAR_WIDTH)
-    _add_numbers(table, "trend", _trend(summary.trend))
-    for group in summary.groups:
-        own = group.amounts
-        table.add_row(
-            *(value or _SAID_NOTHING for value in group.labels.values()),
-            f"{own.calls:,}",
-            _short(own.input_tokens),
-            _short(own.output_tokens),
-            _cost(own, digits),
-            _bar(own, total),
-            _trend(group.trend),
+    groups = [group.amounts for group in summary.groups]
+    columns = [
+        labels(
+            name.removesuffix("_name"),
+            [group.labels[name] or _SAID_NOTHING for group in summary.groups],
+            "total" if name == summary.by[0] else "",
         )
-    return table
+        for name in summary.by
+    ]
+    columns += [
+        numbers("calls", [f"{own.calls:,}" for own in groups], f"{total.calls:,}"),
+        numbers(
+            "input\ntokens",
+            [_short(own.input_tokens) for own in groups],
+            _short(total.input_tokens),
+        ),
+        numbers(
+            "output\ntokens",
+            [_short(own.output_tokens) for own in groups],
+            _short(total.output_tokens),
+        ),
+        numbers("cost\nUSD ", [_cost(own, digits) for own in groups], _cost(total, digits)),
+        bars("share", [own.cost_nano_usd for own in groups], total.cost_nano_usd),
+        numbers("trend", [_trend(group.trend) for group in summary.groups], _trend(summary.trend)),
+    ]
+    expendable = ("share", "trend", "output\ntokens", "input\ntokens", "calls")
+    title = f"Cost of {where}, {summary.timezone}"
+    return fitted(title, columns, width, expendable, show_footer=True)
 
 
-def _by_period(summary: Summary) -> Table:
-    word, digits = _WORDS[summary.period], _digits(summary.total)
-    table = titled_table(f"Cost by {word}", show_footer=True)
-    dearest = max((period.total for period in summary.periods), key=lambda a: a.cost_nano_usd)
-    table.add_column(word, "total")
-    _add_numbers(table, "calls", f"{summary.total.calls:,}")
-    _add_numbers(table, "cost\nUSD ", _cost(summary.total, digits))
-    table.add_column("", min_width=BAR_WIDTH)
-    for period in summary.periods:
-        own = period.total
-        when = _span(period.start, period.end)
-        table.add_row(when, f"{own.calls:,}", _cost(own, digits), _bar(own, dearest))
-    return table
+def _by_period(summary: Summary, width: int) -> Table:
+    word, digits, total = _WORDS[summary.period], _digits(summary.total), summary.total
+    periods = list(_shown_periods(summary.periods))
+    sums = [period.total for period in periods]
+    costs = [own.cost_nano_usd for own in sums]
+    columns = [
+        labels(word, [_span(period.start, period.end) for period in periods], "total"),
+        numbers("calls", [f"{own.calls:,}" for own in sums], f"{total.calls:,}"),
+        numbers("cost\nUSD ", [_cost(own, digits) for own in sums], _cost(total, digits)),
+        bars("", costs, max(costs)),
+    ]
+    return fitted(f"Cost by {word}", columns, width, ("", "calls"), show_footer=True)
 
 
-def _add_numbers(table: Table, title: str, total: str) -> None:
-    table.add_column(title, total, justify="right", no_wrap=True)
+def _shown_periods(periods: Sequence[PeriodAmounts]) -> Iterator[PeriodAmounts]:
+    """The empty ones at the beginning as one: whoever wants all calls asks for many years."""
+    first = next((i for i, period in enumerate(periods) if period.total.calls), len(periods))
+    if first:
+        yield replace(periods[0], end=periods[first - 1].end)
+    yield from periods[first:]
 
 
 def _sentences(summary: Summary) -> Iterator[str]:
@@ -245,11 +249,6 @@ def _sentences(summary: Summary) -> Iterator[str]:
 
 def _calls(count: int) -> str:
     return f"{count:,} call{'' if count == 1 else 's'}"
-
-
-def _bar(part: Amounts, whole: Amounts) -> Bar:
-    size = max(whole.cost_nano_usd, 1)
-    return Bar(size, 0, part.cost_nano_usd, width=BAR_WIDTH, color="cyan")
 
 
 def _digits(total: Amounts) -> int:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
-from rich import box
 from rich.table import Table
 
 from agentmetrics.assembly import make_prices
@@ -111,7 +110,7 @@ def _print_quote(provider: str, model: str, tier: str, quote: Quote) -> None:
 
 
 def _rates_table(bands: tuple[Band, ...]) -> Table:
-    table = Table("USD per million tokens", box=box.SIMPLE, show_edge=False)
+    table = titled_table(None, "USD per million tokens")
     limits = [above for above, _ in bands]
     for above, up_to in zip_longest(limits, limits[1:]):
         size = f"input > {above:,}" if above else f"input ≤ {up_to:,}" if up_to else ""

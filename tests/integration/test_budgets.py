@@ -270,6 +270,6 @@ class TestSettings:
         url = f"sqlite:///{tmp_path / 'spend.db'}"
         monthly = Budget("firm", 1, period="monthly")
         with replaced(MemoryRecorder()):
-            with pytest.raises(ConfigurationError, match="DAYS to 31 or more"):
-                agentmetrics.configure(budgets=[monthly], ledger_url=url, ledger_retention_days=30)
-            agentmetrics.configure(budgets=[monthly], ledger_url=url, ledger_retention_days=31)
+            with pytest.raises(ConfigurationError, match="DAYS to 32 or more"):
+                agentmetrics.configure(budgets=[monthly], ledger_url=url, ledger_retention_days=31)
+            agentmetrics.configure(budgets=[monthly], ledger_url=url, ledger_retention_days=32)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,23 @@ def test_a_file_holds_budgets_by_name(tmp_path: Path) -> None:
     assert (firm.name, firm.limit_usd, firm.period, firm.action) == (
         "the firm", 1000.5, "daily", "warn",
     )  # fmt: skip
+
+
+def test_a_file_is_utf_8_whatever_the_machine_writes(tmp_path: Path) -> None:
+    path = tmp_path / "budgets.toml"
+    path.write_bytes('[budgets."Büro"]\nlimit_usd = 1'.encode())
+    program = (
+        "import sys, pathlib; from agentmetrics.budget.file import read_budgets\n"
+        "print(ascii(read_budgets(pathlib.Path(sys.argv[1]))[0].name))"
+    )
+    ascii_machine = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, path],
+        env={**os.environ, **ascii_machine},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "'B\\xfcro'\n", done.stderr
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,16 @@ def test_check_of_an_empty_environment_is_fine() -> None:
     assert re.search(r"memory +keeps every value in the process.* ok", done.stdout)
 
 
+def test_check_cuts_nothing_on_a_narrow_terminal() -> None:
+    assert "…" not in run("check", COLUMNS="30").stdout
+
+
+def test_check_shows_values_as_they_are_written() -> None:
+    done = run("check", AGENTMETRICS_COMMON_LABELS="team=[/x],fruit=a:apple:b", COLUMNS="200")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "team=[/x],fruit=a:apple:b" in done.stdout
+
+
 def test_check_lists_every_setting_as_its_variable() -> None:
     found = json.loads(run("check", "--json", AGENTMETRICS_COMMON_LABELS="env=prod,az=1").stdout)
     assert found["ok"] is True

@@ -119,6 +119,64 @@ class TestTheTable:
         assert max(map(len, said.stdout.splitlines())) <= 80
         assert "…" not in said.stdout
 
+    @pytest.mark.parametrize("width", [30, 40, 50, 60, 80, 200])
+    @pytest.mark.parametrize("by", ["agent", "agent,model"])
+    def test_of_a_narrow_terminal_keeps_names_and_amounts(self, filled, width, by):
+        done = filled.cost("--by", by, COLUMNS=str(width))
+        table = done.stdout.partition("The day before")[0]
+        assert "…" not in table
+        assert max(map(len, table.splitlines())) <= width
+        names = "".join(line[:8].strip() for line in table.splitlines())
+        assert "research" in names
+        assert "writer" in names
+        assert ("2.0800" if by == "agent" else "0.5200") in table
+        assert "2.6000+" in table
+
+    @pytest.mark.parametrize("width", [30, 40, 60, 80])
+    def test_by_period_of_a_narrow_terminal_keeps_dates_and_amounts(self, filled, width):
+        done = filled.cost("--since", "2025-11-18", COLUMNS=str(width))
+        table = done.stdout.partition("Cost of")[0]
+        assert "…" not in table
+        assert max(map(len, table.splitlines())) <= width
+        assert "Tue 18" in table
+        assert "11.4400" in table
+
+    def test_shows_names_as_they_are_written(self, books):
+        names = ["[red]team[/red]", "[bold]x", "a:apple:b", "[/x]"]
+        for name in names:
+            books.spend("2025-11-19 09:00", name, 1000)
+        shown = books.cost("--by", "agent").stdout
+        assert [name for name in names if name not in shown] == []
+
+    def test_takes_any_text_for_a_dimension(self, filled):
+        done = filled.cost("--by", "[/x]")
+        assert (done.exit_code, done.stderr) == (0, "note: no call in this time has '[/x]'\n")
+
+    @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+    def test_can_be_printed_in_any_encoding(self, filled, encoding):
+        filled.spend("2025-11-19 12:00", "日本", 1000)
+        code, table, complaints = in_a_process(
+            "cost", "--since=2025-11-19", "--until=2025-11-20", AGENTMETRICS_TIMEZONE=ZONE,
+            AGENTMETRICS_LEDGER_URL=filled.url, PYTHONIOENCODING=encoding, COLUMNS="80",
+        )  # fmt: skip
+        assert (code, complaints) == (0, "")
+        assert re.search(r"researcher .* 2.0800 .*##########", table)
+        assert re.search(r"writer .* unknown .* - ", table)
+        assert r"\u65e5\u672c" in table
+
+    def test_has_one_line_for_the_time_before_the_first_call(self, filled):
+        done = filled.cost("--since", "1970-01-01")
+        assert lines(done.stdout)[3:6] == [
+            "Thu 1 Jan 1970 to Mon 17 Nov 2025 0 0.0000",
+            "Tue 18 Nov 2025 2 11.4400 ████████████",
+            "Wed 19 Nov 2025 6 2.6000+ ██▋",
+        ]
+
+    def test_projects_nothing_from_a_part_of_the_period(self, filled):
+        assert "At this pace the month ends" in filled.cost("--period", "month").stdout
+        part = filled.cost("--period", "month", "--since", "2025-11-18", "--until", "2025-11-21")
+        assert "At this pace" not in part.stdout
+
     def test_has_one_table_more_where_there_are_several_periods(self, filled):
         done = filled.cost("--period", "day", "--since", "2025-11-17", "--by", "provider")
         assert lines(done.stdout)[:8] == [
@@ -269,6 +327,13 @@ class TestWhatCannotBe:
         done = filled.cost("--since", "2025-11-02", "--until", "2025-11-01")
         assert "ends before it begins" in self.sentence(done, 2)
 
+    @pytest.mark.parametrize(
+        "span",
+        [["--since", "0001-01-01", "--until", "0001-01-02"], ["--until", "9999-12-31T12:00"]],
+    )
+    def test_a_time_that_no_calendar_has(self, filled, span):
+        assert "is not in the years 1 to 9999" in self.sentence(filled.cost(*span), 2)
+
     def test_csv_and_json_at_once(self, filled):
         assert "not both" in self.sentence(filled.cost("--csv", "--json"), 2)
 
@@ -316,5 +381,25 @@ class TestCheck:
         assert "s3cret" not in done.stdout
 
 
-def test_help_names_it() -> None:
-    assert "cost" in run("--help").stdout.split()
+class TestBudgets:
+    @pytest.mark.parametrize("width", [30, 40, 80])
+    def test_have_the_names_of_the_file_and_their_amounts(self, filled, tmp_path, width):
+        path = tmp_path / "budgets.toml"
+        path.write_text('[budgets."a[/b]"]\nlimit_usd = 10')
+        done = filled.cost(COLUMNS=str(width), AGENTMETRICS_BUDGETS_FILE=str(path))
+        assert done.exit_code == 0
+        table = done.stdout.partition("Budgets")[2]
+        assert re.search(r"a\[/b\] .*10\.000000 +2\.600000", table)
+        assert max(map(len, table.splitlines())) <= width
+
+
+class TestHelp:
+    def test_names_it(self):
+        assert "cost" in run("--help").stdout.split()
+
+    @pytest.mark.parametrize("command", [["cost"], ["prices", "show"], ["demo"], ["check"]])
+    def test_flows(self, command):
+        said = run(*command, "--help", COLUMNS="200").stdout.partition("╭")[0]
+        usage, *paragraphs = lines(said)
+        assert usage.startswith("Usage: ")
+        assert len(paragraphs) == 2

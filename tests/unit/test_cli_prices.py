@@ -49,8 +49,8 @@ def run(*arguments: str, **environment: str) -> Result:
 
 def rates(done: Result) -> dict[str, list[str]]:
     """The rows of the table, by their first words."""
-    rows = [line.split("  ") for line in done.stdout.splitlines() if line.startswith(" ")]
-    cells = [[cell.strip() for cell in row if cell.strip()] for row in rows]
+    rows = [line.split("  ") for line in done.stdout.split("\n\n")[1].splitlines()]
+    cells = [[cell.strip() for cell in row if cell.strip()] for row in rows if any(row)]
     return {first: others for first, *others in cells}
 
 
@@ -73,6 +73,11 @@ class TestShow:
             "input > 200,000",
         ]
         assert rates(done)["output"] == ["15", "22.5"]
+
+    def test_looks_like_every_other_table(self) -> None:
+        table = run("show", "gpt-4o").stdout.split("\n\n")[1].splitlines()
+        assert table[0].startswith("USD per million tokens")
+        assert [row.split()[0] for row in table if row.startswith(" ")] == []
 
     def test_has_the_fee_of_a_request_where_there_is_one(self) -> None:
         assert rates(run("show", "sonar"))["and USD a request"] == ["0.012"]
@@ -172,6 +177,15 @@ class TestCheck:
         assert ["voyage", "my-embedder", "0.02"] in rows
         assert ["azure", "prod", "gpt-4o-mini", "of", "azure"] in rows
         assert "Free: lmstudio" in done.stdout
+
+    def test_shows_names_as_they_are_written(self, path: Path) -> None:
+        path.write_text(
+            '[prices.openai."m[/x]"]\ninput = 1\n[prices.openai."[b]a:apple:"]\ninput = 2'
+        )
+        done = run("check", str(path))
+        assert done.exit_code == 0
+        assert "m[/x]" in done.stdout
+        assert "[b]a:apple:" in done.stdout
 
     def test_notes_an_alias_that_gives_no_price(self, path: Path) -> None:
         assert run("check", str(path)).stderr == (

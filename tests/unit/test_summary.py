@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -11,15 +12,18 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agentmetrics import Ledger, MemoryRecorder
+from agentmetrics import Ledger, MemoryRecorder, configure
+from agentmetrics.budget.database import Snapshot
 from agentmetrics.budget.periods import zone_of
 from agentmetrics.budget.tally import Amounts
 from agentmetrics.calls import open_calls
+from agentmetrics.configured import replaced
 from agentmetrics.facts import LLMCall
 from agentmetrics.usage import Usage
 from tests.clock import Clock, one_clock
 
 BERLIN = "Europe/Berlin"
+PAGE = Path(__file__).parents[2] / "docs" / "ledger.md"
 
 
 class Shop:
@@ -179,6 +183,26 @@ class TestTheProjection:
             summary = ledger.summary("daily", since=since, until=since + timedelta(days=1))
             assert summary.projected_cost_nano_usd is None
 
+    @pytest.mark.parametrize(
+        ("since", "until"),
+        [
+            (datetime(2025, 11, 17), None),
+            (None, datetime(2025, 11, 21)),
+            (datetime(2025, 11, 17), datetime(2025, 11, 21)),
+            (datetime(2025, 10, 17), datetime(2025, 11, 21)),
+        ],
+    )
+    def test_is_none_for_a_part_of_what_goes_on(self, shop, since, until):
+        shop.spend(3, "2025-11-18 01:00")
+        summary = shop.at("2025-11-19 12:00").summary("monthly", since=since, until=until)
+        assert summary.projected_cost_nano_usd is None
+
+    def test_of_several_periods_is_that_of_the_last(self, shop):
+        shop.spend(9, "2025-11-18 01:00")
+        shop.spend(3, "2025-11-19 01:00")
+        summary = shop.at("2025-11-19 06:00").summary(since=datetime(2025, 11, 17, 5))
+        assert summary.projected_cost_nano_usd == 12 * 10**9
+
 
 class TestASpanOfTime:
     def test_is_divided_into_its_periods(self, shop):
@@ -243,6 +267,33 @@ class TestASpanOfTime:
         with pytest.raises(ValueError, match="ends before it begins"):
             shop.ledger.summary(since=datetime(2025, 11, 19), until=until)
 
+    @pytest.mark.parametrize("period", ["daily", "weekly", "monthly"])
+    @pytest.mark.parametrize(
+        ("since", "until"),
+        [
+            (datetime(1, 1, 1), datetime(1, 1, 2)),
+            (datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))), None),
+            (None, datetime(9999, 12, 31, 12)),
+            (datetime(9999, 12, 31), datetime.max),
+        ],
+    )
+    def test_that_no_calendar_has_is_refused(self, shop, period, since, until):
+        with pytest.raises(ValueError, match="is not in the years 1 to 9999"):
+            shop.ledger.summary(period, since=since, until=until)
+
+    def test_asks_the_database_for_no_period_without_calls(self, shop, monkeypatch):
+        shop.spend(1, "2025-11-17 12:00")
+        shop.spend(2, "2025-11-19 12:00")
+        asked = []
+        amounts = Snapshot.amounts
+        monkeypatch.setattr(
+            Snapshot, "amounts", lambda *given: asked.append(given) or amounts(*given)
+        )
+        summary = shop.ledger.summary(since=datetime(1970, 1, 1))
+        assert len(summary.periods) > 20_000
+        assert [usd(p.total) for p in summary.periods[-3:]] == [1, 0, 2]
+        assert len(asked) < 10
+
 
 class TestGroups:
     @pytest.fixture
@@ -273,6 +324,15 @@ class TestGroups:
         assert found == expected
         assert list(found) == list(expected)
         assert usd(summary.total) == 15
+
+    @pytest.mark.parametrize("name", ["bucket", "dimensions", "key_hash"])
+    def test_are_by_no_column_that_is_no_label(self, shop, name):
+        shop.recorder = MemoryRecorder()
+        shop.recorder.extra_labels = (name,)
+        shop.ledger.attach(shop.recorder)
+        shop.spend(1, "2025-11-19 10:00", tenant="acme")
+        (group,) = shop.ledger.summary(by=[name]).groups
+        assert group.labels == {name: "acme"}
 
     def test_name_a_label_once(self, shop):
         with pytest.raises(ValueError, match="named twice"):
@@ -314,3 +374,17 @@ class TestPlainData:
     def test_says_when_there_is_no_projection(self, shop):
         data = shop.at("2025-11-19 00:05").summary().as_dict()
         assert data["projected_cost_nano_usd"] is data["projected_cost_usd"] is None
+
+
+@pytest.mark.parametrize(
+    "example", re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+)
+def test_each_example_of_the_page_runs_by_itself(example, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AGENTMETRICS_LEDGER_URL", "sqlite:///spend.db")
+    with replaced(MemoryRecorder()):
+        configure()
+        names: dict[str, object] = {}
+        exec(compile(example, PAGE.name, "exec"), names)
+        if isinstance(ledger := names.get("ledger"), Ledger):
+            ledger.close()

@@ -151,7 +151,7 @@ def _show(stage: Stage) -> None:
     screen.print()
     cost.print_table(cost.Report(stage.spend(), stage.budgets.status()))
     for refused in stage.refused:
-        screen.print(f"Not sent: {refused}.", highlight=False, markup=False)
+        screen.print(f"Not sent: {refused}.")
     screen.print()
     if not stage.differences():
         tell(

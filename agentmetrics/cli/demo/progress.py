@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
+from rich.text import Text
 
 from agentmetrics import MemoryRecorder
 
@@ -39,9 +40,10 @@ class Progress:
 
     def _line(self) -> Spinner:
         value = self._recorder.value
-        self._spinner.update(
-            text=f"{self._step}\n  {value('llm_calls_total'):.0f} calls, "
+        line = (
+            f"{self._step}\n  {value('llm_calls_total'):.0f} calls, "
             f"{value('llm_active_calls'):.0f} active, {value('llm_tokens_total'):,.0f} tokens, "
             f"${value('llm_cost_usd_total'):.4f}"
         )
+        self._spinner.update(text=Text(line))  # of a plain string it takes brackets for markup
         return self._spinner
