@@ -12,9 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from agentmetrics import Budget, BudgetExceeded, Ledger, MemoryRecorder, track_call
+from agentmetrics import (
+    Budget,
+    BudgetExceeded,
+    Ledger,
+    MemoryRecorder,
+    configure,
+    track_call,
+)
 from agentmetrics.budget import database as databases
 from agentmetrics.budget.budgets import Budgets, OnLedgerError
+from agentmetrics.configured import replaced
 
 ROOT = Path(__file__).parents[2]
 CENT = 4000  # input tokens of gpt-4o
@@ -120,3 +128,54 @@ def test_a_program_that_configures_and_then_forks_keeps_all_its_processes_curren
         timeout=60,
     )
     assert (done.returncode, done.stderr.decode()) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("provider", "asked", "served"),
+    [
+        ("azure", "prod-chat", "gpt-4o-2024-11-20"),  # a deployment
+        ("google", "gemini-flash-latest", "gemini-2.5-flash"),
+    ],
+)
+def test_a_scope_of_the_name_that_code_asks_for_fills_though_another_is_written(
+    provider: str, asked: str, served: str, url: str
+) -> None:
+    team = Budget("team", 0.02, action="block", scope={"model": asked})
+    recorder, ledger = in_force(url, team)
+    with track_call(provider, asked, recorder=recorder) as call:
+        call.record_response(
+            {"model": served, "usage": {"prompt_tokens": 8000, "completion_tokens": 8000}}
+        )
+    ledger.flush()
+    with pytest.raises(BudgetExceeded), track_call(provider, asked, recorder=recorder):
+        raise AssertionError("nothing was to run")
+    assert team.status().spent_usd == pytest.approx(recorder.value("llm_cost_usd_total"))
+    ledger.close()
+
+
+def test_what_the_ledger_shows_is_in_the_sum_once(url: str) -> None:
+    team = Budget("team", 1, scope={"model": "gpt-4o"})
+    recorder, ledger = in_force(url, team)
+    for asked in ("gpt-4o", "gpt-4o-2024-08-06"):
+        with track_call("openai", asked, recorder=recorder) as call:
+            call.record_response(
+                {
+                    "model": "gpt-4o-2024-08-06",
+                    "usage": {"prompt_tokens": CENT, "completion_tokens": 0},
+                }
+            )
+        ledger.flush()
+    assert team.status().spent_usd == pytest.approx(0.02)
+    ledger.close()
+
+
+def test_budgets_that_are_configured_anew_know_what_was_not_yet_written(url: str) -> None:
+    with replaced(MemoryRecorder()):
+        for spent_before in (0.0, 0.01):
+            team = Budget("team", 1)
+            recorder = configure(
+                backend="memory", budgets=[team], ledger_url=url, ledger_flush_interval=3600.0
+            )
+            assert team.status().spent_usd == pytest.approx(spent_before)
+            with track_call("openai", "gpt-4o", recorder=recorder) as call:
+                call.record_usage(CENT, 0)
