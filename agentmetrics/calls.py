@@ -61,6 +61,12 @@ _KINDS = {
 _INSIDE_CHAINS = (ToolExecution, RetrieverQuery)
 
 
+class TieredBound(Bound):
+    """The bound of a call that may ask for a service tier, which is priced apart."""
+
+    service_tier: str = ""
+
+
 BoundOf = Callable[[], "Bound | None"]
 """Gives the most tokens that a call can use; ``None`` where nothing bounds them."""
 Gate = Callable[[LLMCall, BoundOf], Callable[[LLMCall], None]]
@@ -105,6 +111,7 @@ class OpenCalls:
         self._llm = llm
         self._record_llm: Callable[[LLMCall], None] = llm.record
         self._hearers: tuple[Callable[[LLMCall], None], ...] = ()
+        self._is_guarded = False
         self._record: dict[type, Callable[[Any], None]] = {
             LLMCall: llm.record,
             AgentRun: agents.record,
@@ -116,7 +123,7 @@ class OpenCalls:
         self._step = recorder.update()
         self._open: dict[int, _Open] = {}
         self._ended: dict[int, _Open] = {}  # chains and tools, of which something may go on
-        self._abandoned: deque[tuple[int, float]] = deque()
+        self._abandoned: deque[tuple[_Open, float]] = deque()
         self._settling = threading.RLock()
         self._ttl_seconds = recorder.call_ttl_seconds
         self._next_sweep = 0.0
@@ -142,27 +149,30 @@ class OpenCalls:
     def _tell(self, hearers: tuple[Callable[[LLMCall], None], ...]) -> None:
         self._hearers = hearers
         record: Callable[[LLMCall], None] = self._llm.record
-        for hear in hearers:
+        # Last, whoever came first: what is settled is in the ledger.
+        for hear in (*hearers, _settle) if self._is_guarded else hearers:
             record = _record_and_tell(record, hear)
         self._record_llm = self._record[LLMCall] = record
 
     def guard(self, gate: Gate) -> None:
         """Ask ``gate`` before every LLM call from now on."""
-        if not self.gates:
-            self.subscribe(_settle)  # after a ledger, if there is one: what is settled is in it
+        if not self._is_guarded:
+            self._is_guarded = True
+            self._tell(self._hearers)
         self.gates = (*self.gates, gate)
 
     def unguard(self, gate: Gate) -> None:
-        """Ask ``gate`` no more."""
+        """Ask ``gate`` no more; the calls that it let through are settled when they end."""
         self.gates = tuple(known for known in self.gates if known != gate)
-        if not self.gates:
-            self.unsubscribe(_settle)
 
     def admit(self, call: LLMCall, bound: BoundOf) -> None:
         """Let every gate have its say; to be called before ``start`` where there are ``gates``.
 
         Raises ``BudgetExceeded`` when one refuses the call. A gate that fails lets it through.
         """
+        if self._abandoned:  # a call that is refused never comes to ``start``
+            self.settle()
+        call.settle = ()
         for gate in self.gates:
             try:
                 call.settle = (*call.settle, gate(call, bound))
@@ -276,7 +286,7 @@ class OpenCalls:
             logger.warning("could not record all of %s: %s", event, type(error).__name__)
 
     def _abandon(self, opened: _Open) -> None:
-        self._abandoned.append((opened.key, perf_counter()))
+        self._abandoned.append((opened, perf_counter()))
 
     def settle(self) -> None:
         """End, as cancelled, what was abandoned and what is older than the time to live."""
@@ -292,17 +302,17 @@ class OpenCalls:
         for opened in list(self._open.values()):  # in the order they were opened
             if now - opened.fact.started < self._ttl_seconds:
                 break
-            self._cancel(opened.key, now)
+            self._cancel(opened, now)
         for opened in list(self._ended.values()):  # in the order they ended
             if now - opened.fact.ended < self._ttl_seconds:
                 break
             self._ended.pop(opened.key, None)
 
-    def _cancel(self, key: int, ended: float) -> None:
-        opened = self._open.pop(key, None)
-        if opened is None:
+    def _cancel(self, opened: _Open, ended: float) -> None:
+        key = opened.key  # under which another run may have begun since
+        if self._ended.get(key) is opened:
             self._ended.pop(key, None)
-        else:
+        elif self._open.get(key) is opened and self._open.pop(key, None) is not None:
             fact = opened.fact
             fact.status, fact.ended = CANCELLED, ended
             self._hand_on(fact)
@@ -346,7 +356,8 @@ def _scope_for_children(fact: Fact) -> ChainRun | None:
 
 
 def _settle(call: LLMCall) -> None:
-    for told in call.settle:
+    settle, call.settle = call.settle, ()
+    for told in settle:
         told(call)
 
 

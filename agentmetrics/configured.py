@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentmetrics.assembly import make_budgets, make_ledger, make_recorder
@@ -54,6 +54,8 @@ def configure(
             old_ledger.detach()  # first: no call is to be in both
         if ledger is not None:
             ledger.attach(new)
+            if old_ledger is not None and limits:
+                _write(old_ledger)  # the new budgets ask what was spent until now
         _budgets = _in_force(limits, new, ledger, settings) if limits else None
         _recorder, _ledger, _made_here = new, ledger, None if recorder else new
     _close(old_ledger, None if old is new else old)
@@ -71,6 +73,13 @@ def _in_force(
     budgets = Budgets(limits, recorder, ledger=ledger, zone=zone, on_ledger_error=on_error)
     budgets.load()
     return budgets
+
+
+def _write(ledger: Ledger) -> None:
+    from agentmetrics.budget.database import LedgerUnavailable
+
+    with suppress(LedgerUnavailable):  # it is tried again when the ledger is closed
+        ledger.flush()
 
 
 def _close(ledger: Ledger | None, recorder: Recorder | None) -> None:
@@ -120,8 +129,10 @@ def replaced(recorder: R) -> Iterator[R]:
         yield recorder
     finally:
         with _changing:
-            made_inside, ledger_inside = _made_here, _ledger
+            made_inside, ledger_inside, budgets_inside = _made_here, _ledger, _budgets
             _recorder, _made_here, _ledger, _budgets = before
+        if budgets_inside is not None:
+            budgets_inside.close()
         _close(ledger_inside, made_inside)
 
 

@@ -6,11 +6,13 @@ Money is in whole nano-dollars (10⁻⁹ USD) wherever it is added up.
 from __future__ import annotations
 
 import math
+import os
+import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone, tzinfo
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from agentmetrics.budget.exceeded import BudgetExceeded
 from agentmetrics.budget.periods import PERIODS, Period, Span, period_at
@@ -24,6 +26,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 CALL_LABELS = ("agent_name", "provider", "model")
 _PERIODS_KEPT = 3  # a clock that is set back finds its period again
+_MAX_LIMIT_USD = 1e15  # above it, nano-dollars are nothing that floats or databases hold
 
 OnThreshold = Callable[["BudgetStatus", float], "Awaitable[None] | None"]
 
@@ -65,8 +68,8 @@ class Spent(Protocol):
     def nano_usd(self) -> int: ...
 
 
-Follow = Callable[["Budget", Span], Spent]
-"""Begins to follow what a budget spends in a period."""
+Follow = Callable[["Budget", Span], "Spent | None"]
+"""Begins to follow what a budget spends in a period; ``None`` where nobody else knows it."""
 
 
 @dataclass
@@ -74,8 +77,13 @@ class _InPeriod:
     """A period of a budget: what is spent, and which thresholds that has passed."""
 
     span: Span
-    spent: Spent
+    followed: Spent | None
+    aside_nano: int = 0
     passed: set[float] = field(default_factory=set)
+
+    @property
+    def spent_nano(self) -> int:
+        return self.aside_nano + (0 if self.followed is None else self.followed.nano_usd)
 
 
 @dataclass(eq=False)
@@ -102,6 +110,8 @@ class Budget:
     action: Literal["warn", "block"] = "warn"
     reserve: Literal["", "max_tokens"] = ""
     on_threshold: OnThreshold | None = field(default=None, repr=False)
+    lock: ClassVar[threading.RLock] = threading.RLock()
+    """One for all: a call may be of several, and several recorders may share one."""
 
     def __post_init__(self) -> None:
         self._check()
@@ -118,14 +128,20 @@ class Budget:
             raise ValueError(f"name={self.name!r}: a budget has a name")
         if not _is_number(self.limit_usd) or self.limit_usd < 0:
             raise ValueError(f"limit_usd={self.limit_usd!r}: a limit is a number of at least 0")
+        if self.limit_usd > _MAX_LIMIT_USD:
+            raise ValueError(f"limit_usd: a limit is at most {_MAX_LIMIT_USD:g}")
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             if value not in allowed:
                 raise ValueError(f"{name}={value!r}: use one of {', '.join(map(repr, allowed))}")
         if self.reserve and self.action != "block":
             raise ValueError(f"reserve={self.reserve!r}: only with action='block'")
-        if not all(_is_number(percent) and percent > 0 for percent in self.thresholds):
+        if not isinstance(self.thresholds, Collection) or not all(
+            _is_number(percent) and percent > 0 for percent in self.thresholds
+        ):
             raise ValueError(f"thresholds={self.thresholds!r}: these are per cent, above 0")
+        if not isinstance(self.scope, Mapping):
+            raise ValueError(f"scope={self.scope!r}: use a mapping of labels to values")
         for label, value in self.scope.items():
             if not isinstance(value, str) or not value:
                 raise ValueError(f"scope {label}={value!r}: use a text")
@@ -137,34 +153,45 @@ class Budget:
         return Scope(**named, dimensions=more)
 
     def begin(self, follow: Follow, zone: tzinfo) -> None:
-        """Come into force, with days that begin at midnight in ``zone``."""
-        self._follow, self._zone = follow, zone
-        self._periods.clear()
+        """Come into force, with days that begin at midnight in ``zone``.
+
+        What is reserved stays so until the calls that it is for have ended.
+        """
+        with Budget.lock:
+            self._follow, self._zone = follow, zone
+            self._periods.clear()
 
     def _at(self, now: float) -> _InPeriod:
-        for known in self._periods.values():
-            if known.span.start <= now < known.span.end:
-                return known
-        if self._follow is None:
-            raise RuntimeError(f"budget {self.name!r} is not in force: give it to configure()")
-        span = period_at(self.period, int(now), self._zone)
-        while len(self._periods) >= _PERIODS_KEPT:
-            del self._periods[min(self._periods)]
-        found = self._periods[span.start] = _InPeriod(span, self._follow(self, span))
-        return found
+        with Budget.lock:
+            for known in self._periods.values():
+                if known.span.start <= now < known.span.end:
+                    return known
+            if self._follow is None:
+                raise RuntimeError(f"budget {self.name!r} is not in force: give it to configure()")
+            span = period_at(self.period, int(now), self._zone)
+            while len(self._periods) >= _PERIODS_KEPT:
+                del self._periods[min(self._periods)]
+            found = self._periods[span.start] = _InPeriod(span, self._follow(self, span))
+            return found
 
-    def spent(self, now: float) -> Spent:
+    def spent_nano(self, now: float) -> int:
         """What is spent in the period that ``now`` (Unix seconds) lies in."""
-        return self._at(now).spent
+        return self._at(now).spent_nano
+
+    def spend(self, nano_usd: int, now: float) -> None:
+        """Add what a call cost, where what is followed does not show it."""
+        with Budget.lock:
+            self._at(now).aside_nano += nano_usd
 
     def newly_passed(self, now: float) -> list[float]:
         """The thresholds that are reached now and were not before in this period."""
-        at = self._at(now)
-        spent = at.spent.nano_usd
-        reached = {t for t in self.thresholds if spent and 100 * spent >= t * self.limit_nano}
-        new = sorted(reached - at.passed)
-        at.passed |= reached
-        return new
+        with Budget.lock:
+            at = self._at(now)
+            spent = at.spent_nano
+            reached = {t for t in self.thresholds if spent and 100 * spent >= t * self.limit_nano}
+            new = sorted(reached - at.passed)
+            at.passed |= reached
+            return new
 
     def status(self, now: float | None = None) -> BudgetStatus:
         """How it stands at ``now`` (Unix seconds; the present when left out)."""
@@ -174,7 +201,7 @@ class Budget:
             self.period,
             self.scope,
             self.limit_usd,
-            at.spent.nano_usd / NANO,
+            at.spent_nano / NANO,
             self.reserved_nano / NANO,
             datetime.fromtimestamp(at.span.end, self._zone),
         )
@@ -194,4 +221,13 @@ class Budget:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return -math.inf < value < math.inf  # math.isfinite(10**400) raises
+
+
+def _after_fork_in_child() -> None:
+    Budget.lock = threading.RLock()  # which a thread of the parent may have held
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -12,10 +11,11 @@ from datetime import datetime, timezone, tzinfo
 from typing import TYPE_CHECKING, Literal
 
 from agentmetrics.budget.budget import CALL_LABELS, Budget, BudgetStatus, Spent
+from agentmetrics.budget.exceeded import BudgetExceeded
 from agentmetrics.budget.notices import Notices
 from agentmetrics.budget.periods import Span
 from agentmetrics.budget.tally import NANO
-from agentmetrics.calls import BoundOf, open_calls
+from agentmetrics.calls import BoundOf, TieredBound, open_calls
 from agentmetrics.facts import LLMCall
 from agentmetrics.meters.budget import BudgetMeter
 from agentmetrics.meters.llm import LLMMeter
@@ -26,13 +26,7 @@ if TYPE_CHECKING:
 
 OnLedgerError = Literal["allow", "block"]
 _MAX_KNOWN = 10_000
-
-
-class Counted:
-    """What a budget spends where there is no ledger: the calls of this process, from its start."""
-
-    def __init__(self) -> None:
-        self.nano_usd = 0
+_Passed = tuple[Budget, BudgetStatus, float]
 
 
 class Budgets:
@@ -59,7 +53,7 @@ class Budgets:
         check_budgets(self._budgets, self._calls.extra_labels)
         self._prices = self._calls.recorder.attached(LLMMeter).prices
         self._ledger, self._strict = ledger, on_ledger_error == "block"
-        self._lock = threading.Lock()
+        self._scopes = tuple((budget, budget.ledger_scope()) for budget in self._budgets)
         self._notices = Notices()
         self._known: dict[tuple[str, ...], tuple[Budget, ...]] = {}
         for budget in self._budgets:
@@ -80,18 +74,20 @@ class Budgets:
             with suppress(LedgerUnavailable):
                 self._ledger.flush()
 
-    def _follow(self, budget: Budget, span: Span) -> Spent:
+    def _follow(self, budget: Budget, span: Span) -> Spent | None:
         if self._ledger is None:
-            return Counted()
+            return None
         since, until = (datetime.fromtimestamp(end, timezone.utc) for end in span)
         return self._ledger.follow(budget.ledger_scope(), since, until)
 
     def status(self) -> list[BudgetStatus]:
         """How every budget stands now."""
         now = time.time()
-        with self._lock:
-            self._warn(self._budgets, now)  # what other processes spent passes thresholds, too
-            return [budget.status(now) for budget in self._budgets]
+        passed = self._newly_passed(self._budgets, now)  # by what other processes spent, too
+        with Budget.lock:
+            standing = [budget.status(now) for budget in self._budgets]
+        self._warn(passed)
+        return standing
 
     def close(self) -> None:
         """Let every call through from now on."""
@@ -104,58 +100,86 @@ class Budgets:
         reserving = [budget for budget in budgets if budget.reserve]
         most = self._most(call, bound) if reserving else None
         now = time.time()
-        with self._lock:
-            for budget in budgets:
-                if budget.action == "block":
-                    self._let_through(budget, most, now)
-            for budget in reserving:
-                budget.reserved_nano += most or 0
+        with Budget.lock:
+            refused = self._refusal(budgets, most, now)
+            if refused is None:
+                for budget in reserving:
+                    budget.reserved_nano += most or 0
+        if refused is not None:
+            self._meter.blocked(refused.budget, refused.period)
+            raise refused
 
         def settle(ended: LLMCall) -> None:
-            with self._lock:
+            with Budget.lock:
                 for budget in reserving:
                     budget.reserved_nano -= most or 0
-                if ended.cost_usd:
-                    self._spent(budgets, round(ended.cost_usd * NANO))
+                passed = self._spend(budgets, ended) if ended.cost_usd else ()
+            self._warn(passed)
 
         return settle
 
-    def _let_through(self, budget: Budget, most: int | None, now: float) -> None:
-        taken = budget.spent(now).nano_usd + budget.reserved_nano
+    def _refusal(
+        self, budgets: Iterable[Budget], most: int | None, now: float
+    ) -> BudgetExceeded | None:
+        for budget in budgets:
+            reason = self._reason(budget, most, now) if budget.action == "block" else ""
+            if reason:
+                return budget.exceeded(now, reason)
+        return None
+
+    def _reason(self, budget: Budget, most: int | None, now: float) -> str:
+        """Why a budget refuses a call; empty where it does not."""
+        spent = budget.spent_nano(now)
+        taken = spent + budget.reserved_nano
         if self._strict and self._ledger is not None and self._ledger.failure is not None:
-            reason = "cannot be checked, its ledger is away"
-        elif taken >= budget.limit_nano:
-            reason = "is spent"
-        elif budget.reserve and most is None:
-            reason = "takes only calls that say their max_tokens and whose price is known"
-        elif budget.reserve and taken + (most or 0) > budget.limit_nano:
-            reason = "has not left what the call may cost"
-        else:
-            return
-        self._meter.blocked(budget.name, budget.period)
-        raise budget.exceeded(now, reason)
+            return "cannot be checked, its ledger is away"
+        if spent >= budget.limit_nano:
+            return "is spent"
+        if budget.reserve and most is None:
+            return "takes only calls that say their max_tokens and whose price is known"
+        if taken >= budget.limit_nano or taken + (most or 0) > budget.limit_nano:
+            return "has not left what the call may cost"
+        return ""
 
     def _most(self, call: LLMCall, bound: BoundOf) -> int | None:
         """The most that a call can cost, in nano-dollars; ``None`` where nobody can know."""
-        most = bound()
-        cost = most and self._prices.most_usd(call.provider, call.model, *most)
+        try:
+            most = bound()
+            if most is None or min(most) < 0:
+                return None
+            tier = most.service_tier if isinstance(most, TieredBound) else ""
+            cost = self._prices.most_usd(call.provider, call.model, *most, service_tier=tier)
+        except Exception as error:  # what is sent may be anything
+            self._calls.failed("admit", error)
+            return None
         return None if cost is None else round(cost * NANO)
 
-    def _spent(self, budgets: Iterable[Budget], nano_usd: int) -> None:
+    def _spend(self, budgets: Iterable[Budget], ended: LLMCall) -> Sequence[_Passed]:
+        """Count a call for the budgets that it was admitted to; what thresholds that passes.
+
+        A ledger's rows show it to those whose scope takes the model that served, too.
+        """
+        shown = () if self._ledger is None else self._of(ended)
         now = time.time()
         for budget in budgets:
-            spent = budget.spent(now)
-            if isinstance(spent, Counted):
-                spent.nano_usd += nano_usd
-        self._warn(budgets, now)
+            if budget not in shown:
+                budget.spend(round((ended.cost_usd or 0) * NANO), now)
+        return self._newly_passed(budgets, now)
 
-    def _warn(self, budgets: Iterable[Budget], now: float) -> None:
-        for budget in budgets:
-            for threshold in budget.newly_passed(now):
-                self._notices.tell(budget, budget.status(now), threshold)
+    def _newly_passed(self, budgets: Iterable[Budget], now: float) -> list[_Passed]:
+        with Budget.lock:
+            return [
+                (budget, budget.status(now), threshold)
+                for budget in budgets
+                for threshold in budget.newly_passed(now)
+            ]
+
+    def _warn(self, passed: Iterable[_Passed]) -> None:
+        for notice in passed:  # without the lock: a logging handler may ask how budgets stand
+            self._notices.tell(*notice)
 
     def _of(self, call: LLMCall) -> tuple[Budget, ...]:
-        """The budgets of a call, by the model that it asks for."""
+        """The budgets of a call, by the labels that it has now."""
         values = (call.agent_name, call.provider, call.model, *call.extra)
         found = self._known.get(values)
         if found is None:
@@ -164,13 +188,12 @@ class Budgets:
             labels = dict(zip(self._calls.extra_labels, call.extra, strict=True))
             call_labels = (call.agent_name, call.provider, call.model)
             found = self._known[values] = tuple(
-                b for b in self._budgets if b.ledger_scope().takes(*call_labels, labels)
+                budget for budget, scope in self._scopes if scope.takes(*call_labels, labels)
             )
         return found
 
     def forget_in_flight(self) -> None:
         """In a forked child: what is reserved is for calls of the parent's."""
-        self._lock = threading.Lock()
         for budget in self._budgets:
             budget.reserved_nano = 0
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import inspect
 import logging
 import os
 import queue
 import threading
 import weakref
+from collections.abc import Awaitable
 from functools import partial
 
 import anyio
@@ -65,19 +67,19 @@ def _deliver(waiting: queue.SimpleQueue[_Notice | None]) -> None:
         budget, status, threshold = notice
         try:
             _call(budget, status, threshold)
-        except Exception as error:  # the user's callback is not the agent's concern
+        except BaseException as error:  # a SystemExit, too, is to end no more than the callback
             logger.warning("on_threshold of %r failed: %s", budget.name, type(error).__name__)
 
 
 def _call(budget: Budget, status: BudgetStatus, threshold: float) -> None:
     assert budget.on_threshold is not None
     result = budget.on_threshold(status, threshold)
-    if result is not None:
+    if inspect.isawaitable(result):
         anyio.run(partial(_awaited, result))
 
 
-async def _awaited(result: object) -> None:
-    await result  # type: ignore[misc]
+async def _awaited(result: Awaitable[object]) -> None:
+    await result
 
 
 _all: weakref.WeakSet[Notices] = weakref.WeakSet()

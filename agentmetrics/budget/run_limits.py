@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 
 from agentmetrics.budget.exceeded import BudgetExceeded
@@ -22,6 +24,7 @@ class RunLimits:
         self._lock = threading.Lock()
         calls: OpenCalls = open_calls(recorder)
         calls.guard(self._admit)
+        _all.add(self)
 
     def _admit(self, call: LLMCall, bound: BoundOf) -> Callable[[LLMCall], None]:
         limited = [run for run in _around(call) if run.max_cost_usd is not None]
@@ -48,3 +51,14 @@ def _around(call: LLMCall) -> Iterator[AgentRun]:
             seen.add(id(run))
             yield run
             run = run.around
+
+
+_all: weakref.WeakSet[RunLimits] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for limits in list(_all):
+        limits._lock = threading.Lock()  # which a thread of the parent may have held
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

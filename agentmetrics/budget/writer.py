@@ -137,15 +137,17 @@ class Writer:
         if not self._folding.acquire(blocking=False):
             return 1
         try:
-            # Not before the first call: a server that loads the program and then forks has none.
-            if self._periodic is None and not self._is_closed:
-                self._start()
+            self._ensure_thread()
             self.fold()
         finally:
             self._folding.release()
         return FOLD_AT
 
-    def _start(self) -> None:
+    def _ensure_thread(self) -> None:
+        # Not before there is something to write or to ask: without budgets, a server that loads
+        # the program and then forks has none.
+        if self._periodic is not None or self._is_closed:
+            return
         try:
             self._periodic = PeriodicFlush(self, self._interval)
         except RuntimeError:  # no more threads, as at the exit of a program: close() writes
@@ -161,6 +163,7 @@ class Writer:
     def follow(self, spend: Spend) -> None:
         """Keep a spend current for as long as somebody holds it."""
         with self._folding:
+            self._ensure_thread()  # others may spend, and a ledger come back, without a call here
             self.fold()
             self._spends.add(spend)
             self._tally.follow(spend)

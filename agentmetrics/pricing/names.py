@@ -104,12 +104,18 @@ def names_of(provider: str, model: str) -> Iterator[Name]:
 
 
 def is_meant(provider: str, named: str, reported: str) -> bool:
-    """Whether ``named`` is a name of the model that was reported: as it is, or without its date."""
+    """Whether ``named`` is a name of the model that was reported: as it is, or without its date.
+
+    ``claude-3-5-haiku-latest`` is a name of every ``claude-3-5-haiku``.
+    """
     if named == reported:
         return True
-    meant = {name.model for name in names_of(provider, named)}
-    names = {name.model for name in names_of(provider, reported)}
-    return not meant.isdisjoint(names | {without_version(name) for name in names})
+    meant = {name.model.removesuffix("-latest") for name in names_of(provider, named)}
+    return any(
+        shorter in meant
+        for name in names_of(provider, reported)
+        for shorter in _shortened(name.model)
+    )
 
 
 def _rewritten(name: Name) -> Iterator[Name]:
@@ -173,8 +179,13 @@ def without_version(model: str) -> str:
 
     ``latest``, a date, a version, ``preview``: what they follow is the model.
     """
-    while True:
-        shorter = _VERSION.sub("", model)
-        if shorter == model or not shorter:
-            return model
+    *_, shortest = _shortened(model)
+    return shortest
+
+
+def _shortened(model: str) -> Iterator[str]:
+    """The name, and it without one thing after the other that can follow the model."""
+    yield model
+    while (shorter := _VERSION.sub("", model)) not in ("", model):
+        yield shorter
         model = shorter

@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 from agentmetrics.periodic import PeriodicFlush
 from agentmetrics.pricing import source
@@ -24,6 +25,16 @@ logger = logging.getLogger("agentmetrics")
 WATCH_SECONDS = 1.0
 _MAX_PRICERS = 10_000
 _NO_PRICES = OwnPrices()
+
+_INPUT_KINDS = (
+    (),
+    ("cache_read_tokens",),
+    ("cache_creation_tokens",),
+    ("cache_creation_tokens", "cache_creation_1h_tokens"),
+    ("audio_input_tokens",),
+)
+_OUTPUT_KINDS = ((), ("reasoning_tokens",), ("audio_output_tokens",))
+"""The kinds of tokens, as the fields of ``Usage`` that say that all are of it."""
 
 Key = tuple[str, str, str]
 
@@ -81,29 +92,24 @@ class Prices:
         return self.pricer(provider, model, service_tier).price.cost_usd(usage)
 
     def most_usd(
-        self, provider: str, model: str, input_tokens: int, output_tokens: int
+        self,
+        provider: str,
+        model: str,
+        input_tokens: int,
+        output_tokens: int,
+        service_tier: str = "",
     ) -> float | None:
         """The most that so many tokens can cost, whatever kinds of tokens they turn out to be.
 
-        ``None`` when nobody knows the price.
+        A call that asks for a tier may be served in the standard one. ``None`` when nobody knows
+        the price of either.
         """
-        price = self.pricer(provider, model).price
-        whole = (input_tokens, output_tokens)
         costs = [
-            price.cost_usd(usage)
-            for usage in (
-                Usage(*whole),
-                Usage(*whole, cache_creation_tokens=input_tokens),
-                Usage(
-                    *whole,
-                    cache_creation_tokens=input_tokens,
-                    cache_creation_1h_tokens=input_tokens,
-                ),
-                Usage(*whole, reasoning_tokens=output_tokens),
-                Usage(*whole, audio_input_tokens=input_tokens, audio_output_tokens=output_tokens),
-            )
+            _most_usd(self.pricer(provider, model, tier).price, input_tokens, output_tokens)
+            for tier in {"", service_tier}
         ]
-        return max((cost for cost in costs if cost is not None), default=None)
+        known = [cost for cost in costs if cost is not None]
+        return max(known) if len(known) == len(costs) else None
 
     def pricer(self, provider: str, model: str, service_tier: str = "") -> Pricer:
         """What ``cost_usd`` asks, to be kept: ``pricer.price`` follows when prices change."""
@@ -202,6 +208,23 @@ class Prices:
     def _failed(self, event: str, sentence: str) -> None:
         logger.warning("%s", sentence)
         self.on_error(event)
+
+
+def _most_usd(price: Price, input_tokens: int, output_tokens: int) -> float | None:
+    """Within a band a cost is linear, so it is highest at its end, with one kind of tokens."""
+    sizes = [more_than for more_than, _ in price.bands if 0 < more_than < input_tokens]
+    usages = (
+        Usage(
+            size,
+            output_tokens,
+            **dict.fromkeys(kind_in, size),
+            **dict.fromkeys(kind_out, output_tokens),
+        )
+        for size in (*sizes, input_tokens)
+        for kind_in, kind_out in product(_INPUT_KINDS, _OUTPUT_KINDS)
+    )
+    costs = [cost for usage in usages if (cost := price.cost_usd(usage)) is not None]
+    return max(costs, default=None)
 
 
 _all: weakref.WeakSet[Prices] = weakref.WeakSet()

@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 from agentmetrics import Budget, BudgetExceeded, Budgets, MemoryRecorder, track_call
 from agentmetrics.budget.tally import NANO
+from agentmetrics.pricing import Prices
+from agentmetrics.usage import Usage
 
 INPUT_NANO, OUTPUT_NANO = 2_500, 10_000  # a token of gpt-4o
 LIMIT_NANO = 20_000_000
+PRICES = Prices()
 
 tokens = st.integers(0, 1000)
 
@@ -107,6 +110,49 @@ def world(**options: Any) -> Iterator[World]:
             built.end(End(0, 1.0, fails=False))
         built.check()
         built.budgets.close()
+
+
+MODELS = (
+    ("openai", "gpt-4o"),
+    ("openai", "gpt-4o-mini-transcribe"),  # its audio has other prices, in and out
+    ("openai", "gpt-5"),
+    ("anthropic", "claude-sonnet-4-5"),  # what it keeps for an hour has one
+    ("azure", "phi-4-multimodal-instruct"),
+    ("google", "gemini-2.5-pro"),  # above 200 000 tokens all have another
+)
+shares = st.floats(0, 1)
+
+
+@given(
+    st.sampled_from(MODELS),
+    st.sampled_from(["", "priority", "flex"]),
+    st.tuples(st.integers(0, 300_000), tokens),
+    st.lists(shares, min_size=8, max_size=8),
+    st.booleans(),
+)
+def test_no_call_costs_more_than_the_most_that_its_tokens_can(
+    model: tuple[str, str], tier: str, most: tuple[int, int], parts: list[float], is_asked: bool
+) -> None:
+    served = tier if is_asked else ""
+    all_in, all_out = int(most[0] * parts[0]), int(most[1] * parts[1])
+    read = int(all_in * parts[2])
+    created = int((all_in - read) * parts[3])
+    usage = Usage(
+        all_in, all_out, read, created, int(created * parts[4]),
+        reasoning_tokens=int(all_out * parts[5]),
+        audio_input_tokens=int(all_in * parts[6]) if not read + created else 0,
+    )  # fmt: skip
+    bound = PRICES.most_usd(*model, *most, service_tier=tier)
+    cost = PRICES.cost_usd(*model, usage, served)
+    assert bound is None or cost is None or cost <= bound
+
+
+def test_the_most_is_of_the_dearest_tokens_each_way_at_once() -> None:
+    usage = Usage(1000, 1000, audio_input_tokens=1000)
+    for model in MODELS:
+        most, cost = PRICES.most_usd(*model, 1000, 1000), PRICES.cost_usd(*model, usage)
+        assert most is not None
+        assert cost is None or cost <= most
 
 
 @given(steps)

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import os
 import pickle
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
@@ -16,6 +18,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableLambda
+from pydantic import BaseModel, Field
 
 from agentmetrics import (
     Budget,
@@ -23,16 +26,22 @@ from agentmetrics import (
     InstrumentedAgent,
     MemoryRecorder,
     MetricsCallbackHandler,
+    configure,
     track_call,
 )
 from agentmetrics.budget.budget import BudgetStatus
 from agentmetrics.budget.budgets import Budgets
-from agentmetrics.budget.run_limits import PER_RUN
+from agentmetrics.budget.periods import Span
+from agentmetrics.budget.run_limits import PER_RUN, RunLimits
+from agentmetrics.budget.spend import Scope
+from agentmetrics.calls import open_calls
+from agentmetrics.configured import replaced
 from agentmetrics.langchain.bound import bound_of
 from tests.unit.scripted import Chat, Text, answer, assert_settled, by, calls, errors
 
 # gpt-4o: 2.50 USD for a million input tokens, 10 USD for a million output tokens.
 ONE_CENT = answer(tokens=(4000, 0), model="gpt-4o")
+CENT = 4000  # input tokens of it
 HOUR = 3600
 
 
@@ -59,6 +68,10 @@ def blocking(limit_usd: float, **options: Any) -> Budget:
 def model(recorder: MemoryRecorder, agent_name: str = "planner", **options: Any) -> Chat:
     handler = MetricsCallbackHandler(recorder, agent_name)
     return Chat(**{"answers": [ONE_CENT], "callbacks": [handler], **options})
+
+
+def result_of_a_tool(kind: str) -> dict[str, Any]:
+    return {"type": "tool_result", "tool_use_id": "a", "content": [{"type": kind}]}
 
 
 def blocked(recorder: MemoryRecorder) -> Any:
@@ -212,6 +225,21 @@ class TestABlockingBudget:
             model(recorder, model="gpt-4o-2024-08-06").invoke("x")
         model(recorder, model="gpt-4o-mini").invoke("x")
 
+    @pytest.mark.parametrize(
+        ("named", "reported", "expected"),
+        [
+            ("claude-3-5-haiku-latest", "claude-3-5-haiku-20241022", True),
+            ("gemini-2.5-flash-preview", "gemini-2.5-flash-preview-05-20", True),
+            ("gemini-2.5-flash-preview", "gemini-2.5-flash", False),
+            ("gemini-flash-latest", "gemini-2.5-flash", False),
+            ("gpt-4o-2024-08-06", "gpt-4o-2024-11-20", False),
+        ],
+    )
+    def test_of_a_model_sees_through_what_says_only_which_one_of_it(
+        self, named: str, reported: str, expected: bool
+    ) -> None:
+        assert Scope(model=named).takes("a", "some", reported, {}) == expected
+
     def test_closed_lets_every_call_through(self, recorder: MemoryRecorder) -> None:
         budgets = Budgets([blocking(0.0)], recorder)
         budgets.close()
@@ -306,6 +334,71 @@ class TestReserving:
         ):
             raise AssertionError("nothing was to run")
 
+    def test_a_call_whose_tokens_cannot_be_known_is_refused(self, recorder: MemoryRecorder) -> None:
+        Budgets([blocking(1, reserve="max_tokens")], recorder)
+        for params in ({"extra_body": {(1, 2): "no JSON"}}, {"n": "2"}):
+            with pytest.raises(BudgetExceeded, match="say their max_tokens"):
+                model(recorder).invoke("x", max_tokens=10, **params)
+        with (
+            pytest.raises(BudgetExceeded),
+            track_call(
+                "openai", "gpt-4o", recorder=recorder, max_input_tokens=-9, max_output_tokens=1
+            ),
+        ):
+            raise AssertionError("nothing was to run")
+
+    def test_a_call_of_a_dearer_tier_reserves_what_that_costs(
+        self, recorder: MemoryRecorder
+    ) -> None:
+        budget = blocking(1, reserve="max_tokens")
+        Budgets([budget], recorder)
+        reserved = []
+
+        class Asked(Chat):
+            def _generate(self, *args: Any, **kwargs: Any) -> Any:
+                reserved.append(budget.status().reserved_usd)
+                return super()._generate(*args, **kwargs)
+
+        for tier in ("flex", "default", "priority"):
+            chat = Asked(callbacks=[MetricsCallbackHandler(recorder)], model="gpt-5")
+            chat.invoke("x", max_tokens=10_000, service_tier=tier)
+        flex, standard, priority = reserved
+        assert flex == pytest.approx(standard, rel=0.01)  # which it may come to
+        assert priority == pytest.approx(2 * standard, rel=0.01)
+        with pytest.raises(BudgetExceeded, match="whose price is known"):
+            chat.invoke("x", max_tokens=10, service_tier="of the house")
+
+    def test_a_budget_that_is_all_reserved_is_not_said_to_be_spent(
+        self, recorder: MemoryRecorder
+    ) -> None:
+        Budgets([blocking(0.01, reserve="max_tokens")], recorder)
+        call: Any = {"recorder": recorder, "max_input_tokens": 4000, "max_output_tokens": 0}
+        with (
+            track_call("openai", "gpt-4o", **call),
+            pytest.raises(BudgetExceeded, match=r"has not left what the call may cost: 0\.00"),
+            track_call("openai", "gpt-4o", **call),
+        ):
+            raise AssertionError("nothing was to run")
+
+    def test_a_call_that_is_cancelled_gives_back_what_was_reserved(
+        self, recorder: MemoryRecorder
+    ) -> None:
+        budget = blocking(0.01, reserve="max_tokens")
+        Budgets([budget], recorder)
+
+        class Slow(Chat):
+            async def _agenerate(self, *args: Any, **kwargs: Any) -> Any:
+                await asyncio.sleep(60)
+
+        async def cancelled() -> None:
+            chat = Slow(callbacks=[MetricsCallbackHandler(recorder)])
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(chat.ainvoke("x", max_tokens=900), 0.05)
+
+        asyncio.run(cancelled())
+        model(recorder).invoke("x", max_tokens=900)
+        assert budget.reserved_nano == 0
+
     @pytest.mark.parametrize(
         ("message", "params", "bounded"),
         [
@@ -314,12 +407,65 @@ class TestReserving:
             ("ten tokens", {"generation_config": {"max_output_tokens": 5}}, True),
             (HumanMessage([{"type": "text", "text": "x"}]), {"max_tokens": 5}, True),
             (HumanMessage([{"type": "image_url", "image_url": "u"}]), {"max_tokens": 5}, False),
+            (HumanMessage([result_of_a_tool("text")]), {"max_tokens": 5}, True),
+            (HumanMessage([result_of_a_tool("image")]), {"max_tokens": 5}, False),
+            ("ten tokens", {"max_tokens": -1}, False),
+            ("ten tokens", {"max_tokens": 5, "options": {"num_predict": -2}}, False),
+            ("ten tokens", {"max_tokens": 5, "previous_response_id": "resp_1"}, False),
+            ("ten tokens", {"max_tokens": 5, "conversation": {"id": "conv_1"}}, False),
+            ("ten tokens", {"max_tokens": 5, "extra_body": {"prompt": {"id": "pmpt_1"}}}, False),
         ],
     )
     def test_only_what_is_text_with_max_tokens_has_a_bound(
         self, message: Any, params: dict[str, Any], bounded: bool
     ) -> None:
         assert (bound_of([message], params, {}) is not None) == bounded
+
+    @pytest.mark.parametrize(
+        ("tool", "bounded"),
+        [
+            ({"type": "function", "function": {"name": "add"}}, True),
+            ({"type": "custom", "name": "add"}, True),
+            ({"name": "add", "input_schema": {}}, True),
+            ({"toolSpec": {"name": "add"}}, True),
+            ({"function_declarations": [{"name": "add"}], "google_search": None}, True),
+            ({"function_declarations": None, "google_search": {}}, False),
+            ({"type": "web_search_20250305", "name": "web_search"}, False),
+            ({"type": "file_search", "vector_store_ids": ["vs_1"]}, False),
+        ],
+    )
+    def test_what_a_tool_of_the_provider_finds_has_no_bound(
+        self, tool: dict[str, Any], bounded: bool
+    ) -> None:
+        assert (bound_of(["x"], {"max_tokens": 5, "tools": [tool]}, {}) is not None) == bounded
+
+    @pytest.mark.parametrize(
+        ("params", "most"),
+        [
+            ({"max_completion_tokens": 5, "max_tokens": 50}, 50),
+            ({"max_completion_tokens": 50, "max_tokens": 5}, 50),
+            ({"max_tokens": 5, "extra_body": {"max_tokens": 50}}, 50),
+            ({"max_tokens": 5, "n": 2, "best_of": 10}, 50),
+        ],
+    )
+    def test_the_bound_is_of_the_largest_limit_and_number_of_choices(
+        self, params: dict[str, Any], most: int
+    ) -> None:
+        bound = bound_of(["x"], params, {"ls_max_tokens": 7})
+        assert bound is not None
+        assert bound.output_tokens == most
+
+    def test_the_bound_counts_names_and_the_form_that_a_reply_is_to_have(self) -> None:
+        class Form(BaseModel):
+            title: str = Field(description="d" * 600)
+
+        plain = bound_of([HumanMessage("x")], {"max_tokens": 5}, {})
+        formed = bound_of([HumanMessage("x")], {"max_tokens": 5, "response_format": Form}, {})
+        named = bound_of([HumanMessage("x", name="n" * 600)], {"max_tokens": 5}, {})
+        assert plain is not None
+        for longer in (formed, named):
+            assert longer is not None
+            assert longer.input_tokens >= plain.input_tokens + 500
 
     def test_the_bound_counts_bytes_choices_and_tools(self) -> None:
         plain = bound_of(["é" * 100], {"max_tokens": 5}, None)
@@ -373,6 +519,57 @@ class TestWarnings:
         budgets.close()
         assert "on_threshold of 'team' failed: KeyError" in caplog.text
         assert "not for the log" not in caplog.text
+
+    @pytest.mark.parametrize("raised", [SystemExit(), asyncio.CancelledError()])
+    def test_go_on_after_a_callback_that_ends_more_than_itself(
+        self, raised: BaseException, recorder: MemoryRecorder
+    ) -> None:
+        told = threading.Event()
+
+        def note(status: BudgetStatus, threshold: float) -> None:
+            if threshold < 100:
+                raise raised
+            told.set()
+
+        budgets = Budgets([Budget("team", 0.01, on_threshold=note)], recorder)
+        model(recorder).invoke("x")
+        assert told.wait(5)
+        budgets.close()
+
+    def test_reach_a_callback_whatever_it_returns(
+        self, recorder: MemoryRecorder, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        told: list[float] = []
+
+        def note(status: BudgetStatus, threshold: float) -> Any:
+            told.append(threshold)
+            return len(told)
+
+        budgets = Budgets([Budget("team", 0.01, on_threshold=note)], recorder)
+        model(recorder).invoke("x")
+        budgets.close()
+        assert told == [80, 100]
+        assert "failed" not in caplog.text
+
+    def test_may_be_logged_by_who_reads_the_metrics(self, recorder: MemoryRecorder) -> None:
+        read: list[float] = []
+
+        class Reading(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                thread = threading.Thread(
+                    target=lambda: read.append(recorder.value("budget_spend_usd")), daemon=True
+                )
+                thread.start()
+                thread.join(5)
+
+        handler = Reading()
+        logging.getLogger("agentmetrics").addHandler(handler)
+        try:
+            Budgets([Budget("team", 0.01, thresholds=(100,))], recorder)
+            model(recorder).invoke("x")
+        finally:
+            logging.getLogger("agentmetrics").removeHandler(handler)
+        assert read == [pytest.approx(0.01)]
 
     def test_of_a_warning_budget_block_nothing(self, recorder: MemoryRecorder) -> None:
         Budgets([Budget("team", 0.01)], recorder)
@@ -456,6 +653,10 @@ class TestBadBudgets:
             ({"action": "stop"}, "action='stop': use one of 'warn', 'block'"),
             ({"reserve": "max_tokens"}, "only with action='block'"),
             ({"thresholds": (0,)}, "thresholds=(0,): these are per cent, above 0"),
+            ({"thresholds": 80}, "thresholds=80: these are per cent, above 0"),
+            ({"limit_usd": 1e300}, "limit_usd: a limit is at most 1e+15"),
+            ({"limit_usd": 10**400}, "limit_usd: a limit is at most 1e+15"),
+            ({"scope": None}, "scope=None: use a mapping of labels to values"),
             ({"scope": {"model": 3}}, "scope model=3: use a text"),
         ],
     )
@@ -510,8 +711,6 @@ class TestTimeZones:
 
 class TestAGateThatFails:
     def test_lets_the_call_through_and_is_counted(self, recorder: MemoryRecorder) -> None:
-        from agentmetrics.calls import open_calls
-
         def broken(call: Any, bound: Any) -> Any:
             raise KeyError
 
@@ -522,6 +721,40 @@ class TestAGateThatFails:
 
 
 class TestAForkedChild:
+    @pytest.mark.parametrize("lock", ["of budgets", "of run limits"])
+    def test_waits_for_no_lock_that_a_thread_of_the_parent_held(
+        self, lock: str, recorder: MemoryRecorder
+    ) -> None:
+        limits = open_calls(recorder).recorder.attached(RunLimits)
+        Budgets([Budget("team", 1)], recorder)
+        holding, stop = threading.Event(), threading.Event()
+
+        class Limited(InstrumentedAgent):
+            max_run_cost_usd = 1.0
+
+            def run(self) -> None:
+                Chat(answers=[ONE_CENT]).invoke("x")
+
+        def hold() -> None:
+            with Budget.lock if lock == "of budgets" else limits._lock:
+                holding.set()
+                stop.wait(30)
+
+        Limited.recorder = recorder
+        thread = threading.Thread(target=hold)
+        thread.start()
+        try:
+            assert holding.wait(10)
+            child = os.fork()
+            if not child:
+                signal.alarm(10)  # ends a child that waits
+                Limited().run()
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+        finally:
+            stop.set()
+            thread.join()
+
     def test_has_nothing_reserved(self, recorder: MemoryRecorder) -> None:
         budget = blocking(1, reserve="max_tokens")
         Budgets([budget], recorder)
@@ -543,3 +776,45 @@ def test_threads_reserve_and_release_without_loss(recorder: MemoryRecorder) -> N
         list(pool.map(lambda _: chat.invoke("x", max_tokens=10), range(400)))
     assert budget.reserved_nano == 0
     assert budget.status().spent_usd == pytest.approx(4.0)
+
+
+def test_a_period_begins_once_whoever_asks_first() -> None:
+    budget, begun = Budget("team", 1), []
+
+    def follow(_: Budget, span: Span) -> None:
+        begun.append(span)
+        time.sleep(0.05)
+
+    budget.begin(follow, timezone.utc)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(budget.status, [1e9] * 4))
+    assert len(begun) == 1
+
+
+class TestConfiguringAnew:
+    """A budget stays right while calls go on that began before."""
+
+    @pytest.fixture
+    def team(self) -> Budget:
+        return blocking(1, reserve="max_tokens")
+
+    @pytest.mark.parametrize("recorders", [1, 2], ids=["the same recorder", "another recorder"])
+    def test_the_same_budget_counts_a_call_that_is_open(
+        self, recorders: int, team: Budget, recorder: MemoryRecorder
+    ) -> None:
+        before = Budgets([team], recorder)
+        with track_call(
+            "openai", "gpt-4o", recorder=recorder, max_input_tokens=CENT, max_output_tokens=0
+        ) as call:
+            before.close()
+            Budgets([team], recorder if recorders == 1 else MemoryRecorder())
+            assert team.status().reserved_usd == pytest.approx(0.01)
+            call.record_usage(CENT, 0)
+        assert (team.status().reserved_usd, team.status().spent_usd) == (0, pytest.approx(0.01))
+
+    def test_budgets_configured_inside_of_replaced_end_with_it(
+        self, recorder: MemoryRecorder
+    ) -> None:
+        with replaced(MemoryRecorder()):
+            configure(recorder, budgets=[blocking(0.0)])
+        model(recorder).invoke("x")

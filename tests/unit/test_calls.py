@@ -10,7 +10,13 @@ import uuid
 
 import pytest
 
-from agentmetrics import MemoryRecorder, MetricsCallbackHandler, PrometheusRecorder, calls
+from agentmetrics import (
+    BudgetExceeded,
+    MemoryRecorder,
+    MetricsCallbackHandler,
+    PrometheusRecorder,
+    calls,
+)
 from agentmetrics.calls import OwnRunId, open_calls
 from agentmetrics.facts import AgentRun, ChainRun, LLMCall, RetrieverQuery, ToolExecution
 from agentmetrics.usage import Usage
@@ -183,6 +189,30 @@ class TestAnAbandonedCall:
         with recorder.update():
             run_id.clear()  # the reference dies here; nothing may wait for a lock
         assert by(recorder, "llm_calls_total", "status") == {"cancelled": 1}
+
+    def test_is_ended_before_a_gate_is_asked(self, table):
+        settled = []
+        table.guard(lambda call, bound: settled.append)
+        run_id, abandoned = uuid.uuid4(), llm_call()
+        table.admit(abandoned, lambda: None)
+        table.start(run_id, abandoned)
+        del run_id
+        table.admit(llm_call(), lambda: None)
+        assert settled == [abandoned]
+
+    @pytest.mark.parametrize("is_over", [True, False])
+    def test_takes_none_with_it_whose_id_has_the_same_number(self, recorder, table, is_over):
+        first, second = (uuid.UUID(int=7) for _ in range(2))
+        table.start(first, ChainRun("graph", 1000.0, AgentRun("writer", 1000.0)))
+        if is_over:
+            table.finish(table.leave(first))
+        else:
+            table.take(first)
+        chain = ChainRun("graph", 1000.0, AgentRun("writer", 1000.0))
+        table.start(second, chain)
+        del first
+        table.settle()
+        assert table.get(second) is chain
 
     def test_keeps_nothing(self, recorder, table):
         for _ in range(1000):
@@ -390,6 +420,49 @@ class TestASubscriber:
         table.finish(llm_call())
         assert recorder.value("llm_calls_total") == 1
         assert errors(recorder) == {"record": 1}
+
+
+class TestAGate:
+    """What it returns settles the call that it let through."""
+
+    def test_settles_after_all_who_hear_of_calls_whoever_came_first(self, table):
+        order = []
+        table.guard(lambda call, bound: lambda ended: order.append("settled"))
+        table.subscribe(lambda ended: order.append("heard"))
+        call = llm_call()
+        table.admit(call, lambda: None)
+        table.succeed(call)
+        assert order == ["heard", "settled"]
+
+    def test_that_is_gone_settles_what_it_let_through(self, table):
+        settled, call = [], llm_call()
+
+        def gate(call, bound):
+            return settled.append
+
+        table.guard(gate)
+        table.admit(call, lambda: None)
+        table.unguard(gate)
+        table.succeed(call)
+        assert settled == [call]
+
+    def test_settles_each_call_once_though_it_is_tried_again(self, table):
+        settled, refusals = [], [BudgetExceeded("team", "daily", {}, 1.0, 1.0, None)]
+
+        def refuse_once(call, bound):
+            if refusals:
+                raise refusals.pop()
+            return lambda ended: None
+
+        table.guard(lambda call, bound: settled.append)
+        table.guard(refuse_once)
+        call = llm_call()
+        with pytest.raises(BudgetExceeded):
+            table.admit(call, lambda: None)
+        assert settled == [call]
+        table.admit(call, lambda: None)
+        table.succeed(call)
+        assert settled == [call, call]
 
 
 class TestAFailure:
