@@ -61,12 +61,6 @@ _KINDS = {
 _INSIDE_CHAINS = (ToolExecution, RetrieverQuery)
 
 
-class TieredBound(Bound):
-    """The bound of a call that may ask for a service tier, which is priced apart."""
-
-    service_tier: str = ""
-
-
 BoundOf = Callable[[], "Bound | None"]
 """Gives the most tokens that a call can use; ``None`` where nothing bounds them."""
 Gate = Callable[[LLMCall, BoundOf], Callable[[LLMCall], None]]

@@ -35,7 +35,8 @@ def configure(
     ``configure(backend="statsd", statsd_host="metrics")``. The recorder in use before is
     closed if it was made here. Sources that were given no recorder follow at once. The ledger
     is that of the settings in both cases; the one in use before is closed. ``budgets`` come into
-    force beside those of the settings' file, instead of those before.
+    force beside those of the settings' file, instead of those before. An LLM call that is open
+    meanwhile ends where it began, as cancelled: configure before the first.
 
     Raises ``ConfigurationError``, and leaves everything as it was.
     """

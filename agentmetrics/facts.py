@@ -86,10 +86,11 @@ class LLMCall:
 
 
 class Bound(NamedTuple):
-    """The most tokens that a call can use."""
+    """The most tokens that a call can use, and the service tier that it asks for."""
 
     input_tokens: int
     output_tokens: int
+    service_tier: str = ""
 
 
 @dataclass(eq=False)

@@ -15,7 +15,7 @@ from agentmetrics.budget.exceeded import BudgetExceeded
 from agentmetrics.budget.notices import Notices
 from agentmetrics.budget.periods import Span
 from agentmetrics.budget.tally import NANO
-from agentmetrics.calls import BoundOf, TieredBound, open_calls
+from agentmetrics.calls import BoundOf, open_calls
 from agentmetrics.facts import LLMCall
 from agentmetrics.meters.budget import BudgetMeter
 from agentmetrics.meters.llm import LLMMeter
@@ -145,10 +145,9 @@ class Budgets:
         """The most that a call can cost, in nano-dollars; ``None`` where nobody can know."""
         try:
             most = bound()
-            if most is None or min(most) < 0:
+            if most is None or most.input_tokens < 0 or most.output_tokens < 0:
                 return None
-            tier = most.service_tier if isinstance(most, TieredBound) else ""
-            cost = self._prices.most_usd(call.provider, call.model, *most, service_tier=tier)
+            cost = self._prices.most_usd(call.provider, call.model, *most)
         except Exception as error:  # what is sent may be anything
             self._calls.failed("admit", error)
             return None

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentmetrics.calls import TieredBound
 from agentmetrics.facts import Bound
 from agentmetrics.service_tier import service_tier_of
 
@@ -53,9 +52,7 @@ def bound_of(
     if any(where.get("tools") or where.get("functions") for where in places):
         sent += _TOKENS_FOR_TOOLS
     total = sum(size or 0 for size in sizes) + _TOKENS_PER_MESSAGE * len(messages)
-    bound = TieredBound(total + sent, output)
-    bound.service_tier = _asked_tier(places)
-    return bound
+    return Bound(total + sent, output, _asked_tier(places))
 
 
 def _max_output(places: Sequence[Params], metadata: Params) -> int | None:

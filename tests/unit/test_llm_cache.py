@@ -17,6 +17,7 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langchain_core.runnables import RunnableLambda
 
 from agentmetrics import (
+    BudgetExceeded,
     InstrumentedAgent,
     InstrumentedCache,
     MemoryRecorder,
@@ -414,6 +415,25 @@ class TestTextModels:
     def test_without_a_cache_miss_nothing(self, recorder, config):
         self.text().invoke("a", config)
         assert misses(recorder) == 0
+
+
+class TestABatchThatIsRefused:
+    def test_half_way_leaves_its_look_ups_to_no_other_call(self, recorder, config):
+        set_llm_cache(InstrumentedCache(InMemoryCache()))
+        asked = []
+
+        def every_second(call, bound):
+            asked.append(call)
+            if len(asked) == 2:
+                raise BudgetExceeded("b", "daily", {}, 1.0, 1.0, None)
+            return lambda ended: None
+
+        open_calls(recorder).guard(every_second)
+        with pytest.raises(BudgetExceeded):
+            chat().generate([[HumanMessage("a")], [HumanMessage("b")]], **config)
+        for question in "cde":
+            chat().invoke(question, config)
+        assert misses(recorder) == 3
 
 
 class TestTwoHandlers:
