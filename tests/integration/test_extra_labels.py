@@ -258,15 +258,16 @@ class TestANestedCall:
         names = "agent_name", "tenant", "task_type"
         assert values(recorder, "llm_calls_total", *names) == {("desk", "acme", "review"): 2}
 
-    def test_of_a_stream_has_what_was_around_where_its_agent_began(
+    def test_of_a_stream_has_what_was_around_where_it_was_first_read(
         self, wire: Wire, recorder: MemoryRecorder
     ) -> None:
         kit = Kit(wire, recorder)
         reviewer = own("reviewer")
         agent = kit.instrumented(reviewer, kit.model(reviewer), kit.client_call(reviewer))
+        stream = agent.stream("x")
         with labels(tenant="acme"):
-            stream = agent.stream("x")
-        assert list(stream)
+            first = next(stream)
+        assert [first, *stream]
         assert values(recorder, "llm_calls_total", "tenant") == {"acme": 2}
         assert values(recorder, "agent_runs_total", "tenant") == {"acme": 1}
 

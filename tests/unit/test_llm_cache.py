@@ -434,6 +434,8 @@ class TestABatchThatIsRefused:
         for question in "cde":
             chat().invoke(question, config)
         assert misses(recorder) == 3
+        set_llm_cache(None)
+        gc.collect()  # the refusal's traceback holds the cache
 
 
 class TestTwoHandlers:
