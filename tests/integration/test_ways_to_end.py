@@ -664,20 +664,12 @@ class TestABatch:
         equals_the_wire(recorder, wire)
         nothing_is_left(recorder)
 
-    async def test_of_retries_counts_every_attempt(
-        self, wire: Wire, model: Any, recorder: MemoryRecorder, config: Any
+    @pytest.mark.parametrize("again", [_twice, _or_again], ids=["retries", "fallbacks"])
+    async def test_of_retries_or_fallbacks_counts_every_attempt(
+        self, again: Any, wire: Wire, model: Any, recorder: MemoryRecorder, config: Any
     ) -> None:
         wire.script(MODELS["openai"], Refusal(500), Refusal(429))
-        await _twice(model).abatch(XYZ, config)
-        assert statuses(recorder) == {"error": 2, "success": 3}
-        equals_the_wire(recorder, wire)
-        nothing_is_left(recorder)
-
-    async def test_of_fallbacks_counts_every_attempt(
-        self, wire: Wire, model: Any, recorder: MemoryRecorder, config: Any
-    ) -> None:
-        wire.script(MODELS["openai"], Refusal(500), Refusal(429))
-        await _or_again(model).abatch(XYZ, config)
+        await again(model).abatch(XYZ, config)
         assert statuses(recorder) == {"error": 2, "success": 3}
         equals_the_wire(recorder, wire)
         nothing_is_left(recorder)
