@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agentmetrics.recorder import Metric, Recorder
+from agentmetrics.recording.metric import Metric
+from agentmetrics.recording.recorder import Recorder
 
 STATUSES = ("success", "error", "cancelled", "interrupted")
 ERROR_TYPES = (

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
 
-from agentmetrics.configured import get_recorder
-from agentmetrics.recorder import Recorder
-from agentmetrics.settings import ConfigurationError
+from agentmetrics.config.active import get_recorder
+from agentmetrics.config.settings import ConfigurationError
+from agentmetrics.recording.recorder import Recorder
 
 if TYPE_CHECKING:
     import threading
@@ -201,7 +201,7 @@ def prometheus_recorder(recorder: Recorder | None = None) -> PrometheusRecorder:
 
     Raises ``ConfigurationError`` when there is none.
     """
-    from agentmetrics import PrometheusRecorder  # says what to install when it cannot be
+    from agentmetrics import PrometheusRecorder
 
     around = [recorder or get_recorder()]
     while around:

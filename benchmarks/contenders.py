@@ -15,7 +15,7 @@ from agentmetrics import (
     Recorder,
     StatsDRecorder,
 )
-from agentmetrics.settings import load_settings
+from agentmetrics.config.settings import load_settings
 from benchmarks.handwritten import HandwrittenHandler, LabelsEachTimeHandler
 
 MANY_SERIES = 20_000

@@ -14,8 +14,8 @@ from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
 from agentmetrics import catalog
-from agentmetrics.recorder import Metric
-from agentmetrics.settings import Settings, variable_of
+from agentmetrics.config.settings import Settings, variable_of
+from agentmetrics.recording.metric import Metric
 
 DOCS = Path(__file__).parent
 MADE = "<!-- Made by docs/generate.py from the code; edit that. -->"

@@ -6,7 +6,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agentmetrics.recorder import Recorder
+    from agentmetrics.recording.recorder import Recorder
 
 GROUP = "agentmetrics.backends"
 

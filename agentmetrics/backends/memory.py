@@ -7,8 +7,10 @@ from functools import reduce
 from operator import add
 from typing import Any, overload
 
-from agentmetrics.recorder import Histogram, Metric
-from agentmetrics.store import HistogramValue, Sample, Store, StoreRecorder, Value
+from agentmetrics.recording.instruments import Histogram
+from agentmetrics.recording.metric import Metric
+from agentmetrics.recording.store import Store, StoreRecorder
+from agentmetrics.recording.values import HistogramValue, Sample, Value
 
 
 class MemoryRecorder(StoreRecorder):

@@ -16,9 +16,9 @@ from prometheus_client.multiprocess import MultiProcessCollector as FilesCollect
 from prometheus_client.multiprocess import mark_process_dead
 from prometheus_client.registry import Collector
 
-from agentmetrics.periodic import PeriodicFlush
-from agentmetrics.recorder import Metric
-from agentmetrics.store import Store, StoredCounter, StoredGauge, StoredHistogram
+from agentmetrics.recording.metric import Metric
+from agentmetrics.recording.periodic import PeriodicFlush
+from agentmetrics.recording.store import Store, StoredCounter, StoredGauge, StoredHistogram
 
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 OBSERVED_INTERVAL_SECONDS = 1.0

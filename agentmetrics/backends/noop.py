@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from agentmetrics.recorder import (
+from agentmetrics.recording.instruments import (
     Batch,
     CounterSeries,
     GaugeSeries,
     HistogramSeries,
-    Metric,
     Observed,
-    Recorder,
 )
+from agentmetrics.recording.metric import Metric
+from agentmetrics.recording.recorder import Recorder
 
 
 class _Nothing(CounterSeries, GaugeSeries, HistogramSeries):

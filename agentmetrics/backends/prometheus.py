@@ -20,8 +20,9 @@ from agentmetrics.backends.multiprocess import (
     MultiprocessCollector,
     MultiprocessStore,
 )
-from agentmetrics.recorder import Metric
-from agentmetrics.store import Family, HistogramValue, Store, StoreRecorder
+from agentmetrics.recording.metric import Metric
+from agentmetrics.recording.store import Store, StoreRecorder
+from agentmetrics.recording.values import Family, HistogramValue
 
 
 class Exposition(NamedTuple):

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 from agentmetrics.backends.statsd_delivery import PROTOCOLS, Delivery
 from agentmetrics.catalog import PACKETS_DROPPED
-from agentmetrics.periodic import PeriodicFlush
-from agentmetrics.recorder import Batch, CounterSeries, GaugeSeries, HistogramSeries, Metric
-from agentmetrics.store import (
+from agentmetrics.recording.instruments import Batch, CounterSeries, GaugeSeries, HistogramSeries
+from agentmetrics.recording.metric import Metric
+from agentmetrics.recording.periodic import PeriodicFlush
+from agentmetrics.recording.store import (
     Store,
     StoredCounter,
     StoredGauge,
@@ -32,7 +33,7 @@ from agentmetrics.store import (
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from agentmetrics.settings import Settings
+    from agentmetrics.config.settings import Settings
 
 logger = logging.getLogger("agentmetrics")
 

@@ -7,11 +7,11 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 
-from agentmetrics.budget.exceeded import BudgetExceeded
-from agentmetrics.calls import BoundOf, OpenCalls, open_calls
-from agentmetrics.context import current_run
-from agentmetrics.facts import AgentRun, LLMCall
-from agentmetrics.recorder import Recorder
+from agentmetrics.calls.context import current_run
+from agentmetrics.calls.facts import AgentRun, LLMCall
+from agentmetrics.calls.table import BoundOf, OpenCalls, open_calls
+from agentmetrics.errors import BudgetExceeded
+from agentmetrics.recording.recorder import Recorder
 
 PER_RUN = "run"
 """Both the name and the period of such a limit, in errors."""

@@ -14,10 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from agentmetrics import backends
-from agentmetrics.assembly import make_budgets, make_recorder, naming_ledger
 from agentmetrics.cli.console import complain, note, output, titled_table
-from agentmetrics.recorder import Recorder
-from agentmetrics.settings import (
+from agentmetrics.config.assembly import make_budgets, make_recorder, naming_ledger
+from agentmetrics.config.settings import (
     PREFIX,
     ConfigurationError,
     Settings,
@@ -25,6 +24,7 @@ from agentmetrics.settings import (
     variable_of,
     without_password,
 )
+from agentmetrics.recording.recorder import Recorder
 
 PROBE_SECONDS = 3.0
 
@@ -98,7 +98,7 @@ def _ledger(url: SecretStr, settings: Settings) -> Backend:
     )
     try:
         with naming_ledger(url):
-            from agentmetrics.budget.database import Database, LedgerUnavailable
+            from agentmetrics.budget.ledger.database import Database, LedgerUnavailable
 
             try:
                 Database(url.get_secret_value()).probe()

@@ -13,17 +13,17 @@ from datetime import datetime, timedelta
 import typer
 from rich.table import Table
 
-from agentmetrics.assembly import make_budgets
-from agentmetrics.budget import summary as summaries
-from agentmetrics.budget.budget import Budget, BudgetStatus, Spent
-from agentmetrics.budget.database import Database, LedgerUnavailable
+from agentmetrics.budget.budgets.budget import Budget, BudgetStatus, Spent
+from agentmetrics.budget.ledger import summary as summaries
+from agentmetrics.budget.ledger.database import Database, LedgerUnavailable
+from agentmetrics.budget.ledger.spend import Spend
+from agentmetrics.budget.ledger.summary import LABEL_COLUMNS, PeriodAmounts, Summary
+from agentmetrics.budget.ledger.tally import AMOUNTS, Amounts
 from agentmetrics.budget.periods import Period, Span, zone_of
-from agentmetrics.budget.spend import Spend
-from agentmetrics.budget.summary import LABEL_COLUMNS, PeriodAmounts, Summary
-from agentmetrics.budget.tally import AMOUNTS, Amounts
 from agentmetrics.cli.columns import bars, fitted, labels, numbers
 from agentmetrics.cli.console import fail, note, output, tell
-from agentmetrics.settings import ConfigurationError, Settings, load_settings, variable_of
+from agentmetrics.config.assembly import make_budgets
+from agentmetrics.config.settings import ConfigurationError, Settings, load_settings, variable_of
 
 PERIODS: dict[str, Period] = {"day": "daily", "week": "weekly", "month": "monthly"}
 _WORDS = {period: word for word, period in PERIODS.items()}

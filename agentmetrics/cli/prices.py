@@ -10,13 +10,13 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.table import Table
 
-from agentmetrics.assembly import make_prices
 from agentmetrics.cli.console import complain, fail, note, output, require, tell, titled_table
+from agentmetrics.config.assembly import make_prices
+from agentmetrics.config.settings import ConfigurationError, load_settings
 from agentmetrics.pricing import PriceFile, Prices, Quote
 from agentmetrics.pricing.own import OwnPrices
 from agentmetrics.pricing.rates import Band
 from agentmetrics.pricing.source import provider_ids, vendor_of
-from agentmetrics.settings import ConfigurationError, load_settings
 
 PER_REQUEST = "request"
 

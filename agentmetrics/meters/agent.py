@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from agentmetrics import catalog
-from agentmetrics.facts import AgentRun
+from agentmetrics.calls.facts import AgentRun
 from agentmetrics.meters.base import Instruments
 from agentmetrics.meters.bundle import Bundles
 from agentmetrics.meters.in_flight import InFlight
-from agentmetrics.recorder import Recorder
+from agentmetrics.recording.recorder import Recorder
 
 
 class AgentMeter:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from agentmetrics.catalog import for_recorder
-from agentmetrics.recorder import Counter, Gauge, Histogram, Metric, Recorder
+from agentmetrics.recording.instruments import Counter, Gauge, Histogram
+from agentmetrics.recording.metric import Metric
+from agentmetrics.recording.recorder import Recorder
 
 
 class Instruments:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from agentmetrics import catalog
-from agentmetrics.recorder import Recorder
+from agentmetrics.recording.recorder import Recorder
 
 
 class Standing(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from agentmetrics.recorder import clean_label
+from agentmetrics.recording.metric import clean_label
 
 B = TypeVar("B")
 

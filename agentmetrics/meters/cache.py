@@ -9,7 +9,7 @@ from typing import Protocol
 from agentmetrics import catalog
 from agentmetrics.meters.base import Instruments
 from agentmetrics.meters.bundle import Bundles
-from agentmetrics.recorder import Recorder
+from agentmetrics.recording.recorder import Recorder
 
 Labels = tuple[str, ...]
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Generic, TypeVar
 
-from agentmetrics.recorder import Metric, Recorder
+from agentmetrics.recording.metric import Metric
+from agentmetrics.recording.recorder import Recorder
 
 F = TypeVar("F")
 Labels = tuple[str, ...]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agentmetrics import catalog
+from agentmetrics.calls.outcome import ERROR, SUCCESS
 from agentmetrics.meters.base import Instruments
-from agentmetrics.outcome import ERROR, SUCCESS
-from agentmetrics.recorder import Recorder
+from agentmetrics.recording.recorder import Recorder
 
 
 class LedgerMeter:

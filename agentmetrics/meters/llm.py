@@ -6,22 +6,17 @@ from dataclasses import replace
 from functools import cached_property
 
 from agentmetrics import catalog
-from agentmetrics.facts import LLMCall
+from agentmetrics.calls.facts import LLMCall
+from agentmetrics.calls.outcome import SUCCESS
 from agentmetrics.meters.base import Instruments
 from agentmetrics.meters.bundle import Bundles
 from agentmetrics.meters.in_flight import InFlight
 from agentmetrics.meters.routing import RoutingMeter
 from agentmetrics.meters.system import Memory
-from agentmetrics.outcome import SUCCESS
 from agentmetrics.pricing import Price, Pricer, Prices
-from agentmetrics.recorder import (
-    Batch,
-    Counter,
-    GaugeSeries,
-    HistogramSeries,
-    Recorder,
-)
-from agentmetrics.usage import Usage
+from agentmetrics.providers.usage import Usage
+from agentmetrics.recording.instruments import Batch, Counter, GaugeSeries, HistogramSeries
+from agentmetrics.recording.recorder import Recorder
 
 PROMPT_CACHE = "prompt_cache"
 """The intent under which stands what providers' prompt caches saved."""

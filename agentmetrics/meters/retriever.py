@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from agentmetrics import catalog
-from agentmetrics.facts import RetrieverQuery
+from agentmetrics.calls.facts import RetrieverQuery
 from agentmetrics.meters.base import Instruments
-from agentmetrics.recorder import Recorder
+from agentmetrics.recording.recorder import Recorder
 
 
 class RetrieverMeter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agentmetrics import catalog
 from agentmetrics.meters.base import Instruments
-from agentmetrics.recorder import Recorder
+from agentmetrics.recording.recorder import Recorder
 
 
 class RoutingMeter:

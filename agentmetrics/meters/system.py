@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 
 from agentmetrics import catalog
-from agentmetrics.recorder import Recorder
+from agentmetrics.recording.recorder import Recorder
 
 READ_INTERVAL_SECONDS = 0.1
 _MIB = 1024 * 1024

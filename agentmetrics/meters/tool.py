@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from agentmetrics import catalog
-from agentmetrics.facts import ToolExecution
+from agentmetrics.calls.facts import ToolExecution
 from agentmetrics.meters.base import Instruments
 from agentmetrics.meters.in_flight import InFlight
-from agentmetrics.recorder import Recorder
+from agentmetrics.recording.recorder import Recorder
 
 
 class ToolMeter:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from agentmetrics.recorder import MAX_LABEL_LENGTH
+from agentmetrics.recording.metric import MAX_LABEL_LENGTH
 
 LOCAL_PROVIDERS = frozenset(
     {"ollama", "llamacpp", "llama_cpp", "vllm", "huggingface_pipeline", "gpt4all", "mlx"}

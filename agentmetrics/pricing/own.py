@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from agentmetrics._toml import Document, TomlError
 from agentmetrics.pricing.names import Name, names_of, provider_id, without_snapshot
 from agentmetrics.pricing.rates import UNKNOWN, InputOnly, Price, Rates
 from agentmetrics.pricing.tiers import factor_of
-from agentmetrics.pricing.toml import Document, TomlError
 
 T = TypeVar("T")
 

@@ -10,15 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 
-from agentmetrics.periodic import PeriodicFlush
 from agentmetrics.pricing import source
 from agentmetrics.pricing.file import PriceFile
 from agentmetrics.pricing.names import LOCAL_PROVIDERS, names_of
 from agentmetrics.pricing.own import OwnPrices
 from agentmetrics.pricing.rates import FREE, UNKNOWN, Band, Price
 from agentmetrics.pricing.updates import Updates
-from agentmetrics.recorder import clean_label
-from agentmetrics.usage import Usage
+from agentmetrics.providers.usage import Usage
+from agentmetrics.recording.metric import clean_label
+from agentmetrics.recording.periodic import PeriodicFlush
 
 logger = logging.getLogger("agentmetrics")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from agentmetrics.usage import Usage
+from agentmetrics.providers.usage import Usage
 
 NANO = 1e9
 """Nano-dollars in a dollar."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from agentmetrics.pricing.names import Name, without_version
 from agentmetrics.pricing.rates import FREE, UNKNOWN, Band, InputOnly, Price, Rates, Stepped
 from agentmetrics.pricing.tiers import contexts_of, factor_of
-from agentmetrics.usage import Usage
+from agentmetrics.providers.usage import Usage
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentmetrics import MemoryRecorder, MetricsCallbackHandler, Usage
-from agentmetrics.calls import open_calls
+from agentmetrics.calls.table import open_calls
 from tests.conformance.ask import ask
 from tests.conformance.case import CASES, Case
 from tests.conformance.replay import replaying

@@ -24,8 +24,8 @@ from agentmetrics import (
     MetricsCallbackHandler,
     track_call,
 )
-from agentmetrics.budget.budgets import Budgets
-from agentmetrics.configured import replaced
+from agentmetrics.budget.budgets.budgets import Budgets
+from agentmetrics.config.active import replaced
 from tests.integration.apps import traffic
 from tests.services.postgres import PostgresServer
 from tests.services.wire import Answer, Wire

@@ -12,17 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from agentmetrics import (
-    Budget,
-    BudgetExceeded,
-    Ledger,
-    MemoryRecorder,
-    configure,
-    track_call,
-)
-from agentmetrics.budget import database as databases
-from agentmetrics.budget.budgets import Budgets, OnLedgerError
-from agentmetrics.configured import replaced
+from agentmetrics import Budget, BudgetExceeded, Ledger, MemoryRecorder, configure, track_call
+from agentmetrics.budget.budgets.budgets import Budgets, OnLedgerError
+from agentmetrics.budget.ledger import database as databases
+from agentmetrics.config.active import replaced
 
 ROOT = Path(__file__).parents[2]
 CENT = 4000  # input tokens of gpt-4o

@@ -24,8 +24,8 @@ from genai_prices.types import Usage as PricedUsage
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
-from agentmetrics.budget.summary import Group
-from agentmetrics.budget.tally import Amounts
+from agentmetrics.budget.ledger.summary import Group
+from agentmetrics.budget.ledger.tally import Amounts
 from agentmetrics.cli.app import app
 from agentmetrics.cli.demo.table import Row, cost_differences, differences
 from agentmetrics.cli.demo.wire import Tally

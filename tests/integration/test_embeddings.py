@@ -27,9 +27,9 @@ from agentmetrics import (
     MemoryRecorder,
     MetricsCallbackHandler,
 )
-from agentmetrics.calls import open_calls
-from agentmetrics.configured import replaced
-from agentmetrics.facts import LLMCall
+from agentmetrics.calls.facts import LLMCall
+from agentmetrics.calls.table import open_calls
+from agentmetrics.config.active import replaced
 from tests.integration.apps import traffic
 from tests.integration.apps.embedders import EMBEDDERS, RERANKERS, cohere, openai
 from tests.integration.apps.graphs import followed

@@ -26,8 +26,8 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
 from agentmetrics import InstrumentedAgent, MemoryRecorder, MetricsCallbackHandler, track_call
-from agentmetrics.calls import open_calls
-from agentmetrics.facts import AgentRun, ChainRun, LLMCall, ToolExecution
+from agentmetrics.calls.facts import AgentRun, ChainRun, LLMCall, ToolExecution
+from agentmetrics.calls.table import open_calls
 from tests.integration.apps import traffic
 from tests.integration.apps.graphs import followed
 from tests.services.wire import Answer, Wire

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from agentmetrics import MemoryRecorder, MetricsCallbackHandler
-from agentmetrics.calls import open_calls
-from agentmetrics.facts import LLMCall
+from agentmetrics.calls.facts import LLMCall
+from agentmetrics.calls.table import open_calls
 from tests.services.replay import Replay
 
 pytestmark = [

@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 
 from agentmetrics import Ledger, LedgerUnavailable, MemoryRecorder, track_call
-from agentmetrics.budget import database as databases
-from agentmetrics.budget import tally, writer
-from agentmetrics.budget.database import Database
-from agentmetrics.budget.spend import Scope, Spend
-from agentmetrics.budget.tally import Amounts
-from agentmetrics.calls import open_calls
-from agentmetrics.facts import FOUND, LLMCall
-from agentmetrics.usage import Usage
+from agentmetrics.budget.ledger import database as databases
+from agentmetrics.budget.ledger import tally, writer
+from agentmetrics.budget.ledger.database import Database
+from agentmetrics.budget.ledger.spend import Scope, Spend
+from agentmetrics.budget.ledger.tally import Amounts
+from agentmetrics.calls.facts import FOUND, LLMCall
+from agentmetrics.calls.table import open_calls
+from agentmetrics.providers.usage import Usage
 from tests.integration.apps import forking_ledger
 from tests.services.postgres import PostgresServer
 from tests.services.proxy import Break, Proxy, proxy_to

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from agentmetrics.budget.database import Database
-from agentmetrics.budget.tally import Amounts
+from agentmetrics.budget.ledger.database import Database
+from agentmetrics.budget.ledger.tally import Amounts
 from tests.integration.apps import spending
 from tests.services.postgres import PostgresServer
 

@@ -17,7 +17,7 @@ from textwrap import dedent
 import pytest
 
 from agentmetrics.backends.statsd import SAMPLE_SIZE, StatsDRecorder, path_of
-from agentmetrics.recorder import Metric
+from agentmetrics.recording.metric import Metric
 from tests.services.statsd import StatsDDaemon, eventually
 
 CALLS = Metric("calls_total", "counter", "Calls.", ("agent", "status"))
@@ -204,7 +204,7 @@ FORKING = """
     import os, sys, time, warnings
     warnings.simplefilter("ignore")
     from agentmetrics.backends.statsd import StatsDRecorder
-    from agentmetrics.recorder import Metric
+    from agentmetrics.recording.metric import Metric
 
     host, port, protocol, interval = sys.argv[1:]
     recorder = StatsDRecorder(host, int(port), "", protocol, float(interval))

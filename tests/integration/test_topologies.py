@@ -24,8 +24,8 @@ from agentmetrics import (
     Recorder,
     instrument,
 )
-from agentmetrics.calls import open_calls
-from agentmetrics.langchain import attach
+from agentmetrics.calls.table import open_calls
+from agentmetrics.sources.langchain import attach
 from tests.integration.apps import traffic
 from tests.integration.apps.topologies import TOPOLOGIES, AsyncKit, Kit, Owner, Topology, task_of
 from tests.services.wire import Wire

@@ -25,7 +25,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableLambda
 
 from agentmetrics import MemoryRecorder, MetricsCallbackHandler
-from agentmetrics.calls import open_calls
+from agentmetrics.calls.table import open_calls
 from tests.integration.apps import traffic
 from tests.integration.apps.graphs import followed
 from tests.integration.test_providers import equals_the_wire

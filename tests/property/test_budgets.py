@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentmetrics import Budget, BudgetExceeded, Budgets, MemoryRecorder, track_call
-from agentmetrics.budget.tally import NANO
+from agentmetrics.budget.ledger.tally import NANO
 from agentmetrics.pricing import Prices
-from agentmetrics.usage import Usage
+from agentmetrics.providers.usage import Usage
 
 INPUT_NANO, OUTPUT_NANO = 2_500, 10_000  # a token of gpt-4o
 LIMIT_NANO = 20_000_000

@@ -17,8 +17,8 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langgraph.errors import GraphInterrupt
 
 from agentmetrics import MemoryRecorder, MetricsCallbackHandler
-from agentmetrics.calls import open_calls
-from agentmetrics.recorder import clean_label
+from agentmetrics.calls.table import open_calls
+from agentmetrics.recording.metric import clean_label
 from tests.unit.scripted import assert_settled, by, errors
 
 

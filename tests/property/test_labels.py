@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as text_form
 from agentmetrics import MemoryRecorder, Metric, PrometheusRecorder
 from agentmetrics.meters import bundle
 from agentmetrics.meters.bundle import Bundles
-from agentmetrics.recorder import MAX_LABEL_LENGTH, clean_label
+from agentmetrics.recording.metric import MAX_LABEL_LENGTH, clean_label
 
 JOBS = Metric("jobs_total", "counter", "Jobs.", ("queue", "status"))
 

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentmetrics import Ledger, MemoryRecorder
+from agentmetrics.budget.ledger.spend import Scope
+from agentmetrics.budget.ledger.tally import Amounts
 from agentmetrics.budget.periods import Span, earlier, period_at, periods_of
-from agentmetrics.budget.spend import Scope
-from agentmetrics.budget.tally import Amounts
-from agentmetrics.calls import open_calls
-from agentmetrics.facts import LLMCall
-from agentmetrics.usage import Usage
+from agentmetrics.calls.facts import LLMCall
+from agentmetrics.calls.table import open_calls
+from agentmetrics.providers.usage import Usage
 from tests.clock import one_clock
 
 AGENTS = ("planner", "writer")

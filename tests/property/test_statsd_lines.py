@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agentmetrics.backends.statsd import StatsDStore, number_text, path_of
 from agentmetrics.backends.statsd_delivery import MAX_PACKET_BYTES, packets
-from agentmetrics.recorder import Metric, clean_label
+from agentmetrics.recording.metric import Metric, clean_label
 
 LINE = re.compile(
     r"(?P<path>[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*)"

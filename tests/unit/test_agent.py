@@ -22,7 +22,7 @@ from pydantic import BaseModel
 
 from agentmetrics import InstrumentedAgent, MemoryRecorder, track_call
 from agentmetrics import agent as agent_module
-from agentmetrics.context import current_run
+from agentmetrics.calls.context import current_run
 from tests.unit.scripted import Chat, answer, assert_settled, by, calls, errors, runs
 
 pytestmark = pytest.mark.anyio

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agentmetrics.budget.file import read_budgets
+from agentmetrics.budget.budgets.file import read_budgets
 
 GOOD = """
 [budgets.team]

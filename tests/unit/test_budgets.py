@@ -29,14 +29,14 @@ from agentmetrics import (
     configure,
     track_call,
 )
-from agentmetrics.budget.budget import BudgetStatus
-from agentmetrics.budget.budgets import Budgets
+from agentmetrics.budget.budgets.budget import BudgetStatus
+from agentmetrics.budget.budgets.budgets import Budgets
+from agentmetrics.budget.ledger.spend import Scope
 from agentmetrics.budget.periods import Span
 from agentmetrics.budget.run_limits import PER_RUN, RunLimits
-from agentmetrics.budget.spend import Scope
-from agentmetrics.calls import open_calls
-from agentmetrics.configured import replaced
-from agentmetrics.langchain.bound import bound_of
+from agentmetrics.calls.table import open_calls
+from agentmetrics.config.active import replaced
+from agentmetrics.sources.langchain.callbacks.ceiling import bound_of
 from tests.unit.scripted import Chat, Text, answer, assert_settled, by, calls, errors
 
 # gpt-4o: 2.50 USD for a million input tokens, 10 USD for a million output tokens.

@@ -17,9 +17,9 @@ from agentmetrics import (
     PrometheusRecorder,
     calls,
 )
-from agentmetrics.calls import OwnRunId, open_calls
-from agentmetrics.facts import AgentRun, ChainRun, LLMCall, RetrieverQuery, ToolExecution
-from agentmetrics.usage import Usage
+from agentmetrics.calls.facts import AgentRun, ChainRun, LLMCall, RetrieverQuery, ToolExecution
+from agentmetrics.calls.table import OwnRunId, open_calls
+from agentmetrics.providers.usage import Usage
 from tests.unit.scripted import assert_settled, by, errors, runs
 from tests.unit.test_store import in_a_child
 

@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 
 from agentmetrics import MemoryRecorder, backends, cli
 from agentmetrics.cli.app import app
-from agentmetrics.settings import Settings, variable_of
+from agentmetrics.config.settings import Settings, variable_of
 
 
 @pytest.fixture(autouse=True)

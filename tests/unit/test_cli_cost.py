@@ -14,12 +14,12 @@ import pytest
 from typer.testing import Result
 
 from agentmetrics import Ledger, MemoryRecorder
-from agentmetrics.budget import schema
-from agentmetrics.budget.database import Database
-from agentmetrics.calls import open_calls
+from agentmetrics.budget.ledger import schema
+from agentmetrics.budget.ledger.database import Database
+from agentmetrics.calls.facts import LLMCall
+from agentmetrics.calls.table import open_calls
 from agentmetrics.cli import cost as costs
-from agentmetrics.facts import LLMCall
-from agentmetrics.usage import Usage
+from agentmetrics.providers.usage import Usage
 from tests.clock import Clock, one_clock
 from tests.unit.test_cli import in_a_process, on_a_terminal, run
 

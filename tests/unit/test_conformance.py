@@ -20,8 +20,8 @@ from agentmetrics import (
     Recorder,
     StatsDRecorder,
 )
-from agentmetrics.conformance import RecorderConformance
-from agentmetrics.store import Sample
+from agentmetrics.recording.values import Sample
+from agentmetrics.testing.conformance import RecorderConformance
 from tests.services.process import free_port
 
 

@@ -28,8 +28,8 @@ from agentmetrics import (
     labels,
     track_call,
 )
-from agentmetrics.langchain.clients import EMBEDDINGS, watched_copy
-from agentmetrics.langchain.naming import model_of, provider_of
+from agentmetrics.sources.langchain.wrappers.clients import EMBEDDINGS, watched_copy
+from agentmetrics.sources.langchain.wrappers.naming import model_of, provider_of
 from tests.unit.scripted import Chat, answer, assert_settled, by, calls, errors
 from tests.unit.test_layers import BrokenLater
 

@@ -35,7 +35,8 @@ from agentmetrics import (
     MetricsCallbackHandler,
     instrument,
 )
-from agentmetrics.langchain import attach, routing
+from agentmetrics.sources.langchain import attach
+from agentmetrics.sources.langchain.callbacks import fallbacks as routing
 from tests.unit.scripted import Chat, StreamingChat, Text, answer, assert_settled, by, errors
 
 RETRY = {"stop_after_attempt": 3, "wait_exponential_jitter": False}

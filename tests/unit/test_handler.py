@@ -32,7 +32,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 
 import agentmetrics
 from agentmetrics import InstrumentedAgent, MemoryRecorder, MetricsCallbackHandler, instrument
-from agentmetrics.langchain import attach
+from agentmetrics.sources.langchain import attach
 from tests.unit.scripted import (
     Chat,
     StreamingChat,

@@ -23,7 +23,7 @@ from agentmetrics import (
     MetricsCallbackHandler,
     configure,
 )
-from agentmetrics.langchain import cache as llm_cache
+from agentmetrics.sources.langchain.wrappers import cache as llm_cache
 from tests.unit.scripted import Chat, by, errors
 
 ANSWER = [Generation(text="answer")]

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from agentmetrics.langchain.latency import api_seconds, header_seconds
+from agentmetrics.sources.langchain.callbacks.latency import api_seconds, header_seconds
 
 WRONG = [None, "text", "", -1.0, math.nan, math.inf, [1], {}, 1e9]
 

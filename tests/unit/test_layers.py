@@ -16,7 +16,7 @@ from agentmetrics import (
     Metric,
     Namespace,
 )
-from agentmetrics.layers import limited
+from agentmetrics.recording.layers.cardinality import limited
 
 JOBS = Metric(
     "jobs_total", "counter", "Jobs.", ("queue", "status"), closed_labels=frozenset({"status"})

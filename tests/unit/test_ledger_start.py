@@ -29,11 +29,11 @@ from agentmetrics import (
     get_recorder,
     track_call,
 )
-from agentmetrics.budget import database as databases
-from agentmetrics.budget import schema
-from agentmetrics.budget.database import Database
-from agentmetrics.budget.tally import Amounts, Key, Row
-from agentmetrics.settings import without_password
+from agentmetrics.budget.ledger import database as databases
+from agentmetrics.budget.ledger import schema
+from agentmetrics.budget.ledger.database import Database
+from agentmetrics.budget.ledger.tally import Amounts, Key, Row
+from agentmetrics.config.settings import without_password
 from tests.services.postgres import PASSWORD
 from tests.services.process import free_port
 from tests.unit.test_store import in_a_child
@@ -332,7 +332,7 @@ class TestTheTables:
         """
         program = """
             import multiprocessing, sys
-            from agentmetrics.budget.database import Database
+            from agentmetrics.budget.ledger.database import Database
             ROUNDS, STARTERS = 60, 4
             processes = multiprocessing.get_context("fork")
             together = processes.Barrier(STARTERS)

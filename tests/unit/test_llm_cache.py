@@ -23,8 +23,8 @@ from agentmetrics import (
     MemoryRecorder,
     MetricsCallbackHandler,
 )
-from agentmetrics.calls import open_calls
-from agentmetrics.facts import LLMCall
+from agentmetrics.calls.facts import LLMCall
+from agentmetrics.calls.table import open_calls
 from tests.unit.scripted import Chat, StreamingChat, Text, answer, assert_settled, by, errors
 
 pytestmark = [

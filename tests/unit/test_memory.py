@@ -8,7 +8,7 @@ import math
 import pytest
 
 from agentmetrics import MemoryRecorder, Metric
-from agentmetrics.store import Sample
+from agentmetrics.recording.values import Sample
 
 JOBS = Metric("jobs_total", "counter", "Jobs.", ("queue", "status"))
 DEPTH = Metric("depth", "gauge", "Depth.", ("queue",))

@@ -12,8 +12,8 @@ import httpx2
 import pytest
 import trio
 
+from agentmetrics.calls.outcome import error_type_of, status_of
 from agentmetrics.catalog import ERROR_TYPES
-from agentmetrics.outcome import error_type_of, status_of
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 
-from agentmetrics.periodic import PeriodicFlush
+from agentmetrics.recording.periodic import PeriodicFlush
 from tests.unit.test_store import in_a_child
 
 SECONDS_TO_WAIT = 10.0

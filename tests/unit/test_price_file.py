@@ -21,12 +21,12 @@ from agentmetrics import (
     configure,
     track_call,
 )
-from agentmetrics.assembly import make_recorder
-from agentmetrics.configured import replaced
+from agentmetrics._toml import Document, TomlError
+from agentmetrics.config.active import replaced
+from agentmetrics.config.assembly import make_recorder
+from agentmetrics.config.settings import load_settings
 from agentmetrics.pricing import PriceFile, Prices, prices
 from agentmetrics.pricing.own import OwnPrices
-from agentmetrics.pricing.toml import Document, TomlError
-from agentmetrics.settings import load_settings
 from tests.unit.scripted import Chat, answer, by, errors
 from tests.unit.test_store import in_a_child
 

@@ -14,9 +14,9 @@ import pytest
 from genai_prices.data_snapshot import set_custom_snapshot
 
 from agentmetrics import ConfigurationError, MemoryRecorder, Usage, track_call
-from agentmetrics.assembly import make_recorder
+from agentmetrics.config.assembly import make_recorder
+from agentmetrics.config.settings import load_settings
 from agentmetrics.pricing import Prices, Updates, prices, updates
-from agentmetrics.settings import load_settings
 from tests.unit.scripted import errors
 from tests.unit.test_price_file import waited_for
 

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as text_form
 from agentmetrics import MemoryRecorder, Metric, PrometheusRecorder, Recorder
 from agentmetrics.backends import multiprocess
 from agentmetrics.catalog import CATALOG
-from agentmetrics.store import Sample
+from agentmetrics.recording.values import Sample
 
 JOBS = Metric("jobs_total", "counter", 'Jobs of a "queue".\nBy \\ status.', ("queue",))
 DEPTH = Metric("depth", "gauge", "Depth.", ("queue",))

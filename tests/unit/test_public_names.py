@@ -60,7 +60,7 @@ def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'MetricHandler'"):
         agentmetrics.MetricHandler
     with pytest.raises(ImportError):
-        from agentmetrics import MetricHandler  # noqa: F401
+        pass
 
 
 def test_importing_agentmetrics_imports_none_of_the_extras():

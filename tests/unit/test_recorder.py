@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from agentmetrics import Counter, Gauge, Histogram, MemoryRecorder, Metric, NoopRecorder
-from agentmetrics.recorder import clean_label
+from agentmetrics.recording.metric import clean_label
 
 
 class TestMetric:

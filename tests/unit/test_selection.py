@@ -17,7 +17,7 @@ from agentmetrics import (
     routing,
     selection,
 )
-from agentmetrics.calls import open_calls
+from agentmetrics.calls.table import open_calls
 from agentmetrics.meters.routing import RoutingMeter
 from tests.unit.scripted import by, errors
 

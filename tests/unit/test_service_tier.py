@@ -11,7 +11,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from openai.types.chat import ChatCompletion
 
 from agentmetrics import MemoryRecorder, MetricsCallbackHandler, track_call
-from agentmetrics.service_tier import service_tier_of
+from agentmetrics.providers.service_tier import service_tier_of
 from tests.unit.scripted import Chat, answer, by
 
 TOKENS = {"prompt_tokens": 1_000_000, "completion_tokens": 0, "total_tokens": 1_000_000}

@@ -23,8 +23,8 @@ from agentmetrics import (
     get_recorder,
     track_call,
 )
-from agentmetrics.assembly import make_recorder
-from agentmetrics.settings import load_settings
+from agentmetrics.config.assembly import make_recorder
+from agentmetrics.config.settings import load_settings
 
 
 @pytest.fixture(autouse=True)

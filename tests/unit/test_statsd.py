@@ -14,14 +14,15 @@ from typing import Any
 
 import pytest
 
-from agentmetrics.assembly import make_recorder
 from agentmetrics.backends import statsd, statsd_delivery
 from agentmetrics.backends.statsd import SAMPLE_SIZE, StatsDRecorder, number_text, path_of
 from agentmetrics.backends.statsd_delivery import MAX_PACKET_BYTES, packets
-from agentmetrics.conformance import RecorderConformance
-from agentmetrics.recorder import Metric, Recorder
-from agentmetrics.settings import ConfigurationError, load_settings
-from agentmetrics.store import Sample
+from agentmetrics.config.assembly import make_recorder
+from agentmetrics.config.settings import ConfigurationError, load_settings
+from agentmetrics.recording.metric import Metric
+from agentmetrics.recording.recorder import Recorder
+from agentmetrics.recording.values import Sample
+from agentmetrics.testing.conformance import RecorderConformance
 from tests.services.process import free_port
 from tests.services.statsd import eventually
 

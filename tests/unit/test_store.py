@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentmetrics import Metric
-from agentmetrics.store import HistogramValue, Store, StoredCounter
+from agentmetrics.recording.store import Store, StoredCounter
+from agentmetrics.recording.values import HistogramValue
 
 JOBS = Metric("jobs_total", "counter", "Jobs.", ("queue",))
 RUNNING = Metric("running", "gauge", "Running.", ("queue",), merge="sum")

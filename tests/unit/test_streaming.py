@@ -19,9 +19,12 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult, GenerationCh
 from langchain_core.runnables import RunnableLambda
 
 from agentmetrics import MemoryRecorder, MetricsCallbackHandler, track_call
-from agentmetrics.calls import open_calls
-from agentmetrics.facts import LLMCall
-from agentmetrics.langchain.streaming import chunk_carries_output, event_carries_output
+from agentmetrics.calls.facts import LLMCall
+from agentmetrics.calls.table import open_calls
+from agentmetrics.sources.langchain.callbacks.streaming import (
+    chunk_carries_output,
+    event_carries_output,
+)
 from tests.unit.scripted import Chat, answer, assert_settled
 
 pytestmark = [

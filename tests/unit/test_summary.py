@@ -13,13 +13,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from agentmetrics import Ledger, MemoryRecorder, configure
-from agentmetrics.budget.database import Snapshot
+from agentmetrics.budget.ledger.database import Snapshot
+from agentmetrics.budget.ledger.tally import Amounts
 from agentmetrics.budget.periods import zone_of
-from agentmetrics.budget.tally import Amounts
-from agentmetrics.calls import open_calls
-from agentmetrics.configured import replaced
-from agentmetrics.facts import LLMCall
-from agentmetrics.usage import Usage
+from agentmetrics.calls.facts import LLMCall
+from agentmetrics.calls.table import open_calls
+from agentmetrics.config.active import replaced
+from agentmetrics.providers.usage import Usage
 from tests.clock import Clock, one_clock
 
 BERLIN = "Europe/Berlin"

@@ -27,7 +27,7 @@ from agentmetrics import (
     MetricsCallbackHandler,
     PrometheusRecorder,
 )
-from agentmetrics.budget.summary import Summary
+from agentmetrics.budget.ledger.summary import Summary
 from agentmetrics.cli import cost
 from agentmetrics.cli.console import complain, fail, messages, output, tell
 from agentmetrics.cli.demo import traffic, wire
@@ -43,7 +43,7 @@ from agentmetrics.cli.demo.table import (
     total_row,
 )
 from agentmetrics.exposition import start_http_server
-from agentmetrics.recorder import Recorder
+from agentmetrics.recording.recorder import Recorder
 
 BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0)
 """Seconds. The model server answers much faster than a real one."""

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass, fields
 from rich.table import Table
 
 from agentmetrics import MemoryRecorder
-from agentmetrics.budget.summary import Group
-from agentmetrics.budget.tally import NANO
+from agentmetrics.budget.ledger.summary import Group
+from agentmetrics.budget.ledger.tally import NANO
+from agentmetrics.calls.outcome import CANCELLED, ERROR
 from agentmetrics.cli.console import titled_table
 from agentmetrics.cli.demo.wire import Tally
-from agentmetrics.outcome import CANCELLED, ERROR
 
 Numbers = dict[str, int]
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from agentmetrics.budget.exceeded import BudgetExceeded
 from agentmetrics.cli.demo.program import Team, question
 from agentmetrics.cli.demo.script import STALLING
 from agentmetrics.cli.demo.wire import Wire
+from agentmetrics.errors import BudgetExceeded
 
 Config = dict[str, Any]
 

@@ -12,7 +12,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from agentmetrics import MemoryRecorder, PrometheusRecorder, Recorder, track_call
-from agentmetrics.calls import open_calls
+from agentmetrics.calls.table import open_calls
 
 GAUGES = "llm_active_calls", "agentmetrics_open_runs"
 

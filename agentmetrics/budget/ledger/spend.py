@@ -1,0 +1,75 @@
+"""The spend of a scope in a span of time, kept current: what budgets read before every call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from agentmetrics.budget.ledger.tally import Key
+from agentmetrics.pricing.names import is_meant
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which calls: those that have all of these values; what is ``None`` may be anything."""
+
+    agent_name: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    dimensions: Mapping[str, str] = field(default_factory=dict)
+
+    def columns(self) -> dict[str, str]:
+        """The columns of the ledger that have one value, and that value.
+
+        The model's is not among them: several names may mean one model.
+        """
+        own = {"agent_name": self.agent_name, "provider": self.provider}
+        return {name: value for name, value in own.items() if value is not None}
+
+    def takes(
+        self, agent_name: str, provider: str, model: str, dimensions: Mapping[str, str]
+    ) -> bool:
+        """Whether a call with these labels belongs to it."""
+        return (
+            self.agent_name in (None, agent_name)
+            and self.provider in (None, provider)
+            and (self.model is None or is_meant(provider, self.model, model))
+            and all(dimensions.get(name, "") == value for name, value in self.dimensions.items())
+        )
+
+    def covers(self, key: Key) -> bool:
+        """Whether a row belongs to it."""
+        return self.takes(key.agent_name, key.provider, key.model, json.loads(key.dimensions))
+
+
+class Spend:
+    """What a scope has spent from ``start`` until ``end`` (Unix seconds, quarters of an hour).
+
+    It is what the database said at the last flush, in which other processes have their part, and
+    what this process has seen end since. Made by ``Ledger.follow``; let go of it to end that.
+    """
+
+    def __init__(self, scope: Scope, start: int, end: int, settle: Callable[[], None]) -> None:
+        self.scope, self.start, self.end = scope, start, end
+        self.is_current = False
+        """Whether the database was asked at all; until then the spend is this process' alone."""
+        self._settle = settle
+        self._nano_usd = 0
+
+    @property
+    def nano_usd(self) -> int:
+        """The spend now, in 10⁻⁹ USD; no I/O, and every call that has ended is in it."""
+        self._settle()
+        return self._nano_usd
+
+    def covers(self, key: Key) -> bool:
+        """Whether what a row costs belongs to it."""
+        return self.start <= key.bucket < self.end and self.scope.covers(key)
+
+    def add(self, nano_usd: int) -> None:
+        self._nano_usd += nano_usd
+
+    def refresh(self, nano_usd: int) -> None:
+        """Begin anew from what the database and the rows that wait add up to."""
+        self._nano_usd, self.is_current = nano_usd, True

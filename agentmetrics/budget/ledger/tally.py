@@ -1,0 +1,175 @@
+"""Calls added up: the rows of the ledger, as they grow in memory.
+
+A row is a quarter of an hour, not an hour: every offset from UTC that is in use is a multiple of
+15 minutes (Asia/Kolkata has +05:30, Asia/Kathmandu +05:45), so days of any time zone begin and
+end between two rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from agentmetrics.calls.facts import LLMCall
+from agentmetrics.recording.layers.cardinality import OTHER
+from agentmetrics.recording.metric import clean_label
+
+if TYPE_CHECKING:
+    from agentmetrics.budget.ledger.spend import Spend
+
+BUCKET_SECONDS = 900
+NANO = 1_000_000_000
+"""Nano-dollars in a dollar; money is kept as a whole number of them."""
+MAX_ROWS = 20_000
+"""Rows that wait to be written; past it calls of new rows go to rows whose names are ``other``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """Sums over calls. Details are parts of input or output tokens, never to be added to them.
+
+    ``unpriced_calls`` have tokens whose price nobody knows, ``unmetered_calls`` lack a count of
+    tokens; what they cost is in no sum.
+    """
+
+    calls: int = 0
+    unpriced_calls: int = 0
+    unmetered_calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_creation_tokens: int = 0
+    cache_creation_1h_tokens: int = 0
+    reasoning_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
+    cost_nano_usd: int = 0
+
+    @property
+    def cost_usd(self) -> Decimal:
+        """The cost in USD, exactly."""
+        return Decimal(self.cost_nano_usd).scaleb(-9)
+
+    def __add__(self, other: Amounts) -> Amounts:
+        return Amounts(*(getattr(self, name) + getattr(other, name) for name in AMOUNTS))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data; ``cost_usd`` is a float for reading, ``cost_nano_usd`` is exact."""
+        return {name: getattr(self, name) for name in AMOUNTS} | {"cost_usd": float(self.cost_usd)}
+
+
+AMOUNTS = tuple(field.name for field in fields(Amounts))
+
+
+class Key(NamedTuple):
+    """What a row is of. ``bucket`` is its first second (Unix time), ``dimensions`` JSON."""
+
+    bucket: int
+    agent_name: str
+    provider: str
+    model: str
+    status: str
+    dimensions: str
+
+
+def dimensions_text(dimensions: Mapping[str, str]) -> str:
+    """Extra dimensions as JSON, the same text for the same dimensions; empty values say nothing."""
+    said = {name: value for name, value in dimensions.items() if value}
+    return json.dumps(said, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+class Row:
+    """The sums of one key while they grow, and the spends that grow with them."""
+
+    __slots__ = ("followed_by", "key", *AMOUNTS)
+
+    def __init__(self, key: Key, followed_by: tuple[Spend, ...]) -> None:
+        self.key = key
+        self.followed_by = followed_by
+        self.calls = self.unpriced_calls = self.unmetered_calls = 0
+        self.input_tokens = self.output_tokens = 0
+        self.cache_read_tokens = self.cache_creation_tokens = self.cache_creation_1h_tokens = 0
+        self.reasoning_tokens = self.audio_input_tokens = self.audio_output_tokens = 0
+        self.cost_nano_usd = 0
+
+    def add(self, call: LLMCall) -> None:
+        self.calls += 1
+        usage = call.usage
+        if usage is None:
+            self.unmetered_calls += 1
+            return
+        if usage.input_tokens is None or usage.output_tokens is None:
+            self.unmetered_calls += 1
+        self.input_tokens += usage.input_tokens or 0
+        self.output_tokens += usage.output_tokens or 0
+        if usage.has_details:
+            self.cache_read_tokens += usage.cache_read_tokens or 0
+            self.cache_creation_tokens += usage.cache_creation_tokens or 0
+            self.cache_creation_1h_tokens += usage.cache_creation_1h_tokens or 0
+            self.reasoning_tokens += usage.reasoning_tokens or 0
+            self.audio_input_tokens += usage.audio_input_tokens or 0
+            self.audio_output_tokens += usage.audio_output_tokens or 0
+        if call.cost_usd is None:
+            self.unpriced_calls += 1
+            return
+        cost = round(call.cost_usd * NANO)
+        self.cost_nano_usd += cost
+        for spend in self.followed_by:
+            spend.add(cost)
+
+
+class Tally:
+    """Rows that grow call by call, and ``spends`` with them; to be used under its owner's lock."""
+
+    def __init__(self, spends: Iterable[Spend]) -> None:
+        self.rows: dict[Key, Row] = {}
+        self._spends = spends
+        self._known: dict[tuple[Any, ...], Row] = {}
+
+    def add(self, calls: Iterable[LLMCall], names: tuple[str, ...], to_unix_seconds: float) -> None:
+        """Add calls whose extra dimensions have these names; answers from a cache are no calls.
+
+        ``to_unix_seconds`` is what stands between the clock of the calls' times and Unix time.
+        """
+        known = self._known
+        for call in calls:
+            if call.cached:
+                continue
+            quarter = int(call.ended + to_unix_seconds) // BUCKET_SECONDS
+            key = (
+                quarter, call.agent_name, call.provider, call.model, call.status, names, call.extra
+            )  # fmt: skip
+            (known.get(key) or self._row(key)).add(call)
+
+    def _row(self, raw: tuple[Any, ...]) -> Row:
+        quarter, agent_name, provider, model, status, names, extra = raw
+        values = tuple(map(clean_label, extra))
+        key = Key(
+            quarter * BUCKET_SECONDS,
+            clean_label(agent_name),
+            clean_label(provider),
+            clean_label(model),
+            status,
+            dimensions_text(dict(zip(names, values, strict=False))),
+        )
+        row = self._row_of(key)
+        if (quarter, *key[1:5], names, values) == raw:  # a name of 10 kB costs no memory
+            self._known[raw] = row
+        return row
+
+    def _row_of(self, key: Key) -> Row:
+        if key not in self.rows and len(self.rows) >= MAX_ROWS:
+            key = Key(key.bucket, OTHER, OTHER, OTHER, key.status, "{}")
+        row = self.rows.get(key)
+        if row is None:
+            row = self.rows[key] = Row(key, tuple(s for s in self._spends if s.covers(key)))
+        return row
+
+    def follow(self, spend: Spend) -> None:
+        """Let a spend that is new among ``spends`` grow with the rows that are there."""
+        for row in self.rows.values():
+            if spend.covers(row.key):
+                row.followed_by += (spend,)

@@ -1,0 +1,330 @@
+"""From ended calls to rows in the database: batches, each written once, off the hot path."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+import uuid
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from time import perf_counter
+
+from agentmetrics.budget.ledger.database import Database, LedgerUnavailable, UnwritableError
+from agentmetrics.budget.ledger.spend import Spend
+from agentmetrics.budget.ledger.tally import Key, Row, Tally
+from agentmetrics.calls.facts import LLMCall
+from agentmetrics.meters.ledger import LedgerMeter
+from agentmetrics.recording.periodic import PeriodicFlush
+
+logger = logging.getLogger("agentmetrics")
+
+FOLD_AT = 100
+"""Ended calls that wait to be added up; the call that makes them so many does it. One by one they
+cost a lock each, and a thousand of them no longer fit where memory is fast."""
+LONGEST_PAUSE_SECONDS = 30.0
+"""Between two attempts while the database is away."""
+CLOSING_SECONDS = 10.0
+"""How long the end of a program waits for a database that is away."""
+CLOSING_PAUSE_SECONDS = 0.2
+PRUNE_INTERVAL_SECONDS = 3600.0
+FORK_WAITS_SECONDS = 2.0
+"""How long a fork waits for a write: SQLite's and libpq's own locks must not be held over it."""
+
+
+class Intake:
+    """The calls that have ended at one recorder and are not added up yet."""
+
+    __slots__ = ("_ended", "_fold_at", "_writer", "names")
+
+    def __init__(self, writer: Writer, names: tuple[str, ...]) -> None:
+        self.names = names
+        self._writer = writer
+        self._ended: deque[LLMCall] = deque()
+        self._fold_at = 1  # the first call starts the thread
+
+    def hear(self, call: LLMCall) -> None:
+        """Take an ended call: this is all that the ledger does on the hot path."""
+        self._ended.append(call)
+        if len(self._ended) >= self._fold_at:
+            self._fold_at = self._writer.begin()
+
+    def drain(self) -> Iterator[LLMCall]:
+        while self._ended:
+            yield self._ended.popleft()
+
+    def forget(self) -> None:
+        self._ended.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows that are written together, under a number that makes them be counted once."""
+
+    number: int
+    rows: Mapping[Key, Row]
+
+    @property
+    def calls(self) -> int:
+        return sum(row.calls for row in self.rows.values())
+
+
+class Writer:
+    """Adds calls up in memory and writes them, a batch at a time.
+
+    A batch that was tried once is tried again as it was until the database has it, since a lost
+    answer does not say what became of it; what ends meanwhile is for the next batch.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        flush_interval_seconds: float,
+        retention_seconds: int | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._database = database
+        self._interval = flush_interval_seconds
+        self._retention_seconds = retention_seconds
+        self._next_prune = 0.0
+        self._clock = clock
+        self._intakes: list[Intake] = []
+        self._meters: list[LedgerMeter] = []
+        self._spends: weakref.WeakSet[Spend] = weakref.WeakSet()
+        self._periodic: PeriodicFlush | None = None
+        self._is_closed = False
+        self.failure: str | None = None
+        """What the last attempt to write said, if it failed."""
+        self._begin_anew()
+        _writers.add(self)
+
+    def _begin_anew(self) -> None:
+        """As a writer with nothing to write; so does a forked child, whose parent has the rest."""
+        self._folding = threading.RLock()
+        self._writing = threading.Lock()
+        self._pid = os.getpid()
+        self._id = uuid.uuid4().hex
+        self._number = 0
+        self._tally = Tally(self._spends)
+        self._batch: Batch | None = None
+        self._failures = 0
+        self._not_before = 0.0
+        for intake in self._intakes:
+            intake.forget()
+
+    def intake(self, names: tuple[str, ...], meter: LedgerMeter) -> Intake:
+        """A new way in, for calls whose extra dimensions have these names."""
+        if self._is_closed:
+            raise RuntimeError("the ledger is closed: it takes no more calls")
+        intake = Intake(self, names)
+        meter.pending_rows(self.pending_rows)
+        with self._folding:
+            self._intakes.append(intake)
+            self._meters.append(meter)
+        return intake
+
+    def begin(self) -> int:
+        """Start the thread if there is none, add up what waits; at how many calls to do so again.
+
+        Where somebody else is at it, it is left to the next call: no call waits for a lock.
+        """
+        if not self._folding.acquire(blocking=False):
+            return 1
+        try:
+            self._ensure_thread()
+            self.fold()
+        finally:
+            self._folding.release()
+        return FOLD_AT
+
+    def _ensure_thread(self) -> None:
+        # Not before there is something to write or to ask: without budgets, a server that loads
+        # the program and then forks has none.
+        if self._periodic is not None or self._is_closed:
+            return
+        try:
+            self._periodic = PeriodicFlush(self, self._interval)
+        except RuntimeError:  # no more threads, as at the exit of a program: close() writes
+            logger.warning("the ledger's thread could not start: it is written when it is closed")
+
+    def fold(self) -> None:
+        """Add up the calls that have ended. No I/O."""
+        with self._folding:
+            to_unix_seconds = self._clock() - perf_counter()
+            for intake in self._intakes:
+                self._tally.add(intake.drain(), intake.names, to_unix_seconds)
+
+    def follow(self, spend: Spend) -> None:
+        """Keep a spend current for as long as somebody holds it."""
+        with self._folding:
+            self._ensure_thread()  # others may spend, and a ledger come back, without a call here
+            self.fold()
+            self._spends.add(spend)
+            self._tally.follow(spend)
+            spend.add(self._unwritten(spend))
+
+    def _unwritten(self, spend: Spend) -> int:
+        rows = [*self._tally.rows.values(), *(self._batch.rows.values() if self._batch else ())]
+        return sum(row.cost_nano_usd for row in rows if spend.covers(row.key))
+
+    def pending_rows(self) -> int:
+        """How many rows wait to be written."""
+        with self._folding:
+            self.fold()
+            return len(self._tally.rows) + (len(self._batch.rows) if self._batch else 0)
+
+    def flush(self) -> None:
+        """What the thread does: write, unless the database was away a moment ago."""
+        self._settle_fork()
+        self.fold()
+        if time.monotonic() >= self._not_before:
+            with suppress(LedgerUnavailable):  # counted and logged
+                self.write()
+                self._prune()
+
+    def write(self) -> None:
+        """Write everything that has ended, and ask what the followed spends are by now.
+
+        Raises ``LedgerUnavailable``; nothing is lost by that.
+        """
+        with self._writing:
+            try:
+                self._write_batches()
+                self._refresh()
+            except LedgerUnavailable as error:
+                self._failed(error)
+                raise
+            if self._failures:
+                logger.warning("the ledger %s is written again", self._database.shown)
+            self._failures, self._not_before, self.failure = 0, 0.0, None
+
+    def _write_batches(self) -> None:
+        if self._batch is not None:  # of an attempt that failed
+            self._write_batch(self._batch)
+        with self._folding:
+            self.fold()
+            if not self._tally.rows:
+                return
+            self._number += 1
+            batch = self._batch = Batch(self._number, self._tally.rows)
+            self._tally = Tally(self._spends)
+        self._write_batch(batch)
+
+    def _write_batch(self, batch: Batch) -> None:
+        self._database.prepare()
+        try:
+            self._database.add(self._id, batch.number, batch.rows)
+            self._tell(LedgerMeter.written)
+        except UnwritableError as error:
+            self._tell(LedgerMeter.failed)
+            self._drop(batch.calls, str(error))
+        with self._folding:
+            self._batch = None
+
+    def _refresh(self) -> None:
+        spends = list(self._spends)
+        if not spends:
+            return
+        self._database.prepare()
+        written = self._database.spent(spends)
+        with self._folding:  # nothing was written since: all else is in memory
+            self.fold()
+            for spend, nano_usd in zip(spends, written, strict=True):
+                spend.refresh(nano_usd + self._unwritten(spend))
+
+    def _failed(self, error: LedgerUnavailable) -> None:
+        self._tell(LedgerMeter.failed)
+        if not self._failures:
+            logger.warning("the ledger cannot be written, what comes waits: %s", error)
+        self._failures += 1
+        self.failure = str(error)
+        longest = min(LONGEST_PAUSE_SECONDS, self._interval * 2 ** min(self._failures, 10))
+        self._not_before = time.monotonic() + random.uniform(longest / 2, longest)
+
+    def _drop(self, calls: int, why: str) -> None:
+        logger.error("the ledger %s lost %d calls: %s", self._database.shown, calls, why)
+        self._tell(lambda meter: meter.dropped(calls))
+
+    def _tell(self, what: Callable[[LedgerMeter], None]) -> None:
+        for meter in self._meters:
+            with suppress(Exception):  # a backend that fails is no reason to write anything twice
+                what(meter)
+
+    def _prune(self) -> None:
+        if self._retention_seconds is None or time.monotonic() < self._next_prune:
+            return
+        self._next_prune = time.monotonic() + PRUNE_INTERVAL_SECONDS
+        self._database.prune(int(self._clock()) - self._retention_seconds)
+
+    def close(self) -> None:
+        """Write what is left, end the thread; calls that end later are not taken any more.
+
+        Waits ten seconds or so for a database that is away; what is lost then is counted.
+        """
+        with self._folding:
+            if self._is_closed:
+                return
+            self._is_closed = True
+        if self._periodic is not None:
+            self._periodic.stop()
+        self._write_last()
+
+    def _write_last(self) -> None:
+        deadline = time.monotonic() + CLOSING_SECONDS
+        why = "the write before it did not end"
+        while True:
+            if self._writing.acquire(timeout=CLOSING_SECONDS):
+                try:
+                    self._write_batches()
+                except LedgerUnavailable as error:
+                    why = str(error)
+                finally:
+                    self._writing.release()
+            waiting = self._pending_calls()
+            if not waiting:
+                return
+            if time.monotonic() >= deadline:
+                self._drop(waiting, why)
+                return
+            time.sleep(CLOSING_PAUSE_SECONDS)
+
+    def _pending_calls(self) -> int:
+        with self._folding:
+            waiting = sum(row.calls for row in self._tally.rows.values())
+            return waiting + (self._batch.calls if self._batch else 0)
+
+    def _settle_fork(self) -> None:
+        if self._pid != os.getpid():
+            self._begin_anew()
+
+
+_writers: weakref.WeakSet[Writer] = weakref.WeakSet()
+_held: list[threading.Lock | threading.RLock] = []
+
+
+def _before_fork() -> None:
+    for writer in list(_writers):
+        locks = (writer._writing, writer._folding)
+        _held.extend(lock for lock in locks if lock.acquire(timeout=FORK_WAITS_SECONDS))
+
+
+def _release() -> None:
+    while _held:
+        _held.pop().release()
+
+
+def _after_fork_in_child() -> None:
+    _held.clear()
+    for writer in list(_writers):
+        writer._begin_anew()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_release, after_in_child=_after_fork_in_child
+)

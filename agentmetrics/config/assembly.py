@@ -1,0 +1,173 @@
+"""What the settings describe, made: the recorder and its layers, prices, the ledger, budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from agentmetrics import backends
+from agentmetrics.catalog import CATALOG, for_recorder
+from agentmetrics.config.settings import ConfigurationError, Settings, variable_of, without_password
+from agentmetrics.recording.recorder import Recorder
+
+if TYPE_CHECKING:
+    from agentmetrics.budget.budgets.budget import Budget
+    from agentmetrics.budget.ledger.ledger import Ledger
+    from agentmetrics.pricing import Prices, Updates
+
+
+def make_recorder(settings: Settings) -> Recorder:
+    """A recorder as the settings describe it: the backends, and the layers around them.
+
+    Raises ``ConfigurationError``: also for a backend whose package is not installed.
+    """
+    made = [_make_backend(name, settings) for name in settings.backend]
+    recorder = made[0]
+    if len(made) > 1:
+        from agentmetrics.recording.layers.fanout import FanoutRecorder
+
+        recorder = FanoutRecorder(made)
+    if settings.common_labels:
+        from agentmetrics.recording.layers.common_labels import CommonLabels
+
+        recorder = CommonLabels(recorder, settings.common_labels)
+    if settings.namespace:
+        from agentmetrics.recording.layers.namespace import Namespace
+
+        recorder = Namespace(recorder, settings.namespace)
+    recorder.extra_labels = settings.extra_labels
+    recorder.latency_buckets = settings.latency_buckets
+    recorder.max_series = settings.max_series
+    recorder.call_ttl_seconds = settings.call_ttl_seconds
+    recorder.prices = make_prices(settings)
+    _declare_catalog(recorder, settings)
+    return recorder
+
+
+def _declare_catalog(recorder: Recorder, settings: Settings) -> None:
+    # Now, so that a name that is taken stops the program here and not at the first call.
+    try:
+        for metric in CATALOG:
+            getattr(recorder, metric.kind)(for_recorder(metric, recorder))
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{variable_of('backend')}={','.join(settings.backend)!r}: {error}"
+        ) from error
+
+
+def make_prices(settings: Settings) -> Prices | None:
+    """The prices that the settings ask for; ``None`` when that is the price list alone.
+
+    Raises ``ConfigurationError``: also for a price file with a mistake in it.
+    """
+    if settings.prices_file is None and not settings.prices_update:
+        return None
+    from agentmetrics.pricing import PriceFile, Prices
+
+    updates = _make_updates() if settings.prices_update else None
+    if settings.prices_file is None:
+        return Prices(updates=updates)
+    try:
+        return Prices(PriceFile(settings.prices_file), updates)
+    except ValueError as mistake:
+        variable, path = variable_of("prices_file"), str(settings.prices_file)
+        raise ConfigurationError(f"{variable}={path!r}: {mistake}") from None
+
+
+def _make_updates() -> Updates:
+    try:
+        from genai_prices import UpdatePrices
+    except ModuleNotFoundError:
+        raise ConfigurationError(
+            f"{variable_of('prices_update')}=True: it needs the package 'genai_prices'; "
+            "install it with: pip install 'llm-agentmetrics[prices]'"
+        ) from None
+    from agentmetrics.pricing import Updates
+
+    return Updates(UpdatePrices())
+
+
+def _make_backend(name: str, settings: Settings) -> Recorder:
+    try:
+        return backends.load(name).from_settings(settings)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{variable_of('backend')}={name!r}: the backend needs the package {error.name!r}; "
+            f"install it with: pip install 'llm-agentmetrics[{name}]'"
+        ) from None
+    except ConfigurationError:
+        raise
+    except ValueError as error:
+        raise ConfigurationError(f"{variable_of('backend')}={name!r}: {error}") from error
+
+
+def make_ledger(settings: Settings) -> Ledger | None:
+    """The ledger that the settings ask for; ``None`` when they name none.
+
+    Raises ``ConfigurationError``, never with the password in it.
+    """
+    if not settings.ledger_url:
+        return None
+    with naming_ledger(settings.ledger_url):
+        from agentmetrics.budget.ledger.ledger import Ledger
+
+        return Ledger(
+            settings.ledger_url.get_secret_value(),
+            flush_interval_seconds=settings.ledger_flush_interval,
+            retention_days=settings.ledger_retention_days,
+            timezone=settings.timezone,
+        )
+
+
+@contextmanager
+def naming_ledger(url: SecretStr) -> Iterator[None]:
+    """Let errors with the ledger at ``url`` begin with its variable; of a missing package, too."""
+    variable = variable_of("ledger_url")
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{variable}={without_password(url.get_secret_value())!r}: the ledger needs the "
+            f"package {error.name!r}; install it with: pip install 'llm-agentmetrics[ledger]'"
+        ) from None
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{variable}={error}") from None
+
+
+def make_budgets(
+    settings: Settings, more: Sequence[Budget] = (), recorder: Recorder | None = None
+) -> tuple[Budget, ...]:
+    """The budgets of the settings' file, and these.
+
+    Raises ``ConfigurationError``.
+    """
+    from agentmetrics.budget.budgets.budgets import check_budgets
+    from agentmetrics.budget.budgets.file import read_budgets
+
+    try:
+        found = read_budgets(settings.budgets_file) if settings.budgets_file else ()
+        labels = settings.extra_labels if recorder is None else recorder.extra_labels
+        check_budgets((*found, *more), labels)
+        _check_retention((*found, *more), settings)
+    except ValueError as error:
+        path = settings.budgets_file
+        where = f"{variable_of('budgets_file')}={str(path)!r}: " if path else ""
+        raise ConfigurationError(f"{where}{error}") from None
+    return (*found, *more)
+
+
+def _check_retention(budgets: Sequence[Budget], settings: Settings) -> None:
+    """A ledger that forgets a period before it is over would let a budget begin anew."""
+    from agentmetrics.budget.periods import LONGEST_DAYS
+
+    kept = settings.ledger_retention_days if settings.ledger_url else None
+    for budget in budgets:
+        needed = LONGEST_DAYS[budget.period]
+        if kept is not None and kept < needed:
+            raise ValueError(
+                f"budget {budget.name!r} is {budget.period} and the ledger keeps {kept} days: "
+                f"set {variable_of('ledger_retention_days')} to {needed} or more"
+            )

@@ -1,0 +1,246 @@
+"""AGENTMETRICS_* as Settings: read, checked, and wrong in one sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from agentmetrics import backends
+from agentmetrics.catalog import CATALOG
+from agentmetrics.recording.metric import check_buckets, check_label_name
+
+PREFIX = "AGENTMETRICS_"
+
+
+class ConfigurationError(ValueError):
+    """A setting that cannot be used: the variable, the value, and what is allowed."""
+
+
+class Settings(BaseSettings):
+    """What ``AGENTMETRICS_*`` say; each field is the variable of its name in capitals.
+
+    Lists are written with commas. The StatsD host, port and prefix fall back on the ``STATSD_*``
+    variables of the statsd package.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    backend: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("memory",),
+        description="where metrics go: `memory`, `prometheus`, `statsd`, `noop`, or an installed "
+        "plugin; several with commas",
+    )
+    namespace: str = Field(
+        "", description="prefix of every metric name, as `shop` in `shop_llm_calls_total`"
+    )
+    common_labels: Annotated[dict[str, str], NoDecode] = Field(
+        {}, description="labels that every series gets, as `env=prod,region=eu`"
+    )
+    extra_labels: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="names of further dimensions of call, agent, tool and retriever metrics; their "
+        "values come from the run's metadata, the graph's config or `agentmetrics.labels(…)`",
+    )
+    latency_buckets: Annotated[tuple[float, ...] | None, NoDecode] = Field(
+        None, description="upper bounds in seconds of every latency histogram, rising"
+    )
+    max_series: int = Field(
+        2000, ge=1, description="label sets of one metric; past it label values become `other`"
+    )
+    call_ttl_seconds: float = Field(
+        21_600.0,
+        gt=0,
+        description="a call or run open for longer is taken to be cancelled; the second line "
+        "behind the tracking that notices at once",
+    )
+    prices_file: Path | None = Field(
+        None,
+        description="TOML file of your own prices, which come before the price list's; read again "
+        "when it changes",
+    )
+    prices_update: bool = Field(
+        False,
+        description="fetch newer prices over the network, with genai-prices' own updater: now and "
+        "every hour",
+    )
+    timezone: str = Field("UTC", description="where days begin, as `Europe/Berlin`")
+    ledger_url: SecretStr | None = Field(
+        None,
+        description="where spend is kept: `sqlite:///spend.db`, or "
+        "`postgresql://user:password@host/database`",
+    )
+    ledger_flush_interval: float = Field(
+        5.0, gt=0, le=3600, description="seconds between two writes to the ledger"
+    )
+    ledger_retention_days: int | None = Field(
+        None, ge=1, description="what is older is deleted from the ledger"
+    )
+    budgets_file: Path | None = Field(
+        None, description="TOML file of budgets, which warn of spend or block calls"
+    )
+    on_ledger_error: Literal["allow", "block"] = Field(
+        "allow",
+        description="`block`: calls of blocking budgets are refused while the ledger cannot be "
+        "written",
+    )
+    statsd_host: str = Field(
+        "localhost",
+        validation_alias=AliasChoices("AGENTMETRICS_STATSD_HOST", "STATSD_HOST"),
+        description="StatsD daemon",
+    )
+    statsd_port: int = Field(
+        8125,
+        ge=1,
+        le=65535,
+        validation_alias=AliasChoices("AGENTMETRICS_STATSD_PORT", "STATSD_PORT"),
+        description="its port",
+    )
+    statsd_prefix: str = Field(
+        "",
+        validation_alias=AliasChoices("AGENTMETRICS_STATSD_PREFIX", "STATSD_PREFIX"),
+        description="first part of every StatsD name",
+    )
+    statsd_protocol: Literal["udp", "tcp"] = Field("udp", description="`udp` or `tcp`")
+    statsd_flush_interval: float = Field(1.0, gt=0, description="seconds between two flushes")
+
+    @field_validator("backend", "extra_labels", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return _names(value) if isinstance(value, str) else value
+
+    @field_validator("backend")
+    @classmethod
+    def _known_backends(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = backends.available()
+        for name in names:
+            if name not in known:
+                raise ValueError(
+                    f"no backend is called {name!r}; there are {', '.join(sorted(known))}"
+                )
+        if not names or len(set(names)) != len(names):
+            raise ValueError("name at least one backend, each once")
+        return names
+
+    @field_validator("extra_labels")
+    @classmethod
+    def _legal_labels(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        _check_new_labels(names)
+        for name in info.data.get("common_labels", ()):
+            if name in names:
+                raise ValueError(f"{name!r} is one of AGENTMETRICS_COMMON_LABELS already")
+        return names
+
+    @field_validator("common_labels", mode="before")
+    @classmethod
+    def _pairs(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [pair.partition("=") for pair in _names(value)]
+        if not all(equals for _, equals, _ in pairs):
+            raise ValueError("write name=value, several with commas")
+        return {name.strip(): text.strip() for name, _, text in pairs}
+
+    @field_validator("common_labels")
+    @classmethod
+    def _legal_common_labels(cls, labels: dict[str, str]) -> dict[str, str]:
+        _check_new_labels(tuple(labels))
+        return labels
+
+    @field_validator("namespace")
+    @classmethod
+    def _legal_namespace(cls, prefix: str) -> str:
+        if prefix:
+            check_label_name(prefix)  # the alphabet of metric names without the colon
+        return prefix
+
+    @field_validator("prices_file", "budgets_file", mode="before")
+    @classmethod
+    def _no_file(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        from agentmetrics.budget.periods import zone_of
+
+        zone_of(name)
+        return name
+
+    @field_validator("latency_buckets", mode="before")
+    @classmethod
+    def _numbers(cls, value: object) -> object:
+        return _names(value) if isinstance(value, str) else value
+
+    @field_validator("latency_buckets")
+    @classmethod
+    def _rising(cls, buckets: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if buckets is not None:
+            check_buckets(buckets)
+        return buckets
+
+
+def _names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _check_new_labels(names: Sequence[str]) -> None:
+    taken = {label for metric in CATALOG for label in metric.labels}
+    for name in names:
+        check_label_name(name)
+        if name in taken:
+            raise ValueError(f"{name!r} is a label that agentmetrics has already")
+    if len(set(names)) != len(names):
+        raise ValueError("a label is named twice")
+
+
+def without_password(url: str) -> str:
+    """A database URL that may be shown: with ``***`` where it has a password."""
+    hidden = re.sub(r"(://[^:/]*):.*@", r"\1:***@", url)
+    return re.sub(r"(password=)[^&]*", r"\1***", hidden, flags=re.IGNORECASE)
+
+
+def variable_of(field: str) -> str:
+    """The environment variable of a field of ``Settings``."""
+    return PREFIX + field.upper()
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings of the environment, with these instead where given.
+
+    Raises ``ConfigurationError``.
+    """
+    unknown = overrides.keys() - Settings.model_fields.keys()
+    if unknown:
+        raise ConfigurationError(
+            f"{min(unknown)!r} is no setting; there are {', '.join(Settings.model_fields)}"
+        )
+    given = {_alias(name): value for name, value in overrides.items()}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise ConfigurationError(_sentence(error)) from None
+
+
+def _alias(field: str) -> str:
+    alias = Settings.model_fields[field].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else field
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0])
+    variable = name if name.isupper() else variable_of(name)
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{variable}={first['input']!r}: {said[0].lower() + said[1:]}"

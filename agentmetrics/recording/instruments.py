@@ -1,0 +1,93 @@
+"""Instruments, and the bound series that they give."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    pass
+from agentmetrics.recording.metric import Metric, clean_label
+
+Observed = float | Mapping[tuple[str, ...], float]
+"""What an ``observe_gauge`` callback returns: one value, or one per tuple of label values."""
+
+Batch = Callable[..., None]
+"""Takes amounts to add, values to set and values to observe; see ``Recorder.batch``."""
+
+S = TypeVar("S")
+
+
+class CounterSeries(ABC):
+    """One series of a counter."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def inc(self, amount: float = 1.0) -> None:
+        """Add ``amount``; ``ValueError`` when it is negative or NaN."""
+
+
+class GaugeSeries(ABC):
+    """One series of a gauge."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def set(self, value: float) -> None: ...
+    @abstractmethod
+    def inc(self, amount: float = 1.0) -> None: ...
+    @abstractmethod
+    def dec(self, amount: float = 1.0) -> None: ...
+
+
+class HistogramSeries(ABC):
+    """One series of a histogram."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def observe(self, value: float) -> None:
+        """Count ``value`` in its bucket; ``ValueError`` when it is NaN."""
+
+
+class Instrument(Generic[S]):
+    """A metric of one recorder, which gives its series by label values."""
+
+    __slots__ = ("_bind", "metric")
+
+    def __init__(self, metric: Metric, bind: Callable[[Metric, tuple[str, ...]], S]) -> None:
+        self.metric = metric
+        self._bind = bind
+
+    def labels(self, *values: object) -> S:
+        """The series with these label values, in the order of ``metric.labels``.
+
+        Values are cleaned (see ``clean_label``). Asking twice gives series that add up to one.
+        Raises ``ValueError`` when the number of values is not the number of labels.
+        """
+        if len(values) != len(self.metric.labels):
+            raise ValueError(
+                f"{self.metric.name} takes {len(self.metric.labels)} label values "
+                f"{self.metric.labels}, got {len(values)}"
+            )
+        return self._bind(self.metric, tuple(map(clean_label, values)))
+
+
+class Counter(Instrument[CounterSeries]):
+    """A value that only rises."""
+
+    __slots__ = ()
+
+
+class Gauge(Instrument[GaugeSeries]):
+    """A value that rises and falls."""
+
+    __slots__ = ()
+
+
+class Histogram(Instrument[HistogramSeries]):
+    """Values counted in buckets."""
+
+    __slots__ = ()

@@ -1,0 +1,22 @@
+"""Every metric under a prefix."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agentmetrics.catalog import SERIES_DROPPED
+from agentmetrics.recording.layers.layer import Layer
+from agentmetrics.recording.metric import Metric
+from agentmetrics.recording.recorder import Recorder
+
+
+class Namespace(Layer):
+    """Every metric under a prefix: ``shop_llm_calls_total`` in ``Namespace(recorder, "shop")``."""
+
+    def __init__(self, recorder: Recorder, prefix: str) -> None:
+        super().__init__(recorder)
+        self.prefix = prefix
+        self.outward(SERIES_DROPPED)  # an illegal prefix shows now
+
+    def outward(self, metric: Metric) -> Metric:
+        return replace(metric, name=f"{self.prefix}_{metric.name}")

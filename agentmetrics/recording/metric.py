@@ -1,0 +1,117 @@
+"""What a metric is, and the label values that every wire format can carry."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    pass
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+_METRIC_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+MAX_LABEL_LENGTH = 128
+
+
+def clean_label(value: object) -> str:
+    """A label value that every wire format can carry.
+
+    Control characters, line separators and lone surrogates become ``_``, text is cut at 128
+    characters, ``None`` is the empty string. Anything but text and numbers becomes ``invalid``:
+    the ``repr`` of somebody's object may hold what must not leave the process.
+    """
+    if isinstance(value, str):
+        text = str.__str__(value)[:MAX_LABEL_LENGTH]  # of an enum's member the value
+    elif value is None:
+        return ""
+    else:
+        text = _number_text(value)[:MAX_LABEL_LENGTH]
+    return text if text.isprintable() else _UNSAFE.sub("_", text)
+
+
+def _number_text(value: object) -> str:
+    if not isinstance(value, int | float):
+        return "invalid"
+    try:
+        return str(value)
+    except ValueError:  # more digits than Python writes
+        return "invalid"
+
+
+def check_label_name(name: str) -> None:
+    """Raise ``ValueError`` unless ``name`` is a legal Prometheus label name.
+
+    The rule is that of the Prometheus data model: letters, digits and underscores, no digit
+    first, no leading ``__``; ``le`` and ``quantile`` are taken by histograms and summaries.
+    """
+    if not _LABEL_NAME.fullmatch(name) or name in ("le", "quantile"):
+        raise ValueError(
+            f"{name!r} is not a legal label name: use letters, digits and underscores, "
+            "no digit first, no leading '__', and neither 'le' nor 'quantile'"
+        )
+
+
+def check_buckets(buckets: tuple[float, ...]) -> None:
+    """Raise ``ValueError`` unless ``buckets`` are finite upper bounds in rising order."""
+    rising = all(low < high for low, high in pairwise(buckets))
+    if not buckets or not rising or not all(map(math.isfinite, buckets)):
+        raise ValueError(
+            f"buckets {list(buckets)} must be finite numbers in rising order, at least one"
+        )
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric is: its name, kind, help text, unit and label names.
+
+    ``buckets`` are the upper bounds of a histogram, without ``+Inf``. ``closed_labels`` names
+    the labels whose values are a fixed set (``status``): the cardinality limit keeps them.
+    ``merge`` says how a gauge of several processes becomes one: the ``sum`` over live
+    processes (things in flight) or the ``last`` value set.
+
+    Raises ``ValueError`` on a name, label or bucket that Prometheus would refuse.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    unit: str = ""
+    buckets: tuple[float, ...] = ()
+    closed_labels: frozenset[str] = frozenset()
+    merge: Literal["sum", "last"] = "last"
+
+    def __post_init__(self) -> None:
+        if not _METRIC_NAME.fullmatch(self.name):
+            raise ValueError(f"{self.name!r} is not a legal metric name")
+        if self.kind not in ("counter", "gauge", "histogram"):
+            raise ValueError(f"{self.kind!r} is not a kind: use counter, gauge or histogram")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"metric {self.name!r} names a label twice: {self.labels}")
+        for label in self.labels:
+            check_label_name(label)
+        if self.kind == "histogram":
+            check_buckets(self.buckets)
+
+    def with_labels(self, names: tuple[str, ...]) -> Metric:
+        """The same metric with more labels, last."""
+        return replace(self, labels=self.labels + names) if names else self
+
+
+def check_same(known: Metric, asked: Metric) -> None:
+    """Raise ``ValueError`` when one name is used for two different metrics."""
+    if (known.kind, known.labels, known.buckets) != (asked.kind, asked.labels, asked.buckets):
+        raise ValueError(
+            f"{asked.name} is already a {_described(known)}; asked for as a {_described(asked)}"
+        )
+
+
+def _described(metric: Metric) -> str:
+    buckets = f" and buckets {list(metric.buckets)}" if metric.buckets else ""
+    return f"{metric.kind} with labels {list(metric.labels)}{buckets}"

@@ -1,0 +1,307 @@
+"""The series store that the memory, Prometheus and StatsD recorders share."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any
+
+from agentmetrics.recording.instruments import (
+    Batch,
+    CounterSeries,
+    GaugeSeries,
+    HistogramSeries,
+    Observed,
+)
+from agentmetrics.recording.metric import Metric, check_same, clean_label
+from agentmetrics.recording.recorder import Recorder
+from agentmetrics.recording.values import Family, HistogramValue, Value
+
+logger = logging.getLogger("agentmetrics")
+
+
+class StoredCounter(CounterSeries):
+    """A counter in a plain slot."""
+
+    __slots__ = ("lock", "value")
+
+    def __init__(self, store: Store, metric: Metric, values: tuple[str, ...]) -> None:
+        self.lock = store.lock
+        self.value = 0.0
+
+    def inc(self, amount: float = 1.0) -> None:
+        if not amount >= 0:
+            raise ValueError(f"a counter cannot be raised by {amount}")
+        with self.lock:
+            self.value += amount
+
+    def reset(self) -> None:
+        self.value = 0.0
+
+
+class StoredGauge(GaugeSeries):
+    """A gauge in a plain slot."""
+
+    __slots__ = ("lock", "value")
+
+    def __init__(self, store: Store, metric: Metric, values: tuple[str, ...]) -> None:
+        self.lock = store.lock
+        self.value = 0.0
+
+    def set(self, value: float) -> None:
+        with self.lock:
+            self.value = value
+
+    def inc(self, amount: float = 1.0) -> None:
+        with self.lock:
+            self.value += amount
+
+    def dec(self, amount: float = 1.0) -> None:
+        with self.lock:
+            self.value -= amount
+
+    def reset(self) -> None:
+        self.value = 0.0
+
+
+class StoredHistogram(HistogramSeries):
+    """A histogram as one count a bucket, the last being ``+Inf``, and a sum."""
+
+    __slots__ = ("bounds", "counts", "lock", "sum")
+
+    def __init__(self, store: Store, metric: Metric, values: tuple[str, ...]) -> None:
+        self.lock = store.lock
+        self.bounds = metric.buckets
+        self.reset()
+
+    def observe(self, value: float) -> None:
+        if value != value:
+            raise ValueError("a histogram cannot observe NaN")
+        with self.lock:
+            self.counts[bisect_left(self.bounds, value)] += 1
+            self.sum += value
+
+    def reset(self) -> None:
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.sum = 0.0
+
+
+Series = StoredCounter | StoredGauge | StoredHistogram
+
+
+class Store:
+    """Series by metric and label values, updated and read under one lock.
+
+    The lock is re-entrant: ``with store.lock:`` around several updates makes them one step.
+    The classes of series can be replaced by a backend that keeps more per series.
+    """
+
+    def __init__(
+        self,
+        counter: type[StoredCounter] = StoredCounter,
+        gauge: type[StoredGauge] = StoredGauge,
+        histogram: type[StoredHistogram] = StoredHistogram,
+    ) -> None:
+        self.lock = threading.RLock()
+        self.metrics: dict[str, Metric] = {}
+        self.series: dict[str, dict[tuple[str, ...], Any]] = {}
+        self.attached: dict[Any, Any] = {}
+        self._classes: dict[str, Callable[..., Any]] = {
+            "counter": counter,
+            "gauge": gauge,
+            "histogram": histogram,
+        }
+        self._observed: dict[str, tuple[Metric, Callable[[], Observed]]] = {}
+        self._failed_callbacks: set[str] = set()
+        _stores.add(self)
+
+    def declare(self, metric: Metric) -> None:
+        """Make room for a metric. ``ValueError`` when its name means another one already."""
+        with self.lock:
+            check_same(self.metrics.setdefault(metric.name, metric), metric)
+            self.series.setdefault(metric.name, {})
+
+    def forget(self, metric: Metric) -> None:
+        """Take back a declaration that has no series yet."""
+        with self.lock:
+            del self.metrics[metric.name], self.series[metric.name]
+
+    def bind(self, metric: Metric, values: tuple[str, ...]) -> Any:
+        """The series of these label values, made when first asked for."""
+        family = self.series[metric.name]
+        found = family.get(values)
+        if found is None:
+            with self.lock:
+                found = family.setdefault(values, self._classes[metric.kind](self, metric, values))
+        return found
+
+    def observe(self, metric: Metric, callback: Callable[[], Observed]) -> None:
+        self.declare(metric)
+        self._observed[metric.name] = (metric, callback)
+
+    def observed(self) -> Iterator[tuple[Metric, list[tuple[tuple[str, ...], Value]]]]:
+        """Every observed gauge, read now; a callback that fails is logged once and left out."""
+        for metric, callback in list(self._observed.values()):
+            try:
+                yield metric, _observed_series(metric, callback())
+            except Exception as error:
+                if metric.name not in self._failed_callbacks:
+                    self._failed_callbacks.add(metric.name)
+                    logger.warning(
+                        "the callback of %s failed: %s", metric.name, type(error).__name__
+                    )
+
+    def collect(self) -> list[Family]:
+        """Every family with at least one series, all as they stood at one moment."""
+        observed = {metric.name: series for metric, series in self.observed()}
+        with self.lock:
+            families = [
+                Family(metric, observed.get(name) or list(_values(self.series[name])))
+                for name, metric in self.metrics.items()
+            ]
+        return [family for family in families if family.series]
+
+    def reset(self) -> None:
+        with self.lock:
+            for name, metric in self.metrics.items():
+                if metric.merge != "sum":  # what is in flight is no history
+                    for series in self.series[name].values():
+                        series.reset()
+
+    def zero_in_flight(self) -> None:
+        """Forget what was in flight: after a fork it belongs to the parent alone."""
+        for name, metric in self.metrics.items():
+            if metric.merge == "sum":
+                for series in self.series[name].values():
+                    series.value = 0.0
+
+
+def _observed_series(metric: Metric, value: Observed) -> list[tuple[tuple[str, ...], Value]]:
+    items = value.items() if isinstance(value, Mapping) else [((), value)]
+    series: dict[tuple[str, ...], float] = {}
+    for labels, number in items:
+        if len(labels) != len(metric.labels):
+            raise ValueError(f"{metric.name} takes {len(metric.labels)} label values")
+        values = tuple(map(clean_label, labels))
+        series[values] = series.get(values, 0.0) + float(number)
+    return list(series.items())
+
+
+def _values(family: dict[tuple[str, ...], Series]) -> Iterator[tuple[tuple[str, ...], Value]]:
+    for values, series in family.items():
+        if isinstance(series, StoredHistogram):
+            yield values, HistogramValue(series.bounds, tuple(series.counts), series.sum)
+        else:
+            yield values, series.value
+
+
+_PLAIN = {StoredCounter, StoredGauge, StoredHistogram}
+
+
+@cache
+def slots_batch(adds: int, sets: int, observations: int) -> Callable[..., Batch]:
+    """The hot path: a function that updates so many plain slots in a row.
+
+    It is written out once for each shape and bound to the series as local names; a loop over
+    them takes twice as long. What it makes for one counter, gauge and histogram each::
+
+        def make(s0, s1, s2):
+            def apply(v0, v1, v2):
+                s0.value += v0
+                s1.value = v1
+                s2.counts[bisect(s2.bounds, v2)] += 1; s2.sum += v2
+            return apply
+    """
+    lines = [
+        *("s{0}.value += v{0}" for _ in range(adds)),
+        *("s{0}.value = v{0}" for _ in range(sets)),
+        *("s{0}.counts[bisect(s{0}.bounds, v{0})] += 1; s{0}.sum += v{0}",) * observations,
+    ]
+    body = (
+        "".join(f"        {line.format(i)}\n" for i, line in enumerate(lines)) or "        pass\n"
+    )
+    series = ", ".join(f"s{i}" for i in range(len(lines)))
+    values = ", ".join(f"v{i}" for i in range(len(lines)))
+    source = f"def make({series}):\n    def apply({values}):\n{body}    return apply\n"
+    namespace: dict[str, Any] = {"bisect": bisect_left}
+    exec(source, namespace)
+    made: Callable[..., Batch] = namespace["make"]
+    return made
+
+
+class StoreRecorder(Recorder):
+    """A backend whose series live in a ``Store``."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self.store = store
+        self._attached = store.attached
+
+    def declare(self, metric: Metric) -> None:
+        self.store.declare(metric)
+
+    def bind_counter(self, metric: Metric, values: tuple[str, ...]) -> StoredCounter:
+        return self.store.bind(metric, values)  # type: ignore[no-any-return]
+
+    def bind_gauge(self, metric: Metric, values: tuple[str, ...]) -> StoredGauge:
+        return self.store.bind(metric, values)  # type: ignore[no-any-return]
+
+    def bind_histogram(self, metric: Metric, values: tuple[str, ...]) -> StoredHistogram:
+        return self.store.bind(metric, values)  # type: ignore[no-any-return]
+
+    def observe_gauge(self, metric: Metric, callback: Callable[[], Observed]) -> None:
+        if metric.kind != "gauge":
+            raise ValueError(f"{metric.name} is a {metric.kind}, asked for as a gauge")
+        self.declare(metric)
+        self.store.observe(metric, callback)
+
+    def update(self) -> AbstractContextManager[Any]:
+        return self.store.lock
+
+    def batch(
+        self,
+        adds: Sequence[CounterSeries | GaugeSeries],
+        sets: Sequence[GaugeSeries],
+        observations: Sequence[HistogramSeries],
+    ) -> Batch:
+        series = (*adds, *sets, *observations)
+        if {*map(type, series)} <= _PLAIN:
+            return slots_batch(len(adds), len(sets), len(observations))(*series)
+        return super().batch(adds, sets, observations)
+
+    def reset(self) -> None:
+        self.store.reset()
+
+
+_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+_held: list[Store] = []
+
+
+def _before_fork() -> None:
+    # Every lock is held over the fork: a child that copied one from a thread it has not got
+    # would wait for it for ever.
+    _held.extend(_stores)
+    for store in _held:
+        store.lock.acquire()
+
+
+def _release() -> None:
+    while _held:
+        _held.pop().lock.release()
+
+
+def _after_fork_in_child() -> None:
+    for store in _held:
+        store.zero_in_flight()
+    _release()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_release, after_in_child=_after_fork_in_child
+)

@@ -1,0 +1,98 @@
+"""A cache of the program's own, told of: its look-ups and evictions, and what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from agentmetrics.calls.table import OpenCalls, open_calls
+from agentmetrics.config.active import get_recorder
+from agentmetrics.meters.cache import CacheMeter, CacheSeries
+from agentmetrics.recording.metric import clean_label
+from agentmetrics.recording.recorder import Recorder
+
+Reading = Callable[[], float]
+"""Reads a number of a cache; it is called at collection, from any thread, and should be quick."""
+
+
+class CacheTracker:
+    """Tell it what a cache does, and it is recorded under ``cache_*{cache_type}``.
+
+    ``entries`` and ``size_bytes`` read what the cache holds, for as long as the tracker lives;
+    without them it is not known. Trackers of one ``cache_type`` add up. ``recorder`` is by
+    default the configured one. A deep copy is the same tracker. A reading that fails is left out
+    and raises ``agentmetrics_handler_errors_total``; the methods raise nothing.
+    """
+
+    def __init__(
+        self,
+        cache_type: str,
+        *,
+        entries: Reading | None = None,
+        size_bytes: Reading | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self.cache_type = clean_label(cache_type)
+        self._entries, self._size_bytes = entries, size_bytes
+        self._explicit = recorder
+        self._calls: OpenCalls
+        self._series: CacheSeries
+        self._in_use: Recorder | None = None
+        self._now()
+
+    def __deepcopy__(self, memo: object) -> CacheTracker:
+        return self  # what holds a tracker can be copied; the copy's look-ups count here, too
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A recorder holds locks and sockets: in another process it is the configured one there.
+        return (type(self), (self.cache_type,))
+
+    def _now(self) -> CacheSeries:
+        recorder = self._explicit or get_recorder()
+        if recorder is not self._in_use:  # the first time, or configure() was called since
+            self._calls = open_calls(recorder)
+            self._series = self._calls.recorder.attached(CacheMeter).follow(self)
+            self._in_use = recorder
+        return self._series
+
+    def hit(self) -> None:
+        """A look-up that the cache answered."""
+        try:
+            self._now().hit()
+        except Exception as error:
+            self.failed("cache_hit", error)
+
+    def miss(self) -> None:
+        """A look-up that it did not answer."""
+        try:
+            self._now().miss()
+        except Exception as error:
+            self.failed("cache_miss", error)
+
+    def evicted(self, count: float = 1) -> None:
+        """Entries that it let go to make room."""
+        try:
+            self._now().evicted(count)
+        except Exception as error:
+            self.failed("cache_evicted", error)
+
+    def entries(self) -> float | None:
+        """How many entries it holds, if that is known."""
+        return self._read(self._entries, "cache_entries")
+
+    def size_bytes(self) -> float | None:
+        """How many bytes it holds, if that is known."""
+        return self._read(self._size_bytes, "cache_size_bytes")
+
+    def _read(self, reading: Reading | None, event: str) -> float | None:
+        if reading is None:
+            return None
+        try:
+            return float(reading())
+        except Exception as error:
+            self.failed(event, error)
+            return None
+
+    def failed(self, event: str, error: Exception) -> None:
+        """Count something that could not be recorded."""
+        self._calls.failed(event, error)

@@ -1,0 +1,504 @@
+"""MetricsCallbackHandler: LangChain's callbacks, each handed on in a few lines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from time import perf_counter
+from typing import Any
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.globals import get_llm_cache
+from langchain_core.outputs import LLMResult
+
+from agentmetrics.calls.facts import ChainRun, LLMCall, RetrieverQuery, ToolExecution
+from agentmetrics.calls.outcome import is_interrupt
+from agentmetrics.calls.table import OpenCalls, open_calls
+from agentmetrics.config.active import get_recorder
+from agentmetrics.errors import BudgetExceeded
+from agentmetrics.recording.metric import clean_label
+from agentmetrics.recording.recorder import Recorder
+from agentmetrics.sources.langchain.callbacks.attribution import Metadata, is_graph_node
+from agentmetrics.sources.langchain.callbacks.fallbacks import (
+    PLACES,
+    member_failed,
+    place_ended,
+    place_started,
+)
+from agentmetrics.sources.langchain.callbacks.quirks import ErrorInResponse
+from agentmetrics.sources.langchain.callbacks.starting import (
+    plain_dict,
+    plain_id,
+    plain_text,
+    plain_texts,
+    scope_of,
+    start_call,
+    start_chain,
+    start_inside,
+)
+from agentmetrics.sources.langchain.callbacks.streaming import (
+    chunk_carries_output,
+    event_carries_output,
+)
+from agentmetrics.sources.langchain.callbacks.usage import (
+    read_chunk,
+    read_first_chunk,
+    read_response,
+)
+from agentmetrics.sources.langchain.wrappers.cache import instrumented, note_lookup
+
+_MISSING: Any = None
+"""Stands for an argument that LangChain did not pass, so that it is we who notice."""
+
+
+class MetricsCallbackHandler(BaseCallbackHandler):
+    """Records every LangChain and LangGraph run that it is attached to.
+
+    One handler serves sync and async, streams and batches, and any number of threads. It
+    records in ``recorder``, by default the configured one. ``agent_name`` puts everything down
+    to one agent; without it each call is attributed by the rule in
+    ``agentmetrics.langchain.attribution``.
+
+    Nothing it does raises into the program, but for ``BudgetExceeded`` where a budget blocks a
+    call: what it cannot understand is counted in ``agentmetrics_handler_errors_total``. It keeps
+    no prompt, reply, argument or error text.
+
+    Raises ``agentmetrics.ConfigurationError`` when made without a recorder and the
+    environment's settings cannot be used.
+    """
+
+    run_inline = True  # else every event of an async run goes through a thread
+    # Plain attributes: LangChain asks for these at every event, and a property is a call.
+    ignore_llm = False
+    ignore_chat_model = False
+    ignore_chain = False
+    ignore_retriever = False
+    ignore_agent = False  # langchain-core asks for this one before tool events, too
+    ignore_retry = True
+    ignore_custom_event = True
+
+    def __init__(self, recorder: Recorder | None = None, agent_name: str | None = None) -> None:
+        super().__init__()
+        self.agent_name = clean_label(agent_name) or None
+        self._explicit = recorder
+        recorder = recorder or get_recorder()
+        self._in_use: tuple[Recorder, OpenCalls] = (recorder, open_calls(recorder))
+
+    def __copy__(self) -> MetricsCallbackHandler:
+        return self
+
+    def __deepcopy__(self, memo: object) -> MetricsCallbackHandler:
+        return self  # a copied chain goes on recording in the same place
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A recorder holds locks and sockets: in another process it is the configured one there.
+        return (type(self), (None, self.agent_name))
+
+    @property
+    def raise_error(self) -> bool:  # type: ignore[override]
+        """Whether LangChain is to raise what an event raised; it asks while it handles that.
+
+        Only the call that a budget refuses is the program's concern.
+        """
+        return isinstance(sys.exc_info()[1], BudgetExceeded)
+
+    def is_for(self, recorder: Recorder | None, agent_name: str | None) -> bool:
+        """Whether this handler was made with the same arguments."""
+        return self._explicit is recorder and self.agent_name == agent_name
+
+    def _calls(self) -> OpenCalls:
+        recorder = self._explicit or get_recorder()
+        known, calls = self._in_use
+        if recorder is not known:  # configure() was called since
+            try:
+                calls = open_calls(recorder)
+            except Exception as error:  # as where a metric's name is taken: not the agent's affair
+                calls.failed("configure", error)
+            self._in_use = (recorder, calls)
+        return calls
+
+    # LLM calls
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any] = _MISSING,
+        messages: list[list[Any]] = _MISSING,
+        *,
+        run_id: UUID = _MISSING,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: Metadata | None = None,
+        invocation_params: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+        name: str | None = None,
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        calls = self._calls()
+        try:
+            start_call(
+                calls, self.agent_name, run_id, parent_run_id, metadata,
+                invocation_params, serialized, messages, batch_size,
+            )  # fmt: skip
+        except BudgetExceeded:
+            raise
+        except Exception as error:
+            calls.failed("on_chat_model_start", error)
+            self._start_plain_call(calls, run_id, parent_run_id, metadata, invocation_params)
+
+    def on_llm_start(
+        self,
+        serialized: dict[str, Any] = _MISSING,
+        prompts: list[str] = _MISSING,
+        *,
+        run_id: UUID = _MISSING,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: Metadata | None = None,
+        invocation_params: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        calls = self._calls()
+        try:
+            start_call(
+                calls, self.agent_name, run_id, parent_run_id, metadata,
+                invocation_params, serialized, [prompts],
+            )  # fmt: skip
+        except BudgetExceeded:
+            raise
+        except Exception as error:
+            calls.failed("on_llm_start", error)
+            self._start_plain_call(calls, run_id, parent_run_id, metadata, invocation_params)
+
+    def _start_plain_call(
+        self,
+        calls: OpenCalls,
+        run_id: UUID,
+        parent_run_id: object,
+        metadata: object,
+        invocation_params: object,
+    ) -> None:
+        parent, params = plain_id(parent_run_id), plain_dict(invocation_params)
+        try:
+            start_call(calls, self.agent_name, run_id, parent, plain_dict(metadata), params)
+        except BudgetExceeded:
+            raise
+        except Exception:  # it was counted the first time
+            return
+
+    def on_llm_new_token(
+        self,
+        token: str | list[str | dict[str, Any]] = _MISSING,
+        *,
+        chunk: Any = None,
+        run_id: UUID = _MISSING,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        calls = self._calls()
+        try:
+            call = calls.get(run_id)
+            if type(call) is LLMCall:
+                if call.first_token:
+                    if call.usage is not None:
+                        read_chunk(call, chunk)
+                elif chunk_carries_output(token, chunk):
+                    call.first_token = perf_counter()
+                    read_first_chunk(call, chunk)
+        except Exception as error:
+            calls.failed("on_llm_new_token", error)
+
+    def on_stream_event(
+        self,
+        event: Any = _MISSING,
+        *,
+        run_id: UUID = _MISSING,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        calls = self._calls()
+        try:
+            call = calls.get(run_id)
+            if isinstance(call, LLMCall) and not call.first_token:
+                if event_carries_output(event):
+                    call.first_token = perf_counter()
+        except Exception as error:
+            calls.failed("on_stream_event", error)
+
+    def on_llm_end(
+        self,
+        response: LLMResult = _MISSING,
+        *,
+        run_id: UUID = _MISSING,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        calls = self._calls()
+        try:
+            call = calls.take(run_id)
+            if type(call) is LLMCall:
+                try:
+                    read_response(call, response, run_id)
+                    if instrumented or get_llm_cache() is not None:
+                        note_lookup(call, response)
+                except ErrorInResponse as error:
+                    calls.finish(call, error)
+                    return
+                except Exception as error:  # the call counts, its tokens do not
+                    calls.failed("on_llm_end", error)
+                calls.succeed(call)
+            elif call is not None:
+                calls.finish(call)
+        except Exception as problem:
+            calls.failed("on_llm_end", problem)
+
+    def on_llm_error(
+        self,
+        error: BaseException = _MISSING,
+        *,
+        run_id: UUID = _MISSING,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        response: LLMResult | None = None,
+        **kwargs: Any,
+    ) -> None:
+        calls = self._calls()
+        try:
+            call = calls.take(run_id)
+            if isinstance(call, LLMCall) and response is not None:
+                _read(calls, "on_llm_error", call, response, run_id)  # it may have been billed
+            if call is not None:
+                told = _told(calls, "on_llm_error", error)
+                calls.finish(call, told)
+                member_failed(calls, run_id, parent_run_id, told)
+        except Exception as problem:
+            calls.failed("on_llm_error", problem)
+
+    # Chains, graphs and agents
+
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any] = _MISSING,
+        inputs: dict[str, Any] = _MISSING,
+        *,
+        run_id: UUID = _MISSING,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: Metadata | None = None,
+        name: str | None = None,
+        run_type: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        calls = self._calls()
+        try:
+            chain = start_chain(calls, self.agent_name, run_id, parent_run_id, metadata, tags, name)
+            if chain.name in PLACES:
+                place_started(calls, chain, run_id, parent_run_id, tags, metadata)
+        except Exception as error:
+            calls.failed("on_chain_start", error)
+            with suppress(Exception):
+                start_chain(
+                    calls, self.agent_name, run_id, plain_id(parent_run_id),
+                    plain_dict(metadata), plain_texts(tags), plain_text(name),
+                )  # fmt: skip
+
+    def on_chain_end(
+        self,
+        outputs: Any = None,
+        *,
+        run_id: UUID = _MISSING,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._end("on_chain_end", run_id)
+
+    def on_chain_error(
+        self,
+        error: BaseException = _MISSING,
+        *,
+        run_id: UUID = _MISSING,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._fail("on_chain_error", run_id, parent_run_id, error)
+        if is_interrupt(error):
+            self._interrupt_graph(parent_run_id, tags)
+
+    def _interrupt_graph(self, graph_id: UUID | None, tags: list[str] | None) -> None:
+        """A node was interrupted: LangGraph ends the outermost graph as if it had succeeded."""
+        calls = self._calls()
+        try:
+            graph = scope_of(calls, graph_id)
+            if graph is not None and is_graph_node(tags):
+                graph.interrupted = True
+        except Exception as error:
+            calls.failed("on_chain_error", error)
+
+    # Tools and retrievers
+
+    def on_tool_start(
+        self,
+        serialized: dict[str, Any] = _MISSING,
+        input_str: str = _MISSING,
+        *,
+        run_id: UUID = _MISSING,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: Metadata | None = None,
+        inputs: dict[str, Any] | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._start_inside(
+            ToolExecution, "on_tool_start", run_id, parent_run_id, metadata, serialized, name
+        )
+
+    def on_tool_end(
+        self,
+        output: Any = None,
+        *,
+        run_id: UUID = _MISSING,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._end("on_tool_end", run_id)
+
+    def on_tool_error(
+        self,
+        error: BaseException = _MISSING,
+        *,
+        run_id: UUID = _MISSING,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._fail("on_tool_error", run_id, parent_run_id, error)
+
+    def on_retriever_start(
+        self,
+        serialized: dict[str, Any] = _MISSING,
+        query: str = _MISSING,
+        *,
+        run_id: UUID = _MISSING,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: Metadata | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._start_inside(
+            RetrieverQuery, "on_retriever_start", run_id, parent_run_id, metadata, serialized, name
+        )
+
+    def on_retriever_end(
+        self,
+        documents: Sequence[Any] = _MISSING,
+        *,
+        run_id: UUID = _MISSING,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        calls = self._calls()
+        try:
+            query = calls.leave(run_id)
+            if isinstance(query, RetrieverQuery):
+                query.documents = _count(calls, documents)
+            if query is not None:
+                calls.finish(query)
+        except Exception as error:
+            calls.failed("on_retriever_end", error)
+
+    def on_retriever_error(
+        self,
+        error: BaseException = _MISSING,
+        *,
+        run_id: UUID = _MISSING,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._fail("on_retriever_error", run_id, parent_run_id, error)
+
+    def _start_inside(
+        self,
+        kind: type[ToolExecution] | type[RetrieverQuery],
+        event: str,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        metadata: Metadata | None,
+        serialized: dict[str, Any] | None,
+        name: str | None,
+    ) -> None:
+        calls = self._calls()
+        try:
+            start_inside(
+                kind, calls, self.agent_name, run_id, parent_run_id, metadata, serialized, name
+            )
+        except Exception as error:
+            calls.failed(event, error)
+            with suppress(Exception):
+                start_inside(
+                    kind, calls, self.agent_name, run_id, plain_id(parent_run_id),
+                    plain_dict(metadata), plain_dict(serialized), plain_text(name),
+                )  # fmt: skip
+
+    def _end(self, event: str, run_id: UUID) -> None:
+        calls = self._calls()
+        try:
+            fact = calls.leave(run_id)
+            if fact is not None:
+                if type(fact) is ChainRun and fact.alternatives is not None:
+                    place_ended(calls, run_id)
+                calls.finish(fact)
+        except Exception as problem:
+            calls.failed(event, problem)
+
+    def _fail(
+        self, event: str, run_id: UUID, parent_run_id: UUID | None, error: BaseException
+    ) -> None:
+        calls = self._calls()
+        try:
+            fact = calls.leave(run_id)
+            if fact is not None:
+                if type(fact) is ChainRun and fact.alternatives is not None:
+                    place_ended(calls, run_id)
+                told = _told(calls, event, error)
+                calls.finish(fact, told)
+                member_failed(calls, run_id, parent_run_id, told)
+        except Exception as problem:
+            calls.failed(event, problem)
+
+    def _heard(self, *args: Any, **kwargs: Any) -> None:
+        """Events that begin and end nothing."""
+
+    on_text = on_retry = on_agent_action = on_agent_finish = on_custom_event = _heard
+
+
+def _told(calls: OpenCalls, event: str, error: object) -> BaseException:
+    """The error that an event came with; an error event without one is an error all the same."""
+    if isinstance(error, BaseException):
+        return error
+    untold = TypeError()
+    calls.failed(event, untold)
+    return untold
+
+
+def _count(calls: OpenCalls, documents: object) -> int | None:
+    if isinstance(documents, Sequence) and not isinstance(documents, str | bytes):
+        return len(documents)
+    calls.failed("on_retriever_end", TypeError())
+    return None
+
+
+def _read(calls: OpenCalls, event: str, call: LLMCall, response: LLMResult, run_id: UUID) -> None:
+    """Read a response; where it cannot be read the call counts, and its tokens do not."""
+    try:
+        read_response(call, response, run_id)
+    except ErrorInResponse:  # the one that was raised says more
+        return
+    except Exception as error:
+        calls.failed(event, error)

@@ -1,0 +1,147 @@
+"""Requests of an object that has no callbacks, an embeddings' or a reranker's, as calls."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from inspect import isawaitable
+from time import perf_counter
+from typing import Any
+
+from agentmetrics.calls.facts import Bound, LLMCall
+from agentmetrics.calls.table import BoundOf, OpenCalls, OwnRunId, open_calls
+from agentmetrics.config.active import get_recorder
+from agentmetrics.providers.usage import Usage, provider_seconds, served_model
+from agentmetrics.recording.metric import clean_label
+from agentmetrics.recording.recorder import Recorder
+from agentmetrics.sources.langchain.wrappers.clients import Requests, watched_copy
+from agentmetrics.sources.langchain.wrappers.naming import model_of, provider_of
+from agentmetrics.sources.surroundings import call_here
+
+
+class RequestSource:
+    """One object that asks a provider, and the calls that its requests are.
+
+    Where the provider's package is known (``packages``), each request to its SDK is a call, in
+    whatever method it is made; else each use of a method through ``ask`` is one.
+    """
+
+    def __init__(
+        self,
+        wrapped: Any,
+        task_type: str,
+        packages: Mapping[str, Requests],
+        agent_name: str | None,
+        recorder: Recorder | None,
+        provider: str | None,
+        model: str | None,
+    ) -> None:
+        self.wrapped = wrapped
+        self._task_type, self._packages = task_type, packages
+        self._agent_name, self._recorder = clean_label(agent_name) or None, recorder
+        self._told = clean_label(provider), clean_label(model)
+        self._provider = self._told[0] or provider_of(wrapped)
+        self._model = self._told[1] or model_of(wrapped)
+        self._calls()  # settings that cannot be used stop the program now
+        watched = watched_copy(wrapped, packages, self._follow)
+        self._is_watched = watched is not None
+        self.target: Any = watched if self._is_watched else wrapped
+        """What does the work: the wrapped object, or a copy whose requests are seen."""
+
+    def __deepcopy__(self, memo: object) -> RequestSource:
+        return self  # a copied chain goes on recording in the same place
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A recorder holds locks and sockets: in another process it is the configured one there.
+        told = (self._agent_name, None, *self._told)
+        return (type(self), (self.wrapped, self._task_type, self._packages, *told))
+
+    def ask(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of the wrapped object, sync or async."""
+        asked = getattr(self.target, method)
+        if self._is_watched:
+            return asked(*args, **kwargs)
+        return self._follow(asked, *args, **kwargs)
+
+    def _calls(self) -> OpenCalls:
+        return open_calls(self._recorder or get_recorder())
+
+    def _follow(self, request: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        # No tokenizer makes more tokens of a text than it has bytes.
+        followed = self._begin(lambda: Bound(len(repr((args, kwargs)).encode()), 0))
+        try:
+            response = request(*args, **kwargs)
+        except BaseException as error:
+            followed.end(error)
+            raise
+        if isawaitable(response):
+            return _awaited(followed, response)
+        followed.answered(response)
+        return response
+
+    def _begin(self, bound: BoundOf) -> _Request:
+        calls = self._calls()
+        task = {"task_type": self._task_type}
+        call = call_here(calls, self._agent_name, self._provider, self._model, **task)
+        if calls.gates:
+            calls.admit(call, bound)
+        return _Request(calls, call, self._told[1])
+
+
+class _Request:
+    """One request that is open; a model that the user told is not that of the response."""
+
+    def __init__(self, calls: OpenCalls, call: LLMCall, told_model: str) -> None:
+        self._calls, self._call, self._told_model = calls, call, told_model
+        self._run_id = OwnRunId()
+        call.started = perf_counter()
+        try:
+            calls.start(self._run_id, call)
+        except Exception as error:
+            calls.failed("request", error)
+
+    def answered(self, response: Any) -> None:
+        """There is a response: a client of bare HTTP gives those that refuse, too."""
+        refusal: Exception | None = None
+        try:
+            if hasattr(response, "raise_for_status"):
+                refusal = _refusal(response)
+                response = None if refusal else _parsed(response)
+            self._read(response)
+        except Exception as error:  # the call counts, its tokens do not
+            self._calls.failed("response", error)
+        self.end(refusal)
+
+    def _read(self, response: Any) -> None:
+        call = self._call
+        call.model = self._told_model or served_model(response) or call.model
+        call.usage = Usage.from_embedding(response)
+        call.api_seconds = provider_seconds(response)
+
+    def end(self, error: BaseException | None) -> None:
+        if self._calls.take(self._run_id) is not None:
+            self._calls.finish(self._call, error)
+
+
+def _refusal(response: Any) -> Exception | None:
+    try:
+        response.raise_for_status()
+    except Exception as refusal:
+        return refusal
+    return None
+
+
+def _parsed(response: Any) -> Any:
+    """The body of an HTTP response, which keeps it for who asks next: vectors are long to parse."""
+    body, parse = response.json(), response.json
+    response.json = lambda **options: parse(**options) if options else body
+    return body
+
+
+async def _awaited(followed: _Request, response: Awaitable[Any]) -> Any:
+    try:
+        answer = await response
+    except BaseException as error:
+        followed.end(error)
+        raise
+    followed.answered(answer)
+    return answer

@@ -1,0 +1,117 @@
+"""track_call: a call that is made without LangChain, as a context manager, sync and async."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from agentmetrics.calls.facts import Bound
+from agentmetrics.calls.table import OpenCalls, OwnRunId, open_calls
+from agentmetrics.config.active import get_recorder
+from agentmetrics.providers.service_tier import service_tier_of
+from agentmetrics.providers.usage import Usage, served_model
+from agentmetrics.recording.metric import clean_label
+from agentmetrics.recording.recorder import Recorder
+from agentmetrics.sources.blocks import Block
+from agentmetrics.sources.surroundings import call_here
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class track_call(Block):  # noqa: N801 - used like contextlib's functions
+    """Follow one call of a model; use it with ``with`` or ``async with``.
+
+    The call begins when the block is entered and ends, once, when it is left: as a success, or
+    as what the exception makes of it, which goes on. ``agent_name`` is by default that of the
+    agent around, found as for LangChain's calls, ``recorder`` the configured one. A call whose
+    usage nobody recorded is counted without tokens. Each object follows one call.
+
+    Entering raises ``BudgetExceeded`` when a budget blocks the call. A budget that reserves
+    needs to know the most that it can use: ``max_input_tokens`` and ``max_output_tokens``.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        model: str,
+        *,
+        agent_name: str | None = None,
+        recorder: Recorder | None = None,
+        max_input_tokens: int | None = None,
+        max_output_tokens: int | None = None,
+    ) -> None:
+        self._bound: Bound | None = None
+        if max_input_tokens is not None and max_output_tokens is not None:
+            self._bound = Bound(max_input_tokens, max_output_tokens)
+        self._calls: OpenCalls = open_calls(recorder or get_recorder())
+        self._call = call_here(
+            self._calls, clean_label(agent_name) or None, clean_label(provider), clean_label(model)
+        )
+        self._run_id = OwnRunId()
+
+    def record_usage(
+        self,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        *,
+        cache_read_tokens: int | None = None,
+        cache_creation_tokens: int | None = None,
+        cache_creation_1h_tokens: int | None = None,
+        reasoning_tokens: int | None = None,
+        audio_input_tokens: int | None = None,
+        audio_output_tokens: int | None = None,
+    ) -> None:
+        """Say what the call used; the fields are those of ``Usage``, and the last call counts.
+
+        Tokens that cannot be (negative, NaN, text) are not counted and raise
+        ``agentmetrics_handler_errors_total{event="record_usage"}``, never an error.
+        """
+        try:
+            self._call.usage = Usage.of(
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                cache_read_tokens=cache_read_tokens,
+                cache_creation_tokens=cache_creation_tokens,
+                cache_creation_1h_tokens=cache_creation_1h_tokens,
+                reasoning_tokens=reasoning_tokens,
+                audio_input_tokens=audio_input_tokens,
+                audio_output_tokens=audio_output_tokens,
+            )
+        except Exception as error:
+            self._calls.failed("record_usage", error)
+
+    def record_response(self, response: object) -> None:
+        """Take usage and the model that served from a provider SDK's response.
+
+        See ``Usage.from_response`` for those that are understood; with one that is not, the
+        call counts and its tokens do not.
+        """
+        try:
+            self._call.model = served_model(response) or self._call.model
+            self._call.usage = Usage.from_response(response)
+            self._call.service_tier = service_tier_of(response)
+        except Exception as error:
+            self._calls.failed("record_response", error)
+
+    def record_first_token(self) -> None:
+        """Say that the first chunk with content has come; later calls change nothing."""
+        if not self._call.first_token:
+            self._call.first_token = perf_counter()
+
+    def __enter__(self) -> Self:
+        if self._calls.gates:
+            self._calls.admit(self._call, lambda: self._bound)
+        self._call.started = perf_counter()
+        self._calls.start(self._run_id, self._call)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._calls.take(self._run_id) is not None:
+            self._calls.finish(self._call, error)
