@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import version
 
 import lazy_loader
@@ -16,18 +17,26 @@ _EXTRAS = {
 _load, _names, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
+_OF_THE_PROCESS = frozenset({"Ledger", "Budgets"})
+"""What takes the options of the process, of which ``config`` knows, without asking for them."""
+
+
 def __getattr__(name: str) -> object:
     # Names are imported when asked for: the package itself needs none of the extras.
     if name == "__version__":
         value: object = version("llm-agentmetrics")
-    else:
+    elif name in __all__:
         value = _public(name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
 
 
 def _public(name: str) -> object:
     try:
+        if name in _OF_THE_PROCESS:
+            import_module("agentmetrics.config.active")
         return _load(name)
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])

@@ -1,15 +1,13 @@
 """Every metric that agentmetrics emits, as data; the reference page is made from it.
 
 Names follow Prometheus' rules: base units, ``_total`` on counters. Money is in USD, time in
-seconds. Metrics in ``EXTENDED`` take the extra labels that the user configured.
+seconds. Rows with ``extended=True`` get the extra labels that the user configured, last.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from agentmetrics.recording.known import make_known
 from agentmetrics.recording.metric import Metric
-from agentmetrics.recording.recorder import Recorder
 
 STATUSES = ("success", "error", "cancelled", "interrupted")
 ERROR_TYPES = (
@@ -42,51 +40,72 @@ TOKEN_BUCKETS = (100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7)
 
 CALL = ("agent_name", "provider", "model")
 _CLOSED = frozenset({"status", "error_type", "token_type", "token_detail", "kind", "event"})
+"""Labels whose values are few and fixed, so that no limit on series touches them."""
 
 
-def _counter(name: str, help: str, labels: tuple[str, ...], unit: str = "") -> Metric:
-    return Metric(name, "counter", help, labels, unit, closed_labels=_CLOSED & set(labels))
+def _counter(
+    name: str, help: str, labels: tuple[str, ...], unit: str = "", *, extended: bool = False
+) -> Metric:
+    closed = _CLOSED & set(labels)
+    return Metric(name, "counter", help, labels, unit, closed_labels=closed, extended=extended)
 
 
-def _last(name: str, help: str, labels: tuple[str, ...], unit: str = "") -> Metric:
-    return Metric(name, "gauge", help, labels, unit)
+def _last(
+    name: str, help: str, labels: tuple[str, ...], unit: str = "", *, extended: bool = False
+) -> Metric:
+    return Metric(name, "gauge", help, labels, unit, extended=extended)
 
 
 def _held(name: str, help: str, labels: tuple[str, ...], unit: str = "") -> Metric:
     return Metric(name, "gauge", help, labels, unit, merge="sum")
 
 
-def _in_flight(name: str, help: str, labels: tuple[str, ...]) -> Metric:
+def _in_flight(name: str, help: str, labels: tuple[str, ...], *, extended: bool = False) -> Metric:
     closed = _CLOSED & set(labels)
-    return Metric(name, "gauge", help, labels, closed_labels=closed, merge="sum")
+    return Metric(name, "gauge", help, labels, closed_labels=closed, merge="sum", extended=extended)
 
 
 def _histogram(
-    name: str, help: str, labels: tuple[str, ...], unit: str, buckets: tuple[float, ...]
+    name: str,
+    help: str,
+    labels: tuple[str, ...],
+    unit: str,
+    buckets: tuple[float, ...],
+    *,
+    extended: bool = False,
 ) -> Metric:
-    return Metric(name, "histogram", help, labels, unit, buckets)
+    return Metric(name, "histogram", help, labels, unit, buckets, extended=extended)
 
 
 LLM_CALLS = _counter(
     "llm_calls_total",
     "Finished calls that reached for the provider; each attempt of a retry is one.",
     (*CALL, "status"),
+    extended=True,
 )
-LLM_ERRORS = _counter("llm_errors_total", "Calls that ended in an error.", (*CALL, "error_type"))
+LLM_ERRORS = _counter(
+    "llm_errors_total", "Calls that ended in an error.", (*CALL, "error_type"), extended=True
+)
 LLM_TOKENS = _counter(
     "llm_tokens_total",
     "Billed tokens as the provider reported them; input and output add up to the total.",
     (*CALL, "token_type"),
     "tokens",
+    extended=True,
 )
 LLM_TOKEN_DETAILS = _counter(
     "llm_token_details_total",
     "Subsets of llm_tokens_total, never to be added to it.",
     (*CALL, "token_detail"),
     "tokens",
+    extended=True,
 )
-LLM_COST = _counter("llm_cost_usd_total", "Cost of calls whose price is known.", CALL, "usd")
-LLM_CALL_COST = _histogram("llm_call_cost_usd", "Cost of one call.", CALL, "usd", COST_BUCKETS)
+LLM_COST = _counter(
+    "llm_cost_usd_total", "Cost of calls whose price is known.", CALL, "usd", extended=True
+)
+LLM_CALL_COST = _histogram(
+    "llm_call_cost_usd", "Cost of one call.", CALL, "usd", COST_BUCKETS, extended=True
+)
 LLM_UNPRICED_CALLS = _counter(
     "llm_unpriced_calls_total", "Calls with tokens whose price nobody knows.", ("provider", "model")
 )
@@ -96,6 +115,7 @@ LLM_LATENCY = _histogram(
     CALL,
     "seconds",
     LATENCY_BUCKETS,
+    extended=True,
 )
 LLM_API_LATENCY = _histogram(
     "llm_api_latency_seconds",
@@ -110,6 +130,7 @@ LLM_TIME_TO_FIRST_TOKEN = _histogram(
     CALL,
     "seconds",
     LATENCY_BUCKETS,
+    extended=True,
 )
 LLM_TIME_PER_OUTPUT_TOKEN = _histogram(
     "llm_time_per_output_token_seconds",
@@ -117,13 +138,22 @@ LLM_TIME_PER_OUTPUT_TOKEN = _histogram(
     CALL,
     "seconds",
     TOKEN_SPEED_BUCKETS,
+    extended=True,
 )
 LLM_ACTIVE_CALLS = _in_flight("llm_active_calls", "Calls running now.", ("agent_name", "provider"))
 LLM_INPUT_TOKENS_LAST_CALL = _last(
-    "llm_input_tokens_last_call", "Input tokens of the last finished call.", CALL, "tokens"
+    "llm_input_tokens_last_call",
+    "Input tokens of the last finished call.",
+    CALL,
+    "tokens",
+    extended=True,
 )
 LLM_OUTPUT_TOKENS_LAST_CALL = _last(
-    "llm_output_tokens_last_call", "Output tokens of the last finished call.", CALL, "tokens"
+    "llm_output_tokens_last_call",
+    "Output tokens of the last finished call.",
+    CALL,
+    "tokens",
+    extended=True,
 )
 LLM_CACHE_HITS = _counter(
     "llm_cache_hits_total",
@@ -145,14 +175,19 @@ LLM_MEMORY_AVAILABLE = _last(
     "llm_memory_available_mb", "Memory available on the machine, in MiB.", (), "mb"
 )
 
-AGENT_RUNS = _counter("agent_runs_total", "Finished runs of an agent.", ("agent_name", "status"))
-AGENT_ACTIVE_RUNS = _in_flight("agent_active_runs", "Runs of an agent going on.", ("agent_name",))
+AGENT_RUNS = _counter(
+    "agent_runs_total", "Finished runs of an agent.", ("agent_name", "status"), extended=True
+)
+AGENT_ACTIVE_RUNS = _in_flight(
+    "agent_active_runs", "Runs of an agent going on.", ("agent_name",), extended=True
+)
 AGENT_RUN_DURATION = _histogram(
     "agent_run_duration_seconds",
     "Start to end of an agent run.",
     ("agent_name",),
     "seconds",
     LATENCY_BUCKETS,
+    extended=True,
 )
 AGENT_RUN_LLM_CALLS = _histogram(
     "agent_run_llm_calls",
@@ -160,6 +195,7 @@ AGENT_RUN_LLM_CALLS = _histogram(
     ("agent_name",),
     "calls",
     COUNT_BUCKETS,
+    extended=True,
 )
 AGENT_RUN_TOOL_CALLS = _histogram(
     "agent_run_tool_calls",
@@ -167,6 +203,7 @@ AGENT_RUN_TOOL_CALLS = _histogram(
     ("agent_name",),
     "calls",
     COUNT_BUCKETS,
+    extended=True,
 )
 AGENT_RUN_TOKENS = _histogram(
     "agent_run_tokens",
@@ -174,13 +211,22 @@ AGENT_RUN_TOKENS = _histogram(
     ("agent_name",),
     "tokens",
     TOKEN_BUCKETS,
+    extended=True,
 )
 AGENT_RUN_COST = _histogram(
-    "agent_run_cost_usd", "Cost of one run of an agent.", ("agent_name",), "usd", COST_BUCKETS
+    "agent_run_cost_usd",
+    "Cost of one run of an agent.",
+    ("agent_name",),
+    "usd",
+    COST_BUCKETS,
+    extended=True,
 )
 
 TOOL_EXECUTIONS = _counter(
-    "tool_executions_total", "Finished tool executions.", ("agent_name", "tool_name", "status")
+    "tool_executions_total",
+    "Finished tool executions.",
+    ("agent_name", "tool_name", "status"),
+    extended=True,
 )
 TOOL_EXECUTION_DURATION = _histogram(
     "tool_execution_duration_seconds",
@@ -188,12 +234,19 @@ TOOL_EXECUTION_DURATION = _histogram(
     ("agent_name", "tool_name"),
     "seconds",
     LATENCY_BUCKETS,
+    extended=True,
 )
 TOOL_EXECUTIONS_ACTIVE = _in_flight(
-    "tool_executions_active", "Tool executions going on.", ("agent_name", "tool_name")
+    "tool_executions_active",
+    "Tool executions going on.",
+    ("agent_name", "tool_name"),
+    extended=True,
 )
 RETRIEVER_QUERIES = _counter(
-    "retriever_queries_total", "Finished retriever queries.", ("agent_name", "retriever", "status")
+    "retriever_queries_total",
+    "Finished retriever queries.",
+    ("agent_name", "retriever", "status"),
+    extended=True,
 )
 RETRIEVER_QUERY_DURATION = _histogram(
     "retriever_query_duration_seconds",
@@ -201,6 +254,7 @@ RETRIEVER_QUERY_DURATION = _histogram(
     ("agent_name", "retriever"),
     "seconds",
     LATENCY_BUCKETS,
+    extended=True,
 )
 RETRIEVER_DOCUMENTS = _histogram(
     "retriever_documents",
@@ -208,6 +262,7 @@ RETRIEVER_DOCUMENTS = _histogram(
     ("agent_name", "retriever"),
     "documents",
     COUNT_BUCKETS,
+    extended=True,
 )
 
 MODEL_SELECTIONS = _counter(
@@ -266,14 +321,6 @@ HANDLER_ERRORS = _counter(
     "Events that could not be understood in full; the agent never notices.",
     ("event",),
 )
-SERIES_DROPPED = _counter(
-    "agentmetrics_series_dropped_total",
-    "Label sets of a metric past its limit, recorded as 'other'.",
-    ("metric",),
-)
-PACKETS_DROPPED = _counter(
-    "agentmetrics_packets_dropped_total", "Packets that a backend could not send.", ("backend",)
-)
 LEDGER_WRITES = _counter(
     "agentmetrics_ledger_writes_total",
     "Attempts to write a batch to the ledger, by success or error.",
@@ -290,18 +337,13 @@ LEDGER_CALLS_DROPPED = _counter(
 )
 
 CATALOG: tuple[Metric, ...] = tuple(m for m in list(globals().values()) if isinstance(m, Metric))
-EXTENDED = frozenset(
-    metric.name
-    for metric in CATALOG
-    if metric.labels[:3] == CALL
-    or metric.name.startswith(("agent_run", "agent_active", "tool_", "retriever_"))
-)
 
+LABEL_VALUES = {
+    "status": STATUSES,
+    "error_type": ERROR_TYPES,
+    "token_type": TOKEN_TYPES,
+    "token_detail": TOKEN_DETAILS,
+}
+"""The labels that have a fixed set of values, and these."""
 
-def for_recorder(metric: Metric, recorder: Recorder) -> Metric:
-    """The metric with the extra labels and latency buckets that the recorder asks for."""
-    if metric.name in EXTENDED:
-        metric = metric.with_labels(recorder.extra_labels)
-    if recorder.latency_buckets and metric.buckets == LATENCY_BUCKETS:
-        metric = replace(metric, buckets=recorder.latency_buckets)
-    return metric
+make_known(CATALOG, LABEL_VALUES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from anyio import to_thread
 
 from agentmetrics.config.active import get_recorder
-from agentmetrics.config.settings import ConfigurationError
+from agentmetrics.errors import ConfigurationError
 from agentmetrics.recording.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from prometheus_async.aio.web import MetricsHTTPServer
     from prometheus_client import CollectorRegistry
     from prometheus_client.registry import Collector
+    from starlette.routing import Route
 
     from agentmetrics.backends.prometheus import PrometheusRecorder
 
@@ -30,7 +32,6 @@ WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOOPBACK = "127.0.0.1"
 
@@ -45,9 +46,10 @@ async def start_http_server(
     ``PrometheusRecorder`` serves that one.
 
     Raises ``ConfigurationError`` when there is no Prometheus recorder, ``OSError`` when the
-    address cannot be had.
+    address cannot be had, ``RuntimeError`` under trio.
     """
     app = make_wsgi_app(recorder)
+    _check_asyncio()
     try:
         from aiohttp import web
         from prometheus_async.aio.web import MetricsHTTPServer
@@ -77,6 +79,16 @@ async def start_http_server(
         await runner.cleanup()
         raise _cannot_listen(error, host, port) from None
     return MetricsHTTPServer.from_server(runner=runner, app=application, https=False)
+
+
+def _check_asyncio() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "start_http_server needs asyncio, and no asyncio loop is running here: under trio call "
+            "start_http_server_in_thread(), or serve make_asgi_app() with a server that runs on it"
+        ) from None
 
 
 class MetricsThread(AbstractContextManager["MetricsThread"]):
@@ -137,17 +149,13 @@ def make_wsgi_app(recorder: Recorder | None = None) -> WSGIApp:
     return app
 
 
-def make_asgi_app(recorder: Recorder | None = None) -> ASGIApp:
-    """An ASGI app that answers every GET with the metrics; mount it under ``/metrics``.
+class MetricsApp:
+    """An ASGI app that answers every GET with the metrics; see ``make_asgi_app``."""
 
-    It also stands alone (``uvicorn module:app``). prometheus-client's own stops the event loop
-    while it encodes, and takes no lifespan events.
+    def __init__(self, metrics: WSGIApp) -> None:
+        self._metrics = metrics
 
-    Raises ``ConfigurationError`` when there is no Prometheus recorder.
-    """
-    metrics = make_wsgi_app(recorder)
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _live(receive, send)
         elif scope["type"] == "websocket":
@@ -155,12 +163,35 @@ def make_asgi_app(recorder: Recorder | None = None) -> ASGIApp:
         else:
             headers = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in scope["headers"]]
             query: str = scope.get("query_string", b"").decode("latin-1")
-            status, answered, body = await _scrape(metrics, scope["method"], query, headers)
+            status, answered, body = await _scrape(self._metrics, scope["method"], query, headers)
             encoded = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in answered]
             await send({"type": "http.response.start", "status": status, "headers": encoded})
             await send({"type": "http.response.body", "body": body})
 
-    return app
+
+def make_asgi_app(recorder: Recorder | None = None) -> MetricsApp:
+    """An ASGI app that answers every GET with the metrics.
+
+    It stands alone (``uvicorn module:app``), can be mounted, and is an endpoint for a route of
+    Starlette and FastAPI (see ``metrics_route``). prometheus-client's own stops the event loop
+    while it encodes, and takes no lifespan events.
+
+    Raises ``ConfigurationError`` when there is no Prometheus recorder.
+    """
+    return MetricsApp(make_wsgi_app(recorder))
+
+
+def metrics_route(path: str = "/metrics", recorder: Recorder | None = None) -> Route:
+    """A route for Starlette and FastAPI: ``app.router.routes.append(metrics_route())``.
+
+    An app that is mounted under ``/metrics`` is found at ``/metrics/`` alone, so that every
+    scrape is answered with a redirect; a route is not.
+
+    Raises ``ConfigurationError`` when there is no Prometheus recorder.
+    """
+    from starlette.routing import Route
+
+    return Route(path, make_asgi_app(recorder), include_in_schema=False)
 
 
 async def _live(receive: Receive, send: Send) -> None:
@@ -201,7 +232,14 @@ def prometheus_recorder(recorder: Recorder | None = None) -> PrometheusRecorder:
 
     Raises ``ConfigurationError`` when there is none.
     """
-    from agentmetrics import PrometheusRecorder
+    try:
+        from agentmetrics.backends.prometheus import PrometheusRecorder
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"/metrics needs the package {error.name!r}: "
+            "pip install 'llm-agentmetrics[prometheus]'",
+            name=error.name,
+        ) from None
 
     around = [recorder or get_recorder()]
     while around:

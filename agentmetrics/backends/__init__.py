@@ -2,28 +2,82 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from agentmetrics.recording.recorder import Recorder
+from agentmetrics.errors import ConfigurationError
+from agentmetrics.recording.recorder import Recorder
 
 GROUP = "agentmetrics.backends"
+PLUGINS = "agentmetrics.plugins"
+"""The group in which a plugin that is no backend says its name."""
+_OWN = "agentmetrics."
+_DISTRIBUTION = "llm-agentmetrics"
 
 
 def available() -> dict[str, EntryPoint]:
     """The installed backends by name; of two with one name the built-in one counts."""
-    found = sorted(
-        entry_points(group=GROUP), key=lambda point: point.value.startswith("agentmetrics.")
-    )
+    found = sorted(entry_points(group=GROUP), key=_is_built_in)
     return {point.name: point for point in found}
+
+
+def _is_built_in(point: EntryPoint) -> bool:
+    return point.value.startswith(_OWN)
+
+
+def plugins() -> set[str]:
+    """The names of everything installed that extends agentmetrics, backends or not."""
+    others = {point.name for point in entry_points(group=PLUGINS)}
+    return others | {name for name, point in available().items() if not _is_built_in(point)}
 
 
 def load(name: str) -> type[Recorder]:
     """The recorder class of a backend.
 
-    Raises ``KeyError`` for a name that no installed package registers, and
-    ``ModuleNotFoundError`` when what it needs is not installed.
+    Raises ``KeyError`` for a name that no installed package registers, and ``ConfigurationError``
+    with one sentence for a backend that cannot be used as it is installed.
     """
-    cls: type[Recorder] = available()[name].load()
-    return cls
+    point = available()[name]
+    try:
+        found = point.load()
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(_missing(point, error.name or str(error))) from None
+    except AttributeError as error:
+        raise ConfigurationError(f"{_plugin(point)} is broken: {error}") from None
+    except Exception as error:  # a plugin's module runs whatever it likes
+        why = f"{type(error).__name__}: {error}"
+        raise ConfigurationError(f"{_plugin(point)} cannot be imported: {why}") from error
+    return _checked(point, found)
+
+
+def _missing(point: EntryPoint, module: str) -> str:
+    package = module.partition(".")[0]
+    if _is_built_in(point):
+        extra = f"{_DISTRIBUTION}[{point.name}]"
+        return (
+            f"the backend {point.name!r} needs the package {package!r}; "
+            f"install it with: pip install '{extra}'"
+        )
+    if package == point.module.partition(".")[0]:
+        again = f": pip install --force-reinstall {point.dist.name}" if point.dist else ""
+        return f"{_plugin(point)} is broken: it has no module {module!r}; install it again{again}"
+    return f"{_plugin(point)} needs the package {package!r}; install it with: pip install {package}"
+
+
+def _checked(point: EntryPoint, found: object) -> type[Recorder]:
+    if not (isinstance(found, type) and issubclass(found, Recorder)):
+        raise ConfigurationError(
+            f"{_plugin(point)} is broken: {point.value} is not a subclass of agentmetrics.Recorder"
+        )
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise ConfigurationError(
+            f"{_plugin(point)} is broken: {point.value} does not implement {missing}"
+        )
+    return found
+
+
+def _plugin(point: EntryPoint) -> str:
+    """What to call a backend in an error: its name, and the distribution that it comes from."""
+    of = f" (of the distribution {point.dist.name!r})" if point.dist else ""
+    return f"the backend plugin {point.name!r}{of}"

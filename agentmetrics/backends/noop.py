@@ -13,20 +13,9 @@ from agentmetrics.recording.instruments import (
     Observed,
 )
 from agentmetrics.recording.metric import Metric
+from agentmetrics.recording.nothing import NOTHING
 from agentmetrics.recording.recorder import Recorder
 
-
-class _Nothing(CounterSeries, GaugeSeries, HistogramSeries):
-    __slots__ = ()
-
-    def inc(self, amount: float = 1.0) -> None: ...
-    def dec(self, amount: float = 1.0) -> None: ...
-    def set(self, value: float) -> None: ...
-    def observe(self, value: float) -> None: ...
-
-
-NOTHING = _Nothing()
-"""A series of any kind that forgets."""
 _NO_STEP = nullcontext()
 
 

@@ -14,7 +14,6 @@ from prometheus_client.metrics_core import Metric as PrometheusFamily
 from prometheus_client.registry import REGISTRY, Collector
 from prometheus_client.samples import Sample
 
-from agentmetrics.backends.memory import bound_text
 from agentmetrics.backends.multiprocess import (
     DIRECTORY_VARIABLE,
     MultiprocessCollector,
@@ -22,7 +21,7 @@ from agentmetrics.backends.multiprocess import (
 )
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.store import Store, StoreRecorder
-from agentmetrics.recording.values import Family, HistogramValue
+from agentmetrics.recording.values import Family, HistogramValue, bound_text
 
 
 class Exposition(NamedTuple):

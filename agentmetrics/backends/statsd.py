@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import math
 import os
 import random
@@ -14,11 +13,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from agentmetrics.backends.statsd_delivery import PROTOCOLS, Delivery
-from agentmetrics.catalog import PACKETS_DROPPED
+from agentmetrics.recording.fork import ForkAware, watch_forks
+from agentmetrics.recording.health import PACKETS_DROPPED
 from agentmetrics.recording.instruments import Batch, CounterSeries, GaugeSeries, HistogramSeries
+from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.periodic import PeriodicFlush
 from agentmetrics.recording.store import (
@@ -32,10 +33,6 @@ from agentmetrics.recording.store import (
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-    from agentmetrics.config.settings import Settings
-
-logger = logging.getLogger("agentmetrics")
 
 SAMPLE_SIZE = 512
 """Values of one histogram series that a flush sends; of more, a uniform sample and its rate."""
@@ -214,7 +211,22 @@ class StatsDStore(Store):
                 series.disown()
 
 
-class StatsDRecorder(StoreRecorder):
+class StatsDSettings(Protocol):
+    """The fields of ``agentmetrics.Settings`` that are StatsD's."""
+
+    @property
+    def statsd_host(self) -> str: ...
+    @property
+    def statsd_port(self) -> int: ...
+    @property
+    def statsd_prefix(self) -> str: ...
+    @property
+    def statsd_protocol(self) -> str: ...
+    @property
+    def statsd_flush_interval(self) -> float: ...
+
+
+class StatsDRecorder(StoreRecorder, ForkAware):
     """A recorder that sends to a StatsD daemon every ``flush_interval_seconds``.
 
     ``prefix`` is the first part of every name and may have several with dots between;
@@ -244,13 +256,12 @@ class StatsDRecorder(StoreRecorder):
         self._sending = threading.Lock()
         self._periodic: PeriodicFlush | None = None
         self._closed = False
-        self._logged: set[str] = set()
+        self._problems = LogOnce()
         self._pid = os.getpid()
-        self.store.declare(PACKETS_DROPPED)
-        self._dropped: StoredCounter = self.store.bind(PACKETS_DROPPED, ("statsd",))
+        watch_forks(self)
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: StatsDSettings) -> Self:
         return cls(
             settings.statsd_host,
             settings.statsd_port,
@@ -316,14 +327,14 @@ class StatsDRecorder(StoreRecorder):
 
     def _flush(self) -> None:
         try:
-            self._settle_fork()
+            self._notice_fork()
             self.store.take()
             # The store's lock is never taken under this one: sending holds up no update.
             with self._sending:
                 lost = self._send_taken()
                 failures, self._delivery.failures = self._delivery.failures, []
             if lost:
-                self._dropped.inc(lost)
+                self._count_lost(lost)
             for failure in failures:
                 kind = f"{type(failure).__name__} {failure.errno}"
                 self._log_once(kind, self._delivery.sentence(failure))
@@ -337,10 +348,12 @@ class StatsDRecorder(StoreRecorder):
             lost += self._delivery.send(list(self.store.taken.popleft().entries()))
         return lost
 
+    def _count_lost(self, packets: int) -> None:
+        # Through the layers around, whose names and labels it has, and to the backends beside.
+        self.outermost().counter(PACKETS_DROPPED).labels("statsd").inc(packets)
+
     def _log_once(self, kind: str, sentence: str) -> None:
-        if kind not in self._logged:
-            self._logged.add(kind)
-            logger.warning("%s; what cannot be sent is dropped and counted", sentence)
+        self._problems.warn(kind, "%s; what cannot be sent is dropped and counted", sentence)
 
     def probe(self, timeout_seconds: float = 2.0) -> str | None:
         """Try the way to the daemon; ``None`` when it is fine, else a sentence that says why not.
@@ -362,7 +375,10 @@ class StatsDRecorder(StoreRecorder):
         with self._sending:
             self._delivery.close()
 
-    def _settle_fork(self) -> None:
+    def after_fork_in_child(self) -> None:
+        self._notice_fork()
+
+    def _notice_fork(self) -> None:
         """In a forked child, let go of the parent's unsent changes, of its socket and its locks."""
         if self._pid == os.getpid():
             return
@@ -390,15 +406,9 @@ _open: set[StatsDRecorder] = set()
 """Every recorder with series that is not closed: kept, for its last flush at exit."""
 
 
-def _after_fork_in_child() -> None:
-    for recorder in list(_open):
-        recorder._settle_fork()
-
-
 def _close_at_exit() -> None:
     for recorder in list(_open):
         recorder.close()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
 atexit.register(_close_at_exit)

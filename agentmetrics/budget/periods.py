@@ -12,7 +12,10 @@ from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from agentmetrics.budget.ledger.tally import BUCKET_SECONDS
+BUCKET_SECONDS = 900
+"""A row of the ledger is a quarter of an hour, not an hour: every offset from UTC that is in use is
+a multiple of 15 minutes (Asia/Kolkata has +05:30, Asia/Kathmandu +05:45), so days of any time zone
+begin and end between two rows."""
 
 Period = Literal["daily", "weekly", "monthly"]
 PERIODS: tuple[Period, ...] = ("daily", "weekly", "monthly")

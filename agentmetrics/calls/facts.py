@@ -12,25 +12,27 @@ UNKNOWN = "unknown"
 
 
 # Fields with init=False are filled in later; the class has their default, so a start pays nothing.
+# ``started`` and ``ended`` are readings of ``time.perf_counter()`` in seconds everywhere.
 
 
 @dataclass(eq=False)
 class AgentRun:
     """One run of an agent, and what was attributed to it while it went on.
 
-    ``started`` and ``ended`` are readings of ``time.perf_counter()`` in seconds, here and below.
     The totals are the run's own: what a nested agent did stands with the nested agent. But
     ``spent_usd``, which is kept where there is a ``max_cost_usd``, is of everything inside.
-    ``outer_name`` is an agent's name that LangChain's metadata had where the run began, so that
-    it is not about what is inside. ``config_unseen`` is that of a run whose own LangGraph config
-    has not been seen yet, which may have values for the extra labels.
+    ``outer_name`` is an agent's name that a framework already had where the run began, so that
+    it is not about what is inside. ``extra_is_open`` is that of a run that begins in a framework
+    which has not shown all values of its extra labels yet.
     """
+
+    kind: ClassVar[str] = "agent"
 
     agent_name: str
     started: float
     extra: tuple[str, ...] = ()
     outer_name: str = ""
-    config_unseen: bool = field(default=False, init=False)
+    extra_is_open: bool = field(default=False, init=False)
     ended: float = field(default=0.0, init=False)
     status: str = field(default="", init=False)
     llm_calls: int = field(default=0, init=False)
@@ -41,6 +43,35 @@ class AgentRun:
     max_cost_usd: float | None = field(default=None, init=False)
     spent_usd: float = field(default=0.0, init=False)
     run: ClassVar[None] = None  # it is in no other's totals
+
+
+@dataclass(eq=False)
+class Scope:
+    """A place in a program that calls are made in: a chain, a graph, a workflow.
+
+    It has no metrics of its own, but an agent run may begin with it. ``run`` is the agent run that
+    it is part of, ``began`` whether that one ends with it. A framework keeps what else it knows of
+    such a place in a subclass.
+    """
+
+    kind: ClassVar[str] = "chain"
+
+    name: str
+    started: float
+    run: AgentRun | None = None
+    began: bool = False
+    ended: float = field(default=0.0, init=False)
+    status: str = field(default="", init=False)
+
+    @property
+    def inside(self) -> Scope:
+        """The scope of what begins in this one."""
+        return self
+
+    @property
+    def run_status(self) -> str:
+        """The status of an agent run that ends with this scope."""
+        return self.status
 
 
 @dataclass(eq=False)
@@ -59,8 +90,11 @@ class LLMCall:
 
     ``api_seconds`` is the provider's own account of the time it took, 0 where it gives none.
     ``service_tier`` is the one that served, where it is priced apart (``flex``, ``batch``).
-    ``lookup`` is what is known of a cache that it asked first.
+    ``lookup`` is what is known of a cache that it asked first. ``settle`` is told by those that
+    let the call through once it has ended. ``is_logged`` is whether its log lines were asked for.
     """
+
+    kind: ClassVar[str] = "llm"
 
     agent_name: str
     provider: str
@@ -78,6 +112,7 @@ class LLMCall:
     lookup: Lookup | None = field(default=None, init=False)
     cost_usd: float | None = field(default=None, init=False)
     settle: tuple[Callable[[LLMCall], None], ...] = field(default=(), init=False)
+    is_logged: bool = field(default=False, init=False)
 
     @property
     def cached(self) -> bool:
@@ -85,7 +120,7 @@ class LLMCall:
         return self.lookup is not None and self.lookup.found is True
 
 
-class Bound(NamedTuple):
+class Ceiling(NamedTuple):
     """The most tokens that a call can use, and the service tier that it asks for."""
 
     input_tokens: int
@@ -95,68 +130,46 @@ class Bound(NamedTuple):
 
 @dataclass(eq=False)
 class ToolExecution:
-    """One execution of a tool; ``scope`` is the chain that it is in."""
+    """One execution of a tool; ``scope`` is where."""
+
+    kind: ClassVar[str] = "tool"
 
     agent_name: str
     tool_name: str
     started: float
     run: AgentRun | None = None
-    scope: ChainRun | None = None
+    scope: Scope | None = None
     extra: tuple[str, ...] = ()
     ended: float = field(default=0.0, init=False)
     status: str = field(default="", init=False)
 
+    @property
+    def inside(self) -> Scope | None:
+        """The scope of what begins in this one."""
+        return self.scope
+
 
 @dataclass(eq=False)
 class RetrieverQuery:
-    """One query of a retriever; ``scope`` is the chain that it is in."""
+    """One query of a retriever; ``scope`` is where."""
+
+    kind: ClassVar[str] = "retriever"
 
     agent_name: str
     retriever: str
     started: float
     run: AgentRun | None = None
-    scope: ChainRun | None = None
+    scope: Scope | None = None
     extra: tuple[str, ...] = ()
     ended: float = field(default=0.0, init=False)
     status: str = field(default="", init=False)
     documents: int | None = field(default=None, init=False)
 
-
-@dataclass(eq=False)
-class Alternatives:
-    """A place where one model takes over when another fails, and why the last one did.
-
-    ``run`` is the number of the run that it is, ``nested`` whether its models run inside that.
-    """
-
-    run: int
-    outer: Alternatives | None
-    failed: str = field(default="", init=False)
-    nested: bool = field(default=False, init=False)
+    @property
+    def inside(self) -> Scope | None:
+        """The scope of what begins in this one."""
+        return self.scope
 
 
-@dataclass(eq=False)
-class ChainRun:
-    """One run of a chain or graph: without metrics, but an agent run may begin with it.
-
-    ``run`` is the agent run that it is part of, ``began`` whether that one ends with it.
-    ``graph`` is the nearest named LangGraph graph at or above it, ``outer_graph`` the one above;
-    ``is_graph`` is whether a node of it has started, so that it is a graph itself, and
-    ``interrupted`` whether that stopped at an interrupt. ``alternatives`` is the nearest place at
-    or above it where one model takes over from another.
-    """
-
-    name: str
-    started: float
-    run: AgentRun | None = None
-    began: bool = False
-    graph: str = ""
-    outer_graph: str = field(default="", init=False)
-    is_graph: bool = field(default=False, init=False)
-    interrupted: bool = field(default=False, init=False)
-    ended: float = field(default=0.0, init=False)
-    status: str = field(default="", init=False)
-    alternatives: Alternatives | None = field(default=None, init=False)
-
-
-Fact = ChainRun | AgentRun | LLMCall | ToolExecution | RetrieverQuery
+Fact = Scope | AgentRun | LLMCall | ToolExecution | RetrieverQuery
+KINDS = tuple(fact.kind for fact in (Scope, AgentRun, LLMCall, ToolExecution, RetrieverQuery))

@@ -97,13 +97,23 @@ def demo(
 
 @app.command()
 def check(
+    modules: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--import",
+            metavar="MODULE",
+            help="Import this module first, as your program does: metrics of its own that are in "
+            "the way are found. Repeat it for several.",
+            show_default=False,
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Read the AGENTMETRICS_* settings, say what each backend would do, and try its connection.
 
-    Ends with 1 when something is wrong, and says what on standard error.
+    Exits with status 1 when something is wrong, and says what on standard error.
     """
-    checking.run(checking.print_json if json else checking.print_table)
+    checking.run(checking.print_json if json else checking.print_table, modules or ())
 
 
 @app.command()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from difflib import get_close_matches
+from importlib import import_module
 
 import typer
 from pydantic import SecretStr
@@ -14,16 +15,18 @@ from rich.table import Table
 from rich.text import Text
 
 from agentmetrics import backends
-from agentmetrics.cli.console import complain, note, output, titled_table
-from agentmetrics.config.assembly import make_budgets, make_recorder, naming_ledger
-from agentmetrics.config.settings import (
-    PREFIX,
-    ConfigurationError,
-    Settings,
-    load_settings,
-    variable_of,
-    without_password,
+from agentmetrics.budget.ledger.url import without_password
+from agentmetrics.cli.console import complain, output, titled_table
+from agentmetrics.config.assembly import (
+    make_budgets,
+    make_options,
+    make_recorder,
+    naming_backends,
+    naming_ledger,
 )
+from agentmetrics.config.settings import Settings, load_settings, variable_of
+from agentmetrics.errors import ConfigurationError, LedgerUnavailable
+from agentmetrics.pipeline import pipeline_of
 from agentmetrics.recording.recorder import Recorder
 
 PROBE_SECONDS = 3.0
@@ -56,27 +59,33 @@ class Report:
     problems: list[str] = field(default_factory=list)
 
 
-def run(show: Callable[[Report], None]) -> None:
-    """Examine the environment, show what was found, and end with 1 when something is wrong."""
-    report = examine()
+def run(show: Callable[[Report], None], modules: Sequence[str] = ()) -> None:
+    """Examine the environment, show what was found, and exit with 1 when something is wrong."""
+    report = examine(modules)
     show(report)
-    for variable in _unknown_variables():
-        note(variable)
     for problem in report.problems:
         complain(problem)
     if report.problems:
         raise typer.Exit(1)
 
 
-def examine() -> Report:
-    """Make the recorder that the environment asks for, and try its connections."""
+def examine(modules: Sequence[str] = ()) -> Report:
+    """Import what a program imports, make the recorder that the environment asks for, and try its
+    connections."""
     report = Report()
+    report.problems += _not_imported(modules)
     try:
         settings = load_settings()
-        report.settings = [_setting(settings, name) for name in Settings.model_fields]
-        recorder = make_recorder(settings)
     except ConfigurationError as error:
-        report.problems.append(str(error))
+        report.problems += error.args
+        return report
+    report.settings = [_setting(settings, name) for name in Settings.model_fields]
+    try:
+        recorder = make_recorder(settings)
+        with naming_backends(settings.backend):
+            pipeline_of(recorder, make_options(settings))
+    except ConfigurationError as error:
+        report.problems += error.args
         return report
     for name, backend in zip(settings.backend, _leaves(recorder), strict=True):
         problem = _probe(backend)
@@ -91,6 +100,17 @@ def examine() -> Report:
     return report
 
 
+def _not_imported(modules: Sequence[str]) -> Iterator[str]:
+    """A sentence for each module that cannot be imported; the others have put what they put on
+    the registry that the Prometheus backend is to share."""
+    sys.path.insert(0, "")  # as ``python -m`` does
+    for module in modules:
+        try:
+            import_module(module)
+        except Exception as error:  # a program may do anything when it is imported
+            yield f"--import {module}: {type(error).__name__}: {error}"
+
+
 def _ledger(url: SecretStr, settings: Settings) -> Backend:
     does = (
         f"writes to {without_password(url.get_secret_value())} every "
@@ -98,7 +118,7 @@ def _ledger(url: SecretStr, settings: Settings) -> Backend:
     )
     try:
         with naming_ledger(url):
-            from agentmetrics.budget.ledger.database import Database, LedgerUnavailable
+            from agentmetrics.budget.ledger.database import Database
 
             try:
                 Database(url.get_secret_value()).probe()
@@ -161,15 +181,6 @@ def _setting(settings: Settings, name: str) -> Setting:
     else:
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
     return Setting(variable_of(name), text, name not in settings.model_fields_set)
-
-
-def _unknown_variables() -> Iterator[str]:
-    known = [variable_of(name) for name in Settings.model_fields]
-    for variable in sorted(os.environ):
-        if variable.upper().startswith(PREFIX) and variable.upper() not in known:
-            close = get_close_matches(variable.upper(), known, n=1)
-            meant = f"; is {close[0]} meant?" if close else ""
-            yield f"{variable} is set, and agentmetrics itself has no such setting{meant}"
 
 
 def print_table(report: Report) -> None:

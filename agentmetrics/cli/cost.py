@@ -13,9 +13,10 @@ from datetime import datetime, timedelta
 import typer
 from rich.table import Table
 
-from agentmetrics.budget.budgets.budget import Budget, BudgetStatus, Spent
+from agentmetrics.budget.budgets.budget import Budget, BudgetStatus
+from agentmetrics.budget.budgets.state import BudgetState, Spent
 from agentmetrics.budget.ledger import summary as summaries
-from agentmetrics.budget.ledger.database import Database, LedgerUnavailable
+from agentmetrics.budget.ledger.database import Database
 from agentmetrics.budget.ledger.spend import Spend
 from agentmetrics.budget.ledger.summary import LABEL_COLUMNS, PeriodAmounts, Summary
 from agentmetrics.budget.ledger.tally import AMOUNTS, Amounts
@@ -23,7 +24,8 @@ from agentmetrics.budget.periods import Period, Span, zone_of
 from agentmetrics.cli.columns import bars, fitted, labels, numbers
 from agentmetrics.cli.console import fail, note, output, tell
 from agentmetrics.config.assembly import make_budgets
-from agentmetrics.config.settings import ConfigurationError, Settings, load_settings, variable_of
+from agentmetrics.config.settings import Settings, load_settings, variable_of
+from agentmetrics.errors import ConfigurationError, LedgerUnavailable
 
 PERIODS: dict[str, Period] = {"day": "daily", "week": "weekly", "month": "monthly"}
 _WORDS = {period: word for word, period in PERIODS.items()}
@@ -70,14 +72,12 @@ def _budgets(settings: Settings, database: Database) -> list[BudgetStatus]:
     """How the budgets of the settings' file stand, by what is written."""
 
     def follow(budget: Budget, span: Span) -> Spent:
-        spend = Spend(budget.ledger_scope(), span.start, span.end, settle=lambda: None)
+        spend = Spend(budget.calls(), span.start, span.end, fold=lambda: None)
         spend.refresh(database.spent([spend])[0])
         return spend
 
-    budgets = make_budgets(settings)
-    for budget in budgets:
-        budget.begin(follow, zone_of(settings.timezone))
-    return [budget.status() for budget in budgets]
+    zone, now = zone_of(settings.timezone), time.time()
+    return [BudgetState(budget, follow, zone).status(now) for budget in make_budgets(settings)]
 
 
 def _moment(option: str, said: str | None) -> datetime | None:

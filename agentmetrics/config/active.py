@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import atexit
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agentmetrics.config.assembly import make_budgets, make_ledger, make_recorder
-from agentmetrics.config.settings import ConfigurationError, Settings, load_settings, variable_of
+from agentmetrics.config.assembly import (
+    OF_A_RECORDER,
+    make_budgets,
+    make_ledger,
+    make_options,
+    make_recorder,
+    naming_backends,
+)
+from agentmetrics.config.settings import Settings, load_settings, variable_of
+from agentmetrics.errors import ConfigurationError, LedgerUnavailable
+from agentmetrics.pipeline import Options, Pipeline, default_options, pipeline_of
+from agentmetrics.recording.fork import ForkSafeLock
 from agentmetrics.recording.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -19,11 +29,37 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Recorder)
 
-_changing = threading.RLock()
-_recorder: Recorder | None = None
-_made_here: Recorder | None = None
-_ledger: Ledger | None = None
-_budgets: Budgets | None = None
+
+@dataclass(frozen=True)
+class InUse:
+    """What is configured, all of it from one ``configure``; ``made_here`` is closed with it."""
+
+    recorder: Recorder
+    pipeline: Pipeline
+    ledger: Ledger | None = None
+    budgets: Budgets | None = None
+    made_here: Recorder | None = None
+
+
+class Active:
+    """The one object that holds what is in use; ``None`` while nothing was configured."""
+
+    __slots__ = ("in_use", "pipeline")
+
+    def __init__(self) -> None:
+        self.in_use: InUse | None = None
+        self.pipeline: Pipeline | None = None
+        """That of ``in_use``, for those who ask at every event."""
+
+    def put(self, in_use: InUse | None) -> InUse | None:
+        """Put something else in use; returns what was before."""
+        before, self.in_use = self.in_use, in_use
+        self.pipeline = None if in_use is None else in_use.pipeline
+        return before
+
+
+active = Active()
+_changing = ForkSafeLock()
 
 
 def configure(
@@ -32,35 +68,56 @@ def configure(
     """Choose the recorder of the process: one that is given, or one made from the settings.
 
     ``overrides`` are fields of ``Settings`` and stand before the environment:
-    ``configure(backend="statsd", statsd_host="metrics")``. The recorder in use before is
-    closed if it was made here. Sources that were given no recorder follow at once. The ledger
-    is that of the settings in both cases; the one in use before is closed. ``budgets`` come into
-    force beside those of the settings' file, instead of those before. An LLM call that is open
-    meanwhile ends where it began, as cancelled: configure before the first.
+    ``configure(backend="statsd", statsd_host="metrics")``. To a recorder that is given, all
+    settings apply but those that say what a recorder is: ``backend``, ``namespace``,
+    ``common_labels`` and StatsD's. The recorder in use before is closed if it was made here.
+    Sources that were given no recorder follow at once. The ledger is that of the settings in both
+    cases; the one in use before is closed. ``budgets`` come into force beside those of the
+    settings' file, instead of those before. An LLM call that is open meanwhile ends where it
+    began, as cancelled: configure before the first.
 
     Raises ``ConfigurationError``, and leaves everything as it was.
     """
-    global _recorder, _made_here, _ledger, _budgets
-    if recorder is not None and overrides:
-        raise ConfigurationError("give configure() a recorder or settings, not both")
+    if recorder is not None and not OF_A_RECORDER.isdisjoint(overrides):
+        named = ", ".join(sorted(OF_A_RECORDER & overrides.keys()))
+        raise ConfigurationError(
+            f"give configure() a recorder or {named}, not both: these say what a recorder is"
+        )
     settings = load_settings(**overrides)
-    limits = make_budgets(settings, budgets, recorder)
-    ledger = make_ledger(settings)
-    new = recorder or make_recorder(settings)
+    limits = make_budgets(settings, budgets)
+    options = make_options(settings)
+    made = None if recorder else make_recorder(settings)
+    new = recorder or made
+    assert new is not None
+    try:
+        pipeline = _pipeline(new, options, settings if made else None)
+        ledger = make_ledger(settings)
+    except BaseException:
+        _close(None, made)
+        raise
     with _changing:
-        old_ledger, old = _ledger, _made_here
-        if _budgets is not None:
-            _budgets.close()
+        before = active.in_use
+        if before is not None and before.budgets is not None:
+            before.budgets.close()
+        old_ledger = before.ledger if before else None
         if old_ledger is not None:
             old_ledger.detach()  # first: no call is to be in both
         if ledger is not None:
             ledger.attach(new)
             if old_ledger is not None and limits:
                 _write(old_ledger)  # the new budgets ask what was spent until now
-        _budgets = _in_force(limits, new, ledger, settings) if limits else None
-        _recorder, _ledger, _made_here = new, ledger, None if recorder else new
-    _close(old_ledger, None if old is new else old)
+        in_force = _in_force(limits, new, ledger, settings) if limits else None
+        active.put(InUse(new, pipeline, ledger, in_force, made))
+    if before is not None:
+        _close(before.ledger, None if before.made_here is new else before.made_here)
     return new
+
+
+def _pipeline(recorder: Recorder, options: Options, made_from: Settings | None) -> Pipeline:
+    if made_from is None:
+        return pipeline_of(recorder, options)
+    with naming_backends(made_from.backend):
+        return pipeline_of(recorder, options)
 
 
 def _in_force(
@@ -77,8 +134,6 @@ def _in_force(
 
 
 def _write(ledger: Ledger) -> None:
-    from agentmetrics.budget.ledger.database import LedgerUnavailable
-
     with suppress(LedgerUnavailable):  # it is tried again when the ledger is closed
         ledger.flush()
 
@@ -90,16 +145,25 @@ def _close(ledger: Ledger | None, recorder: Recorder | None) -> None:
         recorder.close()
 
 
+def in_use() -> InUse:
+    """What is in use; made from the environment when nothing was configured yet.
+
+    Raises ``ConfigurationError``.
+    """
+    if active.in_use is None:
+        with _changing:
+            if active.in_use is None:
+                configure()
+    assert active.in_use is not None
+    return active.in_use
+
+
 def get_recorder() -> Recorder:
     """The recorder in use; made from the environment when nothing was configured yet.
 
     Raises ``ConfigurationError``.
     """
-    if _recorder is None:
-        with _changing:
-            if _recorder is None:
-                configure()
-    return _recorder  # type: ignore[return-value]
+    return in_use().recorder
 
 
 def get_ledger() -> Ledger:
@@ -107,38 +171,56 @@ def get_ledger() -> Ledger:
 
     Raises ``ConfigurationError``: also when there is none.
     """
-    get_recorder()
-    if _ledger is None:
+    ledger = in_use().ledger
+    if ledger is None:
         raise ConfigurationError(
             f"there is no ledger: set {variable_of('ledger_url')} to a database, as "
             "'sqlite:///spend.db'"
         )
-    return _ledger
+    return ledger
+
+
+def pipeline_for(recorder: Recorder | None) -> Pipeline:
+    """The pipeline of a recorder that a source was given, or of the one in use.
+
+    Raises ``ConfigurationError``.
+    """
+    if recorder is not None:
+        return pipeline_of(recorder)
+    return active.pipeline or in_use().pipeline
 
 
 @contextmanager
 def replaced(recorder: R) -> Iterator[R]:
     """Use ``recorder`` and no ledger instead of what is configured, which comes back afterwards.
 
-    For tests: the block may call ``configure`` itself; what that made is closed at the end.
+    It has the options that are configured now. For tests: the block may call ``configure`` itself;
+    what that made is closed at the end.
     """
-    global _recorder, _made_here, _ledger, _budgets
+    pipeline = pipeline_of(recorder)
     with _changing:
-        before = _recorder, _made_here, _ledger, _budgets
-        _recorder, _made_here, _ledger, _budgets = recorder, None, None, None
+        before = active.put(InUse(recorder, pipeline))
     try:
         yield recorder
     finally:
         with _changing:
-            made_inside, ledger_inside, budgets_inside = _made_here, _ledger, _budgets
-            _recorder, _made_here, _ledger, _budgets = before
-        if budgets_inside is not None:
-            budgets_inside.close()
-        _close(ledger_inside, made_inside)
+            inside = active.put(before)
+        if inside is not None and inside.budgets is not None:
+            inside.budgets.close()
+        if inside is not None:
+            _close(inside.ledger, inside.made_here)
+
+
+def _configured_options() -> Options:
+    return active.pipeline.options if active.pipeline else make_options(load_settings())
+
+
+default_options(_configured_options)
 
 
 def _close_at_exit() -> None:
-    _close(_ledger, _made_here)
+    if active.in_use is not None:
+        _close(active.in_use.ledger, active.in_use.made_here)
 
 
 atexit.register(_close_at_exit)

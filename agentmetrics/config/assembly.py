@@ -1,4 +1,4 @@
-"""What the settings describe, made: the recorder and its layers, prices, the ledger, budgets."""
+"""What the settings describe, made: the recorder and its layers, options, the ledger, budgets."""
 
 from __future__ import annotations
 
@@ -9,14 +9,29 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from agentmetrics import backends
-from agentmetrics.catalog import CATALOG, for_recorder
-from agentmetrics.config.settings import ConfigurationError, Settings, variable_of, without_password
+from agentmetrics.budget.ledger.url import without_password
+from agentmetrics.config.settings import Settings, variable_of
+from agentmetrics.errors import ConfigurationError
+from agentmetrics.pipeline import Options
+from agentmetrics.pricing import PriceFile, Prices, Updates
+from agentmetrics.recording.layers.common_labels import CommonLabels
+from agentmetrics.recording.layers.fanout import FanoutRecorder
+from agentmetrics.recording.layers.namespace import Namespace
 from agentmetrics.recording.recorder import Recorder
 
 if TYPE_CHECKING:
     from agentmetrics.budget.budgets.budget import Budget
     from agentmetrics.budget.ledger.ledger import Ledger
-    from agentmetrics.pricing import Prices, Updates
+
+OF_A_RECORDER = frozenset(
+    {
+        "backend",
+        "namespace",
+        "common_labels",
+        *(name for name in Settings.model_fields if name.startswith("statsd_")),
+    }
+)
+"""The settings that say what a recorder is, and not what is done with it."""
 
 
 def make_recorder(settings: Settings) -> Recorder:
@@ -25,37 +40,44 @@ def make_recorder(settings: Settings) -> Recorder:
     Raises ``ConfigurationError``: also for a backend whose package is not installed.
     """
     made = [_make_backend(name, settings) for name in settings.backend]
-    recorder = made[0]
-    if len(made) > 1:
-        from agentmetrics.recording.layers.fanout import FanoutRecorder
-
-        recorder = FanoutRecorder(made)
+    recorder = made[0] if len(made) == 1 else FanoutRecorder(made)
     if settings.common_labels:
-        from agentmetrics.recording.layers.common_labels import CommonLabels
-
         recorder = CommonLabels(recorder, settings.common_labels)
     if settings.namespace:
-        from agentmetrics.recording.layers.namespace import Namespace
-
         recorder = Namespace(recorder, settings.namespace)
-    recorder.extra_labels = settings.extra_labels
-    recorder.latency_buckets = settings.latency_buckets
-    recorder.max_series = settings.max_series
-    recorder.call_ttl_seconds = settings.call_ttl_seconds
-    recorder.prices = make_prices(settings)
-    _declare_catalog(recorder, settings)
     return recorder
 
 
-def _declare_catalog(recorder: Recorder, settings: Settings) -> None:
-    # Now, so that a name that is taken stops the program here and not at the first call.
+def _make_backend(name: str, settings: Settings) -> Recorder:
+    with naming_backends((name,)):
+        return backends.load(name).from_settings(settings)
+
+
+@contextmanager
+def naming_backends(names: Sequence[str]) -> Iterator[None]:
+    """Let errors of the backends with these names begin with their variable."""
     try:
-        for metric in CATALOG:
-            getattr(recorder, metric.kind)(for_recorder(metric, recorder))
+        yield
     except ValueError as error:
-        raise ConfigurationError(
-            f"{variable_of('backend')}={','.join(settings.backend)!r}: {error}"
-        ) from error
+        said = str(error)
+        variable = variable_of("backend")
+        if said.startswith(f"{variable}="):
+            raise
+        raise ConfigurationError(f"{variable}={','.join(names)!r}: {said}") from error
+
+
+def make_options(settings: Settings) -> Options:
+    """What the settings ask of every recorder.
+
+    Raises ``ConfigurationError``: also for a price file with a mistake in it.
+    """
+    return Options(
+        extra_labels=settings.extra_labels,
+        latency_buckets=settings.latency_buckets,
+        max_series=settings.max_series,
+        call_ttl_seconds=settings.call_ttl_seconds,
+        prices=make_prices(settings),
+    )
 
 
 def make_prices(settings: Settings) -> Prices | None:
@@ -65,8 +87,6 @@ def make_prices(settings: Settings) -> Prices | None:
     """
     if settings.prices_file is None and not settings.prices_update:
         return None
-    from agentmetrics.pricing import PriceFile, Prices
-
     updates = _make_updates() if settings.prices_update else None
     if settings.prices_file is None:
         return Prices(updates=updates)
@@ -85,23 +105,7 @@ def _make_updates() -> Updates:
             f"{variable_of('prices_update')}=True: it needs the package 'genai_prices'; "
             "install it with: pip install 'llm-agentmetrics[prices]'"
         ) from None
-    from agentmetrics.pricing import Updates
-
     return Updates(UpdatePrices())
-
-
-def _make_backend(name: str, settings: Settings) -> Recorder:
-    try:
-        return backends.load(name).from_settings(settings)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"{variable_of('backend')}={name!r}: the backend needs the package {error.name!r}; "
-            f"install it with: pip install 'llm-agentmetrics[{name}]'"
-        ) from None
-    except ConfigurationError:
-        raise
-    except ValueError as error:
-        raise ConfigurationError(f"{variable_of('backend')}={name!r}: {error}") from error
 
 
 def make_ledger(settings: Settings) -> Ledger | None:
@@ -138,9 +142,9 @@ def naming_ledger(url: SecretStr) -> Iterator[None]:
 
 
 def make_budgets(
-    settings: Settings, more: Sequence[Budget] = (), recorder: Recorder | None = None
+    settings: Settings, more: Sequence[Budget] = (), extra_labels: Sequence[str] | None = None
 ) -> tuple[Budget, ...]:
-    """The budgets of the settings' file, and these.
+    """The budgets of the settings' file, and these; their scopes may name ``extra_labels``.
 
     Raises ``ConfigurationError``.
     """
@@ -149,7 +153,7 @@ def make_budgets(
 
     try:
         found = read_budgets(settings.budgets_file) if settings.budgets_file else ()
-        labels = settings.extra_labels if recorder is None else recorder.extra_labels
+        labels = settings.extra_labels if extra_labels is None else extra_labels
         check_budgets((*found, *more), labels)
         _check_retention((*found, *more), settings)
     except ValueError as error:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,14 +19,12 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from agentmetrics import backends
+from agentmetrics.budget.periods import zone_of
 from agentmetrics.catalog import CATALOG
-from agentmetrics.recording.metric import check_buckets, check_label_name
+from agentmetrics.errors import ConfigurationError
+from agentmetrics.recording.metric import check_buckets, check_label_name, check_prefix
 
 PREFIX = "AGENTMETRICS_"
-
-
-class ConfigurationError(ValueError):
-    """A setting that cannot be used: the variable, the value, and what is allowed."""
 
 
 class Settings(BaseSettings):
@@ -126,8 +125,10 @@ class Settings(BaseSettings):
         known = backends.available()
         for name in names:
             if name not in known:
+                close = get_close_matches(name.lower(), known, n=1)
+                meant = f"; did you mean {close[0]!r}?" if close else ""
                 raise ValueError(
-                    f"no backend is called {name!r}; there are {', '.join(sorted(known))}"
+                    f"no backend is called {name!r} (there are {', '.join(sorted(known))}){meant}"
                 )
         if not names or len(set(names)) != len(names):
             raise ValueError("name at least one backend, each once")
@@ -162,7 +163,7 @@ class Settings(BaseSettings):
     @classmethod
     def _legal_namespace(cls, prefix: str) -> str:
         if prefix:
-            check_label_name(prefix)  # the alphabet of metric names without the colon
+            check_prefix(prefix)
         return prefix
 
     @field_validator("prices_file", "budgets_file", mode="before")
@@ -173,8 +174,6 @@ class Settings(BaseSettings):
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, name: str) -> str:
-        from agentmetrics.budget.periods import zone_of
-
         zone_of(name)
         return name
 
@@ -205,12 +204,6 @@ def _check_new_labels(names: Sequence[str]) -> None:
         raise ValueError("a label is named twice")
 
 
-def without_password(url: str) -> str:
-    """A database URL that may be shown: with ``***`` where it has a password."""
-    hidden = re.sub(r"(://[^:/]*):.*@", r"\1:***@", url)
-    return re.sub(r"(password=)[^&]*", r"\1***", hidden, flags=re.IGNORECASE)
-
-
 def variable_of(field: str) -> str:
     """The environment variable of a field of ``Settings``."""
     return PREFIX + field.upper()
@@ -219,18 +212,46 @@ def variable_of(field: str) -> str:
 def load_settings(**overrides: Any) -> Settings:
     """The settings of the environment, with these instead where given.
 
-    Raises ``ConfigurationError``.
+    Raises ``ConfigurationError`` with a sentence for every mistake, variables among them that
+    begin with ``AGENTMETRICS_`` and mean nothing.
     """
-    unknown = overrides.keys() - Settings.model_fields.keys()
-    if unknown:
-        raise ConfigurationError(
-            f"{min(unknown)!r} is no setting; there are {', '.join(Settings.model_fields)}"
-        )
-    given = {_alias(name): value for name, value in overrides.items()}
+    problems = [
+        f"{name!r} is no setting{_meant(name, Settings.model_fields)}"
+        for name in sorted(overrides.keys() - Settings.model_fields.keys())
+    ]
+    problems += unknown_variables()
+    given = {
+        _alias(name): value for name, value in overrides.items() if name in Settings.model_fields
+    }
     try:
-        return Settings(**given)
+        settings = Settings(**given)
     except ValidationError as error:
-        raise ConfigurationError(_sentence(error)) from None
+        problems = [*_sentences(error), *problems]
+    if problems:
+        raise ConfigurationError(*problems)
+    return settings
+
+
+def unknown_variables() -> list[str]:
+    """A sentence for each variable of the environment that is named like a setting and is none.
+
+    Those of an installed plugin begin with its name: ``AGENTMETRICS_<NAME>_``.
+    """
+    known = [variable_of(name) for name in Settings.model_fields]
+    of_plugins = tuple(f"{PREFIX}{name.upper()}_" for name in backends.plugins())
+    return [
+        f"{variable} is set and means nothing{_meant(variable.upper(), known)}"
+        for variable in sorted(os.environ)
+        if variable.upper().startswith(PREFIX)
+        and variable.upper() not in known
+        and not variable.upper().startswith(of_plugins)
+    ]
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    close = get_close_matches(name, names, n=1)
+    return f": did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"
 
 
 def _alias(field: str) -> str:
@@ -238,9 +259,9 @@ def _alias(field: str) -> str:
     return str(alias.choices[0]) if isinstance(alias, AliasChoices) else field
 
 
-def _sentence(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    name = str(first["loc"][0])
-    variable = name if name.isupper() else variable_of(name)
-    said = first["msg"].removeprefix("Value error, ")
-    return f"{variable}={first['input']!r}: {said[0].lower() + said[1:]}"
+def _sentences(error: ValidationError) -> Iterator[str]:
+    for each in error.errors(include_url=False):
+        name = str(each["loc"][0])
+        variable = name if name.isupper() else variable_of(name)
+        said = each["msg"].removeprefix("Value error, ")
+        yield f"{variable}={each['input']!r}: {said[0].lower() + said[1:]}"

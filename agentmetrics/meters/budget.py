@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from agentmetrics import catalog
-from agentmetrics.recording.recorder import Recorder
+from agentmetrics.meters.base import Instruments
 
 
 class Standing(Protocol):
@@ -27,17 +27,17 @@ class Standing(Protocol):
 class BudgetMeter:
     """The instruments of budgets; how they stand is asked at every collection."""
 
-    def __init__(self, recorder: Recorder, status: Callable[[], Sequence[Standing]]) -> None:
-        self._blocked = recorder.counter(catalog.BUDGET_BLOCKED_CALLS)
+    def __init__(self, make: Instruments, status: Callable[[], Sequence[Standing]]) -> None:
+        self._blocked = make.counter(catalog.BUDGET_BLOCKED_CALLS)
 
         def gauge(
             amount: Callable[[Standing], float],
         ) -> Callable[[], dict[tuple[str, ...], float]]:
             return lambda: {(s.budget, s.period): amount(s) for s in status()}
 
-        recorder.observe_gauge(catalog.BUDGET_LIMIT, gauge(lambda s: s.limit_usd))
-        recorder.observe_gauge(catalog.BUDGET_SPEND, gauge(lambda s: s.spent_usd))
-        recorder.observe_gauge(catalog.BUDGET_REMAINING, gauge(lambda s: s.remaining_usd))
+        make.observe(catalog.BUDGET_LIMIT, gauge(lambda s: s.limit_usd))
+        make.observe(catalog.BUDGET_SPEND, gauge(lambda s: s.spent_usd))
+        make.observe(catalog.BUDGET_REMAINING, gauge(lambda s: s.remaining_usd))
 
     def blocked(self, budget: str, period: str) -> None:
         """Count a call that was refused."""

@@ -16,18 +16,23 @@ MAX_BUNDLES = 20_000
 class Bundles(dict[tuple[Any, ...], B]):
     """Bundles by label values, made when first asked for.
 
-    Only clean values are kept as keys: a name of 10 kB costs no memory. A dictionary, so that
-    a look-up that finds something runs no Python.
+    A key is a tuple of label values; one of them may be a tuple itself, of extra labels' values.
+    ``make`` is called with the cleaned parts of the key. Only clean values are kept as keys: a name
+    of 10 kB costs no memory. A dictionary, so that a look-up that finds something runs no Python.
     """
 
     __slots__ = ("_make",)
 
-    def __init__(self, make: Callable[[tuple[str, ...]], B]) -> None:
+    def __init__(self, make: Callable[..., B]) -> None:
         self._make = make
 
     def __missing__(self, key: tuple[Any, ...]) -> B:
-        clean = tuple(map(clean_label, key))
+        clean = tuple(map(_clean, key))
         if len(self) >= MAX_BUNDLES:
             self.clear()
         found = self.get(clean)
-        return self.setdefault(clean, self._make(clean)) if found is None else found
+        return self.setdefault(clean, self._make(*clean)) if found is None else found
+
+
+def _clean(part: Any) -> Any:
+    return tuple(map(clean_label, part)) if isinstance(part, tuple) else clean_label(part)

@@ -9,7 +9,6 @@ from typing import Protocol
 from agentmetrics import catalog
 from agentmetrics.meters.base import Instruments
 from agentmetrics.meters.bundle import Bundles
-from agentmetrics.recording.recorder import Recorder
 
 Labels = tuple[str, ...]
 
@@ -26,17 +25,18 @@ class Cache(Protocol):
 class CacheMeter:
     """The instruments of caches; those of one type add up."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        make = Instruments(recorder)
+    def __init__(self, make: Instruments) -> None:
         self.hits = make.counter(catalog.CACHE_HITS)
         self.misses = make.counter(catalog.CACHE_MISSES)
         self.evictions = make.counter(catalog.CACHE_EVICTIONS)
-        self.step = recorder.update()
-        self.of_type: Bundles[CacheSeries] = Bundles(lambda key: CacheSeries(self, key))
+        self.step = make.recorder.update()
+        self.of_type: Bundles[CacheSeries] = Bundles(
+            lambda cache_type: CacheSeries(self, cache_type)
+        )
         self._caches: weakref.WeakSet[Cache] = weakref.WeakSet()
-        recorder.observe_gauge(catalog.CACHE_ENTRIES, self._entries)
-        recorder.observe_gauge(catalog.CACHE_SIZE_BYTES, self._size_bytes)
-        recorder.observe_gauge(catalog.CACHE_HIT_RATIO, self._hit_ratios)
+        make.observe(catalog.CACHE_ENTRIES, self._entries)
+        make.observe(catalog.CACHE_SIZE_BYTES, self._size_bytes)
+        make.observe(catalog.CACHE_HIT_RATIO, self._hit_ratios)
 
     def follow(self, cache: Cache) -> CacheSeries:
         """Ask this cache at every collection what it holds, for as long as it lives."""
@@ -71,10 +71,10 @@ class CacheSeries:
 
     __slots__ = ("_evictions", "_hits", "_misses", "_step", "asked", "found")
 
-    def __init__(self, meter: CacheMeter, key: Labels) -> None:
-        self._hits = meter.hits.labels(*key)
-        self._misses = meter.misses.labels(*key)
-        self._evictions = meter.evictions.labels(*key)
+    def __init__(self, meter: CacheMeter, cache_type: str) -> None:
+        self._hits = meter.hits.labels(cache_type)
+        self._misses = meter.misses.labels(cache_type)
+        self._evictions = meter.evictions.labels(cache_type)
         self._step = meter.step
         self.found = self.asked = 0
 

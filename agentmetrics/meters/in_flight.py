@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter as Tally
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Generic, TypeVar
 
+from agentmetrics.meters.base import Instruments
 from agentmetrics.recording.metric import Metric
-from agentmetrics.recording.recorder import Recorder
 
 F = TypeVar("F")
 Labels = tuple[str, ...]
@@ -24,23 +24,23 @@ class InFlight(Generic[F]):
     """
 
     def __init__(
-        self, recorder: Recorder, metric: Metric, kind: type[F], labels_of: Callable[[F], Labels]
+        self, make: Instruments, metric: Metric, kind: type[F], labels_of: Callable[[F], Labels]
     ) -> None:
-        self._recorder, self._metric = recorder, metric
+        self._make, self._metric = make, metric
         self._kind, self._labels_of = kind, labels_of
         self._seen: dict[Labels, float] = {}
 
     def show(self, labels: Labels) -> None:
         """From now on show these label values, with 0 while nothing is open."""
-        if len(self._seen) < self._recorder.max_series:
+        if len(self._seen) < self._make.max_series:
             self._seen[labels] = 0.0
 
     def follow(self, open_facts: OpenFacts) -> None:
         """Count these at every collection."""
-        self._recorder.observe_gauge(self._metric, partial(self._count, open_facts))
+        self._make.observe(self._metric, partial(self._count, open_facts))
 
     def _count(self, open_facts: OpenFacts) -> dict[Labels, float]:
-        tally = Tally(self._labels_of(f) for f in open_facts() if isinstance(f, self._kind))
-        for labels in tally:
+        counts = Counter(self._labels_of(f) for f in open_facts() if isinstance(f, self._kind))
+        for labels in counts:
             self.show(labels)
-        return {**self._seen, **tally}
+        return {**self._seen, **counts}

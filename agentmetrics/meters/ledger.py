@@ -7,22 +7,20 @@ from collections.abc import Callable
 from agentmetrics import catalog
 from agentmetrics.calls.outcome import ERROR, SUCCESS
 from agentmetrics.meters.base import Instruments
-from agentmetrics.recording.recorder import Recorder
 
 
 class LedgerMeter:
     """The instruments of what a ledger writes and cannot write."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-        make = Instruments(recorder)
+    def __init__(self, make: Instruments) -> None:
+        self._make = make
         writes = make.counter(catalog.LEDGER_WRITES)
         self._written, self._failed = writes.labels(SUCCESS), writes.labels(ERROR)
         self._dropped = make.counter(catalog.LEDGER_CALLS_DROPPED).labels()
 
     def pending_rows(self, count: Callable[[], float]) -> None:
         """Show from now on what this says."""
-        self._recorder.observe_gauge(catalog.LEDGER_PENDING_ROWS, count)
+        self._make.observe(catalog.LEDGER_PENDING_ROWS, count)
 
     def written(self) -> None:
         self._written.inc()

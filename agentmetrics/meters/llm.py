@@ -16,17 +16,18 @@ from agentmetrics.meters.system import Memory
 from agentmetrics.pricing import Price, Pricer, Prices
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.instruments import Batch, Counter, GaugeSeries, HistogramSeries
-from agentmetrics.recording.recorder import Recorder
 
 PROMPT_CACHE = "prompt_cache"
 """The intent under which stands what providers' prompt caches saved."""
 
 
 class LLMMeter:
-    """The instruments of LLM calls."""
+    """The instruments of LLM calls, and what calls cost by ``prices``."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        make = Instruments(recorder)
+    def __init__(
+        self, make: Instruments, prices: Prices, routing: RoutingMeter, memory: Memory
+    ) -> None:
+        self.make, self.prices, self.routing = make, prices, routing
         self.calls = make.counter(catalog.LLM_CALLS)
         self.errors = make.counter(catalog.LLM_ERRORS)
         self.tokens = make.counter(catalog.LLM_TOKENS)
@@ -38,18 +39,23 @@ class LLMMeter:
         self.api_latency = make.histogram(catalog.LLM_API_LATENCY)
         self.time_to_first_token = make.histogram(catalog.LLM_TIME_TO_FIRST_TOKEN)
         self.time_per_output_token = make.histogram(catalog.LLM_TIME_PER_OUTPUT_TOKEN)
-        self.in_flight = InFlight(recorder, catalog.LLM_ACTIVE_CALLS, LLMCall, _active_labels)
+        self.in_flight = InFlight(make, catalog.LLM_ACTIVE_CALLS, LLMCall, _active_labels)
         self.input_last_call = make.gauge(catalog.LLM_INPUT_TOKENS_LAST_CALL)
         self.output_last_call = make.gauge(catalog.LLM_OUTPUT_TOKENS_LAST_CALL)
         self.cache_hits = make.counter(catalog.LLM_CACHE_HITS)
         self.cache_misses = make.counter(catalog.LLM_CACHE_MISSES)
         self.memory_rss = make.gauge(catalog.LLM_MEMORY_RSS)
-        self.prices = recorder.attached(_prices)
-        self.routing = recorder.attached(RoutingMeter)
-        self.batch = recorder.batch
-        self._memory = recorder.attached(Memory)
-        self._step = recorder.update()
-        self._series: Bundles[_CallSeries] = Bundles(lambda key: _CallSeries(self, key))
+        self.batch = make.recorder.batch
+        self._memory = memory
+        self._step = make.recorder.update()
+        self._series: Bundles[_CallSeries] = Bundles(
+            lambda *key: _CallSeries(self, *key)  # (agent_name, provider, model, extra)
+        )
+
+    def price_by(self, prices: Prices) -> None:
+        """Price calls by these from now on."""
+        self.prices = prices
+        self._series.clear()  # each has its pricer
 
     def record(self, call: LLMCall) -> None:
         """Record a finished call, all of it in one step; its ``cost_usd`` is filled in."""
@@ -57,8 +63,7 @@ class LLMMeter:
         if lookup is not None and lookup.found:
             self._hit(call)
             return
-        key = (call.agent_name, call.provider, call.model)
-        series = self._series[key + call.extra if call.extra else key]
+        series = self._series[(call.agent_name, call.provider, call.model, call.extra)]
         memory, ended, usage = self._memory, call.ended, call.usage
         if ended >= memory.next_read:
             memory.read(ended)
@@ -103,66 +108,73 @@ class _CallSeries:
     Lazily: a series that exists says 0, and no call has cost 0 whose price nobody knows.
     """
 
-    def __init__(self, meter: LLMMeter, key: tuple[str, ...]) -> None:
+    def __init__(
+        self, meter: LLMMeter, agent_name: str, provider: str, model: str, extra: tuple[str, ...]
+    ) -> None:
         self._meter = meter
-        self._call, self._extra = key[:3], key[3:]
-        self._key = key
+        self._agent_name, self._provider, self._model = agent_name, provider, model
+        self._labels = {
+            "agent_name": agent_name,
+            "provider": provider,
+            "model": model,
+            **meter.make.named(extra),
+        }
         self._adds: dict[str, Batch] = {}
-        meter.in_flight.show(key[:2])
-        self.pricer = meter.prices.pricer(key[1], key[2])
+        meter.in_flight.show((agent_name, provider))
+        self.pricer = meter.prices.pricer(provider, model)
 
     def in_tier(self, service_tier: str) -> Pricer:
         """The pricer of a tier that is priced apart, which few calls are served in."""
-        return self._meter.prices.pricer(self._call[1], self._call[2], service_tier)
+        return self._meter.prices.pricer(self._provider, self._model, service_tier)
 
     @cached_property
     def count_billed(self) -> Batch:
         """A success whose tokens and price are known, which is nearly every call."""
-        meter, key = self._meter, self._key
+        meter, labels = self._meter, self._labels
         return meter.batch(
             (
-                meter.calls.labels(*self._call, SUCCESS, *self._extra),
-                meter.tokens.labels(*self._call, "input", *self._extra),
-                meter.tokens.labels(*self._call, "output", *self._extra),
-                meter.cost.labels(*key),
+                meter.calls.labels(**labels, status=SUCCESS),
+                meter.tokens.labels(**labels, token_type="input"),
+                meter.tokens.labels(**labels, token_type="output"),
+                meter.cost.labels(**labels),
             ),
             (
                 self._memory_rss,
-                meter.input_last_call.labels(*key),
-                meter.output_last_call.labels(*key),
+                meter.input_last_call.labels(**labels),
+                meter.output_last_call.labels(**labels),
             ),
-            (self._latency, self._api_latency, meter.call_cost.labels(*key)),
+            (self._latency, self._api_latency, meter.call_cost.labels(**labels)),
         )
 
     @cached_property
     def _memory_rss(self) -> GaugeSeries:
-        return self._meter.memory_rss.labels(self._call[0])
+        return self._meter.memory_rss.labels(self._agent_name)
 
     @cached_property
     def _latency(self) -> HistogramSeries:
-        return self._meter.latency.labels(*self._key)
+        return self._meter.latency.labels(**self._labels)
 
     @cached_property
     def _api_latency(self) -> HistogramSeries:
-        return self._meter.api_latency.labels(*self._call[:2])
+        return self._meter.api_latency.labels(agent_name=self._agent_name, provider=self._provider)
 
     @cached_property
     def _time_to_first_token(self) -> HistogramSeries:
-        return self._meter.time_to_first_token.labels(*self._key)
+        return self._meter.time_to_first_token.labels(**self._labels)
 
     @cached_property
     def _count_token_times(self) -> Batch:
-        per_output_token = self._meter.time_per_output_token.labels(*self._key)
+        per_output_token = self._meter.time_per_output_token.labels(**self._labels)
         return self._meter.batch((), (), (self._time_to_first_token, per_output_token))
 
-    def _add(self, counter: Counter, value: str, amount: float) -> None:
+    def _add(self, counter: Counter, label: str, value: str, amount: float) -> None:
         """Add to a counter that has one label more, with a fixed set of values.
 
         No two of these labels have a value in common, so the value alone is the key.
         """
         add = self._adds.get(value)
         if add is None:
-            series = counter.labels(*self._call, value, *self._extra)
+            series = counter.labels(**self._labels, **{label: value})
             add = self._adds.setdefault(value, self._meter.batch((series,), (), ()))
         add(amount)
 
@@ -170,9 +182,9 @@ class _CallSeries:
         self, call: LLMCall, memory_rss_mb: float, seconds: float, price: Price
     ) -> None:
         """A call that ended otherwise, or whose tokens or price are not known."""
-        self._add(self._meter.calls, call.status, 1.0)
+        self._add(self._meter.calls, "status", call.status, 1.0)
         if call.error_type:
-            self._add(self._meter.errors, call.error_type, 1.0)
+            self._add(self._meter.errors, "error_type", call.error_type, 1.0)
         self._memory_rss.set(memory_rss_mb)
         self._latency.observe(seconds)
         self._api_latency.observe(call.api_seconds or seconds)
@@ -182,30 +194,30 @@ class _CallSeries:
 
     def _count_tokens(self, usage: Usage, cost_usd: float | None) -> None:
         if usage.input_tokens is not None:
-            self._add(self._meter.tokens, "input", usage.input_tokens)
-            self._meter.input_last_call.labels(*self._key).set(usage.input_tokens)
+            self._add(self._meter.tokens, "token_type", "input", usage.input_tokens)
+            self._meter.input_last_call.labels(**self._labels).set(usage.input_tokens)
         if usage.output_tokens is not None:
-            self._add(self._meter.tokens, "output", usage.output_tokens)
-            self._meter.output_last_call.labels(*self._key).set(usage.output_tokens)
+            self._add(self._meter.tokens, "token_type", "output", usage.output_tokens)
+            self._meter.output_last_call.labels(**self._labels).set(usage.output_tokens)
         if cost_usd is None:
-            self._meter.unpriced.labels(*self._call[1:]).inc()
+            self._meter.unpriced.labels(provider=self._provider, model=self._model).inc()
         else:
-            self._meter.cost.labels(*self._key).inc(cost_usd)
-            self._meter.call_cost.labels(*self._key).observe(cost_usd)
+            self._meter.cost.labels(**self._labels).inc(cost_usd)
+            self._meter.call_cost.labels(**self._labels).observe(cost_usd)
 
     def count_details(self, usage: Usage, price: Price) -> None:
         details = self._meter.token_details
         if usage.cache_read_tokens:
-            self._add(details, "cache_read", usage.cache_read_tokens)
+            self._add(details, "token_detail", "cache_read", usage.cache_read_tokens)
             self._count_saved(usage, price)
         if usage.cache_creation_tokens:
-            self._add(details, "cache_creation", usage.cache_creation_tokens)
+            self._add(details, "token_detail", "cache_creation", usage.cache_creation_tokens)
         if usage.reasoning_tokens:
-            self._add(details, "reasoning", usage.reasoning_tokens)
+            self._add(details, "token_detail", "reasoning", usage.reasoning_tokens)
         if usage.audio_input_tokens:
-            self._add(details, "audio_input", usage.audio_input_tokens)
+            self._add(details, "token_detail", "audio_input", usage.audio_input_tokens)
         if usage.audio_output_tokens:
-            self._add(details, "audio_output", usage.audio_output_tokens)
+            self._add(details, "token_detail", "audio_output", usage.audio_output_tokens)
 
     def _count_saved(self, usage: Usage, price: Price) -> None:
         """What the provider's prompt cache saved: the same tokens, had none been read from it."""
@@ -224,11 +236,3 @@ class _CallSeries:
 
 def _active_labels(call: LLMCall) -> tuple[str, ...]:
     return call.agent_name, call.provider
-
-
-def _prices(recorder: Recorder) -> Prices:
-    prices = recorder.prices or Prices()
-    errors = Instruments(recorder).counter(catalog.HANDLER_ERRORS)
-    prices.on_error = lambda event: errors.labels(event).inc()
-    prices.watch()
-    return prices

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from agentmetrics import catalog
 from agentmetrics.meters.base import Instruments
-from agentmetrics.recording.recorder import Recorder
 
 
 class RoutingMeter:
     """The instruments of routing; labels in the order of the arguments."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        make = Instruments(recorder)
+    def __init__(self, make: Instruments) -> None:
         self.selections = make.counter(catalog.MODEL_SELECTIONS)
         self.fallbacks = make.counter(catalog.MODEL_FALLBACKS)
         self.duration = make.histogram(catalog.MODEL_ROUTING_DURATION)

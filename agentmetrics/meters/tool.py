@@ -5,28 +5,33 @@ from __future__ import annotations
 from agentmetrics import catalog
 from agentmetrics.calls.facts import ToolExecution
 from agentmetrics.meters.base import Instruments
+from agentmetrics.meters.bundle import Bundles
 from agentmetrics.meters.in_flight import InFlight
-from agentmetrics.recording.recorder import Recorder
+from agentmetrics.recording.instruments import Batch
 
 
 class ToolMeter:
     """The instruments of tool executions."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        make = Instruments(recorder)
-        self.executions = make.counter(catalog.TOOL_EXECUTIONS)
-        self.duration = make.histogram(catalog.TOOL_EXECUTION_DURATION)
-        active = catalog.for_recorder(catalog.TOOL_EXECUTIONS_ACTIVE, recorder)
-        self.in_flight = InFlight(recorder, active, ToolExecution, _labels)
-        self._step = recorder.update()
+    def __init__(self, make: Instruments) -> None:
+        executions = make.counter(catalog.TOOL_EXECUTIONS)
+        duration = make.histogram(catalog.TOOL_EXECUTION_DURATION)
+        self.in_flight = InFlight(make, catalog.TOOL_EXECUTIONS_ACTIVE, ToolExecution, _labels)
+        self._step = make.recorder.update()
+
+        def bind(agent_name: str, tool_name: str, status: str, extra: tuple[str, ...]) -> Batch:
+            own = {"agent_name": agent_name, "tool_name": tool_name, **make.named(extra)}
+            self.in_flight.show((agent_name, tool_name, *extra))
+            counted = executions.labels(**own, status=status)
+            return make.recorder.batch((counted,), (), (duration.labels(**own),))
+
+        self._series = Bundles(bind)
 
     def record(self, tool: ToolExecution) -> None:
         """Record a finished execution, all of it in one step."""
-        key = (tool.agent_name, tool.tool_name)
-        self.in_flight.show(_labels(tool))
+        count = self._series[(tool.agent_name, tool.tool_name, tool.status, tool.extra)]
         with self._step:
-            self.executions.labels(*key, tool.status, *tool.extra).inc()
-            self.duration.labels(*key, *tool.extra).observe(tool.ended - tool.started)
+            count(1.0, tool.ended - tool.started)
 
 
 def _labels(tool: ToolExecution) -> tuple[str, ...]:

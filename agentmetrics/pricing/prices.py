@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -17,6 +16,8 @@ from agentmetrics.pricing.own import OwnPrices
 from agentmetrics.pricing.rates import FREE, UNKNOWN, Band, Price
 from agentmetrics.pricing.updates import Updates
 from agentmetrics.providers.usage import Usage
+from agentmetrics.recording.fork import ForkAware, watch_forks
+from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.periodic import PeriodicFlush
 
@@ -25,6 +26,7 @@ logger = logging.getLogger("agentmetrics")
 WATCH_SECONDS = 1.0
 _MAX_PRICERS = 10_000
 _NO_PRICES = OwnPrices()
+_UPDATE = "prices_update"
 
 _INPUT_KINDS = (
     (),
@@ -60,7 +62,7 @@ class Pricer:
         self.key = key
 
 
-class Prices:
+class Prices(ForkAware):
     """What calls cost: one pricer for each provider, model and service tier that is asked for.
 
     ``file`` has the user's own prices, ``updates`` fetches newer ones for the list; both are
@@ -70,17 +72,15 @@ class Prices:
 
     def __init__(self, file: PriceFile | None = None, updates: Updates | None = None) -> None:
         self.file = file
-        self.on_error: Callable[[str], None] = lambda event: None
-        """Told of a file that cannot be used and of an update that failed: the event's name."""
+        self._on_error: list[weakref.WeakMethod[Callable[[str], None]]] = []
         self._updates = updates
-        self._update_failed = False
         self._pricers: dict[Key, Pricer] = {}
         self._followers: weakref.WeakSet[Pricer] = weakref.WeakSet()
         self._changing = threading.Lock()
         self._edition = 0
-        self._unpriced: set[Key] = set()
+        self._problems = LogOnce()
         self._watch: tuple[_Watch, PeriodicFlush] | None = None
-        _all.add(self)
+        watch_forks(self)
 
     def cost_usd(
         self, provider: str, model: str, usage: Usage, service_tier: str = ""
@@ -141,7 +141,15 @@ class Prices:
                 return Quote(entry.provider.id, entry.model.id, source.edition(), price)
         return None
 
-    def settle(self, pricer: Pricer) -> Price:
+    def report_to(self, on_error: Callable[[str], None]) -> None:
+        """Call this method, for as long as its object lives, with the name of the event where a
+        file cannot be used or an update has failed."""
+        self._on_error.append(weakref.WeakMethod(on_error))
+
+    def after_fork_in_child(self) -> None:
+        self._changing = threading.Lock()  # which a thread of the parent may have held
+
+    def look_up(self, pricer: Pricer) -> Price:
         """Look up what a pricer waits for."""
         edition = self._edition
         quote = None
@@ -154,19 +162,17 @@ class Prices:
             if edition == self._edition:  # else it waits again
                 pricer.price = price
         if not price.bands:
-            self._tell_unpriced(pricer.key)
+            self._warn_unpriced(pricer.key)
         return price
 
-    def _tell_unpriced(self, key: Key) -> None:
-        if key not in self._unpriced and len(self._unpriced) < _MAX_PRICERS:
-            self._unpriced.add(key)
-            provider, model, tier = map(clean_label, key)
-            logger.warning(
-                "nobody knows the price of %s of %s%s: its calls count as unpriced",
-                model,
-                provider,
-                f" in the tier {tier}" if tier else "",
-            )
+    def _warn_unpriced(self, key: Key) -> None:
+        provider, model, tier = map(clean_label, key)
+        in_tier = f" in the tier {tier}" if tier else ""
+        self._problems.warn(
+            key,
+            "no price found for %s of %s%s: its calls are counted as unpriced",
+            model, provider, in_tier,
+        )  # fmt: skip
 
     def watch(self) -> None:
         """Look at the file, and for updates, from now on; does nothing without either."""
@@ -197,17 +203,24 @@ class Prices:
         try:
             updated = self._updates.fetch_if_due()
         except Exception as error:  # of the network, or of what came over it
-            if not self._update_failed:
-                logger.warning("newer prices could not be fetched: %s", type(error).__name__)
-            self._update_failed = True
-            self.on_error("prices_update")
+            self._problems.warn(
+                _UPDATE, "newer prices could not be fetched: %s", type(error).__name__
+            )
+            self._report(_UPDATE)
             return False
-        self._update_failed = self._update_failed and not updated
+        if updated:
+            self._problems.over(_UPDATE)
         return updated
 
     def _failed(self, event: str, sentence: str) -> None:
         logger.warning("%s", sentence)
-        self.on_error(event)
+        self._report(event)
+
+    def _report(self, event: str) -> None:
+        for reference in self._on_error:
+            on_error = reference()
+            if on_error is not None:
+                on_error(event)
 
 
 def _most_usd(price: Price, input_tokens: int, output_tokens: int) -> float | None:
@@ -225,17 +238,6 @@ def _most_usd(price: Price, input_tokens: int, output_tokens: int) -> float | No
     )
     costs = [cost for usage in usages if (cost := price.cost_usd(usage)) is not None]
     return max(costs, default=None)
-
-
-_all: weakref.WeakSet[Prices] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for prices in _all:
-        prices._changing = threading.Lock()  # which a thread of the parent may have held
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class _Watch:
@@ -260,7 +262,7 @@ class _Awaited:
 
     @property
     def bands(self) -> tuple[Band, ...]:
-        return self._prices.settle(self._pricer).bands
+        return self._prices.look_up(self._pricer).bands
 
     def cost_usd(self, usage: Usage) -> float | None:
-        return self._prices.settle(self._pricer).cost_usd(usage)
+        return self._prices.look_up(self._pricer).cost_usd(usage)

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Metrics, instruments, recorders, layers: what records, and knows nothing of LLMs."""

@@ -61,18 +61,28 @@ class Instrument(Generic[S]):
         self.metric = metric
         self._bind = bind
 
-    def labels(self, *values: object) -> S:
-        """The series with these label values, in the order of ``metric.labels``.
+    def labels(self, *values: object, **named: object) -> S:
+        """The series with these label values: in the order of ``metric.labels``, or by name.
 
         Values are cleaned (see ``clean_label``). Asking twice gives series that add up to one.
-        Raises ``ValueError`` when the number of values is not the number of labels.
+        Raises ``ValueError`` unless there is one value for each label.
         """
+        if named:
+            values = self._in_order(values, named)
         if len(values) != len(self.metric.labels):
             raise ValueError(
                 f"{self.metric.name} takes {len(self.metric.labels)} label values "
                 f"{self.metric.labels}, got {len(values)}"
             )
         return self._bind(self.metric, tuple(map(clean_label, values)))
+
+    def _in_order(self, values: tuple[object, ...], named: dict[str, object]) -> tuple[object, ...]:
+        if values or named.keys() != set(self.metric.labels):
+            raise ValueError(
+                f"{self.metric.name} has the labels {self.metric.labels}, "
+                f"got {len(values)} without a name and {sorted(named)}"
+            )
+        return tuple(named[label] for label in self.metric.labels)
 
 
 class Counter(Instrument[CounterSeries]):

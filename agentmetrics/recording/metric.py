@@ -6,10 +6,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    pass
+from typing import Literal
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -53,8 +50,22 @@ def check_label_name(name: str) -> None:
     if not _LABEL_NAME.fullmatch(name) or name in ("le", "quantile"):
         raise ValueError(
             f"{name!r} is not a legal label name: use letters, digits and underscores, "
-            "no digit first, no leading '__', and neither 'le' nor 'quantile'"
+            f"no digit first, no leading '__', and neither 'le' nor 'quantile'{_instead(name)}"
         )
+
+
+def check_prefix(prefix: str) -> None:
+    """Raise ``ValueError`` unless ``prefix`` can stand before the names of metrics."""
+    if not _LABEL_NAME.fullmatch(prefix):  # the alphabet of metric names without the colon
+        raise ValueError(
+            f"{prefix!r} is no prefix for metric names: use letters, digits and underscores, "
+            f"no digit first, no leading '__'{_instead(prefix)}"
+        )
+
+
+def _instead(name: str) -> str:
+    legal = re.sub(r"[^a-zA-Z0-9_]+", "_", name).strip("_")
+    return f"; write {legal!r}" if _LABEL_NAME.fullmatch(legal) and legal != name else ""
 
 
 def check_buckets(buckets: tuple[float, ...]) -> None:
@@ -73,7 +84,8 @@ class Metric:
     ``buckets`` are the upper bounds of a histogram, without ``+Inf``. ``closed_labels`` names
     the labels whose values are a fixed set (``status``): the cardinality limit keeps them.
     ``merge`` says how a gauge of several processes becomes one: the ``sum`` over live
-    processes (things in flight) or the ``last`` value set.
+    processes (things in flight) or the ``last`` value set. ``extended`` metrics get the extra
+    labels that the user configured, after their own.
 
     Raises ``ValueError`` on a name, label or bucket that Prometheus would refuse.
     """
@@ -86,10 +98,14 @@ class Metric:
     buckets: tuple[float, ...] = ()
     closed_labels: frozenset[str] = frozenset()
     merge: Literal["sum", "last"] = "last"
+    extended: bool = False
 
     def __post_init__(self) -> None:
         if not _METRIC_NAME.fullmatch(self.name):
-            raise ValueError(f"{self.name!r} is not a legal metric name")
+            raise ValueError(
+                f"{self.name!r} is not a legal metric name: use letters, digits and underscores, "
+                "no digit first"
+            )
         if self.kind not in ("counter", "gauge", "histogram"):
             raise ValueError(f"{self.kind!r} is not a kind: use counter, gauge or histogram")
         if len(set(self.labels)) != len(self.labels):

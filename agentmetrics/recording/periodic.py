@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import weakref
 from typing import Protocol
+
+from agentmetrics.recording.fork import THREADS, ForkAware, watch_forks
 
 logger = logging.getLogger("agentmetrics")
 
@@ -15,14 +16,15 @@ class Flushable(Protocol):
     def flush(self) -> None: ...
 
 
-class PeriodicFlush:
+class PeriodicFlush(ForkAware):
     """Calls ``target.flush()`` every ``interval_seconds`` until stopped or the target is gone."""
 
     def __init__(self, target: Flushable, interval_seconds: float) -> None:
         self._target = weakref.ref(target)
         self._interval = interval_seconds
+        self._is_running = True
         self._start()
-        _running.add(self)
+        watch_forks(self, THREADS)
 
     def _start(self) -> None:
         self._stopped = threading.Event()
@@ -34,9 +36,13 @@ class PeriodicFlush:
         )
         self._thread.start()
 
+    def after_fork_in_child(self) -> None:
+        if self._is_running:
+            self._start()  # threads do not survive a fork
+
     def stop(self) -> None:
         """End the thread; returns when its last flush is over."""
-        _running.discard(self)
+        self._is_running = False
         self._stopped.set()
         if self._thread is not threading.current_thread():
             self._thread.join(timeout=5)
@@ -54,14 +60,3 @@ def _run(
         except Exception as error:  # the next flush may work
             logger.warning("a flush failed: %s", type(error).__name__)
         del target
-
-
-_running: weakref.WeakSet[PeriodicFlush] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for periodic in list(_running):
-        periodic._start()  # threads do not survive a fork
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import threading
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-    from agentmetrics.config.settings import Settings
-    from agentmetrics.pricing import Prices
+from agentmetrics.recording import reading
 from agentmetrics.recording.instruments import (
     Batch,
     Counter,
@@ -24,14 +20,22 @@ from agentmetrics.recording.instruments import (
     Instrument,
     Observed,
 )
-from agentmetrics.recording.metric import (
-    Kind,
-    Metric,
-    check_same,
-)
+from agentmetrics.recording.known import known_metric, unknown_metric
+from agentmetrics.recording.metric import Kind, Metric, check_same
+from agentmetrics.recording.values import Family, HistogramValue, Sample
 
-_attaching = threading.RLock()
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 T = TypeVar("T")
+
+
+class Anchor:
+    """What recorders with the same series have in common: one for each set of series."""
+
+    def __init__(self) -> None:
+        self.pipeline: object = None
+        """The pipeline of these series, once there is one; see ``agentmetrics.pipeline``."""
 
 
 class Recorder(ABC):
@@ -44,29 +48,24 @@ class Recorder(ABC):
 
     inner: tuple[Recorder, ...] = ()
     """The recorders a layer stands around; empty for a backend."""
-    extra_labels: tuple[str, ...] = ()
-    """Names of the extra dimensions, appended to every call, agent, tool and retriever metric.
-    Set this and the next three before the recorder is first used."""
-    latency_buckets: tuple[float, ...] | None = None
-    """Upper bounds in seconds for every latency histogram; ``None`` for the catalogue's."""
-    max_series: int = 2000
-    """Label sets of one metric that sources may make; see ``CardinalityLimit``."""
-    call_ttl_seconds: float = 21_600.0
-    """A call open for longer is taken to be cancelled; see ``agentmetrics.calls``."""
-    prices: Prices | None = None
-    """What calls cost; ``None`` for the price list alone. Set this too before the first use."""
+    resets: ClassVar[bool] = True
+    """Whether ``reset`` sets series back to zero; ``False`` for a backend that cannot."""
 
     def __init__(self) -> None:
+        self.anchor = Anchor()
         self._instruments: dict[str, Instrument[Any]] = {}
-        self._attached: dict[Any, Any] = {}
+        self._around: weakref.ref[Recorder] | None = None
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
-        """The recorder that the settings ask for; what an entry point's class is called with.
+    def from_settings(cls, settings: Any) -> Self:
+        """The recorder that ``agentmetrics.Settings`` ask for; what an entry point's class is
+        called with.
 
-        Raises ``agentmetrics.settings.ConfigurationError`` on a setting it cannot use.
+        Raises ``agentmetrics.ConfigurationError`` on a setting it cannot use.
         """
         return cls()
+
+    # Instruments
 
     def counter(self, metric: Metric) -> Counter:
         return self._instrument(Counter, "counter", metric, self.bind_counter)
@@ -74,8 +73,20 @@ class Recorder(ABC):
     def gauge(self, metric: Metric) -> Gauge:
         return self._instrument(Gauge, "gauge", metric, self.bind_gauge)
 
-    def histogram(self, metric: Metric) -> Histogram:
-        return self._instrument(Histogram, "histogram", metric, self.bind_histogram)
+    @overload
+    def histogram(self, metric: Metric, /) -> Histogram: ...
+    @overload
+    def histogram(self, metric: str, /, **labels: str) -> HistogramValue: ...
+    def histogram(self, metric: Metric | str, /, **labels: str) -> Histogram | HistogramValue:
+        """The instrument of a metric; asked by name, the sum of its series with these labels.
+
+        Raises ``UnknownMetricError`` for a name that is no histogram's, and for a label that the
+        histogram has not.
+        """
+        if isinstance(metric, Metric):
+            return self._instrument(Histogram, "histogram", metric, self.bind_histogram)
+        families = self.collect()
+        return reading.distribution(families, self._named(metric, families), labels)
 
     def _instrument(
         self,
@@ -94,17 +105,6 @@ class Recorder(ABC):
         check_same(known.metric, metric)
         return known  # type: ignore[return-value]
 
-    def attached(self, factory: Callable[[Self], T]) -> T:
-        """The one ``factory(self)`` that belongs to this recorder, made when first asked for.
-
-        The table of open calls and the meters live here: however many sources share a
-        recorder, they share these too.
-        """
-        with _attaching:
-            if factory not in self._attached:
-                self._attached[factory] = factory(self)
-            return self._attached[factory]  # type: ignore[no-any-return]
-
     def declare(self, metric: Metric) -> None:  # noqa: B027
         """Take note of a metric before its first series. ``ValueError`` when it cannot be."""
 
@@ -118,6 +118,8 @@ class Recorder(ABC):
     @abstractmethod
     def observe_gauge(self, metric: Metric, callback: Callable[[], Observed]) -> None:
         """Read a gauge from ``callback`` at every collection; the newest callback counts."""
+
+    # Updates
 
     @abstractmethod
     def update(self) -> AbstractContextManager[Any]:
@@ -148,14 +150,77 @@ class Recorder(ABC):
 
         return apply
 
+    # Delivery
+
     def flush(self) -> None:  # noqa: B027
         """Deliver what is not delivered yet."""
 
     def reset(self) -> None:  # noqa: B027
         """Set every series back to zero, except gauges of what is in flight (``merge="sum"``).
 
-        Bound series stay usable.
+        Bound series stay usable. Does nothing where ``resets`` is ``False``.
         """
 
     def close(self) -> None:  # noqa: B027
         """Flush, and let go of threads and sockets. Updates afterwards are lost, never errors."""
+
+    # Reading
+
+    def collect(self) -> list[Family]:
+        """Every metric with at least one series, all as they stand at one moment.
+
+        Names and labels are those that were recorded through this recorder: a layer that changes
+        them on the way in changes them back. In Prometheus' multiprocess mode it is this process'
+        own series.
+
+        Raises ``NotImplementedError`` in a recorder that keeps no values.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} keeps no values to read: use a MemoryRecorder, alone or as one "
+            "of several backends"
+        )
+
+    def value(self, name: str, /, **labels: str) -> float:
+        """The sum over the series of a counter or gauge that have these labels; 0 without any.
+
+        Raises ``UnknownMetricError`` for a name that is no metric's, a label that the metric has
+        not, or a value that a label of a fixed set never has; ``ValueError`` for a histogram.
+        """
+        families = self.collect()
+        return reading.total(families, self._named(name, families), labels)
+
+    def samples(self) -> Iterator[Sample]:
+        """Every sample as an exposition would have it, all from one moment."""
+        return reading.samples(self.collect())
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything as plain data: by metric name its kind, help and series.
+
+        A series is ``{"labels": {…}, "value": v}``, or for a histogram ``{"labels": {…},
+        "count": n, "sum": s, "buckets": {upper bound as text: cumulative count}}``.
+        """
+        return reading.snapshot(self.collect())
+
+    def _named(self, name: str, families: Sequence[Family]) -> Metric:
+        """The metric of this name: one that was asked for here, that has series, or is known."""
+        instrument = self._instruments.get(name)
+        if instrument is not None:
+            return instrument.metric
+        declared = {family.metric.name: family.metric for family in families}
+        metric = declared.get(name) or known_metric(name)
+        if metric is None:
+            raise unknown_metric(name, (*declared, *self._instruments))
+        return metric
+
+    # Layers
+
+    def stand_around(self, inner: Sequence[Recorder]) -> None:
+        """Become the layer around these recorders: their own metrics go through it, too."""
+        self.inner = tuple(inner)
+        for recorder in inner:
+            recorder._around = weakref.ref(self)
+
+    def outermost(self) -> Recorder:
+        """The layer around all others: what a backend reports about itself goes through it."""
+        around = self._around() if self._around else None
+        return self if around is None else around.outermost()

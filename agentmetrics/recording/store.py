@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import threading
-import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
 
+from agentmetrics.recording.fork import STORES, ForkAware, watch_forks
 from agentmetrics.recording.instruments import (
     Batch,
     CounterSeries,
@@ -19,11 +17,10 @@ from agentmetrics.recording.instruments import (
     HistogramSeries,
     Observed,
 )
+from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import Metric, check_same, clean_label
-from agentmetrics.recording.recorder import Recorder
+from agentmetrics.recording.recorder import Anchor, Recorder
 from agentmetrics.recording.values import Family, HistogramValue, Value
-
-logger = logging.getLogger("agentmetrics")
 
 
 class StoredCounter(CounterSeries):
@@ -95,7 +92,7 @@ class StoredHistogram(HistogramSeries):
 Series = StoredCounter | StoredGauge | StoredHistogram
 
 
-class Store:
+class Store(ForkAware):
     """Series by metric and label values, updated and read under one lock.
 
     The lock is re-entrant: ``with store.lock:`` around several updates makes them one step.
@@ -111,15 +108,15 @@ class Store:
         self.lock = threading.RLock()
         self.metrics: dict[str, Metric] = {}
         self.series: dict[str, dict[tuple[str, ...], Any]] = {}
-        self.attached: dict[Any, Any] = {}
+        self.anchor = Anchor()
         self._classes: dict[str, Callable[..., Any]] = {
             "counter": counter,
             "gauge": gauge,
             "histogram": histogram,
         }
         self._observed: dict[str, tuple[Metric, Callable[[], Observed]]] = {}
-        self._failed_callbacks: set[str] = set()
-        _stores.add(self)
+        self._problems = LogOnce()
+        watch_forks(self, STORES)
 
     def declare(self, metric: Metric) -> None:
         """Make room for a metric. ``ValueError`` when its name means another one already."""
@@ -151,11 +148,9 @@ class Store:
             try:
                 yield metric, _observed_series(metric, callback())
             except Exception as error:
-                if metric.name not in self._failed_callbacks:
-                    self._failed_callbacks.add(metric.name)
-                    logger.warning(
-                        "the callback of %s failed: %s", metric.name, type(error).__name__
-                    )
+                self._problems.warn(
+                    metric.name, "the callback of %s failed: %s", metric.name, type(error).__name__
+                )
 
     def collect(self) -> list[Family]:
         """Every family with at least one series, all as they stood at one moment."""
@@ -174,7 +169,18 @@ class Store:
                     for series in self.series[name].values():
                         series.reset()
 
-    def zero_in_flight(self) -> None:
+    def before_fork(self) -> None:
+        # A child that copied the lock from a thread it has not got would wait for it for ever.
+        self.lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        self.lock.release()
+
+    def after_fork_in_child(self) -> None:
+        self._zero_in_flight()
+        self.lock.release()
+
+    def _zero_in_flight(self) -> None:
         """Forget what was in flight: after a fork it belongs to the parent alone."""
         for name, metric in self.metrics.items():
             if metric.merge == "sum":
@@ -241,7 +247,7 @@ class StoreRecorder(Recorder):
     def __init__(self, store: Store) -> None:
         super().__init__()
         self.store = store
-        self._attached = store.attached
+        self.anchor = store.anchor
 
     def declare(self, metric: Metric) -> None:
         self.store.declare(metric)
@@ -275,33 +281,8 @@ class StoreRecorder(Recorder):
             return slots_batch(len(adds), len(sets), len(observations))(*series)
         return super().batch(adds, sets, observations)
 
+    def collect(self) -> list[Family]:
+        return self.store.collect()
+
     def reset(self) -> None:
         self.store.reset()
-
-
-_stores: weakref.WeakSet[Store] = weakref.WeakSet()
-_held: list[Store] = []
-
-
-def _before_fork() -> None:
-    # Every lock is held over the fork: a child that copied one from a thread it has not got
-    # would wait for it for ever.
-    _held.extend(_stores)
-    for store in _held:
-        store.lock.acquire()
-
-
-def _release() -> None:
-    while _held:
-        _held.pop().lock.release()
-
-
-def _after_fork_in_child() -> None:
-    for store in _held:
-        store.zero_in_flight()
-    _release()
-
-
-os.register_at_fork(
-    before=_before_fork, after_in_parent=_release, after_in_child=_after_fork_in_child
-)

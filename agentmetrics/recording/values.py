@@ -73,3 +73,14 @@ class Family(NamedTuple):
 
     metric: Metric
     series: list[tuple[tuple[str, ...], Value]]
+
+
+def bound_text(bound: float) -> str:
+    """A bucket's upper bound as the exposition formats write it in ``le``."""
+    if bound == float("inf"):
+        return "+Inf"
+    whole, dot, fraction = repr(float(bound)).partition(".")
+    if dot and bound > 0 and len(whole) > 6:  # Go, and so every exposition, has exponents sooner
+        mantissa = f"{whole[0]}.{whole[1:]}{fraction}".rstrip("0").rstrip(".")
+        return f"{mantissa}e+{len(whole) - 1:02}"
+    return f"{whole}{dot}{fraction}"

@@ -8,23 +8,23 @@ import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from importlib.util import find_spec
 from time import perf_counter
 from typing import Any, ClassVar, cast
 
-from agentmetrics.budget.run_limits import RunLimits
-from agentmetrics.calls.context import current_run, extra_values, handler_around, metadata_around
+from agentmetrics.budget.run_limits import hold_to_run_limits
+from agentmetrics.calls.context import current_run
 from agentmetrics.calls.facts import AgentRun
-from agentmetrics.calls.table import OpenCalls, OwnRunId, open_calls
-from agentmetrics.config.active import get_recorder
+from agentmetrics.calls.table import OwnRunId
+from agentmetrics.config.active import pipeline_for
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
+from agentmetrics.sources.around import AgentAround, agent_around
+from agentmetrics.sources.surroundings import place_run
 from agentmetrics.sources.track import track_call
 
 RUN_METHODS = ("run", "execute", "invoke", "stream", "arun", "aexecute", "ainvoke", "astream")
 
 _MARK = "__agentmetrics__"
-_LANGCHAIN_INSTALLED = find_spec("langchain_core") is not None
 
 
 class InstrumentedAgent:
@@ -55,10 +55,6 @@ class InstrumentedAgent:
             if _is_uncounted(method):
                 own = name in cls.__dict__
                 setattr(cls, name, _instrumented(method) if own else _Inherited(name))
-        if _LANGCHAIN_INSTALLED:
-            from agentmetrics.sources.langchain.attach import hook_agents
-
-            hook_agents()
 
     def track_call(
         self,
@@ -84,21 +80,19 @@ class _Run:
 
     def __init__(self, agent: InstrumentedAgent) -> None:
         self.agent = agent
-        self._calls: OpenCalls = open_calls(agent.recorder or get_recorder())
+        self._pipeline = pipeline_for(agent.recorder)
         self._run_id = OwnRunId()
-        extra = extra_values(self._calls.extra_labels, run=current_run.get())
-        outer_name = metadata_around().get("lc_agent_name", "")
-        self.fact = AgentRun(clean_label(agent.agent_name), perf_counter(), extra, outer_name)
-        self.fact.around = current_run.get()
+        self.fact = AgentRun(clean_label(agent.agent_name), perf_counter())
+        place_run(self._pipeline, self.fact)
         self.fact.max_cost_usd = agent.max_run_cost_usd
         if self.fact.max_cost_usd is not None:
-            self._calls.recorder.attached(RunLimits)
-        self.handler = _handler_of(agent.recorder)
-        self._calls.start(self._run_id, self.fact)
+            self._pipeline.guard(hold_to_run_limits)
+        self.around = AgentAround(agent.recorder)
+        self._pipeline.table.start(self._run_id, self.fact)
 
     def end(self, error: BaseException | None) -> None:
-        if self._calls.take(self._run_id) is not None:
-            self._calls.finish(self.fact, error)
+        if self._pipeline.table.take(self._run_id) is not None:
+            self._pipeline.finish(self.fact, error)
 
 
 class _Entry:
@@ -123,7 +117,7 @@ class _Entry:
         """Everything in the block belongs to the run."""
         tokens = (
             current_run.set(self.run.fact),
-            handler_around.set(self.run.handler),
+            agent_around.set(self.run.around),
             _entry_around.set(self),
         )
         try:
@@ -131,7 +125,7 @@ class _Entry:
         finally:
             with suppress(ValueError):  # thrown away in another context, which never saw these
                 current_run.reset(tokens[0])
-                handler_around.reset(tokens[1])
+                agent_around.reset(tokens[1])
                 _entry_around.reset(tokens[2])
 
     def left(self, error: BaseException | None = None) -> None:
@@ -141,14 +135,6 @@ class _Entry:
 
 
 _entry_around: ContextVar[_Entry | None] = ContextVar("agentmetrics_entry", default=None)
-
-
-def _handler_of(recorder: Recorder | None) -> object:
-    if not _LANGCHAIN_INSTALLED:
-        return None
-    from agentmetrics.sources.langchain.attach import handler_of
-
-    return handler_of(recorder)
 
 
 class _Inherited:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from agentmetrics.calls.table import OpenCalls, open_calls
-from agentmetrics.config.active import get_recorder
-from agentmetrics.meters.cache import CacheMeter, CacheSeries
+from agentmetrics.config.active import pipeline_for
+from agentmetrics.meters.cache import CacheSeries
+from agentmetrics.pipeline import Pipeline
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
 
@@ -35,9 +35,8 @@ class CacheTracker:
         self.cache_type = clean_label(cache_type)
         self._entries, self._size_bytes = entries, size_bytes
         self._explicit = recorder
-        self._calls: OpenCalls
         self._series: CacheSeries
-        self._in_use: Recorder | None = None
+        self._pipeline: Pipeline | None = None
         self._now()
 
     def __deepcopy__(self, memo: object) -> CacheTracker:
@@ -48,11 +47,10 @@ class CacheTracker:
         return (type(self), (self.cache_type,))
 
     def _now(self) -> CacheSeries:
-        recorder = self._explicit or get_recorder()
-        if recorder is not self._in_use:  # the first time, or configure() was called since
-            self._calls = open_calls(recorder)
-            self._series = self._calls.recorder.attached(CacheMeter).follow(self)
-            self._in_use = recorder
+        pipeline = pipeline_for(self._explicit)
+        if pipeline is not self._pipeline:  # the first time, or configure() was called since
+            self._series = pipeline.caches.follow(self)
+            self._pipeline = pipeline
         return self._series
 
     def hit(self) -> None:
@@ -95,4 +93,4 @@ class CacheTracker:
 
     def failed(self, event: str, error: Exception) -> None:
         """Count something that could not be recorded."""
-        self._calls.failed(event, error)
+        pipeline_for(self._explicit).failed(event, error)

@@ -7,9 +7,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from agentmetrics.calls.table import open_calls
-from agentmetrics.config.active import get_recorder
-from agentmetrics.meters.routing import RoutingMeter
+from agentmetrics.config.active import pipeline_for
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.sources.blocks import Block
 
@@ -25,11 +23,11 @@ def record_model_selection(
     ``intent`` is what the model was chosen for, ``tier`` a class of models (``small``,
     ``large``). ``recorder`` is by default the configured one.
     """
-    calls = open_calls(recorder or get_recorder())
+    pipeline = pipeline_for(recorder)
     try:
-        calls.recorder.attached(RoutingMeter).selected(intent, model, tier)
+        pipeline.routing.selected(intent, model, tier)
     except Exception as error:
-        calls.failed("record_model_selection", error)
+        pipeline.failed("record_model_selection", error)
 
 
 def record_cost_savings(usd: float, *, intent: str, recorder: Recorder | None = None) -> None:
@@ -39,14 +37,14 @@ def record_cost_savings(usd: float, *, intent: str, recorder: Recorder | None = 
     ``agentmetrics_handler_errors_total{event="record_cost_savings"}``, never an error. The intent
     ``prompt_cache`` is taken by what providers' prompt caches saved.
     """
-    calls = open_calls(recorder or get_recorder())
+    pipeline = pipeline_for(recorder)
     try:
         amount = float(usd)
         if not 0 <= amount < math.inf:
             raise ValueError("no saving")
-        calls.recorder.attached(RoutingMeter).saved(intent, amount)
+        pipeline.routing.saved(intent, amount)
     except Exception as error:
-        calls.failed("record_cost_savings", error)
+        pipeline.failed("record_cost_savings", error)
 
 
 class routing(Block):  # noqa: N801 - used like contextlib's functions
@@ -57,13 +55,15 @@ class routing(Block):  # noqa: N801 - used like contextlib's functions
     """
 
     def __init__(self, intent: str = "", *, recorder: Recorder | None = None) -> None:
-        self._calls = open_calls(recorder or get_recorder())
+        self._pipeline = pipeline_for(recorder)
         self._intent = intent
         self._started = 0.0
 
     def select(self, model: str, tier: str = "") -> None:
         """Say which model was chosen; each time counts as a selection."""
-        record_model_selection(model, intent=self._intent, tier=tier, recorder=self._calls.recorder)
+        record_model_selection(
+            model, intent=self._intent, tier=tier, recorder=self._pipeline.recorder
+        )
 
     def __enter__(self) -> Self:
         self._started = perf_counter()
@@ -77,6 +77,6 @@ class routing(Block):  # noqa: N801 - used like contextlib's functions
     ) -> None:
         seconds = perf_counter() - self._started
         try:
-            self._calls.recorder.attached(RoutingMeter).routed(self._intent, seconds)
+            self._pipeline.routing.routed(self._intent, seconds)
         except Exception as problem:
-            self._calls.failed("routing", problem)
+            self._pipeline.failed("routing", problem)

@@ -6,9 +6,9 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from agentmetrics.calls.facts import Bound
-from agentmetrics.calls.table import OpenCalls, OwnRunId, open_calls
-from agentmetrics.config.active import get_recorder
+from agentmetrics.calls.facts import Ceiling
+from agentmetrics.calls.table import OwnRunId
+from agentmetrics.config.active import pipeline_for
 from agentmetrics.providers.service_tier import service_tier_of
 from agentmetrics.providers.usage import Usage, served_model
 from agentmetrics.recording.metric import clean_label
@@ -42,12 +42,15 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         max_input_tokens: int | None = None,
         max_output_tokens: int | None = None,
     ) -> None:
-        self._bound: Bound | None = None
+        self._ceiling: Ceiling | None = None
         if max_input_tokens is not None and max_output_tokens is not None:
-            self._bound = Bound(max_input_tokens, max_output_tokens)
-        self._calls: OpenCalls = open_calls(recorder or get_recorder())
+            self._ceiling = Ceiling(max_input_tokens, max_output_tokens)
+        self._pipeline = pipeline_for(recorder)
         self._call = call_here(
-            self._calls, clean_label(agent_name) or None, clean_label(provider), clean_label(model)
+            self._pipeline,
+            clean_label(agent_name) or None,
+            clean_label(provider),
+            clean_label(model),
         )
         self._run_id = OwnRunId()
 
@@ -80,7 +83,7 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
                 audio_output_tokens=audio_output_tokens,
             )
         except Exception as error:
-            self._calls.failed("record_usage", error)
+            self._pipeline.failed("record_usage", error)
 
     def record_response(self, response: object) -> None:
         """Take usage and the model that served from a provider SDK's response.
@@ -93,7 +96,7 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
             self._call.usage = Usage.from_response(response)
             self._call.service_tier = service_tier_of(response)
         except Exception as error:
-            self._calls.failed("record_response", error)
+            self._pipeline.failed("record_response", error)
 
     def record_first_token(self) -> None:
         """Say that the first chunk with content has come; later calls change nothing."""
@@ -101,10 +104,8 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
             self._call.first_token = perf_counter()
 
     def __enter__(self) -> Self:
-        if self._calls.gates:
-            self._calls.admit(self._call, lambda: self._bound)
         self._call.started = perf_counter()
-        self._calls.start(self._run_id, self._call)
+        self._pipeline.open_call(self._run_id, self._call, lambda: self._ceiling)
         return self
 
     def __exit__(
@@ -113,5 +114,5 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._calls.take(self._run_id) is not None:
-            self._calls.finish(self._call, error)
+        if self._pipeline.table.take(self._run_id) is not None:
+            self._pipeline.finish(self._call, error)

@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from agentmetrics.backends.memory import MemoryRecorder
 
-pytest.register_assert_rewrite("agentmetrics.conformance")
+pytest.register_assert_rewrite("agentmetrics.testing.conformance")
 
 
 @pytest.fixture

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import time
-import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone, tzinfo
 from typing import TYPE_CHECKING, Literal
 
-from agentmetrics.budget.budgets.budget import CALL_LABELS, Budget, BudgetStatus, Spent
+from agentmetrics.budget.budgets.budget import CALL_LABELS, Budget, BudgetStatus
 from agentmetrics.budget.budgets.notices import Notices
+from agentmetrics.budget.budgets.state import BudgetState, Spent, lock, state_of
 from agentmetrics.budget.ledger.tally import NANO
 from agentmetrics.budget.periods import Span
 from agentmetrics.calls.facts import LLMCall
-from agentmetrics.calls.table import BoundOf, open_calls
-from agentmetrics.errors import BudgetExceeded
+from agentmetrics.errors import BudgetExceeded, LedgerUnavailable
 from agentmetrics.meters.budget import BudgetMeter
-from agentmetrics.meters.llm import LLMMeter
+from agentmetrics.pipeline import CeilingOf, pipeline_of
+from agentmetrics.recording.fork import ForkAware, watch_forks
 from agentmetrics.recording.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ _MAX_KNOWN = 10_000
 _Passed = tuple[Budget, BudgetStatus, float]
 
 
-class Budgets:
+class Budgets(ForkAware):
     """Holds every LLM call of a recorder to some budgets.
 
     With a ledger the sums are those of all processes that write to it, as of the last flush, and
@@ -48,19 +47,17 @@ class Budgets:
         zone: tzinfo = timezone.utc,
         on_ledger_error: OnLedgerError = "allow",
     ) -> None:
-        self._budgets = tuple(budgets)
-        self._calls = open_calls(recorder)
-        check_budgets(self._budgets, self._calls.extra_labels)
-        self._prices = self._calls.recorder.attached(LLMMeter).prices
+        limits = tuple(budgets)
+        self._pipeline = pipeline_of(recorder)
+        check_budgets(limits, self._pipeline.extra_labels)
         self._ledger, self._strict = ledger, on_ledger_error == "block"
-        self._scopes = tuple((budget, budget.ledger_scope()) for budget in self._budgets)
         self._notices = Notices()
-        self._known: dict[tuple[str, ...], tuple[Budget, ...]] = {}
-        for budget in self._budgets:
-            budget.begin(self._follow, zone)
-        self._meter = BudgetMeter(self._calls.recorder, self.status)
-        self._calls.guard(self._admit)
-        _all.add(self)
+        self._known: dict[tuple[str, ...], tuple[BudgetState, ...]] = {}
+        self._states = tuple(state_of(budget, self._follow, zone) for budget in limits)
+        self._filters = tuple((state, state.budget.calls()) for state in self._states)
+        self._meter = BudgetMeter(self._pipeline.make, self.status)
+        self._pipeline.guard(self._admit)
+        watch_forks(self)
 
     def load(self) -> None:
         """Ask the ledger what was spent before; a ledger that is away is asked at its next write.
@@ -68,8 +65,6 @@ class Budgets:
         Blocks for as long as the database takes.
         """
         if self._ledger is not None:
-            from agentmetrics.budget.ledger.database import LedgerUnavailable
-
             self.status()  # begins to follow
             with suppress(LedgerUnavailable):
                 self._ledger.flush()
@@ -78,59 +73,59 @@ class Budgets:
         if self._ledger is None:
             return None
         since, until = (datetime.fromtimestamp(end, timezone.utc) for end in span)
-        return self._ledger.follow(budget.ledger_scope(), since, until)
+        return self._ledger.follow(budget.calls(), since, until)
 
     def status(self) -> list[BudgetStatus]:
         """How every budget stands now."""
         now = time.time()
-        passed = self._newly_passed(self._budgets, now)  # by what other processes spent, too
-        with Budget.lock:
-            standing = [budget.status(now) for budget in self._budgets]
+        passed = self._newly_passed(self._states, now)  # by what other processes spent, too
+        with lock:
+            standing = [state.status(now) for state in self._states]
         self._warn(passed)
         return standing
 
     def close(self) -> None:
         """Let every call through from now on."""
-        self._calls.unguard(self._admit)
-        self._budgets = ()
+        self._pipeline.unguard(self._admit)
+        self._states = ()
         self._notices.close()
 
-    def _admit(self, call: LLMCall, bound: BoundOf) -> Callable[[LLMCall], None]:
-        budgets = self._of(call)
-        reserving = [budget for budget in budgets if budget.reserve]
-        most = self._most(call, bound) if reserving else None
+    def _admit(self, call: LLMCall, ceiling: CeilingOf) -> Callable[[LLMCall], None]:
+        states = self._of(call)
+        reserving = [state for state in states if state.budget.reserve]
+        most = self._most(call, ceiling) if reserving else None
         now = time.time()
-        with Budget.lock:
-            refused = self._refusal(budgets, most, now)
+        with lock:
+            refused = self._refusal(states, most, now)
             if refused is None:
-                for budget in reserving:
-                    budget.reserved_nano += most or 0
+                for state in reserving:
+                    state.reserved_nano += most or 0
         if refused is not None:
             self._meter.blocked(refused.budget, refused.period)
             raise refused
 
         def settle(ended: LLMCall) -> None:
-            with Budget.lock:
-                for budget in reserving:
-                    budget.reserved_nano -= most or 0
-                passed = self._spend(budgets, ended) if ended.cost_usd else ()
+            with lock:
+                for state in reserving:
+                    state.reserved_nano -= most or 0
+                passed = self._spend(states, ended) if ended.cost_usd else ()
             self._warn(passed)
 
         return settle
 
     def _refusal(
-        self, budgets: Iterable[Budget], most: int | None, now: float
+        self, states: Iterable[BudgetState], most: int | None, now: float
     ) -> BudgetExceeded | None:
-        for budget in budgets:
-            reason = self._reason(budget, most, now) if budget.action == "block" else ""
+        for state in states:
+            reason = self._reason(state, most, now) if state.budget.action == "block" else ""
             if reason:
-                return budget.exceeded(now, reason)
+                return state.exceeded(now, reason)
         return None
 
-    def _reason(self, budget: Budget, most: int | None, now: float) -> str:
+    def _reason(self, state: BudgetState, most: int | None, now: float) -> str:
         """Why a budget refuses a call; empty where it does not."""
-        spent = budget.spent_nano(now)
-        taken = spent + budget.reserved_nano
+        budget, spent = state.budget, state.spent_nano(now)
+        taken = spent + state.reserved_nano
         if self._strict and self._ledger is not None and self._ledger.failure is not None:
             return "cannot be checked, its ledger is away"
         if spent >= budget.limit_nano:
@@ -141,60 +136,59 @@ class Budgets:
             return "has not left what the call may cost"
         return ""
 
-    def _most(self, call: LLMCall, bound: BoundOf) -> int | None:
+    def _most(self, call: LLMCall, ceiling: CeilingOf) -> int | None:
         """The most that a call can cost, in nano-dollars; ``None`` where nobody can know."""
         try:
-            most = bound()
+            most = ceiling()
             if most is None or most.input_tokens < 0 or most.output_tokens < 0:
                 return None
-            cost = self._prices.most_usd(call.provider, call.model, *most)
+            cost = self._pipeline.prices.most_usd(call.provider, call.model, *most)
         except Exception as error:  # what is sent may be anything
-            self._calls.failed("admit", error)
+            self._pipeline.failed("admit", error)
             return None
         return None if cost is None else round(cost * NANO)
 
-    def _spend(self, budgets: Iterable[Budget], ended: LLMCall) -> Sequence[_Passed]:
+    def _spend(self, states: Iterable[BudgetState], ended: LLMCall) -> Sequence[_Passed]:
         """Count a call for the budgets that it was admitted to; what thresholds that passes.
 
         A ledger's rows show it to those whose scope takes the model that served, too.
         """
         shown = () if self._ledger is None else self._of(ended)
         now = time.time()
-        for budget in budgets:
-            if budget not in shown:
-                budget.spend(round((ended.cost_usd or 0) * NANO), now)
-        return self._newly_passed(budgets, now)
+        for state in states:
+            if state not in shown:
+                state.spend(round((ended.cost_usd or 0) * NANO), now)
+        return self._newly_passed(states, now)
 
-    def _newly_passed(self, budgets: Iterable[Budget], now: float) -> list[_Passed]:
-        with Budget.lock:
+    def _newly_passed(self, states: Iterable[BudgetState], now: float) -> list[_Passed]:
+        with lock:
             return [
-                (budget, budget.status(now), threshold)
-                for budget in budgets
-                for threshold in budget.newly_passed(now)
+                (state.budget, state.status(now), threshold)
+                for state in states
+                for threshold in state.newly_passed(now)
             ]
 
     def _warn(self, passed: Iterable[_Passed]) -> None:
         for notice in passed:  # without the lock: a logging handler may ask how budgets stand
             self._notices.tell(*notice)
 
-    def _of(self, call: LLMCall) -> tuple[Budget, ...]:
+    def _of(self, call: LLMCall) -> tuple[BudgetState, ...]:
         """The budgets of a call, by the labels that it has now."""
         values = (call.agent_name, call.provider, call.model, *call.extra)
         found = self._known.get(values)
         if found is None:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
-            labels = dict(zip(self._calls.extra_labels, call.extra, strict=True))
+            labels = dict(zip(self._pipeline.extra_labels, call.extra, strict=True))
             call_labels = (call.agent_name, call.provider, call.model)
             found = self._known[values] = tuple(
-                budget for budget, scope in self._scopes if scope.takes(*call_labels, labels)
+                state for state, calls in self._filters if calls.takes(*call_labels, labels)
             )
         return found
 
-    def forget_in_flight(self) -> None:
-        """In a forked child: what is reserved is for calls of the parent's."""
-        for budget in self._budgets:
-            budget.reserved_nano = 0
+    def after_fork_in_child(self) -> None:
+        for state in self._states:
+            state.reserved_nano = 0  # it is for calls of the parent's
 
 
 def check_budgets(budgets: Sequence[Budget], extra_labels: Sequence[str]) -> None:
@@ -209,14 +203,3 @@ def check_budgets(budgets: Sequence[Budget], extra_labels: Sequence[str]) -> Non
                     f"budget {budget.name!r}: {label!r} is no label of calls; "
                     f"there are {', '.join((*CALL_LABELS, *extra_labels))}"
                 )
-
-
-_all: weakref.WeakSet[Budgets] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for budgets in list(_all):
-        budgets.forget_in_flight()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

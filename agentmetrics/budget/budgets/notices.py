@@ -5,16 +5,15 @@ from __future__ import annotations
 import atexit
 import inspect
 import logging
-import os
 import queue
 import threading
-import weakref
 from collections.abc import Awaitable
 from functools import partial
 
 import anyio
 
 from agentmetrics.budget.budgets.budget import Budget, BudgetStatus
+from agentmetrics.recording.fork import ForkAware, watch_forks
 
 logger = logging.getLogger("agentmetrics")
 
@@ -22,17 +21,20 @@ _Notice = tuple[Budget, BudgetStatus, float]
 JOIN_SECONDS = 5.0
 
 
-class Notices:
+class Notices(ForkAware):
     """Logs each notice at once and hands it to the budget's callback in one daemon thread."""
 
     def __init__(self) -> None:
-        self._forget()
-        _all.add(self)
+        self._begin()
+        watch_forks(self)
 
-    def _forget(self) -> None:
+    def _begin(self) -> None:
         self._waiting: queue.SimpleQueue[_Notice | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+
+    def after_fork_in_child(self) -> None:
+        self._begin()  # the thread is the parent's, and so is what waits
 
     def tell(self, budget: Budget, status: BudgetStatus, threshold: float) -> None:
         """Say that ``budget`` stands at ``threshold`` per cent or above."""
@@ -80,14 +82,3 @@ def _call(budget: Budget, status: BudgetStatus, threshold: float) -> None:
 
 async def _awaited(result: Awaitable[object]) -> None:
     await result
-
-
-_all: weakref.WeakSet[Notices] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for notices in list(_all):
-        notices._forget()  # the thread is the parent's, and so is what waits
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,1 +1,1 @@
-"""TODO"""
+"""What every call cost, kept in a database, and questions to it."""

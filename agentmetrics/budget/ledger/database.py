@@ -28,7 +28,8 @@ from agentmetrics.budget.ledger import schema
 from agentmetrics.budget.ledger.schema import LEDGER, WRITERS, SchemaVersionError
 from agentmetrics.budget.ledger.spend import Spend
 from agentmetrics.budget.ledger.tally import AMOUNTS, Amounts, Key, Row
-from agentmetrics.config.settings import ConfigurationError, without_password
+from agentmetrics.budget.ledger.url import without_password
+from agentmetrics.errors import ConfigurationError, LedgerUnavailable
 
 SQLITE_WAIT_SECONDS = 10.0
 """How long a writer of SQLite waits for the others."""
@@ -55,10 +56,6 @@ _AWAY = re.compile(
     r"|terminating connection|unreachable|no route|database is locked|locking protocol",
     re.IGNORECASE,
 )
-
-
-class LedgerUnavailable(RuntimeError):  # noqa: N818 - what it is, as a user reads it
-    """The ledger's database cannot be used now; what has to be written waits for it."""
 
 
 class DatabaseAway(LedgerUnavailable):

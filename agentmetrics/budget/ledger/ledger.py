@@ -12,14 +12,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from agentmetrics.budget.ledger import summary as summaries
-from agentmetrics.budget.ledger.database import Database, DatabaseAway, LedgerUnavailable
-from agentmetrics.budget.ledger.spend import Scope, Spend
+from agentmetrics.budget.ledger.database import Database, DatabaseAway
+from agentmetrics.budget.ledger.spend import CallFilter, Spend
 from agentmetrics.budget.ledger.summary import Summary
 from agentmetrics.budget.ledger.writer import Intake, Writer
 from agentmetrics.budget.periods import Period, Span, unix_seconds, whole_buckets, zone_of
-from agentmetrics.calls.table import OpenCalls, open_calls
-from agentmetrics.config.settings import ConfigurationError
-from agentmetrics.meters.ledger import LedgerMeter
+from agentmetrics.errors import ConfigurationError, LedgerUnavailable
+from agentmetrics.pipeline import Pipeline, pipeline_of
 from agentmetrics.recording.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class Ledger:
             retention_seconds=None if retention_days is None else retention_days * 86_400,
             clock=clock,
         )
-        self._heard: list[tuple[weakref.ref[OpenCalls], Intake]] = []
+        self._heard: list[tuple[weakref.ref[Pipeline], Intake]] = []
         try:
             self._database.prepare()
         except DatabaseAway as error:
@@ -74,19 +73,19 @@ class Ledger:
         Its extra labels are the ledger's dimensions. An answer from a cache is no call.
         Raises ``RuntimeError`` when the ledger is closed.
         """
-        calls = open_calls(recorder)
-        intake = self._writer.intake(calls.extra_labels, recorder.attached(LedgerMeter))
-        calls.subscribe(intake.hear)
-        self._heard.append((weakref.ref(calls), intake))
+        pipeline = pipeline_of(recorder)
+        intake = self._writer.intake(pipeline.extra_labels, pipeline.ledger)
+        pipeline.subscribe(intake.hear)
+        self._heard.append((weakref.ref(pipeline), intake))
         _open.add(self)
 
     def detach(self) -> None:
         """Take no more calls, from any recorder; those that were abandoned by now end before."""
-        for table, intake in self._heard:
-            calls = table()
-            if calls is not None:
-                calls.settle()
-                calls.unsubscribe(intake.hear)
+        for known, intake in self._heard:
+            pipeline = known()
+            if pipeline is not None:
+                pipeline.table.end_abandoned()
+                pipeline.unsubscribe(intake.hear)
         self._heard.clear()
 
     def flush(self) -> None:
@@ -126,7 +125,7 @@ class Ledger:
         with self._database.snapshot() as snapshot:
             return summaries.answer(question, snapshot)
 
-    def follow(self, scope: Scope, since: datetime, until: datetime) -> Spend:
+    def follow(self, scope: CallFilter, since: datetime, until: datetime) -> Spend:
         """The spend of a scope in a span of time, kept current for as long as it is held.
 
         No I/O is done: until the next flush, which ``flush`` does at once, it is what of this
@@ -134,7 +133,7 @@ class Ledger:
         and this process' as of now.
         """
         span = Span(unix_seconds(since, self._zone), unix_seconds(until, self._zone))
-        spend = Spend(scope, *whole_buckets(span), settle=self._writer.fold)
+        spend = Spend(scope, *whole_buckets(span), fold=self._writer.fold)
         self._writer.follow(spend)
         return spend
 

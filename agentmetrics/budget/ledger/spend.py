@@ -11,7 +11,7 @@ from agentmetrics.pricing.names import is_meant
 
 
 @dataclass(frozen=True)
-class Scope:
+class CallFilter:
     """Which calls: those that have all of these values; what is ``None`` may be anything."""
 
     agent_name: str | None = None
@@ -50,17 +50,17 @@ class Spend:
     what this process has seen end since. Made by ``Ledger.follow``; let go of it to end that.
     """
 
-    def __init__(self, scope: Scope, start: int, end: int, settle: Callable[[], None]) -> None:
+    def __init__(self, scope: CallFilter, start: int, end: int, fold: Callable[[], None]) -> None:
         self.scope, self.start, self.end = scope, start, end
         self.is_current = False
         """Whether the database was asked at all; until then the spend is this process' alone."""
-        self._settle = settle
+        self._fold = fold
         self._nano_usd = 0
 
     @property
     def nano_usd(self) -> int:
         """The spend now, in 10⁻⁹ USD; no I/O, and every call that has ended is in it."""
-        self._settle()
+        self._fold()
         return self._nano_usd
 
     def covers(self, key: Key) -> bool:

@@ -1,9 +1,4 @@
-"""Calls added up: the rows of the ledger, as they grow in memory.
-
-A row is a quarter of an hour, not an hour: every offset from UTC that is in use is a multiple of
-15 minutes (Asia/Kolkata has +05:30, Asia/Kathmandu +05:45), so days of any time zone begin and
-end between two rows.
-"""
+"""Calls added up: the rows of the ledger, as they grow in memory."""
 
 from __future__ import annotations
 
@@ -11,16 +6,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+from agentmetrics.budget.periods import BUCKET_SECONDS
 from agentmetrics.calls.facts import LLMCall
 from agentmetrics.recording.layers.cardinality import OTHER
 from agentmetrics.recording.metric import clean_label
 
-if TYPE_CHECKING:
-    from agentmetrics.budget.ledger.spend import Spend
-
-BUCKET_SECONDS = 900
 NANO = 1_000_000_000
 """Nano-dollars in a dollar; money is kept as a whole number of them."""
 MAX_ROWS = 20_000
@@ -81,12 +73,19 @@ def dimensions_text(dimensions: Mapping[str, str]) -> str:
     return json.dumps(said, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
+class Follower(Protocol):
+    """A sum that grows with the rows that it covers."""
+
+    def covers(self, key: Key) -> bool: ...
+    def add(self, nano_usd: int) -> None: ...
+
+
 class Row:
     """The sums of one key while they grow, and the spends that grow with them."""
 
     __slots__ = ("followed_by", "key", *AMOUNTS)
 
-    def __init__(self, key: Key, followed_by: tuple[Spend, ...]) -> None:
+    def __init__(self, key: Key, followed_by: tuple[Follower, ...]) -> None:
         self.key = key
         self.followed_by = followed_by
         self.calls = self.unpriced_calls = self.unmetered_calls = 0
@@ -124,7 +123,7 @@ class Row:
 class Tally:
     """Rows that grow call by call, and ``spends`` with them; to be used under its owner's lock."""
 
-    def __init__(self, spends: Iterable[Spend]) -> None:
+    def __init__(self, spends: Iterable[Follower]) -> None:
         self.rows: dict[Key, Row] = {}
         self._spends = spends
         self._known: dict[tuple[Any, ...], Row] = {}
@@ -168,7 +167,7 @@ class Tally:
             row = self.rows[key] = Row(key, tuple(s for s in self._spends if s.covers(key)))
         return row
 
-    def follow(self, spend: Spend) -> None:
+    def follow(self, spend: Follower) -> None:
         """Let a spend that is new among ``spends`` grow with the rows that are there."""
         for row in self.rows.values():
             if spend.covers(row.key):

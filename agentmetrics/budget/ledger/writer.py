@@ -15,11 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 
-from agentmetrics.budget.ledger.database import Database, LedgerUnavailable, UnwritableError
+from agentmetrics.budget.ledger.database import Database, UnwritableError
 from agentmetrics.budget.ledger.spend import Spend
 from agentmetrics.budget.ledger.tally import Key, Row, Tally
 from agentmetrics.calls.facts import LLMCall
+from agentmetrics.errors import LedgerUnavailable
 from agentmetrics.meters.ledger import LedgerMeter
+from agentmetrics.recording.fork import LEDGERS, ForkAware, watch_forks
 from agentmetrics.recording.periodic import PeriodicFlush
 
 logger = logging.getLogger("agentmetrics")
@@ -74,7 +76,7 @@ class Batch:
         return sum(row.calls for row in self.rows.values())
 
 
-class Writer:
+class Writer(ForkAware):
     """Adds calls up in memory and writes them, a batch at a time.
 
     A batch that was tried once is tried again as it was until the database has it, since a lost
@@ -102,7 +104,8 @@ class Writer:
         self.failure: str | None = None
         """What the last attempt to write said, if it failed."""
         self._begin_anew()
-        _writers.add(self)
+        self._held: list[threading.Lock | threading.RLock] = []
+        watch_forks(self, LEDGERS)
 
     def _begin_anew(self) -> None:
         """As a writer with nothing to write; so does a forked child, whose parent has the rest."""
@@ -181,7 +184,7 @@ class Writer:
 
     def flush(self) -> None:
         """What the thread does: write, unless the database was away a moment ago."""
-        self._settle_fork()
+        self._notice_fork()
         self.fold()
         if time.monotonic() >= self._not_before:
             with suppress(LedgerUnavailable):  # counted and logged
@@ -299,32 +302,18 @@ class Writer:
             waiting = sum(row.calls for row in self._tally.rows.values())
             return waiting + (self._batch.calls if self._batch else 0)
 
-    def _settle_fork(self) -> None:
+    def _notice_fork(self) -> None:
         if self._pid != os.getpid():
             self._begin_anew()
 
+    def before_fork(self) -> None:
+        locks = (self._writing, self._folding)
+        self._held = [lock for lock in locks if lock.acquire(timeout=FORK_WAITS_SECONDS)]
 
-_writers: weakref.WeakSet[Writer] = weakref.WeakSet()
-_held: list[threading.Lock | threading.RLock] = []
+    def after_fork_in_parent(self) -> None:
+        while self._held:
+            self._held.pop().release()
 
-
-def _before_fork() -> None:
-    for writer in list(_writers):
-        locks = (writer._writing, writer._folding)
-        _held.extend(lock for lock in locks if lock.acquire(timeout=FORK_WAITS_SECONDS))
-
-
-def _release() -> None:
-    while _held:
-        _held.pop().release()
-
-
-def _after_fork_in_child() -> None:
-    _held.clear()
-    for writer in list(_writers):
-        writer._begin_anew()
-
-
-os.register_at_fork(
-    before=_before_fork, after_in_parent=_release, after_in_child=_after_fork_in_child
-)
+    def after_fork_in_child(self) -> None:
+        self._held.clear()
+        self._begin_anew()

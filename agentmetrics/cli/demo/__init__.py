@@ -43,6 +43,7 @@ from agentmetrics.cli.demo.table import (
     total_row,
 )
 from agentmetrics.exposition import start_http_server
+from agentmetrics.pipeline import Options, pipeline_of
 from agentmetrics.recording.recorder import Recorder
 
 BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0)
@@ -91,7 +92,7 @@ def _stage(budget: Budget) -> Iterator[Stage]:
         memory = MemoryRecorder()
         prometheus = PrometheusRecorder(CollectorRegistry())
         recorder: Recorder = FanoutRecorder([memory, prometheus])
-        recorder.latency_buckets = BUCKETS
+        pipeline_of(recorder, Options(latency_buckets=BUCKETS))
         config = {"callbacks": [MetricsCallbackHandler(recorder)]}
         progress = Progress(messages(), memory)
         team = make_team(server.base_url)

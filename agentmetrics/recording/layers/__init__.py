@@ -1,1 +1,1 @@
-"""TODO"""
+"""Layers: recorders around recorders, one short module each."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from agentmetrics.catalog import SERIES_DROPPED
+from agentmetrics.recording.health import SERIES_DROPPED
 from agentmetrics.recording.layers.layer import Layer
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.recorder import Recorder
 
 OTHER = "other"
 """The value that labels get past the cardinality limit."""
+MAX_SERIES = 2000
+"""Label sets of one metric, unless told otherwise."""
 
 
 class CardinalityLimit(Layer):
@@ -19,21 +21,20 @@ class CardinalityLimit(Layer):
     label set was turned away.
     """
 
-    def __init__(self, recorder: Recorder, max_series: int | None = None) -> None:
+    def __init__(self, recorder: Recorder, max_series: int = MAX_SERIES) -> None:
         super().__init__(recorder)
-        if max_series is not None:
-            self.max_series = max_series
-        self._known: dict[str, set[tuple[str, ...]]] = {}
+        self.max_series = max_series
+        self._seen: dict[str, set[tuple[str, ...]]] = {}
         self._step = recorder.update()
         self._dropped = recorder.counter(SERIES_DROPPED)
 
     def outward_values(self, metric: Metric, values: tuple[str, ...]) -> tuple[str, ...]:
         with self._step:  # the recorder's own lock, which is held over a fork
-            known = self._known.setdefault(metric.name, set())
-            if values in known or not metric.labels:
+            seen = self._seen.setdefault(metric.name, set())
+            if values in seen or not metric.labels:
                 return values
-            if len(known) < self.max_series:
-                known.add(values)
+            if len(seen) < self.max_series:
+                seen.add(values)
                 return values
         self._dropped.labels(metric.name).inc()
         return tuple(
@@ -42,12 +43,8 @@ class CardinalityLimit(Layer):
         )
 
 
-def limited(recorder: Recorder) -> Recorder:
-    """The recorder with a cardinality limit: the one it has, else one of its own."""
-    return recorder if _is_limited(recorder) else recorder.attached(CardinalityLimit)
-
-
-def _is_limited(recorder: Recorder) -> bool:
+def is_limited(recorder: Recorder) -> bool:
+    """Whether every way through this recorder leads past a cardinality limit."""
     if isinstance(recorder, CardinalityLimit):
         return True
-    return bool(recorder.inner) and all(map(_is_limited, recorder.inner))
+    return bool(recorder.inner) and all(map(is_limited, recorder.inner))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from agentmetrics.backends.noop import NOTHING
 from agentmetrics.recording.instruments import (
     Batch,
     CounterSeries,
@@ -15,21 +13,25 @@ from agentmetrics.recording.instruments import (
     HistogramSeries,
     Observed,
 )
+from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import Metric
+from agentmetrics.recording.nothing import NOTHING
 from agentmetrics.recording.recorder import Recorder
-
-logger = logging.getLogger("agentmetrics")
+from agentmetrics.recording.values import Family
 
 
 class FanoutRecorder(Recorder):
-    """Several recorders at once. One that fails is logged once and costs the others nothing."""
+    """Several recorders at once. One that fails is logged once and costs the others nothing.
+
+    Readings are those of the first that keeps values.
+    """
 
     def __init__(self, recorders: Sequence[Recorder]) -> None:
         super().__init__()
         if not recorders:
             raise ValueError("a fanout needs at least one recorder")
-        self.inner = tuple(recorders)
-        self._failed: set[str] = set()
+        self.stand_around(recorders)
+        self._problems = LogOnce()
 
     def declare(self, metric: Metric) -> None:
         for recorder in self.inner:
@@ -74,6 +76,14 @@ class FanoutRecorder(Recorder):
 
         return apply
 
+    def collect(self) -> list[Family]:
+        for recorder in self.inner:
+            try:
+                return recorder.collect()
+            except NotImplementedError:
+                continue
+        return super().collect()
+
     def flush(self) -> None:
         self._all(Recorder.flush)
 
@@ -100,9 +110,7 @@ class FanoutRecorder(Recorder):
 
     def failed(self, what: str, error: Exception) -> None:
         kind = f"{what}: {type(error).__name__}"
-        if kind not in self._failed:
-            self._failed.add(kind)
-            logger.warning("a backend failed at %s; the others go on", kind)
+        self._problems.warn(kind, "a backend failed at %s; the others go on", kind)
 
 
 class _Together:

@@ -15,28 +15,33 @@ from agentmetrics.recording.instruments import (
 )
 from agentmetrics.recording.metric import Metric, clean_label
 from agentmetrics.recording.recorder import Recorder
+from agentmetrics.recording.values import Family, Value
 
 
 class Layer(Recorder):
     """A recorder that hands everything to another, its metric and label values changed.
 
-    A layer says what it changes in ``outward`` (the metric) and ``outward_values``.
+    A layer says what it changes in ``outward`` (the metric) and ``outward_values``, and how that
+    is undone for readings in ``inward`` and ``inward_values``.
     """
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
-        self.inner = (recorder,)
-        self.extra_labels = recorder.extra_labels
-        self.latency_buckets = recorder.latency_buckets
-        self.max_series = recorder.max_series
-        self.call_ttl_seconds = recorder.call_ttl_seconds
-        self.prices = recorder.prices
+        self.stand_around((recorder,))
         self._next = recorder
 
     def outward(self, metric: Metric) -> Metric:
         return metric
 
     def outward_values(self, metric: Metric, values: tuple[str, ...]) -> tuple[str, ...]:
+        return values
+
+    def inward(self, metric: Metric) -> Metric | None:
+        """The metric that ``outward`` made this one of; ``None`` for one that it did not make."""
+        return metric
+
+    def inward_values(self, values: tuple[str, ...]) -> tuple[str, ...] | None:
+        """The values that ``outward_values`` made these of; ``None`` where it did not."""
         return values
 
     def declare(self, metric: Metric) -> None:
@@ -81,6 +86,19 @@ class Layer(Recorder):
         observations: Sequence[HistogramSeries],
     ) -> Batch:
         return self._next.batch(adds, sets, observations)  # the series are the next one's own
+
+    def collect(self) -> list[Family]:
+        families: list[Family] = []
+        for family in self._next.collect():
+            metric = self.inward(family.metric)
+            series: list[tuple[tuple[str, ...], Value]] = [
+                (inward, value)
+                for values, value in family.series
+                if (inward := self.inward_values(values)) is not None
+            ]
+            if metric is not None and series:
+                families.append(Family(metric, series))
+        return families
 
     def flush(self) -> None:
         self._next.flush()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agentmetrics.catalog import SERIES_DROPPED
+from agentmetrics.recording.health import SERIES_DROPPED
 from agentmetrics.recording.layers.layer import Layer
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.recorder import Recorder
 
 
 class Namespace(Layer):
-    """Every metric under a prefix: ``shop_llm_calls_total`` in ``Namespace(recorder, "shop")``."""
+    """Every metric under a prefix: ``shop_llm_calls_total`` in ``Namespace(recorder, "shop")``.
+
+    Readings take the names without it. Raises ``ValueError`` for a prefix that makes no legal name.
+    """
 
     def __init__(self, recorder: Recorder, prefix: str) -> None:
         super().__init__(recorder)
@@ -20,3 +23,9 @@ class Namespace(Layer):
 
     def outward(self, metric: Metric) -> Metric:
         return replace(metric, name=f"{self.prefix}_{metric.name}")
+
+    def inward(self, metric: Metric) -> Metric | None:
+        prefix = f"{self.prefix}_"
+        if not metric.name.startswith(prefix):
+            return None
+        return replace(metric, name=metric.name.removeprefix(prefix))

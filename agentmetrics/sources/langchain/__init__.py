@@ -1,1 +1,1 @@
-"""LangChain's events as our calls, runs, tools and queries."""
+"""LangChain and LangGraph: their callbacks, wrappers for what has none, and where runs are."""

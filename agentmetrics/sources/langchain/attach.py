@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from contextvars import ContextVar
 
 from langchain_core.tracers.context import register_configure_hook
 
-from agentmetrics.calls.context import handler_around
+from agentmetrics.recording.fork import ForkSafeLock
 from agentmetrics.recording.recorder import Recorder
+from agentmetrics.sources import frameworks  # noqa: F401 - the agents' handler comes with it
 from agentmetrics.sources.langchain.callbacks.handler import MetricsCallbackHandler
+from agentmetrics.sources.langchain.callbacks.marker import Marker
 
-_lock = threading.Lock()
-_hooked_agents = False
+_lock = ForkSafeLock()
 _everywhere: MetricsCallbackHandler | None = None
+_of_configured: MetricsCallbackHandler | None = None
 
 
 def instrument(
@@ -26,40 +27,23 @@ def instrument(
     with another recorder or name raises ``ValueError``.
     """
     global _everywhere
-    hook_agents()
     with _lock:
         if _everywhere is None:
             _everywhere = MetricsCallbackHandler(recorder, agent_name)
             variable: ContextVar[MetricsCallbackHandler | None] = ContextVar(
                 "agentmetrics_everywhere", default=_everywhere
             )
-            register_configure_hook(variable, True, MetricsCallbackHandler)
+            register_configure_hook(variable, True, Marker)
         elif not _everywhere.is_for(recorder, agent_name):
             raise ValueError("instrument() was called before, with another recorder or agent_name")
         return _everywhere
 
 
-def hook_agents() -> None:
-    """Let LangChain ask for the handler of the agent that a run is inside of; once a process."""
-    global _hooked_agents
-    with _lock:
-        if not _hooked_agents:
-            _hooked_agents = True
-            register_configure_hook(handler_around, True, MetricsCallbackHandler)
-
-
-def handler_of(recorder: Recorder | None) -> MetricsCallbackHandler:
-    """The handler that an agent's runs get; one a recorder, and one for the configured one."""
-    if recorder is None:
-        return _configured()
-    return recorder.attached(MetricsCallbackHandler)
-
-
-def _configured() -> MetricsCallbackHandler:
+def handler_for(recorder: Recorder | None) -> MetricsCallbackHandler:
+    """The handler that the runs inside of an agent get; one for all that have no recorder."""
     global _of_configured
+    if recorder is not None:
+        return MetricsCallbackHandler(recorder)
     if _of_configured is None:
         _of_configured = MetricsCallbackHandler()
     return _of_configured
-
-
-_of_configured: MetricsCallbackHandler | None = None

@@ -1,1 +1,1 @@
-"""TODO"""
+"""LangChain's callbacks as calls, agent runs, tool executions and queries."""

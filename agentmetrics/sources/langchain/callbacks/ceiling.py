@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentmetrics.calls.facts import Bound
+from agentmetrics.calls.facts import Ceiling
 from agentmetrics.providers.service_tier import service_tier_of
 
 _NESTED = ("generation_config", "options", "extra_body", "model_kwargs")
@@ -31,14 +31,14 @@ _TEXT_BLOCKS = frozenset(
 Params = Mapping[str, Any]
 
 
-def bound_of(
+def ceiling_of(
     messages: Sequence[Any], params: Params | None, metadata: Mapping[str, Any] | None
-) -> Bound | None:
-    """A bound on input and output; ``None`` where there is none.
+) -> Ceiling | None:
+    """The most input and output; ``None`` where nobody can know it.
 
     A tokenizer makes at most one token of a byte, so the input has at most as many tokens as
-    bytes. Output is bounded by the call's own ``max_tokens``, times its choices. An image, a
-    sound or a file has no bound that could be known here, nor has input that is not sent: what
+    bytes. Output is limited by the call's own ``max_tokens``, times its choices. How much an
+    image, a sound or a file is cannot be known here, nor how much input is that is not sent: what
     the provider keeps or finds.
     """
     params = params or {}
@@ -52,7 +52,7 @@ def bound_of(
     if any(where.get("tools") or where.get("functions") for where in places):
         sent += _TOKENS_FOR_TOOLS
     total = sum(size or 0 for size in sizes) + _TOKENS_PER_MESSAGE * len(messages)
-    return Bound(total + sent, output, _asked_tier(places))
+    return Ceiling(total + sent, output, _asked_tier(places))
 
 
 def _max_output(places: Sequence[Params], metadata: Params) -> int | None:

@@ -37,12 +37,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from agentmetrics.calls.context import extra_values
-from agentmetrics.calls.facts import Alternatives, ChainRun
-from agentmetrics.calls.outcome import error_type_of
-from agentmetrics.calls.table import OpenCalls
-from agentmetrics.meters.routing import RoutingMeter
+from agentmetrics.calls.facts import Scope
+from agentmetrics.pipeline import Pipeline
+from agentmetrics.providers.error_types import error_type_of
+from agentmetrics.sources.langchain.around import extra_values_here
 from agentmetrics.sources.langchain.callbacks.attribution import Metadata
+from agentmetrics.sources.langchain.callbacks.scope import Alternatives, ChainRun
 
 FALLBACKS, MODEL_NODE = "RunnableWithFallbacks", "model"
 PLACES = frozenset({FALLBACKS, MODEL_NODE})
@@ -92,7 +92,7 @@ failing: set[weakref.ref[Fallbacks]] = set()
 
 
 def place_started(
-    calls: OpenCalls,
+    pipeline: Pipeline,
     chain: ChainRun,
     run_id: UUID,
     parent_run_id: UUID | None,
@@ -106,32 +106,32 @@ def place_started(
             if any(map(_is_attempt, tags or ())):  # a retry of fallbacks has their name
                 around.failed = ""
         chain.alternatives = Fallbacks(run_id.int, chain.alternatives)
-        _around.set(_Around(run_id, parent_run_id, _still_open(calls, _around.get())))
+        _around.set(_Around(run_id, parent_run_id, _still_open(pipeline, _around.get())))
     elif metadata and metadata.get("langgraph_node") == MODEL_NODE:
         if metadata.get("ls_integration", _CREATE_AGENT) == _CREATE_AGENT:
             chain.alternatives = ModelNode(run_id.int, chain.alternatives)
 
 
-def place_ended(calls: OpenCalls, run_id: UUID) -> None:
+def place_ended(pipeline: Pipeline, run_id: UUID) -> None:
     """Note that a chain run has ended; it was taken out of the table."""
     around = _around.get()
     if around is not None and around.int == run_id.int:
-        _around.set(_still_open(calls, around))
+        _around.set(_still_open(pipeline, around))
 
 
 def member_failed(
-    calls: OpenCalls, run_id: UUID, parent_run_id: UUID | None, error: BaseException
+    pipeline: Pipeline, run_id: UUID, parent_run_id: UUID | None, error: BaseException
 ) -> None:
     """Leave the error's type with the place of which this run is a member, if there is one."""
     parent = _number(parent_run_id)
-    around = _still_open(calls, _around.get())
+    around = _still_open(pipeline, _around.get())
     if around is not None and around.parent == parent:
-        place = _fallbacks(calls, around)
+        place = _fallbacks(pipeline, around)
         if place is not None and not place.nested:
             place.failed = error_type_of(error)
             failing.add(weakref.ref(place, failing.discard))
             return
-    scope = calls.get(parent_run_id) if parent_run_id is not None and parent else None
+    scope = pipeline.table.get(parent_run_id) if parent_run_id is not None and parent else None
     inside = scope.alternatives if isinstance(scope, ChainRun) else None
     if inside is not None and inside.run == parent:
         if isinstance(inside, Fallbacks) or getattr(inside, "call", None) == run_id.int:
@@ -139,8 +139,8 @@ def member_failed(
 
 
 def model_started(
-    calls: OpenCalls,
-    scope: ChainRun | None,
+    pipeline: Pipeline,
+    scope: Scope | None,
     run_id: UUID,
     parent_run_id: UUID | None,
     model: object,
@@ -150,7 +150,7 @@ def model_started(
 ) -> None:
     """Count a fallback when this call of a model takes over from one that failed."""
     reason = ""
-    for place in _places(calls, scope):
+    for place in _places(pipeline, scope):
         left = ""
         if isinstance(place, Fallbacks):
             left, place.failed = place.failed, ""
@@ -158,13 +158,13 @@ def model_started(
             left = place.asks(run_id.int, model, _question(messages, parameters))
         reason = reason or left
     if reason:
-        (intent,) = extra_values(_INTENT, metadata)
-        calls.recorder.attached(RoutingMeter).fell_back(intent, reason)
+        (intent,) = extra_values_here(_INTENT, metadata, None)
+        pipeline.routing.fell_back(intent, reason)
 
 
-def _places(calls: OpenCalls, scope: ChainRun | None) -> Iterator[Alternatives]:
+def _places(pipeline: Pipeline, scope: Scope | None) -> Iterator[Alternatives]:
     """Where a call in ``scope`` may take over from another, the nearest first."""
-    inside = None if scope is None else scope.alternatives
+    inside = scope.alternatives if isinstance(scope, ChainRun) else None
     if inside is not None:
         inside.nested = True
     while inside is not None:
@@ -172,25 +172,25 @@ def _places(calls: OpenCalls, scope: ChainRun | None) -> Iterator[Alternatives]:
         inside = inside.outer
     around = _around.get() if failing else None
     while around is not None:
-        place = _fallbacks(calls, around)
+        place = _fallbacks(pipeline, around)
         if place is not None and place.failed and not place.nested:
             failing.discard(weakref.ref(place))
             yield place
         around = around.outer
 
 
-def _fallbacks(calls: OpenCalls, around: _Around) -> Fallbacks | None:
-    chain = calls.get(around)
+def _fallbacks(pipeline: Pipeline, around: _Around) -> Fallbacks | None:
+    chain = pipeline.table.get(around)
     place = chain.alternatives if isinstance(chain, ChainRun) else None
     return place if isinstance(place, Fallbacks) else None
 
 
-def _still_open(calls: OpenCalls, around: _Around | None) -> _Around | None:
+def _still_open(pipeline: Pipeline, around: _Around | None) -> _Around | None:
     """The nearest that has not ended.
 
     Those of a batch start in one context and end in any order, and a stream may be left elsewhere.
     """
-    while around is not None and calls.get(around) is None:
+    while around is not None and pipeline.table.get(around) is None:
         around = around.outer
     return around
 

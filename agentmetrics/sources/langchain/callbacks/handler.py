@@ -9,25 +9,27 @@ from time import perf_counter
 from typing import Any
 from uuid import UUID
 
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.globals import get_llm_cache
 from langchain_core.outputs import LLMResult
 
-from agentmetrics.calls.facts import ChainRun, LLMCall, RetrieverQuery, ToolExecution
-from agentmetrics.calls.outcome import is_interrupt
-from agentmetrics.calls.table import OpenCalls, open_calls
-from agentmetrics.config.active import get_recorder
+from agentmetrics.calls.facts import LLMCall, RetrieverQuery, ToolExecution
+from agentmetrics.config.active import active, in_use
 from agentmetrics.errors import BudgetExceeded
+from agentmetrics.pipeline import Pipeline, pipeline_of
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.sources.langchain.callbacks.attribution import Metadata, is_graph_node
+from agentmetrics.sources.langchain.callbacks.errors import is_interrupt
 from agentmetrics.sources.langchain.callbacks.fallbacks import (
     PLACES,
     member_failed,
     place_ended,
     place_started,
 )
+from agentmetrics.sources.langchain.callbacks.lookups import instrumented, note_lookup
+from agentmetrics.sources.langchain.callbacks.marker import Marker
 from agentmetrics.sources.langchain.callbacks.quirks import ErrorInResponse
+from agentmetrics.sources.langchain.callbacks.scope import ChainRun
 from agentmetrics.sources.langchain.callbacks.starting import (
     plain_dict,
     plain_id,
@@ -47,19 +49,18 @@ from agentmetrics.sources.langchain.callbacks.usage import (
     read_first_chunk,
     read_response,
 )
-from agentmetrics.sources.langchain.wrappers.cache import instrumented, note_lookup
 
 _MISSING: Any = None
 """Stands for an argument that LangChain did not pass, so that it is we who notice."""
 
 
-class MetricsCallbackHandler(BaseCallbackHandler):
+class MetricsCallbackHandler(Marker):
     """Records every LangChain and LangGraph run that it is attached to.
 
     One handler serves sync and async, streams and batches, and any number of threads. It
     records in ``recorder``, by default the configured one. ``agent_name`` puts everything down
     to one agent; without it each call is attributed by the rule in
-    ``agentmetrics.langchain.attribution``.
+    ``agentmetrics.sources.langchain.callbacks.attribution``.
 
     Nothing it does raises into the program, but for ``BudgetExceeded`` where a budget blocks a
     call: what it cannot understand is counted in ``agentmetrics_handler_errors_total``. It keeps
@@ -83,8 +84,8 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         super().__init__()
         self.agent_name = clean_label(agent_name) or None
         self._explicit = recorder
-        recorder = recorder or get_recorder()
-        self._in_use: tuple[Recorder, OpenCalls] = (recorder, open_calls(recorder))
+        self._own = None if recorder is None else pipeline_of(recorder)
+        self._pipeline()  # settings that cannot be used stop the program now
 
     def __copy__(self) -> MetricsCallbackHandler:
         return self
@@ -108,16 +109,8 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         """Whether this handler was made with the same arguments."""
         return self._explicit is recorder and self.agent_name == agent_name
 
-    def _calls(self) -> OpenCalls:
-        recorder = self._explicit or get_recorder()
-        known, calls = self._in_use
-        if recorder is not known:  # configure() was called since
-            try:
-                calls = open_calls(recorder)
-            except Exception as error:  # as where a metric's name is taken: not the agent's affair
-                calls.failed("configure", error)
-            self._in_use = (recorder, calls)
-        return calls
+    def _pipeline(self) -> Pipeline:
+        return self._own or active.pipeline or in_use().pipeline
 
     # LLM calls
 
@@ -136,17 +129,17 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         batch_size: int | None = None,
         **kwargs: Any,
     ) -> None:
-        calls = self._calls()
+        pipeline = self._pipeline()
         try:
             start_call(
-                calls, self.agent_name, run_id, parent_run_id, metadata,
+                pipeline, self.agent_name, run_id, parent_run_id, metadata,
                 invocation_params, serialized, messages, batch_size,
             )  # fmt: skip
         except BudgetExceeded:
             raise
         except Exception as error:
-            calls.failed("on_chat_model_start", error)
-            self._start_plain_call(calls, run_id, parent_run_id, metadata, invocation_params)
+            pipeline.failed("on_chat_model_start", error)
+            self._start_plain_call(pipeline, run_id, parent_run_id, metadata, invocation_params)
 
     def on_llm_start(
         self,
@@ -160,21 +153,21 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         invocation_params: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        calls = self._calls()
+        pipeline = self._pipeline()
         try:
             start_call(
-                calls, self.agent_name, run_id, parent_run_id, metadata,
+                pipeline, self.agent_name, run_id, parent_run_id, metadata,
                 invocation_params, serialized, [prompts],
             )  # fmt: skip
         except BudgetExceeded:
             raise
         except Exception as error:
-            calls.failed("on_llm_start", error)
-            self._start_plain_call(calls, run_id, parent_run_id, metadata, invocation_params)
+            pipeline.failed("on_llm_start", error)
+            self._start_plain_call(pipeline, run_id, parent_run_id, metadata, invocation_params)
 
     def _start_plain_call(
         self,
-        calls: OpenCalls,
+        pipeline: Pipeline,
         run_id: UUID,
         parent_run_id: object,
         metadata: object,
@@ -182,7 +175,7 @@ class MetricsCallbackHandler(BaseCallbackHandler):
     ) -> None:
         parent, params = plain_id(parent_run_id), plain_dict(invocation_params)
         try:
-            start_call(calls, self.agent_name, run_id, parent, plain_dict(metadata), params)
+            start_call(pipeline, self.agent_name, run_id, parent, plain_dict(metadata), params)
         except BudgetExceeded:
             raise
         except Exception:  # it was counted the first time
@@ -198,9 +191,9 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         tags: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        calls = self._calls()
+        pipeline = self._pipeline()
         try:
-            call = calls.get(run_id)
+            call = pipeline.table.get(run_id)
             if type(call) is LLMCall:
                 if call.first_token:
                     if call.usage is not None:
@@ -209,7 +202,7 @@ class MetricsCallbackHandler(BaseCallbackHandler):
                     call.first_token = perf_counter()
                     read_first_chunk(call, chunk)
         except Exception as error:
-            calls.failed("on_llm_new_token", error)
+            pipeline.failed("on_llm_new_token", error)
 
     def on_stream_event(
         self,
@@ -220,14 +213,14 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         tags: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        calls = self._calls()
+        pipeline = self._pipeline()
         try:
-            call = calls.get(run_id)
+            call = pipeline.table.get(run_id)
             if isinstance(call, LLMCall) and not call.first_token:
                 if event_carries_output(event):
                     call.first_token = perf_counter()
         except Exception as error:
-            calls.failed("on_stream_event", error)
+            pipeline.failed("on_stream_event", error)
 
     def on_llm_end(
         self,
@@ -238,24 +231,26 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         tags: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        calls = self._calls()
+        pipeline = self._pipeline()
         try:
-            call = calls.take(run_id)
+            call = pipeline.table.take(run_id)
             if type(call) is LLMCall:
                 try:
                     read_response(call, response, run_id)
                     if instrumented or get_llm_cache() is not None:
                         note_lookup(call, response)
                 except ErrorInResponse as error:
-                    calls.finish(call, error)
+                    pipeline.finish(call, error)
                     return
                 except Exception as error:  # the call counts, its tokens do not
-                    calls.failed("on_llm_end", error)
-                calls.succeed(call)
+                    pipeline.failed("on_llm_end", error)
+                if call.usage is None and call.first_token:
+                    _warn_of_stream(pipeline, call)
+                pipeline.succeed(call)
             elif call is not None:
-                calls.finish(call)
+                pipeline.finish(call)
         except Exception as problem:
-            calls.failed("on_llm_end", problem)
+            pipeline.failed("on_llm_end", problem)
 
     def on_llm_error(
         self,
@@ -267,17 +262,17 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         response: LLMResult | None = None,
         **kwargs: Any,
     ) -> None:
-        calls = self._calls()
+        pipeline = self._pipeline()
         try:
-            call = calls.take(run_id)
+            call = pipeline.table.take(run_id)
             if isinstance(call, LLMCall) and response is not None:
-                _read(calls, "on_llm_error", call, response, run_id)  # it may have been billed
+                _read(pipeline, "on_llm_error", call, response, run_id)  # it may have been billed
             if call is not None:
-                told = _told(calls, "on_llm_error", error)
-                calls.finish(call, told)
-                member_failed(calls, run_id, parent_run_id, told)
+                raised = _error_of(pipeline, "on_llm_error", error)
+                pipeline.finish(call, raised)
+                member_failed(pipeline, run_id, parent_run_id, raised)
         except Exception as problem:
-            calls.failed("on_llm_error", problem)
+            pipeline.failed("on_llm_error", problem)
 
     # Chains, graphs and agents
 
@@ -294,16 +289,18 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         run_type: str | None = None,
         **kwargs: Any,
     ) -> None:
-        calls = self._calls()
+        pipeline = self._pipeline()
         try:
-            chain = start_chain(calls, self.agent_name, run_id, parent_run_id, metadata, tags, name)
+            chain = start_chain(
+                pipeline, self.agent_name, run_id, parent_run_id, metadata, tags, name
+            )
             if chain.name in PLACES:
-                place_started(calls, chain, run_id, parent_run_id, tags, metadata)
+                place_started(pipeline, chain, run_id, parent_run_id, tags, metadata)
         except Exception as error:
-            calls.failed("on_chain_start", error)
+            pipeline.failed("on_chain_start", error)
             with suppress(Exception):
                 start_chain(
-                    calls, self.agent_name, run_id, plain_id(parent_run_id),
+                    pipeline, self.agent_name, run_id, plain_id(parent_run_id),
                     plain_dict(metadata), plain_texts(tags), plain_text(name),
                 )  # fmt: skip
 
@@ -332,13 +329,13 @@ class MetricsCallbackHandler(BaseCallbackHandler):
 
     def _interrupt_graph(self, graph_id: UUID | None, tags: list[str] | None) -> None:
         """A node was interrupted: LangGraph ends the outermost graph as if it had succeeded."""
-        calls = self._calls()
+        pipeline = self._pipeline()
         try:
-            graph = scope_of(calls, graph_id)
-            if graph is not None and is_graph_node(tags):
+            graph = scope_of(pipeline, graph_id)
+            if isinstance(graph, ChainRun) and is_graph_node(tags):
                 graph.interrupted = True
         except Exception as error:
-            calls.failed("on_chain_error", error)
+            pipeline.failed("on_chain_error", error)
 
     # Tools and retrievers
 
@@ -403,15 +400,15 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
-        calls = self._calls()
+        pipeline = self._pipeline()
         try:
-            query = calls.leave(run_id)
+            query = pipeline.table.leave(run_id)
             if isinstance(query, RetrieverQuery):
-                query.documents = _count(calls, documents)
+                query.documents = _count(pipeline, documents)
             if query is not None:
-                calls.finish(query)
+                pipeline.finish(query)
         except Exception as error:
-            calls.failed("on_retriever_end", error)
+            pipeline.failed("on_retriever_end", error)
 
     def on_retriever_error(
         self,
@@ -433,44 +430,44 @@ class MetricsCallbackHandler(BaseCallbackHandler):
         serialized: dict[str, Any] | None,
         name: str | None,
     ) -> None:
-        calls = self._calls()
+        pipeline = self._pipeline()
         try:
             start_inside(
-                kind, calls, self.agent_name, run_id, parent_run_id, metadata, serialized, name
+                kind, pipeline, self.agent_name, run_id, parent_run_id, metadata, serialized, name
             )
         except Exception as error:
-            calls.failed(event, error)
+            pipeline.failed(event, error)
             with suppress(Exception):
                 start_inside(
-                    kind, calls, self.agent_name, run_id, plain_id(parent_run_id),
+                    kind, pipeline, self.agent_name, run_id, plain_id(parent_run_id),
                     plain_dict(metadata), plain_dict(serialized), plain_text(name),
                 )  # fmt: skip
 
     def _end(self, event: str, run_id: UUID) -> None:
-        calls = self._calls()
+        pipeline = self._pipeline()
         try:
-            fact = calls.leave(run_id)
+            fact = pipeline.table.leave(run_id)
             if fact is not None:
                 if type(fact) is ChainRun and fact.alternatives is not None:
-                    place_ended(calls, run_id)
-                calls.finish(fact)
+                    place_ended(pipeline, run_id)
+                pipeline.finish(fact)
         except Exception as problem:
-            calls.failed(event, problem)
+            pipeline.failed(event, problem)
 
     def _fail(
         self, event: str, run_id: UUID, parent_run_id: UUID | None, error: BaseException
     ) -> None:
-        calls = self._calls()
+        pipeline = self._pipeline()
         try:
-            fact = calls.leave(run_id)
+            fact = pipeline.table.leave(run_id)
             if fact is not None:
                 if type(fact) is ChainRun and fact.alternatives is not None:
-                    place_ended(calls, run_id)
-                told = _told(calls, event, error)
-                calls.finish(fact, told)
-                member_failed(calls, run_id, parent_run_id, told)
+                    place_ended(pipeline, run_id)
+                raised = _error_of(pipeline, event, error)
+                pipeline.finish(fact, raised)
+                member_failed(pipeline, run_id, parent_run_id, raised)
         except Exception as problem:
-            calls.failed(event, problem)
+            pipeline.failed(event, problem)
 
     def _heard(self, *args: Any, **kwargs: Any) -> None:
         """Events that begin and end nothing."""
@@ -478,27 +475,38 @@ class MetricsCallbackHandler(BaseCallbackHandler):
     on_text = on_retry = on_agent_action = on_agent_finish = on_custom_event = _heard
 
 
-def _told(calls: OpenCalls, event: str, error: object) -> BaseException:
+def _error_of(pipeline: Pipeline, event: str, error: object) -> BaseException:
     """The error that an event came with; an error event without one is an error all the same."""
     if isinstance(error, BaseException):
         return error
-    untold = TypeError()
-    calls.failed(event, untold)
-    return untold
+    missing = TypeError()
+    pipeline.failed(event, missing)
+    return missing
 
 
-def _count(calls: OpenCalls, documents: object) -> int | None:
+def _warn_of_stream(pipeline: Pipeline, call: LLMCall) -> None:
+    """Say once a model that its streams tell no tokens, and what to do."""
+    if not call.cached:
+        pipeline.problems.warn(
+            ("stream", call.provider, call.model),
+            "no tokens reported in a stream of %s of %s: counted without tokens and cost; "
+            "pass stream_usage=True to the chat model",
+            call.model, call.provider,
+        )  # fmt: skip
+
+
+def _count(pipeline: Pipeline, documents: object) -> int | None:
     if isinstance(documents, Sequence) and not isinstance(documents, str | bytes):
         return len(documents)
-    calls.failed("on_retriever_end", TypeError())
+    pipeline.failed("on_retriever_end", TypeError())
     return None
 
 
-def _read(calls: OpenCalls, event: str, call: LLMCall, response: LLMResult, run_id: UUID) -> None:
+def _read(pipeline: Pipeline, event: str, call: LLMCall, response: LLMResult, run_id: UUID) -> None:
     """Read a response; where it cannot be read the call counts, and its tokens do not."""
     try:
         read_response(call, response, run_id)
     except ErrorInResponse:  # the one that was raised says more
         return
     except Exception as error:
-        calls.failed(event, error)
+        pipeline.failed(event, error)

@@ -10,30 +10,35 @@ from uuid import UUID
 
 from langchain_core.runnables.config import var_child_runnable_config
 
-from agentmetrics.calls.context import extra_values, parent_around
-from agentmetrics.calls.facts import UNKNOWN, ChainRun, LLMCall, RetrieverQuery, ToolExecution
-from agentmetrics.calls.table import OpenCalls
+from agentmetrics.calls.attribution import nearest_run
+from agentmetrics.calls.facts import UNKNOWN, LLMCall, RetrieverQuery, Scope, ToolExecution
 from agentmetrics.errors import BudgetExceeded
+from agentmetrics.pipeline import Pipeline
 from agentmetrics.recording.metric import clean_label
+from agentmetrics.sources.langchain.around import extra_values_here, parent_around
 from agentmetrics.sources.langchain.callbacks.attribution import (
     UNNAMED_GRAPH,
     Metadata,
     attribute,
     begins_with_graph,
     is_graph_node,
-    nearest_run,
     run_of_chain,
 )
-from agentmetrics.sources.langchain.callbacks.ceiling import bound_of
-from agentmetrics.sources.langchain.callbacks.fallbacks import failing, member_failed, model_started
+from agentmetrics.sources.langchain.callbacks.ceiling import ceiling_of
+from agentmetrics.sources.langchain.callbacks.fallbacks import (
+    failing,
+    member_failed,
+    model_started,
+)
+from agentmetrics.sources.langchain.callbacks.lookups import expect_lookup, instrumented
+from agentmetrics.sources.langchain.callbacks.scope import ChainRun
 from agentmetrics.sources.langchain.callbacks.usage import requested
-from agentmetrics.sources.langchain.wrappers.cache import expect_lookup, instrumented
 
 _PLAIN = (str, int, float)
 
 
 def start_call(
-    calls: OpenCalls,
+    pipeline: Pipeline,
     agent_name: str | None,
     run_id: UUID,
     parent_run_id: UUID | None,
@@ -46,42 +51,32 @@ def start_call(
     """Open an LLM call. Raises ``BudgetExceeded`` when a budget refuses it."""
     # Without a config around, which is the plain case, nothing need be looked up.
     bare = parent_run_id is None and var_child_runnable_config.get() is None
-    scope = None if bare else scope_of(calls, parent_run_id)
+    scope = None if bare else scope_of(pipeline, parent_run_id)
     agent, run = attribute(agent_name, metadata, scope)
     provider, model = requested(metadata, invocation_params)
     call = LLMCall(agent, provider, model, perf_counter(), run)
-    if calls.extra_labels:
-        call.extra = extra_values(calls.extra_labels, metadata, nearest_run(scope), parent_run_id)
-    if calls.gates and calls.get(run_id) is None:
-        try:
-            _admit(calls, call, messages, invocation_params, metadata)
-        except BudgetExceeded as refused:
-            member_failed(calls, run_id, parent_run_id, refused)
-            raise
+    if pipeline.extra_labels:
+        call.extra = extra_values_here(
+            pipeline.extra_labels, metadata, nearest_run(scope), parent_run_id
+        )
+    sent = messages[0] if messages else ()
+    try:
+        pipeline.open_call(run_id, call, lambda: ceiling_of(sent, invocation_params, metadata))
+    except BudgetExceeded as refused:
+        member_failed(pipeline, run_id, parent_run_id, refused)
+        raise
     if instrumented and batch_size:
-        call.lookup = expect_lookup(calls, run_id, batch_size)
-    calls.start(run_id, call)
+        call.lookup = expect_lookup(pipeline.table, run_id, batch_size)
     inside = None if parent_run_id is None else scope
-    if failing or (inside is not None and inside.alternatives is not None):
+    if failing or (isinstance(inside, ChainRun) and inside.alternatives is not None):
         model_started(
-            calls, inside, run_id, parent_run_id,
+            pipeline, inside, run_id, parent_run_id,
             serialized, messages, invocation_params, metadata,
         )  # fmt: skip
 
 
-def _admit(
-    calls: OpenCalls,
-    call: LLMCall,
-    messages: list[list[Any]] | None,
-    invocation_params: dict[str, Any] | None,
-    metadata: Metadata | None,
-) -> None:
-    sent = messages[0] if messages else ()
-    calls.admit(call, lambda: bound_of(sent, invocation_params, metadata))
-
-
 def start_chain(
-    calls: OpenCalls,
+    pipeline: Pipeline,
     agent_name: str | None,
     run_id: UUID,
     parent_run_id: UUID | None,
@@ -90,40 +85,40 @@ def start_chain(
     name: str | None,
 ) -> ChainRun:
     """Open a chain, and with it the agent run that it begins, if it begins one."""
-    scope = scope_of(calls, parent_run_id)
-    if scope is not None and is_graph_node(tags):
-        _is_graph(calls, agent_name, scope, metadata)
+    scope = scope_of(pipeline, parent_run_id)
+    if isinstance(scope, ChainRun) and is_graph_node(tags):
+        _is_graph(pipeline, agent_name, scope, metadata)
     chain = ChainRun(clean_label(name), perf_counter())
-    if scope is not None:
+    if isinstance(scope, ChainRun):
         chain.graph = chain.outer_graph = scope.graph
         if scope.alternatives is not None and parent_run_id is not None:
             chain.alternatives = scope.alternatives
             scope.alternatives.nested = True
-    extra = extra_values(calls.extra_labels, metadata, nearest_run(scope), parent_run_id)
+    extra = extra_values_here(pipeline.extra_labels, metadata, nearest_run(scope), parent_run_id)
     begins, chain.run = run_of_chain(agent_name, metadata, scope)
     if begins:
-        calls.begin_run(chain, begins, extra)
-    calls.start(run_id, chain)
+        pipeline.table.begin_run(chain, begins, extra)
+    pipeline.table.start(run_id, chain)
     return chain
 
 
 def _is_graph(
-    calls: OpenCalls, agent_name: str | None, graph: ChainRun, metadata: Metadata | None
+    pipeline: Pipeline, agent_name: str | None, graph: ChainRun, metadata: Metadata | None
 ) -> None:
     """A node has started in ``graph``: if it has a name, that is an agent's."""
     if graph.is_graph:
         return
     if graph.name and graph.name != UNNAMED_GRAPH:
         if begins_with_graph(agent_name, metadata, graph):
-            extra = extra_values(calls.extra_labels, metadata, graph.run)
-            calls.begin_run(graph, graph.name, extra)
+            extra = extra_values_here(pipeline.extra_labels, metadata, graph.run)
+            pipeline.table.begin_run(graph, graph.name, extra)
         graph.graph = graph.name
     graph.is_graph = True
 
 
 def start_inside(
     kind: type[ToolExecution] | type[RetrieverQuery],
-    calls: OpenCalls,
+    pipeline: Pipeline,
     agent_name: str | None,
     run_id: UUID,
     parent_run_id: UUID | None,
@@ -132,20 +127,22 @@ def start_inside(
     name: str | None,
 ) -> None:
     """Open a tool execution or a query, which others can be in."""
-    scope = scope_of(calls, parent_run_id)
+    scope = scope_of(pipeline, parent_run_id)
     agent, run = attribute(agent_name, metadata, scope)
     named = clean_label(name or (serialized or {}).get("name")) or UNKNOWN
     fact = kind(agent, named, perf_counter())
-    fact.extra = extra_values(calls.extra_labels, metadata, nearest_run(scope), parent_run_id)
+    fact.extra = extra_values_here(
+        pipeline.extra_labels, metadata, nearest_run(scope), parent_run_id
+    )
     fact.run = run
     fact.scope = scope
-    calls.start(run_id, fact)
+    pipeline.table.start(run_id, fact)
 
 
-def scope_of(calls: OpenCalls, parent_run_id: UUID | None) -> ChainRun | None:
+def scope_of(pipeline: Pipeline, parent_run_id: UUID | None) -> Scope | None:
     """The chain that a run is in; one that was given callbacks of its own has lost its parent."""
     parent = parent_run_id or parent_around()
-    return None if parent is None else calls.scope(parent)
+    return None if parent is None else pipeline.table.scope(parent)
 
 
 # A start that could not be read as it came is read once more, with what is left of each argument

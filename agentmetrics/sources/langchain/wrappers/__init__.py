@@ -1,1 +1,1 @@
-"""TODO"""
+"""Wrappers of LangChain objects that have no callbacks: embeddings, rerankers, caches."""

@@ -1,112 +1,22 @@
-"""LangChain's LLM caches: InstrumentedCache, and what a handler can know of a call's look-up.
-
-A chat model asks its cache after ``on_chat_model_start`` and says nothing of it. An answer from
-the cache comes with ``total_cost: 0`` in its usage, on every path; so does the answer that was
-put there, where somebody else found it before its own end was told, but its id names its run.
-
-A miss says nothing at all, and whether a model has a cache of its own, or none by
-``cache=False``, is in no event: langchain-core leaves that field out. So
-
-- an ``InstrumentedCache`` knows: the handler leaves a ``Lookup`` where the cache, which is asked
-  in the same context or a copy of it, finds it. Exact, failed and cancelled calls included;
-- with a global cache of another class, a call that succeeded is a miss unless it streamed past the
-  cache: only ``generate`` says ``llm_output`` in its result. Models that have ``cache=False`` are
-  wrongly among these, and calls that failed are not;
-- of a model's own cache of another class only the hits are known.
-
-A text model asks before its first event, and a hit has none: there is no call. Only the cache
-can count it. Its misses are known by the second rule alone, whichever class the cache is of.
-"""
+"""InstrumentedCache: any LLM cache of LangChain's, with its look-ups counted."""
 
 from __future__ import annotations
 
 import threading
 import weakref
 from collections.abc import Sequence
-from contextvars import ContextVar
 from copy import deepcopy
 from typing import Any
-from uuid import UUID
 
 from langchain_core.caches import BaseCache, InMemoryCache
-from langchain_core.globals import get_llm_cache
-from langchain_core.outputs import Generation, LLMResult
+from langchain_core.outputs import Generation
 
-from agentmetrics.calls.facts import FOUND, MISSED, LLMCall, Lookup
-from agentmetrics.calls.table import OpenCalls
+from agentmetrics.calls.facts import Lookup
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.sources.caches import CacheTracker, Reading
+from agentmetrics.sources.langchain.callbacks.lookups import instrumented, next_lookup
 
 Answer = Sequence[Generation]
-
-instrumented: set[weakref.ref[InstrumentedCache]] = set()
-"""The caches that are there; without one, nobody leaves or looks for a ``Lookup``."""
-
-
-class _Generate:
-    """What the calls of one ``generate`` will learn: they ask the cache in the order they began.
-
-    ``int`` is the number of the one that began last.
-    """
-
-    __slots__ = ("asked", "int", "lookups", "size")
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.int = 0
-        self.lookups: list[Lookup] = []
-        self.asked = 0
-
-    def next(self) -> Lookup:
-        if self.asked >= len(self.lookups):
-            return Lookup()
-        self.asked += 1
-        return self.lookups[self.asked - 1]
-
-
-_generate: ContextVar[_Generate | None] = ContextVar("agentmetrics_generate", default=None)
-
-
-def expect_lookup(calls: OpenCalls, run_id: UUID, batch_size: int) -> Lookup:
-    """What an ``InstrumentedCache`` will say about a call that starts now, if it is asked."""
-    generate = _generate.get()
-    if generate is not None and generate.int == run_id.int:  # another handler was here
-        return generate.lookups[-1]
-    if generate is None or len(generate.lookups) >= generate.size or calls.get(generate) is None:
-        generate = _Generate(batch_size)  # the one before is full, or was broken off
-        _generate.set(generate)
-    generate.int = run_id.int
-    generate.lookups.append(Lookup())
-    return generate.lookups[-1]
-
-
-def note_lookup(call: LLMCall, response: LLMResult) -> None:
-    """Settle whether a call that succeeded was answered by a cache, or missed one."""
-    told, cache = call.lookup, get_llm_cache()
-    if call.usage is None and _unmarked(told, cache, response):
-        call.lookup = FOUND
-    elif "llm_output" not in response.model_fields_set:  # it streamed past the cache
-        call.lookup = None
-    elif told is not None and told.found is not None:
-        call.lookup = MISSED
-    else:
-        known = told is not None and isinstance(cache, InstrumentedCache)
-        call.lookup = None if cache is None or known else MISSED
-
-
-def _unmarked(told: Lookup | None, cache: BaseCache | None, response: LLMResult) -> bool:
-    """Whether this is a cached answer that LangChain did not mark.
-
-    It marks messages; a cache that keeps plain generations, as old ones do, has none, and they
-    come back without the id that every message gets from the run that made it.
-    """
-    if told is not None and told.found is not None:
-        return told.found
-    if cache is None:
-        return False
-    messages = (getattr(g, "message", None) for choices in response.generations for g in choices)
-    message = next(messages, None)
-    return message is not None and message.id is None
 
 
 class InstrumentedCache(BaseCache):
@@ -153,11 +63,11 @@ class InstrumentedCache(BaseCache):
         return (type(self), (self.cache, self._tracker.cache_type))
 
     def lookup(self, prompt: str, llm_string: str) -> Answer | None:
-        asked = _next_lookup()
+        asked = next_lookup()
         return self._answered(asked, self.cache.lookup(prompt, llm_string))
 
     async def alookup(self, prompt: str, llm_string: str) -> Answer | None:
-        asked = _next_lookup()
+        asked = next_lookup()
         return self._answered(asked, await self.cache.alookup(prompt, llm_string))
 
     def _answered(self, asked: Lookup, answer: Answer | None) -> Answer | None:
@@ -229,9 +139,3 @@ class _Rise:
             now = self._reading()
             risen, self._last = now - self._last, now
         return max(risen, 0.0)  # it was started anew
-
-
-def _next_lookup() -> Lookup:
-    """The one that a handler left for the call that asks now; else one that nobody will read."""
-    generate = _generate.get()
-    return Lookup() if generate is None else generate.next()

@@ -7,9 +7,11 @@ from inspect import isawaitable
 from time import perf_counter
 from typing import Any
 
-from agentmetrics.calls.facts import Bound, LLMCall
-from agentmetrics.calls.table import BoundOf, OpenCalls, OwnRunId, open_calls
-from agentmetrics.config.active import get_recorder
+from agentmetrics.calls.facts import Ceiling, LLMCall
+from agentmetrics.calls.table import OwnRunId
+from agentmetrics.config.active import pipeline_for
+from agentmetrics.errors import BudgetExceeded
+from agentmetrics.pipeline import CeilingOf, Pipeline
 from agentmetrics.providers.usage import Usage, provider_seconds, served_model
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
@@ -38,10 +40,10 @@ class RequestSource:
         self.wrapped = wrapped
         self._task_type, self._packages = task_type, packages
         self._agent_name, self._recorder = clean_label(agent_name) or None, recorder
-        self._told = clean_label(provider), clean_label(model)
-        self._provider = self._told[0] or provider_of(wrapped)
-        self._model = self._told[1] or model_of(wrapped)
-        self._calls()  # settings that cannot be used stop the program now
+        self._given = clean_label(provider), clean_label(model)
+        self._provider = self._given[0] or provider_of(wrapped)
+        self._model = self._given[1] or model_of(wrapped)
+        self._pipeline()  # settings that cannot be used stop the program now
         watched = watched_copy(wrapped, packages, self._follow)
         self._is_watched = watched is not None
         self.target: Any = watched if self._is_watched else wrapped
@@ -52,8 +54,8 @@ class RequestSource:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A recorder holds locks and sockets: in another process it is the configured one there.
-        told = (self._agent_name, None, *self._told)
-        return (type(self), (self.wrapped, self._task_type, self._packages, *told))
+        given = (self._agent_name, None, *self._given)
+        return (type(self), (self.wrapped, self._task_type, self._packages, *given))
 
     def ask(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the wrapped object, sync or async."""
@@ -62,12 +64,12 @@ class RequestSource:
             return asked(*args, **kwargs)
         return self._follow(asked, *args, **kwargs)
 
-    def _calls(self) -> OpenCalls:
-        return open_calls(self._recorder or get_recorder())
+    def _pipeline(self) -> Pipeline:
+        return pipeline_for(self._recorder)
 
     def _follow(self, request: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         # No tokenizer makes more tokens of a text than it has bytes.
-        followed = self._begin(lambda: Bound(len(repr((args, kwargs)).encode()), 0))
+        followed = self._begin(lambda: Ceiling(len(repr((args, kwargs)).encode()), 0))
         try:
             response = request(*args, **kwargs)
         except BaseException as error:
@@ -78,26 +80,31 @@ class RequestSource:
         followed.answered(response)
         return response
 
-    def _begin(self, bound: BoundOf) -> _Request:
-        calls = self._calls()
+    def _begin(self, ceiling: CeilingOf) -> _Request:
+        pipeline = self._pipeline()
         task = {"task_type": self._task_type}
-        call = call_here(calls, self._agent_name, self._provider, self._model, **task)
-        if calls.gates:
-            calls.admit(call, bound)
-        return _Request(calls, call, self._told[1])
+        call = call_here(pipeline, self._agent_name, self._provider, self._model, **task)
+        return _Request(pipeline, call, ceiling, self._given[1])
 
 
 class _Request:
-    """One request that is open; a model that the user told is not that of the response."""
+    """One request that is open; a model that the user named is not that of the response.
 
-    def __init__(self, calls: OpenCalls, call: LLMCall, told_model: str) -> None:
-        self._calls, self._call, self._told_model = calls, call, told_model
+    Raises ``BudgetExceeded`` when a budget refuses it.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, call: LLMCall, ceiling: CeilingOf, given_model: str
+    ) -> None:
+        self._pipeline, self._call, self._given_model = pipeline, call, given_model
         self._run_id = OwnRunId()
         call.started = perf_counter()
         try:
-            calls.start(self._run_id, call)
+            pipeline.open_call(self._run_id, call, ceiling)
+        except BudgetExceeded:
+            raise
         except Exception as error:
-            calls.failed("request", error)
+            pipeline.failed("request", error)
 
     def answered(self, response: Any) -> None:
         """There is a response: a client of bare HTTP gives those that refuse, too."""
@@ -108,18 +115,18 @@ class _Request:
                 response = None if refusal else _parsed(response)
             self._read(response)
         except Exception as error:  # the call counts, its tokens do not
-            self._calls.failed("response", error)
+            self._pipeline.failed("response", error)
         self.end(refusal)
 
     def _read(self, response: Any) -> None:
         call = self._call
-        call.model = self._told_model or served_model(response) or call.model
+        call.model = self._given_model or served_model(response) or call.model
         call.usage = Usage.from_embedding(response)
         call.api_seconds = provider_seconds(response)
 
     def end(self, error: BaseException | None) -> None:
-        if self._calls.take(self._run_id) is not None:
-            self._calls.finish(self._call, error)
+        if self._pipeline.table.take(self._run_id) is not None:
+            self._pipeline.finish(self._call, error)
 
 
 def _refusal(response: Any) -> Exception | None:

@@ -1,0 +1,136 @@
+"""What a budget in force has spent and reserved, period by period.
+
+Money is in whole nano-dollars (10⁻⁹ USD) wherever it is added up.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
+from typing import Protocol
+
+from agentmetrics.budget.budgets.budget import Budget, BudgetStatus, standings
+from agentmetrics.budget.ledger.tally import NANO
+from agentmetrics.budget.periods import Span, period_at
+from agentmetrics.errors import BudgetExceeded
+from agentmetrics.recording.fork import ForkSafeLock
+
+_PERIODS_KEPT = 3  # a clock that is set back finds its period again
+
+lock = ForkSafeLock()
+"""One for all: a call may be of several budgets, and several recorders may share one."""
+
+
+class Spent(Protocol):
+    """What a scope has spent in one period; grows by itself."""
+
+    @property
+    def nano_usd(self) -> int: ...
+
+
+Follow = Callable[[Budget, Span], "Spent | None"]
+"""Begins to follow what a budget spends in a period; ``None`` where nobody else knows it."""
+
+
+@dataclass
+class _InPeriod:
+    """A period of a budget: what is spent, and which thresholds that has passed."""
+
+    span: Span
+    followed: Spent | None
+    aside_nano: int = 0
+    passed: set[float] = field(default_factory=set)
+
+    @property
+    def spent_nano(self) -> int:
+        return self.aside_nano + (0 if self.followed is None else self.followed.nano_usd)
+
+
+class BudgetState:
+    """What runs of one budget: its periods, and what is reserved for calls that are open."""
+
+    def __init__(self, budget: Budget, follow: Follow, zone: tzinfo) -> None:
+        self.budget = budget
+        self.reserved_nano = 0
+        self._follow, self._zone = follow, zone
+        self._periods: dict[int, _InPeriod] = {}
+
+    def begin(self, follow: Follow, zone: tzinfo) -> None:
+        """Begin anew, with days that begin at midnight in ``zone``.
+
+        What is reserved stays so until the calls that it is for have ended.
+        """
+        with lock:
+            self._follow, self._zone = follow, zone
+            self._periods.clear()
+
+    def _at(self, now: float) -> _InPeriod:
+        with lock:
+            for known in self._periods.values():
+                if known.span.start <= now < known.span.end:
+                    return known
+            span = period_at(self.budget.period, int(now), self._zone)
+            while len(self._periods) >= _PERIODS_KEPT:
+                del self._periods[min(self._periods)]
+            found = self._periods[span.start] = _InPeriod(span, self._follow(self.budget, span))
+            return found
+
+    def spent_nano(self, now: float) -> int:
+        """What is spent in the period that ``now`` (Unix seconds) lies in."""
+        return self._at(now).spent_nano
+
+    def spend(self, nano_usd: int, now: float) -> None:
+        """Add what a call cost, where what is followed does not show it."""
+        with lock:
+            self._at(now).aside_nano += nano_usd
+
+    def newly_passed(self, now: float) -> list[float]:
+        """The thresholds that are reached now and were not before in this period."""
+        with lock:
+            at = self._at(now)
+            spent, limit = at.spent_nano, self.budget.limit_nano
+            reached = {t for t in self.budget.thresholds if spent and 100 * spent >= t * limit}
+            new = sorted(reached - at.passed)
+            at.passed |= reached
+            return new
+
+    def status(self, now: float) -> BudgetStatus:
+        """How it stands at ``now`` (Unix seconds)."""
+        at, budget = self._at(now), self.budget
+        return BudgetStatus(
+            budget.name,
+            budget.period,
+            budget.scope,
+            budget.limit_usd,
+            at.spent_nano / NANO,
+            self.reserved_nano / NANO,
+            datetime.fromtimestamp(at.span.end, self._zone),
+        )
+
+    def exceeded(self, now: float, reason: str = "is spent") -> BudgetExceeded:
+        """The error of a call that this budget does not let through."""
+        status = self.status(now)
+        return BudgetExceeded(
+            status.budget,
+            status.period,
+            status.scope,
+            status.spent_usd,
+            status.limit_usd,
+            status.resets_at,
+            reason,
+        )
+
+
+def state_of(budget: Budget, follow: Follow, zone: tzinfo) -> BudgetState:
+    """The state of a budget that comes into force: its own, where it is in force already."""
+    with lock:
+        found = standings.get(budget)
+        state = found() if found else None
+        if isinstance(state, BudgetState):
+            state.begin(follow, zone)
+        else:
+            state = BudgetState(budget, follow, zone)
+            standings[budget] = weakref.ref(state)
+        return state

@@ -1,0 +1,331 @@
+"""The pipeline of a recorder: the one object that ties options, open calls, prices, gates, meters
+and those who hear of finished calls."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any, TypeVar
+
+from agentmetrics.calls import log_points
+from agentmetrics.calls.facts import KINDS, AgentRun, Ceiling, Fact, LLMCall, Scope
+from agentmetrics.calls.outcome import ERROR, SUCCESS, status_of
+from agentmetrics.calls.table import OpenTable, RunId
+from agentmetrics.catalog import CATALOG, HANDLER_ERRORS, OPEN_RUNS
+from agentmetrics.errors import BudgetExceeded, ConfigurationError
+from agentmetrics.meters.agent import AgentMeter
+from agentmetrics.meters.base import Instruments
+from agentmetrics.meters.cache import CacheMeter
+from agentmetrics.meters.ledger import LedgerMeter
+from agentmetrics.meters.llm import LLMMeter
+from agentmetrics.meters.retriever import RetrieverMeter
+from agentmetrics.meters.routing import RoutingMeter
+from agentmetrics.meters.system import Memory
+from agentmetrics.meters.tool import ToolMeter
+from agentmetrics.pricing import Prices
+from agentmetrics.providers.error_types import OTHER, error_type_of
+from agentmetrics.recording.fork import ForkSafeLock
+from agentmetrics.recording.layers.cardinality import MAX_SERIES, CardinalityLimit, is_limited
+from agentmetrics.recording.log_once import LogOnce
+from agentmetrics.recording.recorder import Recorder
+
+logger = logging.getLogger("agentmetrics")
+
+M = TypeVar("M")
+
+CeilingOf = Callable[[], "Ceiling | None"]
+"""Gives the most tokens that a call can use; ``None`` where nothing limits them."""
+Gate = Callable[[LLMCall, CeilingOf], Callable[[LLMCall], None]]
+"""Refuses a call with ``BudgetExceeded``, or returns what settles it once it has ended."""
+Hearer = Callable[[LLMCall], None]
+"""Is given every LLM call that ends, once its metrics are recorded."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a pipeline is to do; the same for every recorder unless it is told otherwise.
+
+    ``extra_labels`` name the user's own dimensions, which follow the labels of every ``extended``
+    metric. ``latency_buckets`` are upper bounds in seconds for every latency histogram, ``None``
+    for the catalogue's. ``max_series`` is how many label sets one metric may have, and a call open
+    for longer than ``call_ttl_seconds`` is taken to be cancelled. ``prices`` say what calls cost;
+    ``None`` for the price list alone.
+    """
+
+    extra_labels: tuple[str, ...] = ()
+    latency_buckets: tuple[float, ...] | None = None
+    max_series: int = MAX_SERIES
+    call_ttl_seconds: float = 21_600.0
+    prices: Prices | None = None
+
+
+class Pipeline:
+    """What happens at one recorder, from a call's start to its metrics.
+
+    A recorder has one pipeline: ask for it with ``pipeline_of``. ``recorder`` here is the given one
+    behind its cardinality limit, and all metrics of the catalogue are declared on it now.
+
+    Raises ``ConfigurationError`` when the recorder has a pipeline already, or when it cannot take
+    one of the catalogue's metrics.
+    """
+
+    def __init__(self, recorder: Recorder, options: Options | None = None) -> None:
+        if recorder.anchor.pipeline is not None:
+            raise ConfigurationError(f"this {type(recorder).__name__} has a pipeline already")
+        self.options = options = options or _inherited(recorder) or _default_options()
+        self.extra_labels = options.extra_labels
+        limit = CardinalityLimit(recorder, options.max_series) if not is_limited(recorder) else None
+        self.recorder = limited = limit or recorder
+        self.make = Instruments(
+            limited, options.extra_labels, options.latency_buckets, options.max_series
+        )
+        self._declare_catalog()
+        self._errors = self.make.counter(HANDLER_ERRORS)
+        self.problems = LogOnce()
+        self.prices = options.prices or Prices()
+        self.prices.report_to(self._count_error)
+        self.routing = RoutingMeter(self.make)
+        self.caches = CacheMeter(self.make)
+        self.ledger = LedgerMeter(self.make)
+        self.agents = AgentMeter(self.make)
+        self.tools = ToolMeter(self.make)
+        self.retrievers = RetrieverMeter(self.make)
+        self.llm = LLMMeter(self.make, self.prices, self.routing, Memory(self.make))
+        self._meters: dict[Any, Any] = {}
+        self._record: dict[str, Callable[[Any], None]] = {
+            "agent": self.agents.record,
+            "tool": self.tools.record,
+            "retriever": self.retrievers.record,
+            "chain": self._scope_ended,
+        }
+        self.gates: tuple[Gate, ...] = ()
+        self._hearers: tuple[Hearer, ...] = ()
+        self._is_guarded = False
+        self._tell()
+        self.table = OpenTable(self._hand_on, limited.update(), options.call_ttl_seconds)
+        for in_flight in (self.llm.in_flight, self.agents.in_flight, self.tools.in_flight):
+            in_flight.follow(self.table.open_facts)
+        self.make.observe(OPEN_RUNS, self._open_runs)
+        self.prices.watch()
+        recorder.anchor.pipeline = limited.anchor.pipeline = self
+
+    def _declare_catalog(self) -> None:
+        # Now, so that a name that is taken stops the program here and not at the first call.
+        try:
+            for metric in CATALOG:
+                self.make.declare(metric)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
+
+    def _open_runs(self) -> dict[tuple[str, ...], float]:
+        counts = dict.fromkeys(KINDS, 0.0)
+        for fact in self.table.open_facts():
+            counts[fact.kind] += 1
+        return {(kind,): count for kind, count in counts.items()}
+
+    def adopt(self, options: Options) -> None:
+        """Take up other options, where the recorder is in use already.
+
+        Raises ``ConfigurationError`` where they would change the labels or buckets of metrics that
+        are there.
+        """
+        for name in ("extra_labels", "latency_buckets"):
+            old, new = getattr(self.options, name), getattr(options, name)
+            if old != new:
+                raise ConfigurationError(
+                    f"this {type(self.recorder).__name__} is in use already with "
+                    f"{name}={old!r}, and not with {new!r}: configure it before its first use"
+                )
+        if options.prices is not None and options.prices is not self.prices:
+            self.prices = options.prices
+            self.prices.report_to(self._count_error)
+            self.llm.price_by(options.prices)
+            options.prices.watch()
+        self.make.max_series = options.max_series
+        if isinstance(self.recorder, CardinalityLimit):
+            self.recorder.max_series = options.max_series
+        self.table.ttl_seconds = options.call_ttl_seconds
+        self.options = replace(options, prices=options.prices or self.options.prices)
+
+    def meter(self, kind: Callable[[Instruments], M]) -> M:
+        """The one meter of this kind, made when first asked for: for meters of plugins."""
+        with _making:
+            if kind not in self._meters:
+                self._meters[kind] = kind(self.make)
+            found: M = self._meters[kind]
+            return found
+
+    # Who hears of calls, and who lets them through
+
+    def subscribe(self, hear: Hearer) -> None:
+        """Let ``hear`` have every LLM call that ends, once its metrics are recorded.
+
+        An error that it raises counts as one of recording.
+        """
+        self._hearers = (*self._hearers, hear)
+        self._tell()
+
+    def unsubscribe(self, hear: Hearer) -> None:
+        """Let ``hear`` have no more calls."""
+        self._hearers = tuple(known for known in self._hearers if known != hear)
+        self._tell()
+
+    def _tell(self) -> None:
+        record: Callable[[LLMCall], None] = self.llm.record
+        # Last, whoever came first: what is settled is in the ledger.
+        for hear in (*self._hearers, _settle) if self._is_guarded else self._hearers:
+            record = _record_and_tell(record, hear)
+        self._record_llm = self._record["llm"] = record
+
+    def guard(self, gate: Gate) -> None:
+        """Ask ``gate`` before every LLM call from now on; asking for the same again changes
+        nothing."""
+        if gate not in self.gates:
+            self._is_guarded = True
+            self._tell()
+            self.gates = (*self.gates, gate)
+
+    def unguard(self, gate: Gate) -> None:
+        """Ask ``gate`` no more; the calls that it let through are settled when they end."""
+        self.gates = tuple(known for known in self.gates if known != gate)
+
+    # A call's life
+
+    def open_call(self, run_id: RunId, call: LLMCall, ceiling: CeilingOf) -> None:
+        """Open an LLM call, if every gate lets it through; one that is open already stays.
+
+        Raises ``BudgetExceeded`` when a gate refuses it. A gate that fails lets it through.
+        """
+        if log_points.wanted():
+            call.is_logged = True
+            log_points.started(call)
+        if self.gates and self.table.get(run_id) is None:
+            self._admit(call, ceiling)
+        if call.is_logged:
+            log_points.requested(call)
+        self.table.start(run_id, call)
+
+    def _admit(self, call: LLMCall, ceiling: CeilingOf) -> None:
+        if self.table.abandoned:  # a call that is refused never comes into the table
+            self.table.end_abandoned()
+        call.settle = ()
+        for gate in self.gates:
+            try:
+                call.settle = (*call.settle, gate(call, ceiling))
+            except BudgetExceeded as refused:
+                _settle(call)
+                if call.is_logged:
+                    log_points.refused(call, refused)
+                raise
+            except Exception as error:
+                self.failed("admit", error)
+
+    def finish(self, fact: Fact, error: BaseException | None = None) -> None:
+        """Record what was taken out of the table: a success, or what ``error`` makes of it."""
+        fact.ended = perf_counter()
+        if error is None:
+            fact.status = SUCCESS
+        else:
+            self._read_error(fact, error)
+        self._hand_on(fact)
+
+    def _read_error(self, fact: Fact, error: BaseException) -> None:
+        try:
+            status, error_type = status_of(error), error_type_of(error)
+        except Exception as problem:  # somebody's own error, whose attributes raise
+            self.failed("record", problem)
+            status, error_type = ERROR, OTHER
+        fact.status = status
+        if status == ERROR and isinstance(fact, LLMCall):
+            fact.error_type = error_type
+
+    def _hand_on(self, fact: Fact) -> None:
+        try:
+            self._record[fact.kind](fact)
+        except Exception as problem:  # a backend that fails is not the agent's concern
+            self.failed("record", problem)
+        if isinstance(fact, LLMCall) and fact.is_logged:
+            log_points.ended(fact)
+
+    def succeed(self, call: LLMCall) -> None:
+        """What ``finish`` does for an LLM call without an error, which is nearly every one."""
+        call.ended = perf_counter()
+        call.status = SUCCESS
+        self._record_llm(call)
+        if call.is_logged:
+            log_points.ended(call)
+
+    def _scope_ended(self, scope: Scope) -> None:
+        if scope.began and scope.run is not None:
+            run: AgentRun = scope.run
+            run.status, run.ended = scope.run_status, scope.ended
+            self._record["agent"](run)
+
+    def failed(self, event: str, error: Exception) -> None:
+        """Count an event that was not understood; each kind is logged once, without its text."""
+        with suppress(Exception):  # it may be the backend itself that fails
+            self._count_error(event)
+        name = type(error).__name__
+        self.problems.warn((event, name), "could not record all of %s: %s", event, name)
+
+    def _count_error(self, event: str) -> None:
+        self._errors.labels(event).inc()
+
+
+def _record_and_tell(record: Hearer, hear: Hearer) -> Hearer:
+    def both(call: LLMCall) -> None:
+        try:
+            record(call)
+        finally:  # a backend that fails is no reason to forget what the call cost
+            hear(call)
+
+    return both
+
+
+def _settle(call: LLMCall) -> None:
+    settle, call.settle = call.settle, ()
+    for each in settle:
+        each(call)
+
+
+# The one pipeline of a recorder
+
+_making = ForkSafeLock()
+_default_options: Callable[[], Options] = Options
+
+
+def default_options(ask: Callable[[], Options]) -> None:
+    """Let pipelines that are given no options have what ``ask`` returns."""
+    global _default_options
+    _default_options = ask
+
+
+def pipeline_of(recorder: Recorder, options: Options | None = None) -> Pipeline:
+    """The one pipeline of a recorder, made when first asked for.
+
+    Without ``options`` it has those of the pipeline of a recorder inside it, else those that are
+    configured for the process. Recorders that share series share a pipeline. Raises
+    ``ConfigurationError`` when the recorder cannot take a metric of the catalogue, and when it is
+    in use already with other labels or buckets.
+    """
+    found = recorder.anchor.pipeline
+    if not isinstance(found, Pipeline):
+        with _making:
+            found = recorder.anchor.pipeline  # somebody may have been faster
+            if not isinstance(found, Pipeline):
+                return Pipeline(recorder, options)
+    if options is not None:
+        found.adopt(options)
+    return found
+
+
+def _inherited(recorder: Recorder) -> Options | None:
+    for inner in recorder.inner:
+        found = inner.anchor.pipeline
+        options = found.options if isinstance(found, Pipeline) else _inherited(inner)
+        if options is not None:
+            return options
+    return None

@@ -1,0 +1,18 @@
+"""The metrics that recorders raise about themselves; the catalogue has them among its own."""
+
+from __future__ import annotations
+
+from agentmetrics.recording.metric import Metric
+
+SERIES_DROPPED = Metric(
+    "agentmetrics_series_dropped_total",
+    "counter",
+    "Label sets of a metric past its limit, recorded as 'other'.",
+    ("metric",),
+)
+PACKETS_DROPPED = Metric(
+    "agentmetrics_packets_dropped_total",
+    "counter",
+    "Packets that a backend could not send.",
+    ("backend",),
+)

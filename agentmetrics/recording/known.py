@@ -1,0 +1,55 @@
+"""Metrics and label values that mean something before anything was recorded under them.
+
+The catalogue makes its metrics known here, and a plugin those of its own: only then is a reading of
+0 that nobody raised told apart from a name that is misspelt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+
+from agentmetrics.errors import UnknownMetricError
+from agentmetrics.recording.metric import Metric
+
+_metrics: dict[str, Metric] = {}
+_values: dict[str, tuple[str, ...]] = {}
+
+
+def make_known(metrics: Iterable[Metric], values: Mapping[str, Sequence[str]] = {}) -> None:
+    """Let readings of these metrics be 0 while there are none; ``values`` are those of labels
+    with a fixed set of them."""
+    _metrics.update((metric.name, metric) for metric in metrics)
+    _values.update((label, tuple(allowed)) for label, allowed in values.items())
+
+
+def known_metric(name: str) -> Metric | None:
+    """The metric that was made known under this name."""
+    return _metrics.get(name)
+
+
+def unknown_metric(name: str, declared: Iterable[str]) -> UnknownMetricError:
+    """The error of a name that is no metric's, with those that may be meant."""
+    return UnknownMetricError(f"there is no metric {name!r}{_meant(name, {*_metrics, *declared})}")
+
+
+def check_labels(metric: Metric, labels: Mapping[str, str]) -> None:
+    """Raise ``UnknownMetricError`` for a label that the metric has not, or a value of a label
+    with a fixed set of values that is none of them."""
+    for label, value in labels.items():
+        if label not in metric.labels:
+            has = f"it has {', '.join(metric.labels)}" if metric.labels else "it has none"
+            raise UnknownMetricError(f"{metric.name} has no label {label!r}: {has}")
+        allowed = _values.get(label, ()) if label in metric.closed_labels else ()
+        if allowed and value not in allowed:
+            raise UnknownMetricError(
+                f"{metric.name} never has {label}={value!r}{_meant(value, allowed)}"
+            )
+
+
+def _meant(name: str, among: Iterable[str]) -> str:
+    names = sorted(among)
+    close = get_close_matches(name, names, n=3)
+    if close:
+        return f"; did you mean {' or '.join(map(repr, close))}?"
+    return f": use one of {', '.join(names)}" if len(names) <= 12 else ""

@@ -1,0 +1,87 @@
+"""LangChain as a framework that calls are made inside of; loaded when it makes its first run.
+
+Modules of LangChain's, or ours that use it, may be half imported then: what is imported here needs
+none of those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from typing import Any, cast
+
+from langchain_core.tracers.context import register_configure_hook
+
+from agentmetrics.calls.attribution import nearest_run
+from agentmetrics.calls.context import current_run
+from agentmetrics.calls.facts import AgentRun, LLMCall
+from agentmetrics.pipeline import Pipeline
+from agentmetrics.sources.around import agent_around
+from agentmetrics.sources.frameworks import add_framework
+from agentmetrics.sources.langchain.around import (
+    extra_values_here,
+    langchain_config,
+    metadata_around,
+    parent_around,
+)
+from agentmetrics.sources.langchain.callbacks import errors  # noqa: F401 - makes them known
+from agentmetrics.sources.langchain.callbacks.attribution import attribute
+from agentmetrics.sources.langchain.callbacks.marker import Marker
+
+
+class LangChain:
+    """What LangChain's config says of the chain, tool or node that the program is in."""
+
+    def place_call(
+        self,
+        pipeline: Pipeline,
+        call: LLMCall,
+        agent_name: str | None,
+        labels: Mapping[str, Any],
+    ) -> bool:
+        config = langchain_config()
+        if not config:
+            return False
+        metadata, parent = metadata_around(), parent_around()
+        scope = None if parent is None else pipeline.table.scope(parent)
+        given = agent_name or _name_of_handler(config.get("callbacks"))
+        call.agent_name, call.run = attribute(given, metadata, scope)
+        own = {**metadata, **labels}
+        call.extra = extra_values_here(pipeline.extra_labels, own, nearest_run(scope), parent)
+        return True
+
+    def place_run(self, pipeline: Pipeline, run: AgentRun) -> bool:
+        if not langchain_config():
+            return False
+        run.extra = extra_values_here(pipeline.extra_labels, None, current_run.get())
+        run.outer_name = metadata_around().get("lc_agent_name", "")
+        return True
+
+
+def _name_of_handler(callbacks: Any) -> str | None:
+    """The name that a ``MetricsCallbackHandler`` of the run puts everything down to."""
+    handlers: Iterable[Any] = getattr(callbacks, "handlers", callbacks) or ()
+    ours = (handler for handler in handlers if isinstance(handler, Marker))
+    return next((handler.agent_name for handler in ours if handler.agent_name), None)
+
+
+class _HandlerOfAgent:
+    """Where LangChain looks for the handler of the ``InstrumentedAgent`` that a run is inside of.
+
+    It asks a context variable; this has the one method that it uses.
+    """
+
+    def get(self) -> Marker | None:
+        around = agent_around.get()
+        if around is None:
+            return None
+        if around.handler is None:
+            # Here, since LangChain is complete by now.
+            from agentmetrics.sources.langchain.attach import handler_for
+
+            around.handler = handler_for(around.recorder)
+        return cast("Marker", around.handler)
+
+
+add_framework(LangChain())
+register_configure_hook(cast("ContextVar[Any]", _HandlerOfAgent()), True, Marker)
