@@ -49,7 +49,6 @@ async def start_http_server(
     address cannot be had, ``RuntimeError`` under trio.
     """
     app = make_wsgi_app(recorder)
-    _check_asyncio()
     try:
         from aiohttp import web
         from prometheus_async.aio.web import MetricsHTTPServer
@@ -59,6 +58,7 @@ async def start_http_server(
             "pip install 'llm-agentmetrics[prometheus]'",
             name=error.name,
         ) from None
+    _check_asyncio()
 
     async def metrics(request: web.Request) -> web.Response:
         query = request.rel_url.raw_query_string

@@ -61,6 +61,10 @@ class Options:
     call_ttl_seconds: float = 21_600.0
     prices: Prices | None = None
 
+    def instruments(self, recorder: Recorder) -> Instruments:
+        """What makes the instruments of a recorder as these options ask."""
+        return Instruments(recorder, self.extra_labels, self.latency_buckets, self.max_series)
+
 
 class Pipeline:
     """What happens at one recorder, from a call's start to its metrics.
@@ -79,10 +83,8 @@ class Pipeline:
         self.extra_labels = options.extra_labels
         limit = CardinalityLimit(recorder, options.max_series) if not is_limited(recorder) else None
         self.recorder = limited = limit or recorder
-        self.make = Instruments(
-            limited, options.extra_labels, options.latency_buckets, options.max_series
-        )
-        self._declare_catalog()
+        self.make = options.instruments(limited)
+        declare_catalog(self.make)
         self._errors = self.make.counter(HANDLER_ERRORS)
         self.problems = LogOnce()
         self.prices = options.prices or Prices()
@@ -111,14 +113,6 @@ class Pipeline:
         self.make.observe(OPEN_RUNS, self._open_runs)
         self.prices.watch()
         recorder.anchor.pipeline = limited.anchor.pipeline = self
-
-    def _declare_catalog(self) -> None:
-        # Now, so that a name that is taken stops the program here and not at the first call.
-        try:
-            for metric in CATALOG:
-                self.make.declare(metric)
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from error
 
     def _open_runs(self) -> dict[tuple[str, ...], float]:
         counts = dict.fromkeys(KINDS, 0.0)
@@ -273,6 +267,18 @@ class Pipeline:
 
     def _count_error(self, event: str) -> None:
         self._errors.labels(event).inc()
+
+
+def declare_catalog(make: Instruments) -> None:
+    """Take note of all metrics now, so that a name that is taken stops the program at the start.
+
+    Raises ``ConfigurationError``.
+    """
+    try:
+        for metric in CATALOG:
+            make.declare(metric)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def _record_and_tell(record: Hearer, hear: Hearer) -> Hearer:

@@ -16,6 +16,7 @@ from agentmetrics import (
     StatsDRecorder,
 )
 from agentmetrics.config.settings import load_settings
+from agentmetrics.pipeline import Options, pipeline_of
 from benchmarks.handwritten import HandwrittenHandler, LabelsEachTimeHandler
 
 MANY_SERIES = 20_000
@@ -39,7 +40,7 @@ def labels_each_time() -> LabelsEachTimeHandler:
 
 def handler_on(recorder: Recorder, max_series: int | None = None) -> MetricsCallbackHandler:
     if max_series is not None:
-        recorder.max_series = max_series
+        pipeline_of(recorder, Options(max_series=max_series))
     return MetricsCallbackHandler(recorder=recorder)
 
 

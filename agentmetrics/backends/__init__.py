@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from importlib.metadata import EntryPoint, entry_points
 
+from agentmetrics import catalog  # noqa: F401 - its metrics become known to readings
 from agentmetrics.errors import ConfigurationError
 from agentmetrics.recording.recorder import Recorder
 

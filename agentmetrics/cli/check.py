@@ -26,7 +26,7 @@ from agentmetrics.config.assembly import (
 )
 from agentmetrics.config.settings import Settings, load_settings, variable_of
 from agentmetrics.errors import ConfigurationError, LedgerUnavailable
-from agentmetrics.pipeline import pipeline_of
+from agentmetrics.pipeline import declare_catalog
 from agentmetrics.recording.recorder import Recorder
 
 PROBE_SECONDS = 3.0
@@ -83,7 +83,7 @@ def examine(modules: Sequence[str] = ()) -> Report:
     try:
         recorder = make_recorder(settings)
         with naming_backends(settings.backend):
-            pipeline_of(recorder, make_options(settings))
+            declare_catalog(make_options(settings).instruments(recorder))  # and send nothing
     except ConfigurationError as error:
         report.problems += error.args
         return report

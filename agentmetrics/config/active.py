@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentmetrics.config.assembly import (
@@ -32,13 +32,17 @@ R = TypeVar("R", bound=Recorder)
 
 @dataclass(frozen=True)
 class InUse:
-    """What is configured, all of it from one ``configure``; ``made_here`` is closed with it."""
+    """What is configured, all of it from one ``configure``; ``made_here`` is closed with it.
+
+    ``is_chosen`` is whether the program has called that, or the environment alone has said.
+    """
 
     recorder: Recorder
     pipeline: Pipeline
     ledger: Ledger | None = None
     budgets: Budgets | None = None
     made_here: Recorder | None = None
+    is_chosen: bool = True
 
 
 class Active:
@@ -154,6 +158,8 @@ def in_use() -> InUse:
         with _changing:
             if active.in_use is None:
                 configure()
+                assert active.in_use is not None
+                active.put(replace(active.in_use, is_chosen=False))
     assert active.in_use is not None
     return active.in_use
 
@@ -199,7 +205,8 @@ def replaced(recorder: R) -> Iterator[R]:
     """
     pipeline = pipeline_of(recorder)
     with _changing:
-        before = active.put(InUse(recorder, pipeline))
+        is_chosen = active.in_use is not None and active.in_use.is_chosen
+        before = active.put(InUse(recorder, pipeline, is_chosen=is_chosen))
     try:
         yield recorder
     finally:
@@ -212,7 +219,10 @@ def replaced(recorder: R) -> Iterator[R]:
 
 
 def _configured_options() -> Options:
-    return active.pipeline.options if active.pipeline else make_options(load_settings())
+    in_use = active.in_use
+    if in_use is not None and in_use.is_chosen:
+        return in_use.pipeline.options
+    return make_options(load_settings())
 
 
 default_options(_configured_options)

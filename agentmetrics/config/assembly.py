@@ -50,7 +50,13 @@ def make_recorder(settings: Settings) -> Recorder:
 
 def _make_backend(name: str, settings: Settings) -> Recorder:
     with naming_backends((name,)):
-        return backends.load(name).from_settings(settings)
+        backend = backends.load(name)
+    try:
+        return backend.from_settings(settings)
+    except ConfigurationError:  # which names the setting
+        raise
+    except ValueError as error:
+        raise ConfigurationError(f"{variable_of('backend')}={name!r}: {error}") from error
 
 
 @contextmanager
@@ -58,12 +64,9 @@ def naming_backends(names: Sequence[str]) -> Iterator[None]:
     """Let errors of the backends with these names begin with their variable."""
     try:
         yield
-    except ValueError as error:
-        said = str(error)
-        variable = variable_of("backend")
-        if said.startswith(f"{variable}="):
-            raise
-        raise ConfigurationError(f"{variable}={','.join(names)!r}: {said}") from error
+    except ConfigurationError as error:
+        value = ",".join(names)
+        raise ConfigurationError(f"{variable_of('backend')}={value!r}: {error}") from error
 
 
 def make_options(settings: Settings) -> Options:

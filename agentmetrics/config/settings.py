@@ -128,7 +128,7 @@ class Settings(BaseSettings):
                 close = get_close_matches(name.lower(), known, n=1)
                 meant = f"; did you mean {close[0]!r}?" if close else ""
                 raise ValueError(
-                    f"no backend is called {name!r} (there are {', '.join(sorted(known))}){meant}"
+                    f"no backend is called {name!r}; there are {', '.join(sorted(known))}{meant}"
                 )
         if not names or len(set(names)) != len(names):
             raise ValueError("name at least one backend, each once")
@@ -237,21 +237,22 @@ def unknown_variables() -> list[str]:
 
     Those of an installed plugin begin with its name: ``AGENTMETRICS_<NAME>_``.
     """
-    known = [variable_of(name) for name in Settings.model_fields]
-    of_plugins = tuple(f"{PREFIX}{name.upper()}_" for name in backends.plugins())
+    known = [name.upper() for name in Settings.model_fields]
+    of_plugins = tuple(f"{name.upper()}_" for name in backends.plugins())
+    named = [name for name in sorted(os.environ) if name.upper().startswith(PREFIX)]
     return [
-        f"{variable} is set and means nothing{_meant(variable.upper(), known)}"
-        for variable in sorted(os.environ)
-        if variable.upper().startswith(PREFIX)
-        and variable.upper() not in known
-        and not variable.upper().startswith(of_plugins)
+        f"{variable} is set and means nothing{_meant(rest, known, PREFIX)}"
+        for variable, rest in ((name, name.upper().removeprefix(PREFIX)) for name in named)
+        if rest not in known and not rest.startswith(of_plugins)
     ]
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
+def _meant(name: str, known: Iterable[str], prefix: str = "") -> str:
     names = list(known)
     close = get_close_matches(name, names, n=1)
-    return f": did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"
+    if close:
+        return f": did you mean {prefix}{close[0]}?"
+    return f"; there are {', '.join(prefix + each for each in names)}"
 
 
 def _alias(field: str) -> str:

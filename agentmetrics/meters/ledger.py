@@ -14,19 +14,21 @@ class LedgerMeter:
 
     def __init__(self, make: Instruments) -> None:
         self._make = make
-        writes = make.counter(catalog.LEDGER_WRITES)
-        self._written, self._failed = writes.labels(SUCCESS), writes.labels(ERROR)
-        self._dropped = make.counter(catalog.LEDGER_CALLS_DROPPED).labels()
+        self._writes = make.counter(catalog.LEDGER_WRITES)
+        self._dropped = make.counter(catalog.LEDGER_CALLS_DROPPED)
 
-    def pending_rows(self, count: Callable[[], float]) -> None:
-        """Show from now on what this says."""
-        self._make.observe(catalog.LEDGER_PENDING_ROWS, count)
+    def begin(self, pending_rows: Callable[[], float]) -> None:
+        """A ledger is attached: show from now on its counters, and what waits to be written."""
+        self._writes.labels(SUCCESS)
+        self._writes.labels(ERROR)
+        self._dropped.labels()
+        self._make.observe(catalog.LEDGER_PENDING_ROWS, pending_rows)
 
     def written(self) -> None:
-        self._written.inc()
+        self._writes.labels(SUCCESS).inc()
 
     def failed(self) -> None:
-        self._failed.inc()
+        self._writes.labels(ERROR).inc()
 
     def dropped(self, calls: int) -> None:
-        self._dropped.inc(calls)
+        self._dropped.labels().inc(calls)

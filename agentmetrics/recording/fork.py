@@ -15,6 +15,9 @@ THREADS, LEDGERS, STORES = 0, 10, 20
 """Orders: the lower is asked first before a fork and last after it. A store's lock is the
 innermost, so it is taken last; threads begin again once all locks are as they should be."""
 
+FORK_WAITS_SECONDS = 1.0
+"""How long a fork waits for a thread that holds a lock."""
+
 
 class ForkAware:
     """An object that has something to do around a fork; subclasses write what they need.
@@ -74,10 +77,15 @@ if hasattr(os, "register_at_fork"):  # Windows has no fork
 
 
 class ForkSafeLock(ForkAware):
-    """A re-entrant lock that is held over every fork, so that no child finds it locked for ever."""
+    """A re-entrant lock that no child of a fork finds locked for ever.
+
+    It is held over the fork, so that what it protects is whole in the child; a thread that holds it
+    for longer than ``FORK_WAITS_SECONDS`` keeps it, and the child gets a new one.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        self._is_held = False
         watch_forks(self)
 
     def __enter__(self) -> None:
@@ -87,10 +95,14 @@ class ForkSafeLock(ForkAware):
         self._lock.release()
 
     def before_fork(self) -> None:
-        self._lock.acquire()
+        self._is_held = self._lock.acquire(timeout=FORK_WAITS_SECONDS)
 
     def after_fork_in_parent(self) -> None:
-        self._lock.release()
+        if self._is_held:
+            self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        self._lock.release()
+        if self._is_held:
+            self._lock.release()
+        else:
+            self._lock = threading.RLock()

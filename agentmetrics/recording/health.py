@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agentmetrics.recording.known import make_known
 from agentmetrics.recording.metric import Metric
 
 SERIES_DROPPED = Metric(
@@ -16,3 +17,5 @@ PACKETS_DROPPED = Metric(
     "Packets that a backend could not send.",
     ("backend",),
 )
+
+make_known((SERIES_DROPPED, PACKETS_DROPPED))

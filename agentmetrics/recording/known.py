@@ -40,7 +40,8 @@ def check_labels(metric: Metric, labels: Mapping[str, str]) -> None:
         if label not in metric.labels:
             has = f"it has {', '.join(metric.labels)}" if metric.labels else "it has none"
             raise UnknownMetricError(f"{metric.name} has no label {label!r}: {has}")
-        allowed = _values.get(label, ()) if label in metric.closed_labels else ()
+        is_ours = metric.name in _metrics and label in metric.closed_labels
+        allowed = _values.get(label, ()) if is_ours else ()
         if allowed and value not in allowed:
             raise UnknownMetricError(
                 f"{metric.name} never has {label}={value!r}{_meant(value, allowed)}"

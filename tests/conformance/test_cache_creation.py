@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentmetrics import MemoryRecorder, MetricsCallbackHandler, Usage
-from agentmetrics.calls.table import open_calls
+from agentmetrics.pipeline import pipeline_of
 from tests.conformance.ask import ask
 from tests.conformance.case import CASES, Case
 from tests.conformance.replay import replaying
@@ -15,7 +15,7 @@ def usage_of(wire: str, name: str, way: str) -> Usage:
     recorder = MemoryRecorder()
     heard: list[Usage | None] = []
     handler = MetricsCallbackHandler(recorder)
-    open_calls(recorder).subscribe(lambda call: heard.append(call.usage))
+    pipeline_of(recorder).subscribe(lambda call: heard.append(call.usage))
     with replaying() as url:
         ask(Case.read(CASES / wire / f"{name}.json"), way, url, [handler])
     (usage,) = heard

@@ -28,8 +28,8 @@ from agentmetrics import (
     MetricsCallbackHandler,
 )
 from agentmetrics.calls.facts import LLMCall
-from agentmetrics.calls.table import open_calls
 from agentmetrics.config.active import replaced
+from agentmetrics.pipeline import pipeline_of
 from tests.integration.apps import traffic
 from tests.integration.apps.embedders import EMBEDDERS, RERANKERS, cohere, openai
 from tests.integration.apps.graphs import followed
@@ -142,7 +142,7 @@ def by(recorder: MemoryRecorder, name: str, *labels: str) -> dict[tuple[str, ...
 def ended(recorder: MemoryRecorder) -> list[LLMCall]:
     """The calls that end from now on."""
     found: list[LLMCall] = []
-    open_calls(recorder).subscribe(found.append)
+    pipeline_of(recorder).subscribe(found.append)
     return found
 
 

@@ -27,7 +27,7 @@ from langchain_core.tools import tool
 
 from agentmetrics import InstrumentedAgent, MemoryRecorder, MetricsCallbackHandler, track_call
 from agentmetrics.calls.facts import AgentRun, ChainRun, LLMCall, ToolExecution
-from agentmetrics.calls.table import open_calls
+from agentmetrics.pipeline import pipeline_of
 from tests.integration.apps import traffic
 from tests.integration.apps.graphs import followed
 from tests.services.wire import Answer, Wire
@@ -157,7 +157,7 @@ def nothing_is_left(recorder: MemoryRecorder) -> None:
     for gauge in IN_FLIGHT:
         assert recorder.value(gauge) == 0, gauge
         assert all(s.value == 0 for s in recorder.samples() if s.name == gauge), gauge
-    calls = open_calls(recorder)
+    calls = pipeline_of(recorder)
     assert not calls._open
     assert not calls._abandoned
     facts = LLMCall, AgentRun, ToolExecution, ChainRun
@@ -610,7 +610,7 @@ class TestWhatIsKept:
 
         async def objects_after(n: int) -> int:
             await many(lambda: cancelled(model.ainvoke("x", config)), n)
-            open_calls(recorder).settle()
+            pipeline_of(recorder).table.end_abandoned()
             gc.collect()
             return len(gc.get_objects())
 
@@ -621,7 +621,7 @@ class TestWhatIsKept:
     async def test_what_was_abandoned_is_over_at_the_next_call_without_any_collection(
         self, recorder: MemoryRecorder, config: Any
     ) -> None:
-        model, calls = FakeModel(hangs=True), open_calls(recorder)
+        model, calls = FakeModel(hangs=True), pipeline_of(recorder)
         await many(lambda: cancelled(model.ainvoke("x", config)), AT_ONCE)
         await FakeModel().ainvoke("x", config)
         assert not calls._open

@@ -17,6 +17,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 
 from agentmetrics import MemoryRecorder, MetricsCallbackHandler, labels
+from agentmetrics.pipeline import Options, pipeline_of
 from tests.integration.apps.topologies import AsyncKit, Kit, Owner, graph, own, task_of, told
 from tests.services.wire import Wire
 
@@ -41,7 +42,7 @@ def anyio_backend() -> str:
 @pytest.fixture
 def recorder() -> MemoryRecorder:
     recorder = MemoryRecorder()
-    recorder.extra_labels = ("tenant", "task_type")
+    pipeline_of(recorder, Options(extra_labels=("tenant", "task_type")))
     return recorder
 
 
@@ -192,7 +193,7 @@ class TestWhatIsNeverALabelUnasked:
 
     def test_is_one_when_the_user_names_it(self, wire: Wire) -> None:
         recorder = MemoryRecorder()
-        recorder.extra_labels = ("thread_id",)
+        pipeline_of(recorder, Options(extra_labels=("thread_id",)))
         kit = Kit(wire, recorder)
         desk = kit.graph("desk", work=kit.body(kit.model(graph("desk"))))
         config = {"callbacks": [MetricsCallbackHandler(recorder)]}

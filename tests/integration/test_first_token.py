@@ -18,7 +18,7 @@ import pytest
 
 from agentmetrics import MemoryRecorder, MetricsCallbackHandler
 from agentmetrics.calls.facts import LLMCall
-from agentmetrics.calls.table import open_calls
+from agentmetrics.pipeline import pipeline_of
 from tests.services.replay import Replay
 
 pytestmark = [
@@ -389,7 +389,7 @@ def recorder() -> MemoryRecorder:
 @pytest.fixture
 def ended(recorder: MemoryRecorder) -> list[LLMCall]:
     heard: list[LLMCall] = []
-    open_calls(recorder).subscribe(heard.append)
+    pipeline_of(recorder).subscribe(heard.append)
     return heard
 
 

@@ -24,7 +24,7 @@ from agentmetrics import (
     Recorder,
     instrument,
 )
-from agentmetrics.calls.table import open_calls
+from agentmetrics.pipeline import pipeline_of
 from agentmetrics.sources.langchain import attach
 from tests.integration.apps import traffic
 from tests.integration.apps.topologies import TOPOLOGIES, AsyncKit, Kit, Owner, Topology, task_of
@@ -275,13 +275,13 @@ def nothing_is_left(recorder: MemoryRecorder) -> None:
     for gauge in IN_FLIGHT:
         assert by(recorder, gauge) == {}, gauge
     assert recorder.value("agentmetrics_handler_errors_total") == 0
-    assert not open_calls(recorder)._open
+    assert not pipeline_of(recorder).table._open
 
 
 def has_let_go(recorder: Recorder) -> bool:
     """Whether nothing is kept of what is over; loops and threads hold a context a little longer."""
     gc.collect()
-    calls = open_calls(recorder)
+    calls = pipeline_of(recorder)
     calls.settle()
     return not calls._ended
 

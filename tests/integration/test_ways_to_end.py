@@ -25,7 +25,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableLambda
 
 from agentmetrics import MemoryRecorder, MetricsCallbackHandler
-from agentmetrics.calls.table import open_calls
+from agentmetrics.pipeline import pipeline_of
 from tests.integration.apps import traffic
 from tests.integration.apps.graphs import followed
 from tests.integration.test_providers import equals_the_wire
@@ -319,8 +319,8 @@ def nothing_is_left(recorder: MemoryRecorder) -> None:
         "agentmetrics_open_runs",
     )
     assert [s for s in recorder.samples() if s.name in in_flight and s.value] == []
-    assert not open_calls(recorder)._open
-    assert not open_calls(recorder)._abandoned
+    assert not pipeline_of(recorder).table._open
+    assert not pipeline_of(recorder).table.abandoned
     assert recorder.value("agentmetrics_handler_errors_total") == 0
 
 

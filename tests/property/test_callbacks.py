@@ -17,7 +17,7 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langgraph.errors import GraphInterrupt
 
 from agentmetrics import MemoryRecorder, MetricsCallbackHandler
-from agentmetrics.calls.table import open_calls
+from agentmetrics.pipeline import Options, pipeline_of
 from agentmetrics.recording.metric import clean_label
 from tests.unit.scripted import assert_settled, by, errors
 
@@ -220,7 +220,7 @@ some_event = calls_of(_methods + BETWEEN)
 
 def fresh() -> tuple[MemoryRecorder, MetricsCallbackHandler]:
     recorder = MemoryRecorder()
-    recorder.extra_labels = ("tenant",)
+    pipeline_of(recorder, Options(extra_labels=("tenant",)))
     return recorder, MetricsCallbackHandler(recorder)
 
 
@@ -307,6 +307,6 @@ def test_runs_in_any_order_and_of_any_parents_all_end(data):
     check_samples(recorder)
     for run_id in run_ids:
         handler.on_chain_end(run_id=run_id)
-    assert not open_calls(recorder)._open
+    assert not pipeline_of(recorder).table._open
     check_samples(recorder)
     assert_settled(recorder)

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentmetrics import Ledger, MemoryRecorder
-from agentmetrics.budget.ledger.spend import Scope
+from agentmetrics.budget.ledger.spend import CallFilter
 from agentmetrics.budget.ledger.tally import Amounts
 from agentmetrics.budget.periods import Span, earlier, period_at, periods_of
 from agentmetrics.calls.facts import LLMCall
-from agentmetrics.calls.table import open_calls
+from agentmetrics.pipeline import Options, pipeline_of
 from agentmetrics.providers.usage import Usage
 from tests.clock import one_clock
 
@@ -51,13 +51,13 @@ class Program:
     def __init__(self, url: str) -> None:
         self._url = url
         self.recorder = MemoryRecorder()
-        self.recorder.extra_labels = ("tenant",)
+        pipeline_of(self.recorder, Options(extra_labels=("tenant",)))
         self.open()
 
     def open(self) -> None:
         self.ledger = Ledger(self._url, flush_interval_seconds=3600.0)
         self.ledger.attach(self.recorder)
-        self.spend = self.ledger.follow(Scope(agent_name="planner"), *ALL_TIME)
+        self.spend = self.ledger.follow(CallFilter(agent_name="planner"), *ALL_TIME)
         self.ledger.flush()
 
     def call(
@@ -65,7 +65,7 @@ class Program:
     ) -> LLMCall:
         call = LLMCall(agent, "openai", model, 0.0, extra=(tenant,))
         call.usage = usage
-        open_calls(self.recorder).finish(call, None if status == "success" else KeyError())
+        pipeline_of(self.recorder).finish(call, None if status == "success" else KeyError())
         return call
 
     def do(self, step: str) -> None:
@@ -166,7 +166,7 @@ def test_periods_are_those_of_a_calendar_on_the_wall(zone_and_times, period):
             ledger.attach(recorder)
             for at in times:
                 clock.now = float(at)
-                open_calls(recorder).finish(LLMCall("planner", "openai", "gpt-4o", 0.0))
+                pipeline_of(recorder).finish(LLMCall("planner", "openai", "gpt-4o", 0.0))
                 ledger.flush()
             summary = ledger.summary(
                 period,

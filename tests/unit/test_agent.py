@@ -7,6 +7,9 @@ import contextvars
 import functools
 import gc
 import inspect
+import subprocess
+import sys
+import textwrap
 from abc import ABC, abstractmethod
 from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass
@@ -21,7 +24,6 @@ from langchain_core.runnables import RunnableLambda, RunnableSerializable
 from pydantic import BaseModel
 
 from agentmetrics import InstrumentedAgent, MemoryRecorder, track_call
-from agentmetrics import agent as agent_module
 from agentmetrics.calls.context import current_run
 from tests.unit.scripted import Chat, answer, assert_settled, by, calls, errors, runs
 
@@ -864,16 +866,51 @@ RESPONSES = {
 }
 
 
-class TestWithoutLangChain:
-    def test_an_agent_is_an_agent(self, recorder, monkeypatch):
-        monkeypatch.setattr(agent_module, "_LANGCHAIN_INSTALLED", False)
+def in_a_fresh_interpreter(code: str) -> str:
+    """What the code prints."""
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
-        class Plain(Reviewer):
-            pass
 
-        Plain().run()
-        assert runs(recorder) == {("Plain", "success"): 1}
-        assert calls(recorder) == {("Plain", "success"): 1}
+class TestLangChain:
+    def test_is_not_imported_by_agents_and_calls_of_their_own(self):
+        printed = in_a_fresh_interpreter(
+            """
+            import sys
+            from agentmetrics import InstrumentedAgent, get_recorder, track_call
+
+            class Plain(InstrumentedAgent):
+                def run(self):
+                    with track_call("openai", "gpt-4o-mini") as call:
+                        call.record_usage(10, 5)
+
+            Plain().run()
+            print(get_recorder().value("llm_calls_total", agent_name="Plain"))
+            print([name for name in sys.modules if name.startswith("lang")])
+            """
+        )
+        assert printed.split("\n") == ["1.0", "[]"]
+
+    @pytest.mark.parametrize("when", ["before", "inside"])
+    def test_that_is_imported_later_still_finds_the_agent(self, when):
+        imports = "from langchain_core.language_models import FakeListChatModel"
+        printed = in_a_fresh_interpreter(
+            f"""
+            from agentmetrics import InstrumentedAgent, get_recorder
+            {imports if when == "before" else ""}
+
+            class Late(InstrumentedAgent):
+                def run(self):
+                    {imports if when == "inside" else "pass"}
+                    FakeListChatModel(responses=["x"]).invoke("y")
+
+            Late().run()
+            print(get_recorder().value("llm_calls_total", agent_name="Late"))
+            """
+        )
+        assert printed == "1.0"
 
 
 class TestTrackCall:

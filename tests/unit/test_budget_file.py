@@ -46,7 +46,7 @@ def test_a_file_is_utf_8_whatever_the_machine_writes(tmp_path: Path) -> None:
     path = tmp_path / "budgets.toml"
     path.write_bytes('[budgets."Büro"]\nlimit_usd = 1'.encode())
     program = (
-        "import sys, pathlib; from agentmetrics.budget.file import read_budgets\n"
+        "import sys, pathlib; from agentmetrics.budget.budgets.file import read_budgets\n"
         "print(ascii(read_budgets(pathlib.Path(sys.argv[1]))[0].name))"
     )
     ascii_machine = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -29,14 +29,15 @@ from agentmetrics import (
     configure,
     track_call,
 )
+from agentmetrics.budget import run_limits
+from agentmetrics.budget.budgets import state
 from agentmetrics.budget.budgets.budget import BudgetStatus
 from agentmetrics.budget.budgets.budgets import Budgets
-from agentmetrics.budget.ledger.spend import Scope
+from agentmetrics.budget.ledger.spend import CallFilter
 from agentmetrics.budget.periods import Span
-from agentmetrics.budget.run_limits import PER_RUN, RunLimits
-from agentmetrics.calls.table import open_calls
 from agentmetrics.config.active import replaced
-from agentmetrics.sources.langchain.callbacks.ceiling import bound_of
+from agentmetrics.pipeline import Options, pipeline_of
+from agentmetrics.sources.langchain.callbacks.ceiling import ceiling_of
 from tests.unit.scripted import Chat, Text, answer, assert_settled, by, calls, errors
 
 # gpt-4o: 2.50 USD for a million input tokens, 10 USD for a million output tokens.
@@ -238,7 +239,7 @@ class TestABlockingBudget:
     def test_of_a_model_sees_through_what_says_only_which_one_of_it(
         self, named: str, reported: str, expected: bool
     ) -> None:
-        assert Scope(model=named).takes("a", "some", reported, {}) == expected
+        assert CallFilter(model=named).takes("a", "some", reported, {}) == expected
 
     def test_closed_lets_every_call_through(self, recorder: MemoryRecorder) -> None:
         budgets = Budgets([blocking(0.0)], recorder)
@@ -251,7 +252,7 @@ class TestABlockingBudget:
         Budgets([budget], recorder)
         handlers = [MetricsCallbackHandler(recorder) for _ in range(2)]
         Chat(answers=[ONE_CENT]).invoke("x", {"callbacks": handlers}, max_tokens=10)
-        assert budget.reserved_nano == 0
+        assert budget.status().reserved_usd == 0
 
 
 class TestScopes:
@@ -269,7 +270,7 @@ class TestScopes:
     def test_only_calls_that_have_all_values_count(
         self, scope: dict[str, str], expected: float, recorder: MemoryRecorder
     ) -> None:
-        recorder.extra_labels = ("tenant",)
+        pipeline_of(recorder, Options(extra_labels=("tenant",)))
         budget = Budget("team", 1, scope=scope)
         Budgets([budget], recorder)
         acme: Any = {"metadata": {"tenant": "acme"}}
@@ -308,7 +309,7 @@ class TestReserving:
 
         asyncio.run(run())
         assert 0.09 < recorder.value("llm_cost_usd_total") <= 0.10
-        assert budget.reserved_nano == 0
+        assert budget.status().reserved_usd == 0
 
     def test_a_call_without_a_bound_or_a_price_is_refused(self, recorder: MemoryRecorder) -> None:
         Budgets([blocking(1, reserve="max_tokens")], recorder)
@@ -397,7 +398,7 @@ class TestReserving:
 
         asyncio.run(cancelled())
         model(recorder).invoke("x", max_tokens=900)
-        assert budget.reserved_nano == 0
+        assert budget.status().reserved_usd == 0
 
     @pytest.mark.parametrize(
         ("message", "params", "bounded"),
@@ -419,7 +420,7 @@ class TestReserving:
     def test_only_what_is_text_with_max_tokens_has_a_bound(
         self, message: Any, params: dict[str, Any], bounded: bool
     ) -> None:
-        assert (bound_of([message], params, {}) is not None) == bounded
+        assert (ceiling_of([message], params, {}) is not None) == bounded
 
     @pytest.mark.parametrize(
         ("tool", "bounded"),
@@ -437,7 +438,7 @@ class TestReserving:
     def test_what_a_tool_of_the_provider_finds_has_no_bound(
         self, tool: dict[str, Any], bounded: bool
     ) -> None:
-        assert (bound_of(["x"], {"max_tokens": 5, "tools": [tool]}, {}) is not None) == bounded
+        assert (ceiling_of(["x"], {"max_tokens": 5, "tools": [tool]}, {}) is not None) == bounded
 
     @pytest.mark.parametrize(
         ("params", "most"),
@@ -451,7 +452,7 @@ class TestReserving:
     def test_the_bound_is_of_the_largest_limit_and_number_of_choices(
         self, params: dict[str, Any], most: int
     ) -> None:
-        bound = bound_of(["x"], params, {"ls_max_tokens": 7})
+        bound = ceiling_of(["x"], params, {"ls_max_tokens": 7})
         assert bound is not None
         assert bound.output_tokens == most
 
@@ -459,17 +460,17 @@ class TestReserving:
         class Form(BaseModel):
             title: str = Field(description="d" * 600)
 
-        plain = bound_of([HumanMessage("x")], {"max_tokens": 5}, {})
-        formed = bound_of([HumanMessage("x")], {"max_tokens": 5, "response_format": Form}, {})
-        named = bound_of([HumanMessage("x", name="n" * 600)], {"max_tokens": 5}, {})
+        plain = ceiling_of([HumanMessage("x")], {"max_tokens": 5}, {})
+        formed = ceiling_of([HumanMessage("x")], {"max_tokens": 5, "response_format": Form}, {})
+        named = ceiling_of([HumanMessage("x", name="n" * 600)], {"max_tokens": 5}, {})
         assert plain is not None
         for longer in (formed, named):
             assert longer is not None
             assert longer.input_tokens >= plain.input_tokens + 500
 
     def test_the_bound_counts_bytes_choices_and_tools(self) -> None:
-        plain = bound_of(["é" * 100], {"max_tokens": 5}, None)
-        several = bound_of(["é" * 100], {"max_tokens": 5, "n": 3, "tools": [{"name": "a"}]}, None)
+        plain = ceiling_of(["é" * 100], {"max_tokens": 5}, None)
+        several = ceiling_of(["é" * 100], {"max_tokens": 5, "n": 3, "tools": [{"name": "a"}]}, None)
         assert plain is not None
         assert several is not None
         assert plain.input_tokens >= 200
@@ -605,7 +606,7 @@ class TestARunLimit:
         for _ in range(2):
             with pytest.raises(BudgetExceeded) as refused:
                 Looping().run()
-        assert refused.value.budget == refused.value.period == PER_RUN
+        assert refused.value.budget == refused.value.period == run_limits.PER_RUN
         assert refused.value.scope == {"agent_name": "Looping"}
         assert refused.value.resets_at is None
         assert calls(recorder) == {("Looping", "success"): 6}
@@ -711,10 +712,10 @@ class TestTimeZones:
 
 class TestAGateThatFails:
     def test_lets_the_call_through_and_is_counted(self, recorder: MemoryRecorder) -> None:
-        def broken(call: Any, bound: Any) -> Any:
+        def broken(call: Any, ceiling: Any) -> Any:
             raise KeyError
 
-        open_calls(recorder).guard(broken)
+        pipeline_of(recorder).guard(broken)
         model(recorder).invoke("x")
         assert calls(recorder) == {("planner", "success"): 1}
         assert errors(recorder) == {"admit": 1}
@@ -725,7 +726,6 @@ class TestAForkedChild:
     def test_waits_for_no_lock_that_a_thread_of_the_parent_held(
         self, lock: str, recorder: MemoryRecorder
     ) -> None:
-        limits = open_calls(recorder).recorder.attached(RunLimits)
         Budgets([Budget("team", 1)], recorder)
         holding, stop = threading.Event(), threading.Event()
 
@@ -736,7 +736,7 @@ class TestAForkedChild:
                 Chat(answers=[ONE_CENT]).invoke("x")
 
         def hold() -> None:
-            with Budget.lock if lock == "of budgets" else limits._lock:
+            with state.lock if lock == "of budgets" else run_limits._lock:
                 holding.set()
                 stop.wait(30)
 
@@ -763,9 +763,9 @@ class TestAForkedChild:
         ):
             child = os.fork()
             if not child:
-                os._exit(0 if budget.reserved_nano == 0 else 1)
+                os._exit(0 if budget.status().reserved_usd == 0 else 1)
             assert os.waitpid(child, 0)[1] == 0
-            assert budget.reserved_nano > 0
+            assert budget.status().reserved_usd > 0
 
 
 def test_threads_reserve_and_release_without_loss(recorder: MemoryRecorder) -> None:
@@ -774,7 +774,7 @@ def test_threads_reserve_and_release_without_loss(recorder: MemoryRecorder) -> N
     chat = model(recorder)
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda _: chat.invoke("x", max_tokens=10), range(400)))
-    assert budget.reserved_nano == 0
+    assert budget.status().reserved_usd == 0
     assert budget.status().spent_usd == pytest.approx(4.0)
 
 
@@ -785,9 +785,10 @@ def test_a_period_begins_once_whoever_asks_first() -> None:
         begun.append(span)
         time.sleep(0.05)
 
-    budget.begin(follow, timezone.utc)
+    in_force = state.state_of(budget, follow, timezone.utc)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(budget.status, [1e9] * 4))
+    assert in_force.budget is budget
     assert len(begun) == 1
 
 

@@ -15,11 +15,14 @@ from agentmetrics import (
     MemoryRecorder,
     MetricsCallbackHandler,
     PrometheusRecorder,
-    calls,
 )
-from agentmetrics.calls.facts import AgentRun, ChainRun, LLMCall, RetrieverQuery, ToolExecution
-from agentmetrics.calls.table import OwnRunId, open_calls
+from agentmetrics import pipeline as pipeline_module
+from agentmetrics.calls import table as table_module
+from agentmetrics.calls.facts import AgentRun, LLMCall, RetrieverQuery, ToolExecution
+from agentmetrics.calls.table import OwnRunId
+from agentmetrics.pipeline import Options, pipeline_of
 from agentmetrics.providers.usage import Usage
+from agentmetrics.sources.langchain.callbacks.scope import ChainRun
 from tests.unit.scripted import assert_settled, by, errors, runs
 from tests.unit.test_store import in_a_child
 
@@ -37,7 +40,8 @@ class Clock:
 def clock(monkeypatch):
     """In every test, since the true one may say any number: it counts from the machine's start."""
     clock = Clock()
-    monkeypatch.setattr(calls, "perf_counter", clock)
+    for module in (table_module, pipeline_module):
+        monkeypatch.setattr(module, "perf_counter", clock)
     return clock
 
 
@@ -47,8 +51,13 @@ def recorder():
 
 
 @pytest.fixture
-def table(recorder):
-    return open_calls(recorder)
+def pipeline(recorder):
+    return pipeline_of(recorder)
+
+
+@pytest.fixture
+def table(pipeline):
+    return pipeline.table
 
 
 def llm_call(started: float = 1000.0) -> LLMCall:
@@ -74,13 +83,13 @@ FINISHED = {
 
 class TestACall:
     @pytest.mark.parametrize("kind", FACTS)
-    def test_is_open_from_its_start_to_its_end(self, recorder, table, kind):
+    def test_is_open_from_its_start_to_its_end(self, pipeline, recorder, table, kind):
         run_id, fact = OwnRunId(), FACTS[kind]()
         table.start(run_id, fact)
         assert by(recorder, "agentmetrics_open_runs", "kind") == {kind: 1}
         assert table.get(run_id) is fact
         assert table.take(run_id) is fact
-        table.finish(fact)
+        pipeline.finish(fact)
         assert table.get(run_id) is None
         assert_settled(recorder)
         if kind in FINISHED:
@@ -92,7 +101,7 @@ class TestACall:
         assert table.take(run_id) is not None
         assert table.take(run_id) is None
 
-    def test_ends_once_when_threads_race_for_it(self, recorder, table):
+    def test_ends_once_when_threads_race_for_it(self, pipeline, recorder, table):
         run_ids = [OwnRunId() for _ in range(200)]
         for run_id in run_ids:
             table.start(run_id, llm_call())
@@ -103,7 +112,7 @@ class TestACall:
             for run_id in run_ids:
                 fact = table.take(run_id)
                 if fact is not None:
-                    table.finish(fact)
+                    pipeline.finish(fact)
 
         threads = [threading.Thread(target=end) for _ in range(4)]
         for thread in threads:
@@ -120,11 +129,11 @@ class TestACall:
         assert table.get(run_id) is first
         assert recorder.value("llm_active_calls") == 1
 
-    def test_takes_the_time_from_start_to_end(self, recorder, table, clock):
+    def test_takes_the_time_from_start_to_end(self, pipeline, recorder, table, clock):
         run_id = OwnRunId()
         table.start(run_id, llm_call())
         clock.now += 2.5
-        table.finish(table.take(run_id))
+        pipeline.finish(table.take(run_id))
         assert recorder.histogram("llm_latency_seconds").sum == 2.5
 
     def test_of_ours_never_has_the_number_of_a_uuid(self):
@@ -133,14 +142,16 @@ class TestACall:
         assert max(numbers) < 0 <= uuid.UUID(int=0).int
 
     def test_is_recorded_where_all_sources_of_the_recorder_record(self, recorder):
-        assert open_calls(recorder) is open_calls(recorder)
-        assert open_calls(recorder) is not open_calls(MemoryRecorder())
+        assert pipeline_of(recorder) is pipeline_of(recorder)
+        assert pipeline_of(recorder) is not pipeline_of(MemoryRecorder())
 
     def test_is_shared_by_recorders_of_one_prometheus_registry(self):
         from prometheus_client import CollectorRegistry
 
         registry = CollectorRegistry()
-        assert open_calls(PrometheusRecorder(registry)) is open_calls(PrometheusRecorder(registry))
+        assert pipeline_of(PrometheusRecorder(registry)) is pipeline_of(
+            PrometheusRecorder(registry)
+        )
 
 
 @pytest.mark.skipif(
@@ -176,10 +187,10 @@ class TestAnAbandonedCall:
         assert runs(recorder) == {("planner", "cancelled"): 1}
         assert_settled(recorder)
 
-    def test_is_not_ended_twice_by_its_own_end(self, recorder, table):
+    def test_is_not_ended_twice_by_its_own_end(self, pipeline, recorder, table):
         run_id = uuid.uuid4()
         table.start(run_id, llm_call())
-        table.finish(table.take(run_id))
+        pipeline.finish(table.take(run_id))
         del run_id
         assert by(recorder, "llm_calls_total", "status") == {"success": 1}
 
@@ -190,28 +201,29 @@ class TestAnAbandonedCall:
             run_id.clear()  # the reference dies here; nothing may wait for a lock
         assert by(recorder, "llm_calls_total", "status") == {"cancelled": 1}
 
-    def test_is_ended_before_a_gate_is_asked(self, table):
+    def test_is_ended_before_a_gate_is_asked(self, pipeline, table):
         settled = []
-        table.guard(lambda call, bound: settled.append)
+        pipeline.guard(lambda call, ceiling: settled.append)
         run_id, abandoned = uuid.uuid4(), llm_call()
-        table.admit(abandoned, lambda: None)
-        table.start(run_id, abandoned)
+        pipeline.open_call(run_id, abandoned, lambda: None)
         del run_id
-        table.admit(llm_call(), lambda: None)
-        assert settled == [abandoned]
+        pipeline.open_call(OwnRunId(), llm_call(), lambda: None)
+        assert settled[:1] == [abandoned]
 
     @pytest.mark.parametrize("is_over", [True, False])
-    def test_takes_none_with_it_whose_id_has_the_same_number(self, recorder, table, is_over):
+    def test_takes_none_with_it_whose_id_has_the_same_number(
+        self, pipeline, recorder, table, is_over
+    ):
         first, second = (uuid.UUID(int=7) for _ in range(2))
         table.start(first, ChainRun("graph", 1000.0, AgentRun("writer", 1000.0)))
         if is_over:
-            table.finish(table.leave(first))
+            pipeline.finish(table.leave(first))
         else:
             table.take(first)
         chain = ChainRun("graph", 1000.0, AgentRun("writer", 1000.0))
         table.start(second, chain)
         del first
-        table.settle()
+        table.end_abandoned()
         assert table.get(second) is chain
 
     def test_keeps_nothing(self, recorder, table):
@@ -219,7 +231,7 @@ class TestAnAbandonedCall:
             table.start(uuid.uuid4(), llm_call())
         assert recorder.value("llm_calls_total", status="cancelled") == 1000
         assert not table._open
-        assert not table._abandoned
+        assert not table.abandoned
 
 
 class TestAScope:
@@ -262,15 +274,15 @@ class TestAScope:
         assert table.leave(run_id) is not None
         assert not table._ended
 
-    def test_is_forgotten_after_the_time_to_live(self, recorder, table, chain, clock):
+    def test_is_forgotten_after_the_time_to_live(self, pipeline, recorder, table, chain, clock):
         old, young = uuid.uuid4(), uuid.uuid4()
-        for run_id, seconds in ((old, recorder.call_ttl_seconds - 1), (young, 0)):
+        for run_id, seconds in ((old, table.ttl_seconds - 1), (young, 0)):
             table.start(run_id, chain if run_id is old else ChainRun("g", clock.now, chain.run))
-            table.finish(table.leave(run_id))
+            pipeline.finish(table.leave(run_id))
             clock.now += seconds
         assert_settled(recorder)
         assert table.scope(old) is chain
-        clock.now += recorder.call_ttl_seconds / calls.SWEEPS_PER_TTL + 1
+        clock.now += table.ttl_seconds / table_module.SWEEPS_PER_TTL + 1
         assert_settled(recorder)
         assert table.scope(old) is None
         assert table.scope(young) is not None
@@ -281,14 +293,14 @@ class TestAScope:
         table.leave(run_id)
         assert in_a_child(lambda: table.scope(run_id)) == "None"
 
-    def test_begins_one_run(self, recorder, table):
+    def test_begins_one_run(self, pipeline, recorder, table):
         run_id, chain = uuid.uuid4(), ChainRun("graph", 1000.0)
         table.start(run_id, chain)
         table.begin_run(chain, "writer", ())
         run = chain.run
         table.begin_run(chain, "writer", ())  # by a node that started at the same time
         assert chain.run is run
-        table.finish(table.leave(run_id))
+        pipeline.finish(table.leave(run_id))
         assert runs(recorder) == {("writer", "success"): 1}
 
 
@@ -297,10 +309,10 @@ class TestTheTimeToLive:
         old, young = OwnRunId(), OwnRunId()
         table.start(old, llm_call(started=clock.now))
         recorder.value("llm_active_calls")  # a sweep that finds nothing
-        clock.now += recorder.call_ttl_seconds - 1
+        clock.now += table.ttl_seconds - 1
         table.start(young, llm_call(started=clock.now))
         assert recorder.value("llm_active_calls") == 2
-        clock.now += recorder.call_ttl_seconds / calls.SWEEPS_PER_TTL + 1
+        clock.now += table.ttl_seconds / table_module.SWEEPS_PER_TTL + 1
         assert recorder.value("llm_active_calls") == 1
         assert by(recorder, "llm_calls_total", "status") == {"cancelled": 1}
         assert table.take(old) is None
@@ -308,28 +320,28 @@ class TestTheTimeToLive:
 
     def test_is_the_recorders(self, clock):
         recorder = MemoryRecorder()
-        recorder.call_ttl_seconds = 10.0
-        table, run_id = open_calls(recorder), OwnRunId()
+        pipeline_of(recorder, Options(call_ttl_seconds=10.0))
+        table, run_id = pipeline_of(recorder).table, OwnRunId()
         table.start(run_id, llm_call(started=clock.now))
         clock.now += 11
         assert recorder.value("llm_active_calls") == 0
 
-    def test_lets_a_late_end_be_ignored(self, recorder, clock):
+    def test_lets_a_late_end_be_ignored(self, recorder, table, clock):
         handler, run_id = MetricsCallbackHandler(recorder), uuid.uuid4()
         handler.on_tool_start({}, "", run_id=run_id, name="search")
-        open_calls(recorder).get(run_id).started = clock.now
-        clock.now += recorder.call_ttl_seconds + 1
+        pipeline_of(recorder).table.get(run_id).started = clock.now
+        clock.now += table.ttl_seconds + 1
         assert by(recorder, "tool_executions_total", "status") == {"cancelled": 1}
         handler.on_tool_end("", run_id=run_id)
         assert by(recorder, "tool_executions_total", "status") == {"cancelled": 1}
 
 
 class TestAFork:
-    def test_leaves_open_calls_to_the_parent(self, recorder, table):
+    def test_leaves_open_calls_to_the_parent(self, pipeline, recorder, table):
         run_ids = [uuid.uuid4(), OwnRunId()]
         table.start(run_ids[0], llm_call())
         table.start(run_ids[1], ToolExecution("planner", "search", 1000.0))
-        table.finish(llm_call())  # something that is over
+        pipeline.finish(llm_call())  # something that is over
         lost = uuid.uuid4()
         table.start(lost, llm_call())
         del lost  # abandoned and not yet noticed: the parent's too
@@ -345,7 +357,7 @@ class TestAFork:
             own = OwnRunId()
             table.start(own, llm_call())
             in_flight.append(recorder.value("llm_active_calls"))
-            table.finish(table.take(own))
+            pipeline.finish(table.take(own))
             in_flight.append(recorder.value("llm_calls_total", status="cancelled"))
             in_flight.append(recorder.value("llm_active_calls"))
             return in_flight
@@ -359,7 +371,7 @@ class TestAFork:
         holding, stop = threading.Event(), threading.Event()
 
         def hold():
-            with table._settling:
+            with table._ending:
                 holding.set()
                 stop.wait(30)
 
@@ -374,50 +386,50 @@ class TestAFork:
 
 
 class TestASubscriber:
-    def test_hears_every_call_that_ends_with_its_cost(self, table):
+    def test_hears_every_call_that_ends_with_its_cost(self, pipeline, table):
         heard, other = [], []
-        table.subscribe(heard.append)
-        table.subscribe(other.append)
+        pipeline.subscribe(heard.append)
+        pipeline.subscribe(other.append)
         first, second = llm_call(), llm_call()
-        table.succeed(first)
-        table.finish(second, KeyError())
-        table.finish(ToolExecution("planner", "search", 1000.0))
+        pipeline.succeed(first)
+        pipeline.finish(second, KeyError())
+        pipeline.finish(ToolExecution("planner", "search", 1000.0))
         assert heard == other == [first, second]
         assert [call.cost_usd is not None for call in heard] == [True, True]
 
-    def test_hears_of_abandoned_calls(self, table):
+    def test_hears_of_abandoned_calls(self, pipeline, table):
         heard = []
-        table.subscribe(heard.append)
+        pipeline.subscribe(heard.append)
         table.start(uuid.uuid4(), llm_call())
-        table.settle()
+        table.end_abandoned()
         assert [call.status for call in heard] == ["cancelled"]
 
-    def test_hears_no_more_when_it_says_so(self, recorder, table):
+    def test_hears_no_more_when_it_says_so(self, pipeline, recorder, table):
         heard, other = [], []
-        table.subscribe(heard.append)
-        table.subscribe(other.append)
-        table.unsubscribe(heard.append)
-        table.succeed(llm_call())
+        pipeline.subscribe(heard.append)
+        pipeline.subscribe(other.append)
+        pipeline.unsubscribe(heard.append)
+        pipeline.succeed(llm_call())
         assert (len(heard), len(other)) == (0, 1)
         assert recorder.value("llm_calls_total") == 1
 
-    def test_hears_of_calls_that_cannot_be_recorded(self, recorder, table, monkeypatch):
+    def test_hears_of_calls_that_cannot_be_recorded(self, pipeline, recorder, table, monkeypatch):
         def fails(call):
             raise RuntimeError
 
         heard = []
-        monkeypatch.setattr(table._llm, "record", fails)
-        table.subscribe(heard.append)
-        table.finish(llm_call())
+        monkeypatch.setattr(pipeline.llm, "record", fails)
+        pipeline.subscribe(heard.append)
+        pipeline.finish(llm_call())
         assert len(heard) == 1
         assert errors(recorder) == {"record": 1}
 
-    def test_that_fails_costs_no_metric(self, recorder, table):
+    def test_that_fails_costs_no_metric(self, pipeline, recorder, table):
         def fails(call):
             raise RuntimeError
 
-        table.subscribe(fails)
-        table.finish(llm_call())
+        pipeline.subscribe(fails)
+        pipeline.finish(llm_call())
         assert recorder.value("llm_calls_total") == 1
         assert errors(recorder) == {"record": 1}
 
@@ -425,57 +437,57 @@ class TestASubscriber:
 class TestAGate:
     """What it returns settles the call that it let through."""
 
-    def test_settles_after_all_who_hear_of_calls_whoever_came_first(self, table):
+    def test_settles_after_all_who_hear_of_calls_whoever_came_first(self, pipeline, table):
         order = []
-        table.guard(lambda call, bound: lambda ended: order.append("settled"))
-        table.subscribe(lambda ended: order.append("heard"))
-        call = llm_call()
-        table.admit(call, lambda: None)
-        table.succeed(call)
+        pipeline.guard(lambda call, ceiling: lambda ended: order.append("settled"))
+        pipeline.subscribe(lambda ended: order.append("heard"))
+        run_id, call = OwnRunId(), llm_call()
+        pipeline.open_call(run_id, call, lambda: None)
+        pipeline.succeed(call)
         assert order == ["heard", "settled"]
 
-    def test_that_is_gone_settles_what_it_let_through(self, table):
-        settled, call = [], llm_call()
+    def test_that_is_gone_settles_what_it_let_through(self, pipeline, table):
+        settled, run_id, call = [], OwnRunId(), llm_call()
 
-        def gate(call, bound):
+        def gate(call, ceiling):
             return settled.append
 
-        table.guard(gate)
-        table.admit(call, lambda: None)
-        table.unguard(gate)
-        table.succeed(call)
+        pipeline.guard(gate)
+        pipeline.open_call(run_id, call, lambda: None)
+        pipeline.unguard(gate)
+        pipeline.succeed(call)
         assert settled == [call]
 
-    def test_settles_each_call_once_though_it_is_tried_again(self, table):
+    def test_settles_each_call_once_though_it_is_tried_again(self, pipeline, table):
         settled, refusals = [], [BudgetExceeded("team", "daily", {}, 1.0, 1.0, None)]
 
-        def refuse_once(call, bound):
+        def refuse_once(call, ceiling):
             if refusals:
                 raise refusals.pop()
             return lambda ended: None
 
-        table.guard(lambda call, bound: settled.append)
-        table.guard(refuse_once)
-        call = llm_call()
+        pipeline.guard(lambda call, ceiling: settled.append)
+        pipeline.guard(refuse_once)
+        run_id, call = OwnRunId(), llm_call()
         with pytest.raises(BudgetExceeded):
-            table.admit(call, lambda: None)
+            pipeline.open_call(run_id, call, lambda: None)
         assert settled == [call]
-        table.admit(call, lambda: None)
-        table.succeed(call)
+        pipeline.open_call(run_id, call, lambda: None)
+        pipeline.succeed(call)
         assert settled == [call, call]
 
 
 class TestAFailure:
     def test_to_record_is_counted_and_logged_once_without_its_text(
-        self, recorder, table, monkeypatch, caplog
+        self, pipeline, recorder, table, monkeypatch, caplog
     ):
         def fails(fact):
             raise RuntimeError("secret")
 
-        monkeypatch.setitem(table._record, LLMCall, fails)
+        monkeypatch.setitem(pipeline._record, "llm", fails)
         with caplog.at_level(logging.WARNING, "agentmetrics"):
             for _ in range(2):
-                table.finish(llm_call())
+                pipeline.finish(llm_call())
             table.start(uuid.uuid4(), llm_call())
             gc.collect()
             assert_settled(recorder)
@@ -485,12 +497,12 @@ class TestAFailure:
         ]
 
     def test_of_one_abandoned_call_does_not_keep_the_others_open(
-        self, recorder, table, monkeypatch
+        self, pipeline, recorder, table, monkeypatch
     ):
         def fails(fact):
             raise RuntimeError
 
-        monkeypatch.setitem(table._record, LLMCall, fails)
+        monkeypatch.setitem(pipeline._record, "llm", fails)
         table.start(uuid.uuid4(), llm_call())
         table.start(uuid.uuid4(), ToolExecution("planner", "search", 1000.0))
         assert by(recorder, "tool_executions_total", "status") == {"cancelled": 1}

@@ -163,9 +163,27 @@ def test_check_tells_a_program_what_is_wrong_too() -> None:
 
 def test_check_points_at_a_misspelt_variable() -> None:
     done = run("check", AGENTMETRICS_BACKENDS="statsd")
-    assert done.exit_code == 0
-    assert "AGENTMETRICS_BACKENDS is set" in done.stderr
-    assert "is AGENTMETRICS_BACKEND meant?" in done.stderr
+    assert done.exit_code == 1
+    assert done.stderr == (
+        "agentmetrics: AGENTMETRICS_BACKENDS is set and means nothing: "
+        "did you mean AGENTMETRICS_BACKEND?\n"
+    )
+
+
+def test_check_tells_every_mistake() -> None:
+    done = run(
+        "check",
+        AGENTMETRICS_BACKEND="Prometheus",
+        AGENTMETRICS_NAMESPACE="my-app",
+        AGENTMETRICS_X="1",
+    )
+    assert done.exit_code == 1
+    first, second, third = done.stderr.splitlines()
+    assert first.endswith("did you mean 'prometheus'?")
+    assert second.endswith("; write 'my_app'")
+    assert third.startswith(
+        "agentmetrics: AGENTMETRICS_X is set and means nothing; there are AGENT"
+    )
 
 
 def test_check_of_prometheus_says_where_the_series_go() -> None:

@@ -17,8 +17,8 @@ from agentmetrics import Ledger, MemoryRecorder
 from agentmetrics.budget.ledger import schema
 from agentmetrics.budget.ledger.database import Database
 from agentmetrics.calls.facts import LLMCall
-from agentmetrics.calls.table import open_calls
 from agentmetrics.cli import cost as costs
+from agentmetrics.pipeline import Options, pipeline_of
 from agentmetrics.providers.usage import Usage
 from tests.clock import Clock, one_clock
 from tests.unit.test_cli import in_a_process, on_a_terminal, run
@@ -47,7 +47,7 @@ class Books:
         self.clock = clock
         self.url = f"sqlite:///{path}"
         self.recorder = MemoryRecorder()
-        self.recorder.extra_labels = ("tenant",)
+        pipeline_of(self.recorder, Options(extra_labels=("tenant",)))
         self.ledger = Ledger(self.url, clock=clock, flush_interval_seconds=3600.0)
         self.ledger.attach(self.recorder)
 
@@ -57,7 +57,7 @@ class Books:
         self.clock.set(when, ZONE)
         call = LLMCall(agent, "openai", model, 0.0, extra=(tenant,))
         call.usage = None if tokens is None else Usage(tokens, tokens // 100)
-        open_calls(self.recorder).finish(call)
+        pipeline_of(self.recorder).finish(call)
         self.ledger.flush()
 
     def cost(self, *arguments: str, **environment: str) -> Result:

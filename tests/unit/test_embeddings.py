@@ -28,6 +28,8 @@ from agentmetrics import (
     labels,
     track_call,
 )
+from agentmetrics.config import active
+from agentmetrics.pipeline import Options, pipeline_of
 from agentmetrics.sources.langchain.wrappers.clients import EMBEDDINGS, watched_copy
 from agentmetrics.sources.langchain.wrappers.naming import model_of, provider_of
 from tests.unit.scripted import Chat, answer, assert_settled, by, calls, errors
@@ -172,7 +174,8 @@ class TestTheInstrumentedOnes:
         assert calls(recorder) == {}
 
     def test_cannot_be_made_with_settings_that_cannot_be_used(self, monkeypatch):
-        monkeypatch.setattr("agentmetrics.configured._recorder", None)
+        monkeypatch.setattr(active.active, "in_use", None)
+        monkeypatch.setattr(active.active, "pipeline", None)
         monkeypatch.setenv("AGENTMETRICS_BACKEND", "nowhere")
         with pytest.raises(ConfigurationError, match="nowhere"):
             InstrumentedEmbeddings(Own())
@@ -195,7 +198,7 @@ class TestTheInstrumentedOnes:
 
     def test_end_a_call_once_that_was_given_up_before_it_answered(self):
         recorder = MemoryRecorder()
-        recorder.call_ttl_seconds = 1e-9
+        pipeline_of(recorder, Options(call_ttl_seconds=1e-9))
 
         class Slow(Own):
             def embed_query(self, text):
@@ -220,7 +223,7 @@ class TestTheInstrumentedOnes:
         def broken(self, fact):
             raise OSError("secret")
 
-        monkeypatch.setattr("agentmetrics.calls.OpenCalls._count_in_run", broken)
+        monkeypatch.setattr("agentmetrics.calls.table.OpenTable._count_in_run", broken)
 
         class Agent(InstrumentedAgent):
             def run(self):

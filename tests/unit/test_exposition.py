@@ -13,9 +13,9 @@ from agentmetrics import (
     MemoryRecorder,
     Namespace,
     PrometheusRecorder,
-    configured,
     exposition,
 )
+from agentmetrics.config import active
 
 
 def test_a_given_recorder_is_the_one_served() -> None:
@@ -31,7 +31,7 @@ def test_the_prometheus_recorder_is_found_inside_layers_and_fanouts() -> None:
 
 def test_without_an_argument_it_is_the_configured_one() -> None:
     inner = PrometheusRecorder(CollectorRegistry())
-    with configured.replaced(FanoutRecorder([MemoryRecorder(), inner])):
+    with active.replaced(FanoutRecorder([MemoryRecorder(), inner])):
         assert exposition.prometheus_recorder() is inner
 
 
@@ -39,7 +39,7 @@ def test_without_an_argument_it_is_the_configured_one() -> None:
 def test_no_prometheus_backend_configured_says_what_to_set(make: object) -> None:
     assert callable(make)
     with (
-        configured.replaced(MemoryRecorder()),
+        active.replaced(MemoryRecorder()),
         pytest.raises(ConfigurationError, match="set AGENTMETRICS_BACKEND=prometheus"),
     ):
         make()

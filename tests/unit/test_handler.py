@@ -32,6 +32,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 
 import agentmetrics
 from agentmetrics import InstrumentedAgent, MemoryRecorder, MetricsCallbackHandler, instrument
+from agentmetrics.pipeline import Options, pipeline_of
 from agentmetrics.sources.langchain import attach
 from tests.unit.scripted import (
     Chat,
@@ -1112,8 +1113,8 @@ class TestExtraLabels:
     @pytest.fixture
     def recorder(self):
         recorder = MemoryRecorder()
-        recorder.extra_labels = ("tenant", "task_type")
-        with agentmetrics.configured.replaced(recorder):
+        pipeline_of(recorder, Options(extra_labels=("tenant", "task_type")))
+        with agentmetrics.config.active.replaced(recorder):
             yield recorder
 
     def test_come_from_the_run_metadata_or_the_context_or_are_empty(self, recorder, config):

@@ -16,7 +16,7 @@ from agentmetrics import (
     Metric,
     Namespace,
 )
-from agentmetrics.recording.layers.cardinality import limited
+from agentmetrics.pipeline import Options, pipeline_of
 
 JOBS = Metric(
     "jobs_total", "counter", "Jobs.", ("queue", "status"), closed_labels=frozenset({"status"})
@@ -233,21 +233,29 @@ class TestTheCardinalityLimit:
 
     def test_is_put_around_a_recorder_once(self):
         memory = MemoryRecorder()
-        assert isinstance(limited(memory), CardinalityLimit)
-        assert limited(memory) is limited(memory)
-        limit = CardinalityLimit(memory)
-        assert limited(limit) is limit
-        around = Namespace(limit, "shop")
-        assert limited(around) is around
-        half = FanoutRecorder([limit, MemoryRecorder()])
-        assert limited(half) is not half
+        assert isinstance(pipeline_of(memory).recorder, CardinalityLimit)
+        assert pipeline_of(pipeline_of(memory).recorder) is pipeline_of(memory)
+        limit = CardinalityLimit(MemoryRecorder())
+        assert pipeline_of(limit).recorder is limit
+        around = Namespace(CardinalityLimit(MemoryRecorder()), "shop")
+        assert pipeline_of(around).recorder is around
+        half = FanoutRecorder([CardinalityLimit(MemoryRecorder()), MemoryRecorder()])
+        assert isinstance(pipeline_of(half).recorder, CardinalityLimit)
 
 
 class TestALayer:
-    def test_takes_the_settings_of_the_recorder_inside(self):
+    @pytest.mark.parametrize(
+        "around",
+        [
+            lambda recorder: Namespace(recorder, "shop"),
+            lambda recorder: CardinalityLimit(recorder, 10),
+            lambda recorder: FanoutRecorder([recorder]),
+            lambda recorder: FanoutRecorder([MemoryRecorder(), Namespace(recorder, "shop")]),
+        ],
+        ids=["namespace", "limit", "fanout", "namespace in a fanout"],
+    )
+    def test_has_the_options_of_the_recorder_inside(self, around):
         memory = MemoryRecorder()
-        memory.extra_labels, memory.latency_buckets = ("tenant",), (1.0,)
-        memory.max_series, memory.call_ttl_seconds = 7, 60.0
-        layer = Namespace(memory, "shop")
-        assert (layer.extra_labels, layer.latency_buckets) == (("tenant",), (1.0,))
-        assert (layer.max_series, layer.call_ttl_seconds) == (7, 60.0)
+        options = Options(extra_labels=("tenant",), max_series=7, call_ttl_seconds=60.0)
+        pipeline_of(memory, options)
+        assert pipeline_of(around(memory)).options == options

@@ -24,7 +24,6 @@ from agentmetrics import (
     MemoryRecorder,
     Recorder,
     configure,
-    configured,
     get_ledger,
     get_recorder,
     track_call,
@@ -33,7 +32,8 @@ from agentmetrics.budget.ledger import database as databases
 from agentmetrics.budget.ledger import schema
 from agentmetrics.budget.ledger.database import Database
 from agentmetrics.budget.ledger.tally import Amounts, Key, Row
-from agentmetrics.config.settings import without_password
+from agentmetrics.budget.ledger.url import without_password
+from agentmetrics.config import active
 from tests.services.postgres import PASSWORD
 from tests.services.process import free_port
 from tests.unit.test_store import in_a_child
@@ -121,7 +121,7 @@ class TestAMissingPackage:
             return real(name, *args, **kwargs)
 
         for name in list(sys.modules):
-            if name.startswith(("agentmetrics.budget.", "sqlalchemy")):
+            if name.startswith(("agentmetrics.budget.ledger.", "sqlalchemy")):
                 monkeypatch.delitem(sys.modules, name)
         monkeypatch.setattr(builtins, "__import__", without_sqlalchemy)
         with pytest.raises(ConfigurationError) as raised:
@@ -423,7 +423,7 @@ class TestTheConfiguredLedger:
     def test_comes_back_after_a_block_that_replaced_it(self, url):
         configure(ledger_url=url)
         ledger = get_ledger()
-        with configured.replaced(MemoryRecorder()):
+        with active.replaced(MemoryRecorder()):
             with pytest.raises(ConfigurationError):
                 get_ledger()
             configure(ledger_url=url)

@@ -24,7 +24,7 @@ from agentmetrics import (
     MetricsCallbackHandler,
 )
 from agentmetrics.calls.facts import LLMCall
-from agentmetrics.calls.table import open_calls
+from agentmetrics.pipeline import pipeline_of
 from tests.unit.scripted import Chat, StreamingChat, Text, answer, assert_settled, by, errors
 
 pytestmark = [
@@ -189,7 +189,7 @@ class TestAGlobalCache:
 
     def test_a_hit_is_told_as_one_to_who_hears_of_calls(self, recorder, config, cache):
         heard: list[LLMCall] = []
-        open_calls(recorder).subscribe(heard.append)
+        pipeline_of(recorder).subscribe(heard.append)
         model = chat()
         model.invoke("a", config)
         model.invoke("a", config)
@@ -428,7 +428,7 @@ class TestABatchThatIsRefused:
                 raise BudgetExceeded("b", "daily", {}, 1.0, 1.0, None)
             return lambda ended: None
 
-        open_calls(recorder).guard(every_second)
+        pipeline_of(recorder).guard(every_second)
         with pytest.raises(BudgetExceeded):
             chat().generate([[HumanMessage("a")], [HumanMessage("b")]], **config)
         for question in "cde":

@@ -8,6 +8,7 @@ import math
 import pytest
 
 from agentmetrics import MemoryRecorder, Metric
+from agentmetrics.errors import UnknownMetricError
 from agentmetrics.recording.values import Sample
 
 JOBS = Metric("jobs_total", "counter", "Jobs.", ("queue", "status"))
@@ -40,11 +41,30 @@ class TestValue:
 
     def test_is_zero_where_nothing_was_recorded(self, recorder):
         assert recorder.value("jobs_total", queue="c") == 0
-        assert recorder.value("unheard_of") == 0
+        assert recorder.value("llm_calls_total", status="error") == 0
+        assert MemoryRecorder().value("llm_calls_total", agent_name="planner") == 0
 
-    def test_refuses_a_label_that_the_metric_has_not(self, recorder):
-        with pytest.raises(ValueError, match=r"jobs_total has the labels .* not \['model'\]"):
-            recorder.value("jobs_total", model="x")
+    @pytest.mark.parametrize(
+        ("name", "labels", "said"),
+        [
+            ("unheard_of", {}, "there is no metric 'unheard_of'"),
+            ("llm_calls_totl", {}, "'llm_calls_totl'; did you mean 'llm_calls_total'"),
+            ("job_total", {}, "'job_total'; did you mean 'jobs_total'?"),
+            ("jobs_total", {"model": "x"}, "jobs_total has no label 'model': it has queue, status"),
+            ("llm_calls_total", {"agent": "x"}, "llm_calls_total has no label 'agent': it has "),
+            ("llm_calls_total", {"status": "sucess"}, "'sucess'; did you mean 'success'?"),
+            ("llm_tokens_total", {"token_type": "total"}, "'total': use one of input, output"),
+            ("llm_memory_available_mb", {"agent_name": "x"}, "no label 'agent_name': it has none"),
+        ],
+    )
+    def test_of_what_does_not_exist_names_what_may_be_meant(self, recorder, name, labels, said):
+        for empty_or_not in (MemoryRecorder(), recorder):
+            if not name.startswith("job") or empty_or_not is recorder:
+                with pytest.raises(UnknownMetricError) as raised:
+                    empty_or_not.value(name, **labels)
+                assert said in str(raised.value)
+                assert isinstance(raised.value, KeyError)
+                assert isinstance(raised.value, ValueError)
 
     def test_points_at_histogram_when_the_metric_is_one(self, recorder):
         with pytest.raises(ValueError, match=r"read it with histogram\('seconds'\)"):

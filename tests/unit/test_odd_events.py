@@ -384,21 +384,24 @@ class TestAnEventThatBeginsAndEndsNothing:
 
 
 class TestARecorderThatCannotHaveOurMetrics:
-    def test_leaves_the_handler_with_the_one_before(
-        self, recorder: MemoryRecorder, handler: Any, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    @pytest.mark.parametrize(
+        "use",
+        [
+            agentmetrics.configure,
+            lambda recorder: agentmetrics.configure(agentmetrics.Namespace(recorder, "")),
+            lambda recorder: agentmetrics.MetricsCallbackHandler(recorder),
+            lambda recorder: agentmetrics.track_call("openai", "gpt-4o", recorder=recorder),
+        ],
+        ids=["configure", "in a layer", "handler", "track_call"],
+    )
+    def test_is_refused_at_the_start_in_one_sentence(self, recorder, handler, use) -> None:
         taken = MemoryRecorder()
         taken.gauge(agentmetrics.Metric("llm_calls_total", "gauge", "Something else."))
-        run_id = uuid.uuid4()
-        with (
-            caplog.at_level("WARNING", "agentmetrics"),
-            agentmetrics.configured.replaced(taken),
-        ):
-            handler.on_chat_model_start({}, [[]], run_id=run_id)
-            handler.on_llm_end(result(answer()), run_id=run_id)
+        taken.gauge(agentmetrics.Metric("_llm_calls_total", "gauge", "Something else."))
+        with pytest.raises(agentmetrics.ConfigurationError, match="llm_calls_total is already a"):
+            use(taken)
+        run_id = uuid.uuid4()  # what was in use before goes on
+        handler.on_chat_model_start({}, [[]], run_id=run_id)
+        handler.on_llm_end(result(answer()), run_id=run_id)
         assert calls(recorder) == {("unknown", "success"): 1}
-        assert errors(recorder) == {"configure": 1}
-        said = [record.getMessage() for record in caplog.records]
-        assert [line for line in said if "price" not in line] == [
-            "could not record all of configure: ValueError"
-        ]
+        assert errors(recorder) == {}

@@ -12,8 +12,11 @@ import httpx2
 import pytest
 import trio
 
-from agentmetrics.calls.outcome import error_type_of, status_of
+from agentmetrics.calls.outcome import status_of
 from agentmetrics.catalog import ERROR_TYPES
+from agentmetrics.providers import error_types
+from agentmetrics.providers.error_types import error_type_of
+from agentmetrics.sources.langchain.callbacks import errors as langchain_errors
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup
@@ -385,11 +388,12 @@ class TestErrorType:
         assert error_type_of(genai.APIError(429, {"error": {"code": 429}})) == "rate_limit"
 
     def test_is_always_one_of_the_catalogues(self):
-        from agentmetrics import outcome
 
         named = {
-            *outcome._BY_CLASS_NAME.values(),
-            *outcome._BY_CODE.values(),
-            *outcome._BY_HTTP_STATUS.values(),
+            *error_types._by_class_name.values(),
+            *error_types._BY_CODE.values(),
+            *error_types._BY_HTTP_STATUS.values(),
+            *langchain_errors._BY_CLASS_NAME.values(),
+            *langchain_errors._BEFORE_CODES.values(),
         }
         assert named < set(ERROR_TYPES)

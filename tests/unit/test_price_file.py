@@ -23,8 +23,9 @@ from agentmetrics import (
 )
 from agentmetrics._toml import Document, TomlError
 from agentmetrics.config.active import replaced
-from agentmetrics.config.assembly import make_recorder
+from agentmetrics.config.assembly import make_prices, make_recorder
 from agentmetrics.config.settings import load_settings
+from agentmetrics.pipeline import Options, pipeline_of
 from agentmetrics.pricing import PriceFile, Prices, prices
 from agentmetrics.pricing.own import OwnPrices
 from tests.unit.scripted import Chat, answer, by, errors
@@ -292,7 +293,7 @@ class TestAMistake:
             file.write_bytes(text if isinstance(text, bytes) else text.encode())
         monkeypatch.setenv("AGENTMETRICS_PRICES_FILE", str(file))
         with pytest.raises(ConfigurationError) as raised:
-            make_recorder(load_settings())
+            configure()
         assert str(raised.value).startswith(f"AGENTMETRICS_PRICES_FILE='{file}': {said}")
         assert "\n" not in str(raised.value)
 
@@ -300,7 +301,7 @@ class TestAMistake:
 class TestAFileThatChanges:
     def test_gives_calls_their_new_price_in_series_that_exist(self, path, known):
         recorder = MemoryRecorder()
-        recorder.prices = known
+        pipeline_of(recorder, Options(prices=known))
         handler = MetricsCallbackHandler(recorder, agent_name="a")
         model = Chat(answers=[answer(tokens=(1_000_000, 0))], callbacks=[handler])
         model.invoke([HumanMessage("x")])
@@ -341,7 +342,7 @@ class TestAFileThatChanges:
         self, path, known, caplog, mistake
     ):
         recorder = MemoryRecorder()
-        recorder.prices = known
+        pipeline_of(recorder, Options(prices=known))
         MetricsCallbackHandler(recorder)
         if mistake is None:
             path.unlink()
@@ -367,7 +368,7 @@ class TestAFileThatChanges:
             call.record_usage(1_000_000, 0)
         assert recorder.value("llm_cost_usd_total") == 2
         rewrite(path, '[prices.openai."gpt-4o"]\ninput = 7\noutput = 1')
-        pricer = recorder.prices.pricer("openai", "gpt-4o")
+        pricer = pipeline_of(recorder).prices.pricer("openai", "gpt-4o")
         assert waited_for(lambda: pricer.price.cost_usd(MILLION) == 8)
 
     def test_is_noticed_in_a_forked_child_too(self, path, monkeypatch):
@@ -441,7 +442,7 @@ class TestTheWatch:
 
     def test_is_not_begun_by_settings_alone(self, path, monkeypatch):
         monkeypatch.setenv("AGENTMETRICS_PRICES_FILE", str(path))
-        assert make_recorder(load_settings()).prices._watch is None
+        assert make_prices(load_settings())._watch is None
 
 
 class TestTheSetting:
@@ -457,6 +458,6 @@ class TestTheSetting:
             }
 
     def test_is_off_by_default_and_when_empty(self, monkeypatch):
-        assert make_recorder(load_settings()).prices is None
+        assert make_prices(load_settings()) is None
         monkeypatch.setenv("AGENTMETRICS_PRICES_FILE", "")
-        assert make_recorder(load_settings()).prices is None
+        assert make_prices(load_settings()) is None

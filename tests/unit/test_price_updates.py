@@ -14,8 +14,9 @@ import pytest
 from genai_prices.data_snapshot import set_custom_snapshot
 
 from agentmetrics import ConfigurationError, MemoryRecorder, Usage, track_call
-from agentmetrics.config.assembly import make_recorder
+from agentmetrics.config.assembly import make_prices, make_recorder
 from agentmetrics.config.settings import load_settings
+from agentmetrics.pipeline import Options, pipeline_of
 from agentmetrics.pricing import Prices, Updates, prices, updates
 from tests.unit.scripted import errors
 from tests.unit.test_price_file import waited_for
@@ -105,7 +106,8 @@ class TestAnUpdate:
         self, publisher, clock, caplog, wrong
     ):
         recorder = MemoryRecorder()
-        recorder.prices = known = updated_from(publisher)
+        known = updated_from(publisher)
+        pipeline_of(recorder, Options(prices=known))
         known.watch = lambda: None  # the test calls refresh itself
         with track_call("openai", "gpt-4o", recorder=recorder) as call:
             call.record_usage(1_000_000, 0)
@@ -128,7 +130,8 @@ class TestAnUpdate:
     def test_is_made_by_a_thread(self, publisher, monkeypatch):
         monkeypatch.setattr(prices, "WATCH_SECONDS", 0.001)
         recorder = MemoryRecorder()
-        recorder.prices = known = updated_from(publisher)
+        known = updated_from(publisher)
+        pipeline_of(recorder, Options(prices=known))
         pricer = known.pricer("openai", "gpt-4o")
         with track_call("openai", "gpt-4o", recorder=recorder):
             assert waited_for(lambda: pricer.price.cost_usd(MILLION) == 9)
@@ -144,7 +147,7 @@ class TestTheSetting:
         recorder = make_recorder(load_settings())
         with track_call("openai", "gpt-4o", recorder=recorder) as call:
             call.record_usage(1_000_000, 0)
-        assert recorder.prices is None
+        assert pipeline_of(recorder).options.prices is None
         assert recorder.value("llm_cost_usd_total") == 2.5
         assert errors(recorder) == {}
 
@@ -162,7 +165,7 @@ class TestTheSetting:
         monkeypatch.setitem(sys.modules, "genai_prices", None)
         monkeypatch.setenv("AGENTMETRICS_PRICES_UPDATE", "1")
         with pytest.raises(ConfigurationError) as raised:
-            make_recorder(load_settings())
+            make_prices(load_settings())
         assert str(raised.value) == (
             "AGENTMETRICS_PRICES_UPDATE=True: it needs the package 'genai_prices'; "
             "install it with: pip install 'llm-agentmetrics[prices]'"

@@ -279,7 +279,7 @@ class TestAnUnknownPrice:
             prices._pricers.clear()
             prices.cost_usd("openai", "gpt-99\n", Usage(1, 1))
         assert [record.getMessage() for record in caplog.records] == [
-            "nobody knows the price of gpt-99_ of openai: its calls count as unpriced"
+            "no price found for gpt-99_ of openai: its calls are counted as unpriced"
         ]
 
     def test_is_that_of_an_entry_which_contradicts_itself(self):
@@ -289,9 +289,12 @@ class TestAnUnknownPrice:
         assert Entry(types.Provider("p", "P", "x"), model).price("", "p") is UNKNOWN
 
     def test_is_that_of_a_list_which_cannot_be_used(self, monkeypatch, caplog):
-        counted = []
-        prices = Prices()
-        prices.on_error = counted.append
+        class Counted(list):
+            def count(self, event):
+                self.append(event)
+
+        counted, prices = Counted(), Prices()
+        prices.report_to(counted.count)
         monkeypatch.setattr(source, "snapshot", lambda: 1 / 0)
         assert prices.cost_usd("openai", "gpt-4o", Usage(1, 1)) is None
         assert counted == ["price"]
@@ -383,7 +386,6 @@ class TestAPricer:
         for number in range(10):
             found.cost_usd("openai", f"model-{number}", Usage(1, 1))
         assert len(found._pricers) <= 3
-        assert len(found._unpriced) <= 3
 
 
 class TestRates:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from importlib.metadata import version
 
 import pytest
 
@@ -51,16 +52,20 @@ def test_every_public_name_can_be_imported_and_is_documented(name):
     assert vars(module)[name] is value  # and is not looked up again
 
 
-def test_the_list_of_names_is_sorted_and_has_a_home_for_each():
+def test_the_list_of_names_is_sorted_and_shown():
     assert agentmetrics.__all__ == sorted(agentmetrics.__all__)
-    assert set(agentmetrics._HOMES) == set(agentmetrics.__all__)
+    assert set(dir(agentmetrics)) >= {*agentmetrics.__all__, "__version__"}
+
+
+def test_the_version_is_that_of_the_distribution():
+    assert agentmetrics.__version__ == version("llm-agentmetrics")
 
 
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'MetricHandler'"):
         agentmetrics.MetricHandler
     with pytest.raises(ImportError):
-        pass
+        from agentmetrics import MetricHandler  # noqa: F401
 
 
 def test_importing_agentmetrics_imports_none_of_the_extras():
@@ -120,7 +125,7 @@ def test_a_bug_that_is_no_missing_extra_is_not_hidden(monkeypatch):
     def broken(name):
         raise ModuleNotFoundError("No module named 'something_else'", name="something_else")
 
-    monkeypatch.setattr(agentmetrics, "import_module", broken)
+    monkeypatch.setattr(agentmetrics, "_load", broken)
     monkeypatch.delitem(vars(agentmetrics), "Usage", raising=False)
     with pytest.raises(ModuleNotFoundError, match=r"^No module named 'something_else'$"):
         agentmetrics.Usage

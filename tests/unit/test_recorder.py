@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from agentmetrics import Counter, Gauge, Histogram, MemoryRecorder, Metric, NoopRecorder
+from agentmetrics.pipeline import pipeline_of
 from agentmetrics.recording.metric import clean_label
 
 
@@ -116,24 +117,19 @@ class TestARecorder:
         with pytest.raises(ValueError, match="jobs is a counter, asked for as a gauge"):
             MemoryRecorder().observe_gauge(Metric("jobs", "counter", ""), lambda: 1.0)
 
-    def test_keeps_one_of_what_is_attached_to_it_however_many_threads_ask(self):
-        recorder, made, got = MemoryRecorder(), [], []
+    def test_has_one_pipeline_however_many_threads_ask(self):
+        recorder, got = MemoryRecorder(), []
         together = threading.Barrier(8)
-
-        def factory(owner):
-            made.append(owner)
-            return object()
 
         def ask():
             together.wait(10)
-            got.append(recorder.attached(factory))
+            got.append(pipeline_of(recorder))
 
         threads = [threading.Thread(target=ask) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert made == [recorder]
         assert len(got) == 8
         assert len(set(map(id, got))) == 1
 

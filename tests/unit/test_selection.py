@@ -15,10 +15,9 @@ from agentmetrics import (
     record_cost_savings,
     record_model_selection,
     routing,
-    selection,
 )
-from agentmetrics.calls.table import open_calls
 from agentmetrics.meters.routing import RoutingMeter
+from agentmetrics.pipeline import Options, pipeline_of
 from tests.unit.scripted import by, errors
 
 
@@ -59,7 +58,7 @@ class TestASelection:
         assert by(recorder, "model_selections_total", "model", "tier") == {("gpt_4o", "invalid"): 1}
 
     def test_follows_the_cardinality_limit(self, recorder):
-        recorder.max_series = 2
+        pipeline_of(recorder, Options(max_series=2))
         for number in range(5):
             record_model_selection(f"model-{number}")
         assert recorder.value("model_selections_total") == 5
@@ -91,7 +90,7 @@ class TestSavings:
 
 class TestAChoice:
     def test_is_timed_by_intent(self, recorder, monkeypatch):
-        monkeypatch.setattr(selection, "perf_counter", Clock(0.002))
+        monkeypatch.setattr("agentmetrics.sources.routing.perf_counter", Clock(0.002))
         with routing(intent="summary"):
             pass
         timed = recorder.histogram("model_routing_duration_seconds", intent="summary")
@@ -142,7 +141,7 @@ class TestAChoice:
         assert errors(recorder) == {"routing": 1}
 
     def test_is_fine_enough_in_its_buckets_for_a_dictionary_and_for_a_model(self, recorder):
-        meter = open_calls(recorder).recorder.attached(RoutingMeter)
+        meter = pipeline_of(recorder).routing
         for seconds in (2e-5, 2e-3, 0.5):
             meter.routed("", seconds)
         timed = recorder.histogram("model_routing_duration_seconds")

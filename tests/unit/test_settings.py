@@ -19,12 +19,13 @@ from agentmetrics import (
     PrometheusRecorder,
     Recorder,
     configure,
-    configured,
     get_recorder,
     track_call,
 )
+from agentmetrics.config import active
 from agentmetrics.config.assembly import make_recorder
 from agentmetrics.config.settings import load_settings
+from agentmetrics.pipeline import pipeline_of
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +47,7 @@ BAD = [
     ("BACKEND", "promtheus", "no backend is called 'promtheus'; there are memory, noop, "),
     ("BACKEND", "memory,memory", "name at least one backend, each once"),
     ("BACKEND", ",", "name at least one backend, each once"),
-    ("NAMESPACE", "my shop", "'my shop' is not a legal label name: use letters, digits"),
+    ("NAMESPACE", "my shop", "'my shop' is no prefix for metric names: use letters, digits"),
     ("COMMON_LABELS", "env", "write name=value, several with commas"),
     ("COMMON_LABELS", "my env=prod", "'my env' is not a legal label name"),
     ("COMMON_LABELS", "model=x", "'model' is a label that agentmetrics has already"),
@@ -117,7 +118,8 @@ class TestABadSetting:
             configure(common_labels="tenant=acme", extra_labels="tenant")
 
     def test_stops_the_program_where_it_first_needs_a_recorder(self, monkeypatch):
-        monkeypatch.setattr(configured, "_recorder", None)
+        monkeypatch.setattr(active.active, "in_use", None)
+        monkeypatch.setattr(active.active, "pipeline", None)
         monkeypatch.setenv("AGENTMETRICS_BACKEND", "promtheus")
         for source in (get_recorder, MetricsCallbackHandler, lambda: track_call("p", "m")):
             with pytest.raises(ConfigurationError, match="promtheus"):
@@ -138,8 +140,8 @@ class TestAMissingExtra:
         with pytest.raises(ConfigurationError) as raised:
             configure(backend=f"memory,{backend}")
         assert str(raised.value) == (
-            f"AGENTMETRICS_BACKEND={backend!r}: the backend needs the package {package!r}; "
-            f"install it with: pip install 'llm-agentmetrics[{backend}]'"
+            f"AGENTMETRICS_BACKEND={backend!r}: the backend {backend!r} needs the package "
+            f"{package!r}; install it with: pip install 'llm-agentmetrics[{backend}]'"
         )
 
 
@@ -222,7 +224,8 @@ class TestConfigure:
         found = memory.histogram("shop_llm_latency_seconds", env="prod", region="eu", tenant="acme")
         assert found.count == 1
         assert found.bounds == (0.5, 1.0, 30.0)
-        assert (recorder.max_series, recorder.call_ttl_seconds) == (7, 60.0)
+        options = pipeline_of(recorder).options
+        assert (options.max_series, options.call_ttl_seconds) == (7, 60.0)
 
     def test_in_code_stands_before_the_environment(self, monkeypatch):
         monkeypatch.setenv("AGENTMETRICS_BACKEND", "noop")
@@ -246,7 +249,7 @@ class TestConfigure:
         )
 
     def test_takes_a_recorder_or_settings_and_not_both(self):
-        with pytest.raises(ConfigurationError, match="a recorder or settings, not both"):
+        with pytest.raises(ConfigurationError, match="a recorder or backend, not both"):
             configure(MemoryRecorder(), backend="noop")
 
     def test_gives_the_recorder_that_get_recorder_gives(self):
@@ -266,7 +269,7 @@ class TestConfigure:
             assert recorder.value("agentmetrics_handler_errors_total", event="on_tool_end") == 1
 
     def test_closes_the_recorder_before_if_it_made_that_itself(self, monkeypatch):
-        monkeypatch.setattr(configured, "make_recorder", lambda _: Closable())
+        monkeypatch.setattr(active, "make_recorder", lambda _: Closable())
         own, made = Closable(), configure()
         configure(own)
         assert made.closed == 1
@@ -274,19 +277,20 @@ class TestConfigure:
         assert own.closed == 0
 
     def test_happens_by_itself_when_a_recorder_is_first_needed(self, monkeypatch):
-        monkeypatch.setattr(configured, "_recorder", None)
+        monkeypatch.setattr(active.active, "in_use", None)
+        monkeypatch.setattr(active.active, "pipeline", None)
         monkeypatch.setenv("AGENTMETRICS_BACKEND", "noop")
         recorder = get_recorder()
         assert type(recorder) is NoopRecorder
         assert get_recorder() is recorder
 
     def test_leaves_what_it_made_to_be_closed_at_exit(self, monkeypatch):
-        monkeypatch.setattr(configured, "make_recorder", lambda _: Closable())
+        monkeypatch.setattr(active, "make_recorder", lambda _: Closable())
         made = configure()
-        configured._close_at_exit()
+        active._close_at_exit()
         assert made.closed == 1
         configure(own := Closable())
-        configured._close_at_exit()
+        active._close_at_exit()
         assert own.closed == 0
 
     def test_can_be_done_without_touching_the_process(self, agent_metrics):
@@ -304,11 +308,13 @@ class TestTheFixture:
         assert agent_metrics.value("llm_calls_total") == 1
 
     def test_gives_a_fresh_one_to_every_test(self, agent_metrics):
-        assert agent_metrics.snapshot() == {}
+        recorded = agent_metrics.snapshot().values()
+        assert {metric["kind"] for metric in recorded} == {"gauge"}  # those that are read
+        assert agent_metrics.value("agentmetrics_open_runs") == 0
 
     def test_puts_back_the_recorder_from_before_untouched(self):
         before = configure(Closable())
-        with configured.replaced(MemoryRecorder()) as inside:
+        with active.replaced(MemoryRecorder()) as inside:
             assert get_recorder() is inside
         assert get_recorder() is before
         assert before.closed == 0
@@ -316,17 +322,17 @@ class TestTheFixture:
     def test_puts_back_what_was_made_from_settings_so_that_it_is_still_closed_at_exit(
         self, monkeypatch
     ):
-        monkeypatch.setattr(configured, "make_recorder", lambda _: Closable())
+        monkeypatch.setattr(active, "make_recorder", lambda _: Closable())
         before = configure()
-        with configured.replaced(MemoryRecorder()):
+        with active.replaced(MemoryRecorder()):
             pass
         assert before.closed == 0
-        configured._close_at_exit()
+        active._close_at_exit()
         assert before.closed == 1
 
     def test_closes_what_the_test_itself_configured(self, monkeypatch):
-        monkeypatch.setattr(configured, "make_recorder", lambda _: Closable())
-        with configured.replaced(MemoryRecorder()):
+        monkeypatch.setattr(active, "make_recorder", lambda _: Closable())
+        with active.replaced(MemoryRecorder()):
             made = configure()
             assert made.closed == 0
         assert made.closed == 1

@@ -83,14 +83,7 @@ def away() -> Iterator[StatsDRecorder]:
 
 
 def dropped(recorder: StatsDRecorder) -> float:
-    metric, series = next(
-        f for f in recorder.store.collect() if f.metric.name == "agentmetrics_packets_dropped_total"
-    )
-    assert metric.labels == ("backend",)
-    [(values, value)] = series
-    assert values == ("statsd",)
-    assert isinstance(value, float)
-    return value
+    return recorder.value("agentmetrics_packets_dropped_total", backend="statsd")
 
 
 def flush_threads() -> int:

@@ -20,7 +20,7 @@ from langchain_core.runnables import RunnableLambda
 
 from agentmetrics import MemoryRecorder, MetricsCallbackHandler, track_call
 from agentmetrics.calls.facts import LLMCall
-from agentmetrics.calls.table import open_calls
+from agentmetrics.pipeline import pipeline_of
 from agentmetrics.sources.langchain.callbacks.streaming import (
     chunk_carries_output,
     event_carries_output,
@@ -47,7 +47,7 @@ def recorder() -> MemoryRecorder:
 def ended(recorder: MemoryRecorder) -> list[LLMCall]:
     """The calls that have ended, as subscribers hear of them."""
     heard: list[LLMCall] = []
-    open_calls(recorder).subscribe(heard.append)
+    pipeline_of(recorder).subscribe(heard.append)
     return heard
 
 

@@ -17,8 +17,8 @@ from agentmetrics.budget.ledger.database import Snapshot
 from agentmetrics.budget.ledger.tally import Amounts
 from agentmetrics.budget.periods import zone_of
 from agentmetrics.calls.facts import LLMCall
-from agentmetrics.calls.table import open_calls
 from agentmetrics.config.active import replaced
+from agentmetrics.pipeline import Options, pipeline_of
 from agentmetrics.providers.usage import Usage
 from tests.clock import Clock, one_clock
 
@@ -32,7 +32,7 @@ class Shop:
     def __init__(self, path: Path, clock: Clock, zone: str) -> None:
         self.clock, self.zone = clock, zone
         self.recorder = MemoryRecorder()
-        self.recorder.extra_labels = ("tenant", "task")
+        pipeline_of(self.recorder, Options(extra_labels=("tenant", "task")))
         self.ledger = Ledger(
             f"sqlite:///{path}", timezone=zone, clock=clock, flush_interval_seconds=3600.0
         )
@@ -44,7 +44,7 @@ class Shop:
         self.clock.set(when, self.zone)
         call = LLMCall(agent, "openai", "gpt-4o", 0.0, extra=(tenant, task))
         call.usage = Usage(usd * 400_000, 0)  # at 2.50 USD a million
-        open_calls(self.recorder).finish(call)
+        pipeline_of(self.recorder).finish(call)
         self.ledger.flush()
 
     def at(self, when: str) -> Ledger:
@@ -102,7 +102,7 @@ class TestAPeriodThatGoesOn:
     def test_has_in_it_what_is_not_written_yet(self, shop):
         shop.at("2025-11-19 14:30")
         call = LLMCall("planner", "openai", "gpt-4o", 0.0, extra=("", ""))
-        open_calls(shop.recorder).finish(call)
+        pipeline_of(shop.recorder).finish(call)
         assert shop.ledger.summary().total.calls == 1
 
 
@@ -328,7 +328,7 @@ class TestGroups:
     @pytest.mark.parametrize("name", ["bucket", "dimensions", "key_hash"])
     def test_are_by_no_column_that_is_no_label(self, shop, name):
         shop.recorder = MemoryRecorder()
-        shop.recorder.extra_labels = (name,)
+        pipeline_of(shop.recorder, Options(extra_labels=(name,)))
         shop.ledger.attach(shop.recorder)
         shop.spend(1, "2025-11-19 10:00", tenant="acme")
         (group,) = shop.ledger.summary(by=[name]).groups

@@ -126,7 +126,7 @@ class Writer(ForkAware):
         if self._is_closed:
             raise RuntimeError("the ledger is closed: it takes no more calls")
         intake = Intake(self, names)
-        meter.pending_rows(self.pending_rows)
+        meter.begin(self.pending_rows)
         with self._folding:
             self._intakes.append(intake)
             self._meters.append(meter)

@@ -12,7 +12,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from agentmetrics import MemoryRecorder, PrometheusRecorder, Recorder, track_call
-from agentmetrics.calls.table import open_calls
+from agentmetrics.pipeline import pipeline_of
 
 GAUGES = "llm_active_calls", "agentmetrics_open_runs"
 
@@ -25,7 +25,7 @@ def seen(recorder: Recorder) -> dict[str, float]:
         name: sum(value for f in families if f.metric.name == name for _, value in f.series)
         for name in names
     }
-    return {**values, "entries": len(open_calls(recorder)._open)}
+    return {**values, "entries": len(pipeline_of(recorder).table._open)}
 
 
 def in_child(work: Callable[[], Any]) -> Any:
