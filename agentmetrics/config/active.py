@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from agentmetrics.config.assembly import (
 from agentmetrics.config.settings import Settings, load_settings, variable_of
 from agentmetrics.errors import ConfigurationError, LedgerUnavailable
 from agentmetrics.pipeline import Options, Pipeline, default_options, pipeline_of
+from agentmetrics.recording.exits import close_at_exit, is_closed
 from agentmetrics.recording.fork import ForkSafeLock
 from agentmetrics.recording.recorder import Recorder
 
@@ -112,6 +112,8 @@ def configure(
                 _write(old_ledger)  # the new budgets ask what was spent until now
         in_force = _in_force(limits, new, ledger, settings) if limits else None
         active.put(InUse(new, pipeline, ledger, in_force, made))
+    if made is not None:
+        close_at_exit(made)
     if before is not None:
         _close(before.ledger, None if before.made_here is new else before.made_here)
     return new
@@ -146,6 +148,7 @@ def _close(ledger: Ledger | None, recorder: Recorder | None) -> None:
     if ledger is not None:
         ledger.close()
     if recorder is not None:
+        is_closed(recorder)
         recorder.close()
 
 
@@ -226,11 +229,3 @@ def _configured_options() -> Options:
 
 
 default_options(_configured_options)
-
-
-def _close_at_exit() -> None:
-    if active.in_use is not None:
-        _close(active.in_use.ledger, active.in_use.made_here)
-
-
-atexit.register(_close_at_exit)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from agentmetrics.calls.facts import Ceiling
 from agentmetrics.calls.table import OwnRunId
 from agentmetrics.config.active import pipeline_for
+from agentmetrics.providers.blocks import served_model
 from agentmetrics.providers.service_tier import service_tier_of
-from agentmetrics.providers.usage import Usage, served_model
+from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.sources.blocks import Block

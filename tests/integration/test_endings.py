@@ -26,8 +26,9 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
 from agentmetrics import InstrumentedAgent, MemoryRecorder, MetricsCallbackHandler, track_call
-from agentmetrics.calls.facts import AgentRun, ChainRun, LLMCall, ToolExecution
+from agentmetrics.calls.facts import AgentRun, LLMCall, ToolExecution
 from agentmetrics.pipeline import pipeline_of
+from agentmetrics.sources.langchain.callbacks.scope import ChainRun
 from tests.integration.apps import traffic
 from tests.integration.apps.graphs import followed
 from tests.services.wire import Answer, Wire

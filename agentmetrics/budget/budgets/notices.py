@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import inspect
 import logging
 import queue
@@ -13,6 +12,7 @@ from functools import partial
 import anyio
 
 from agentmetrics.budget.budgets.budget import Budget, BudgetStatus
+from agentmetrics.recording.exits import close_at_exit, is_closed
 from agentmetrics.recording.fork import ForkAware, watch_forks
 
 logger = logging.getLogger("agentmetrics")
@@ -53,7 +53,7 @@ class Notices(ForkAware):
                     target=_deliver, args=(self._waiting,), name="agentmetrics-budgets", daemon=True
                 )
                 self._thread.start()
-                atexit.register(self.close)
+                close_at_exit(self)
 
     def close(self) -> None:
         """Deliver what is waiting and end the thread; returns after at most 5 s."""
@@ -61,7 +61,7 @@ class Notices(ForkAware):
         if thread is not None:
             self._waiting.put(None)
             thread.join(JOIN_SECONDS)
-            atexit.unregister(self.close)
+            is_closed(self)
 
 
 def _deliver(waiting: queue.SimpleQueue[_Notice | None]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import time
 import weakref
@@ -19,6 +18,7 @@ from agentmetrics.budget.ledger.writer import Intake, Writer
 from agentmetrics.budget.periods import Period, Span, unix_seconds, whole_buckets, zone_of
 from agentmetrics.errors import ConfigurationError, LedgerUnavailable
 from agentmetrics.pipeline import Pipeline, pipeline_of
+from agentmetrics.recording.exits import close_at_exit, is_closed
 from agentmetrics.recording.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Ledger:
         intake = self._writer.intake(pipeline.extra_labels, pipeline.ledger)
         pipeline.subscribe(intake.hear)
         self._heard.append((weakref.ref(pipeline), intake))
-        _open.add(self)
+        close_at_exit(self)
 
     def detach(self) -> None:
         """Take no more calls, from any recorder; those that were abandoned by now end before."""
@@ -151,7 +151,7 @@ class Ledger:
         Waits some ten seconds for a database that is away; calls that are lost then are logged,
         and counted in ``agentmetrics_ledger_calls_dropped_total``.
         """
-        _open.discard(self)
+        is_closed(self)
         self.detach()
         self._writer.close()
 
@@ -165,15 +165,3 @@ class Ledger:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-_open: set[Ledger] = set()
-"""Every ledger that takes calls: kept, for its last write at the end of the program."""
-
-
-def _close_at_exit() -> None:
-    for ledger in list(_open):
-        ledger.close()
-
-
-atexit.register(_close_at_exit)

@@ -1,0 +1,41 @@
+"""What is closed at the end of a program, by itself: the one registry."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+from typing import Protocol
+
+logger = logging.getLogger("agentmetrics")
+
+
+class Closable(Protocol):
+    """Something with a last flush; ``close`` may come twice."""
+
+    def close(self) -> None: ...
+
+
+_open: dict[int, Closable] = {}
+
+
+def close_at_exit(closable: Closable) -> None:
+    """Keep ``closable``, and close it when the program ends: the youngest first."""
+    _open[id(closable)] = closable
+
+
+def is_closed(closable: Closable) -> None:
+    """Keep it no longer: somebody has closed it."""
+    _open.pop(id(closable), None)
+
+
+def close_all() -> None:
+    """Close everything that is kept; one that fails is no reason to keep the others open."""
+    while _open:
+        _, closable = _open.popitem()
+        try:
+            closable.close()
+        except Exception as error:
+            logger.warning("%s failed at exit: %s", type(closable).__name__, type(error).__name__)
+
+
+atexit.register(close_all)
