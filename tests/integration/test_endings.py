@@ -158,9 +158,9 @@ def nothing_is_left(recorder: MemoryRecorder) -> None:
     for gauge in IN_FLIGHT:
         assert recorder.value(gauge) == 0, gauge
         assert all(s.value == 0 for s in recorder.samples() if s.name == gauge), gauge
-    calls = pipeline_of(recorder)
-    assert not calls._open
-    assert not calls._abandoned
+    table = pipeline_of(recorder).table
+    assert not table._open
+    assert not table.abandoned
     facts = LLMCall, AgentRun, ToolExecution, ChainRun
     assert [fact for fact in gc.get_objects() if isinstance(fact, facts)] == []
     assert recorder.value("agentmetrics_handler_errors_total") == 0
@@ -625,7 +625,7 @@ class TestWhatIsKept:
         model, calls = FakeModel(hangs=True), pipeline_of(recorder)
         await many(lambda: cancelled(model.ainvoke("x", config)), AT_ONCE)
         await FakeModel().ainvoke("x", config)
-        assert not calls._open
+        assert not calls.table._open
 
 
 class TestOverHttp:

@@ -16,7 +16,8 @@ from textwrap import dedent
 
 import pytest
 
-from agentmetrics.backends.statsd import SAMPLE_SIZE, StatsDRecorder, path_of
+from agentmetrics.backends.statsd import StatsDRecorder
+from agentmetrics.backends.statsd_store import SAMPLE_SIZE, path_of
 from agentmetrics.recording.metric import Metric
 from tests.services.statsd import StatsDDaemon, eventually
 
@@ -25,7 +26,6 @@ COST = Metric("cost_usd_total", "counter", "Cost.", ("agent",), "usd")
 DEPTH = Metric("depth", "gauge", "Depth.", ("queue",))
 MEMORY = Metric("memory_mb", "gauge", "Read at every flush.")
 LATENCY = Metric("latency_seconds", "histogram", "Latency.", ("agent",), "seconds", (1.0,))
-DROPPED = "agentmetrics_packets_dropped_total"
 
 LONG = 3600.0  # an interval that no test sees the end of
 Make = Callable[..., StatsDRecorder]
@@ -52,7 +52,7 @@ def make(statsd: StatsDDaemon, protocol: str) -> Iterator[Make]:
 
 
 def dropped(recorder: StatsDRecorder) -> float:
-    return float(recorder.store.series[DROPPED]["statsd",].value)
+    return recorder.value("agentmetrics_packets_dropped_total", backend="statsd")
 
 
 class TestWhatIsRecordedIsWhatTheDaemonHas:

@@ -281,9 +281,9 @@ def nothing_is_left(recorder: MemoryRecorder) -> None:
 def has_let_go(recorder: Recorder) -> bool:
     """Whether nothing is kept of what is over; loops and threads hold a context a little longer."""
     gc.collect()
-    calls = pipeline_of(recorder)
-    calls.settle()
-    return not calls._ended
+    table = pipeline_of(recorder).table
+    table.end_abandoned()
+    return not table._ended
 
 
 def _counted(wire: Wire, agent_of: Callable[[Owner], Any]) -> tuple[Counter[Any], ...]:

@@ -68,7 +68,7 @@ hashable = st.none() | text | long_text | st.integers() | st.floats() | st.binar
 
 @given(st.lists(hashable, max_size=10))
 def test_bound_bundles_are_found_again_by_clean_and_unclean_values(given_values):
-    bundles: Bundles[tuple[str, ...]] = Bundles(lambda key: key)
+    bundles: Bundles[tuple[str, ...]] = Bundles(lambda *key: key)
     for value in given_values:
         found = bundles[value, value]
         assert found == (clean_label(value),) * 2
@@ -79,7 +79,7 @@ def test_bound_bundles_are_found_again_by_clean_and_unclean_values(given_values)
 def test_bundles_past_their_number_are_let_go_and_bound_anew(monkeypatch):
     monkeypatch.setattr(bundle, "MAX_BUNDLES", 3)
     made: list[tuple[str, ...]] = []
-    bundles: Bundles[int] = Bundles(lambda key: made.append(key) or len(made))
+    bundles: Bundles[int] = Bundles(lambda *key: made.append(key) or len(made))
     for number in range(10):
         bundles[(str(number),)]
         assert len(bundles) <= 3

@@ -10,8 +10,8 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentmetrics.backends.statsd import StatsDStore, number_text, path_of
 from agentmetrics.backends.statsd_delivery import MAX_PACKET_BYTES, packets
+from agentmetrics.backends.statsd_store import StatsDStore, number_text, path_of
 from agentmetrics.recording.metric import Metric, clean_label
 
 LINE = re.compile(

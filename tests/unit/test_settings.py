@@ -26,6 +26,7 @@ from agentmetrics.config import active
 from agentmetrics.config.assembly import make_recorder
 from agentmetrics.config.settings import load_settings
 from agentmetrics.pipeline import pipeline_of
+from agentmetrics.recording import exits
 
 
 @pytest.fixture(autouse=True)
@@ -287,10 +288,10 @@ class TestConfigure:
     def test_leaves_what_it_made_to_be_closed_at_exit(self, monkeypatch):
         monkeypatch.setattr(active, "make_recorder", lambda _: Closable())
         made = configure()
-        active._close_at_exit()
+        exits.close_all()
         assert made.closed == 1
         configure(own := Closable())
-        active._close_at_exit()
+        exits.close_all()
         assert own.closed == 0
 
     def test_can_be_done_without_touching_the_process(self, agent_metrics):
@@ -327,7 +328,7 @@ class TestTheFixture:
         with active.replaced(MemoryRecorder()):
             pass
         assert before.closed == 0
-        active._close_at_exit()
+        exits.close_all()
         assert before.closed == 1
 
     def test_closes_what_the_test_itself_configured(self, monkeypatch):

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from agentmetrics.backends import statsd, statsd_delivery
-from agentmetrics.backends.statsd import SAMPLE_SIZE, StatsDRecorder, number_text, path_of
+from agentmetrics.backends import statsd_delivery, statsd_store
+from agentmetrics.backends.statsd import StatsDRecorder
 from agentmetrics.backends.statsd_delivery import MAX_PACKET_BYTES, packets
+from agentmetrics.backends.statsd_store import SAMPLE_SIZE, number_text, path_of
 from agentmetrics.config.assembly import make_recorder
 from agentmetrics.config.settings import ConfigurationError, load_settings
 from agentmetrics.recording.metric import Metric
@@ -750,7 +751,7 @@ class TestThreadsAndLocks:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         with monkeypatch.context() as patched:
-            patched.setattr(statsd.Changes, "entries", lambda _: 1 / 0)
+            patched.setattr(statsd_store.Changes, "entries", lambda _: 1 / 0)
             recorder.flush()
             recorder.flush()
         assert len(caplog.records) == 1

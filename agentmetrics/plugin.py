@@ -1,0 +1,118 @@
+"""What a plugin may use beside the public names: for backends, meters and sources of its own.
+
+A plugin is a distribution of its own that imports ``agentmetrics`` and this module, and nothing
+below them. What is listed here stays, or is deprecated for a minor version first; every other
+module may change at any time. ``docs/plugins.md`` has a complete backend and a complete source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from agentmetrics.calls.attribution import attribute
+from agentmetrics.calls.context import current_run, extra_values
+from agentmetrics.calls.facts import (
+    AgentRun,
+    Ceiling,
+    LLMCall,
+    RetrieverQuery,
+    Scope,
+    ToolExecution,
+)
+from agentmetrics.calls.outcome import add_control_flow
+from agentmetrics.calls.table import OpenTable, OwnRunId, RunId
+from agentmetrics.config.active import pipeline_for
+from agentmetrics.meters.base import Instruments
+from agentmetrics.meters.bundle import Bundles
+from agentmetrics.pipeline import Gate, Hearer, Options, Pipeline, pipeline_of
+from agentmetrics.providers.error_types import add_class_names, add_reader
+from agentmetrics.recording.exits import Closable, close_at_exit, is_closed
+from agentmetrics.recording.fork import ForkAware, ForkSafeLock, watch_forks
+from agentmetrics.recording.instruments import (
+    Batch,
+    CounterSeries,
+    GaugeSeries,
+    HistogramSeries,
+    Observed,
+)
+from agentmetrics.recording.known import make_known
+from agentmetrics.recording.layers.layer import Layer
+from agentmetrics.recording.log_once import LogOnce
+from agentmetrics.recording.metric import Metric, clean_label
+from agentmetrics.recording.periodic import PeriodicFlush
+from agentmetrics.recording.store import (
+    Store,
+    StoredCounter,
+    StoredGauge,
+    StoredHistogram,
+    StoreRecorder,
+)
+from agentmetrics.recording.values import Family, HistogramValue, Sample, Value
+from agentmetrics.sources.blocks import Block
+from agentmetrics.sources.frameworks import Framework, add_framework, when_imported
+from agentmetrics.sources.surroundings import call_here
+
+__all__ = [
+    "AgentRun",
+    "Batch",
+    "Block",
+    "Bundles",
+    "Ceiling",
+    "Closable",
+    "CounterSeries",
+    "Family",
+    "ForkAware",
+    "ForkSafeLock",
+    "Framework",
+    "Gate",
+    "GaugeSeries",
+    "Hearer",
+    "HistogramSeries",
+    "HistogramValue",
+    "Instruments",
+    "LLMCall",
+    "Layer",
+    "LogOnce",
+    "Observed",
+    "OpenTable",
+    "Options",
+    "OwnRunId",
+    "PeriodicFlush",
+    "Pipeline",
+    "RetrieverQuery",
+    "RunId",
+    "Sample",
+    "Scope",
+    "Store",
+    "StoreRecorder",
+    "StoredCounter",
+    "StoredGauge",
+    "StoredHistogram",
+    "ToolExecution",
+    "Value",
+    "add_class_names",
+    "add_control_flow",
+    "add_framework",
+    "add_reader",
+    "add_rows",
+    "attribute",
+    "call_here",
+    "clean_label",
+    "close_at_exit",
+    "current_run",
+    "extra_values",
+    "is_closed",
+    "pipeline_for",
+    "pipeline_of",
+    "watch_forks",
+    "when_imported",
+]
+
+
+def add_rows(*metrics: Metric, label_values: Mapping[str, Sequence[str]] | None = None) -> None:
+    """Put metrics of the plugin's own beside the catalogue's: readings then know their names.
+
+    ``label_values`` are the values of those of their labels that have a fixed set
+    (``Metric.closed_labels``). Call it where the plugin's module is imported.
+    """
+    make_known(metrics, label_values or {})

@@ -1,0 +1,205 @@
+"""The one pipeline of a recorder: its options reach every recorder, whoever puts it together."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import agentmetrics
+from agentmetrics import (
+    CardinalityLimit,
+    CommonLabels,
+    ConfigurationError,
+    FanoutRecorder,
+    MemoryRecorder,
+    Metric,
+    MetricsCallbackHandler,
+    Namespace,
+    NoopRecorder,
+    Recorder,
+    configure,
+    track_call,
+)
+from agentmetrics.config.active import replaced
+from agentmetrics.pipeline import Options, Pipeline, pipeline_of
+from agentmetrics.plugin import Instruments
+from agentmetrics.pricing import Prices
+
+TENANT = Options(extra_labels=("tenant",), max_series=7)
+
+
+@pytest.fixture(autouse=True)
+def untouched() -> Iterator[None]:
+    with replaced(NoopRecorder()):
+        yield
+
+
+def call_of(tenant: str, recorder: Recorder | None) -> None:
+    with agentmetrics.labels(tenant=tenant), track_call("openai", "gpt-4o-mini", recorder=recorder):
+        pass
+
+
+class Own(MemoryRecorder):
+    """A recorder of the user's own."""
+
+
+PUT_TOGETHER: dict[str, Any] = {
+    "memory": lambda: MemoryRecorder(),
+    "a class of the user's": lambda: Own(),
+    "fanout of one": lambda: FanoutRecorder([MemoryRecorder()]),
+    "fanout of two": lambda: FanoutRecorder([NoopRecorder(), MemoryRecorder()]),
+    "namespace": lambda: Namespace(MemoryRecorder(), "shop"),
+    "common labels": lambda: CommonLabels(MemoryRecorder(), {"env": "prod"}),
+    "limit": lambda: CardinalityLimit(MemoryRecorder(), 7),
+    "layers on layers": lambda: Namespace(
+        FanoutRecorder([CommonLabels(MemoryRecorder(), {"env": "prod"})]), "shop"
+    ),
+}
+
+
+@pytest.mark.parametrize("make", PUT_TOGETHER.values(), ids=PUT_TOGETHER.keys())
+class TestTheEnvironmentsOptions:
+    @pytest.fixture(autouse=True)
+    def environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AGENTMETRICS_EXTRA_LABELS", "tenant")
+        monkeypatch.setenv("AGENTMETRICS_MAX_SERIES", "7")
+        monkeypatch.setenv("AGENTMETRICS_LATENCY_BUCKETS", "1,2")
+
+    def check(self, recorder: Recorder) -> None:
+        assert recorder.value("llm_calls_total", tenant="acme") == 1
+        assert recorder.histogram("llm_latency_seconds").bounds == (1.0, 2.0)
+        assert pipeline_of(recorder).options.max_series == 7
+
+    def test_reach_a_recorder_that_configure_is_given(self, make: Any) -> None:
+        recorder = configure(make())
+        call_of("acme", None)
+        self.check(recorder)
+
+    def test_reach_a_recorder_that_a_source_is_given(self, make: Any) -> None:
+        recorder = make()
+        call_of("acme", recorder)
+        self.check(recorder)
+
+    def test_reach_a_recorder_that_a_handler_is_given(self, make: Any) -> None:
+        recorder = make()
+        MetricsCallbackHandler(recorder)
+        call_of("acme", recorder)
+        self.check(recorder)
+
+
+class TestOptions:
+    def test_of_configure_reach_recorders_that_sources_are_given_later(self) -> None:
+        configure(MemoryRecorder(), extra_labels="tenant")
+        recorder = MemoryRecorder()
+        call_of("acme", recorder)
+        assert recorder.value("llm_calls_total", tenant="acme") == 1
+
+    def test_of_a_recorder_are_those_of_what_is_put_around_it(self) -> None:
+        memory = MemoryRecorder()
+        pipeline_of(memory, TENANT)
+        fanout = FanoutRecorder([memory])
+        call_of("acme", fanout)
+        assert pipeline_of(fanout).options == TENANT
+        assert fanout.value("llm_calls_total", tenant="acme") == 1
+        assert memory.value("llm_calls_total", tenant="acme") == 1
+
+    def test_limit_series_however_the_recorder_is_made(self) -> None:
+        recorder = FanoutRecorder([MemoryRecorder()])
+        pipeline_of(recorder, Options(max_series=2))
+        for number in range(4):
+            with track_call("openai", f"model-{number}", recorder=recorder):
+                pass
+        assert recorder.value("llm_calls_total", model="other") == 2
+        assert recorder.value("agentmetrics_series_dropped_total", metric="llm_calls_total") == 2
+
+    def test_that_change_nothing_on_the_wire_are_taken_up_later(self) -> None:
+        recorder, prices = MemoryRecorder(), Prices()
+        before = pipeline_of(recorder)
+        later = pipeline_of(recorder, Options(max_series=3, call_ttl_seconds=5.0, prices=prices))
+        assert later is before
+        assert later.table.ttl_seconds == 5.0
+        assert later.prices is prices
+        assert pipeline_of(recorder, Options(max_series=3)).options.prices is prices
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            (TENANT, r"extra_labels=\(\), and not with \('tenant',\)"),
+            (Options(latency_buckets=(1.0,)), r"latency_buckets=None, and not with \(1.0,\)"),
+        ],
+    )
+    def test_that_would_change_metrics_in_use_are_refused(self, options: Any, said: str) -> None:
+        recorder = MemoryRecorder()
+        pipeline_of(recorder)
+        with pytest.raises(ConfigurationError, match=f"is in use already with {said}"):
+            pipeline_of(recorder, options)
+
+    def test_that_say_what_a_recorder_is_do_not_go_with_a_recorder(self) -> None:
+        with pytest.raises(ConfigurationError, match="a recorder or common_labels, namespace"):
+            configure(MemoryRecorder(), namespace="shop", common_labels={"env": "prod"})
+
+
+class TestAPipeline:
+    def test_is_one_for_a_recorder(self) -> None:
+        recorder = MemoryRecorder()
+        pipeline = Pipeline(recorder, TENANT)
+        assert pipeline_of(recorder) is pipeline
+        with pytest.raises(ConfigurationError, match="this MemoryRecorder has a pipeline already"):
+            Pipeline(recorder)
+
+    def test_goes_with_its_recorder(self) -> None:
+        recorder = MemoryRecorder()
+        gone = weakref.ref(pipeline_of(recorder))
+        call_of("acme", recorder)
+        del recorder
+        gc.collect()
+        assert gone() is None
+
+    def test_has_one_meter_of_each_kind_of_a_plugin(self) -> None:
+        rows = Metric("rows_total", "counter", "Rows.", ("table",), extended=True)
+
+        class Rows:
+            def __init__(self, make: Instruments) -> None:
+                self.count = make.counter(rows)
+
+        recorder = MemoryRecorder()
+        pipeline = pipeline_of(recorder, TENANT)
+        pipeline.meter(Rows).count.labels(table="users", tenant="acme").inc()
+        pipeline.meter(Rows).count.labels("users", "acme").inc()
+        assert recorder.value("rows_total", tenant="acme") == 2
+
+    def test_asks_a_gate_once_however_often_it_is_given(self) -> None:
+        asked: list[object] = []
+
+        def gate(call: object, ceiling: object) -> Any:
+            asked.append(call)
+            return lambda ended: None
+
+        recorder = MemoryRecorder()
+        for _ in range(2):
+            pipeline_of(recorder).guard(gate)
+        call_of("acme", recorder)
+        assert len(asked) == 1
+
+
+class TestLabels:
+    COUNTER = Metric("jobs_total", "counter", "Jobs.", ("queue", "status"))
+
+    def test_are_given_in_their_order_or_by_name(self) -> None:
+        recorder = MemoryRecorder()
+        jobs = recorder.counter(self.COUNTER)
+        jobs.labels("a", "ok").inc()
+        jobs.labels(status="ok", queue="a").inc()
+        assert recorder.value("jobs_total", queue="a", status="ok") == 2
+
+    @pytest.mark.parametrize(
+        ("values", "named"),
+        [(("a",), {"status": "ok"}), ((), {"queue": "a"}), ((), {"queue": "a", "statuses": "ok"})],
+    )
+    def test_that_are_missing_or_unknown_are_named(self, values: Any, named: Any) -> None:
+        with pytest.raises(ValueError, match=r"jobs_total has the labels \('queue', 'status'\)"):
+            MemoryRecorder().counter(self.COUNTER).labels(*values, **named)
