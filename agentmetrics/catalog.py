@@ -6,6 +6,7 @@ seconds. Rows with ``extended=True`` get the extra labels that the user configur
 
 from __future__ import annotations
 
+from agentmetrics.recording import health
 from agentmetrics.recording.known import make_known
 from agentmetrics.recording.metric import Metric
 
@@ -321,6 +322,8 @@ HANDLER_ERRORS = _counter(
     "Events that could not be understood in full; the agent never notices.",
     ("event",),
 )
+SERIES_DROPPED = health.SERIES_DROPPED
+PACKETS_DROPPED = health.PACKETS_DROPPED
 LEDGER_WRITES = _counter(
     "agentmetrics_ledger_writes_total",
     "Attempts to write a batch to the ledger, by success or error.",

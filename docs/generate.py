@@ -69,7 +69,7 @@ def metrics_page() -> str:
 
 
 def _row(metric: Metric) -> str:
-    extended = " **+**" if metric.name in catalog.EXTENDED else ""
+    extended = " **+**" if metric.extended else ""
     labels = (_code(metric.labels) or NONE) + extended
     return f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |"
 
