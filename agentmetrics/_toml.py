@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path as FilePath
 from typing import Any
 
 if sys.version_info >= (3, 11):
@@ -44,6 +45,19 @@ class Document:
             if keys[:length] in self._lines:
                 return TomlError(f"line {self._lines[keys[:length]]}: {sentence}")
         return TomlError(sentence)
+
+
+def read_document(path: FilePath) -> Document:
+    """The document in a file.
+
+    Raises ``ValueError``, with one sentence, when it cannot be read or is not TOML.
+    """
+    try:
+        return Document(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8 text") from None
 
 
 def _sentence(said: str, lines: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from agentmetrics._toml import read_document
 from agentmetrics.pricing.own import OwnPrices
 
 
@@ -38,9 +39,4 @@ class PriceFile:
         return found.st_mtime_ns, found.st_size, found.st_ino
 
     def _read(self) -> OwnPrices:
-        try:
-            return OwnPrices.parse(self.path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ValueError(f"cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise ValueError("is not UTF-8 text") from None
+        return OwnPrices.of(read_document(self.path))

@@ -78,8 +78,12 @@ class OwnPrices:
 
     @classmethod
     def parse(cls, text: str) -> OwnPrices:
-        """The prices that a TOML document states; ``TomlError`` when it is not what it may be."""
-        document = Document(text)
+        """The prices that a TOML text states; ``TomlError`` when it is not what it may be."""
+        return cls.of(Document(text))
+
+    @classmethod
+    def of(cls, document: Document) -> OwnPrices:
+        """The prices that a document states; ``TomlError`` when it is not what it may be."""
         try:
             file = _File.model_validate(document.values)
         except ValidationError as error:

@@ -65,11 +65,11 @@ def test_a_file_is_utf_8_whatever_the_machine_writes(tmp_path: Path) -> None:
         ("[budgets.a]\nlimit_usd = 1\n[budgets.a]\nlimit_usd = 2", "line 3"),
         ("budgets = 3", "holds no budget"),
         ("", "holds no budget"),
-        ("[budget.a]\nlimit_usd = 1", "[budget] is not known: write [budgets.NAME]"),
+        ("[budget.a]\nlimit_usd = 1", "line 1: [budget] is not known: write [budgets.NAME]"),
         ("[budgets]\na = 3", "[budgets.a] is no table"),
         ("[budgets.a]\nperiod = 'daily'", "[budgets.a] has no limit_usd"),
-        ("[budgets.a]\nlimit = 3", "[budgets.a] limit: there are limit_usd, period"),
-        ("[budgets.a]\nlimit_usd = -3", "[budgets.a] limit_usd=-3: a limit is a number"),
+        ("[budgets.a]\nlimit = 3", "line 2: [budgets.a] limit: there are limit_usd, period"),
+        ("\n[budgets.a]\nlimit_usd = -3", "line 3: [budgets.a] limit_usd=-3: a limit is a nu"),
         ("[budgets.a]\nlimit_usd = 1\nthresholds = 80", "thresholds=80: use a list"),
         ("[budgets.a]\nlimit_usd = 1\nscope = 'x'", "scope='x': use a table of labels"),
     ],
@@ -85,5 +85,5 @@ def test_a_file_that_is_not_there_or_no_text_is_said_to_be(tmp_path: Path) -> No
     with pytest.raises(ValueError, match="cannot be read: No such file"):
         read_budgets(tmp_path / "none.toml")
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match="is no text in UTF-8"):
+    with pytest.raises(ValueError, match="is not UTF-8 text"):
         read_budgets(tmp_path / "bytes.toml")
