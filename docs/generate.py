@@ -1,4 +1,4 @@
-"""Writes the reference pages from the code: docs/metrics.md and docs/environment.md.
+"""Writes what docs take from the code: metrics.md, environment.md and imports.svg.
 
 ``python docs/generate.py`` writes them, ``--check`` exits with 1 when one is not current.
 """
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import imports_picture
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
@@ -123,7 +124,11 @@ def _default(value: object) -> str:
     return f"`{value}`" if value not in ("", None, {}) else NONE
 
 
-PAGES = {"metrics.md": metrics_page, "environment.md": environment_page}
+PAGES = {
+    "metrics.md": metrics_page,
+    "environment.md": environment_page,
+    "imports.svg": imports_picture.picture,
+}
 
 
 def main() -> int:

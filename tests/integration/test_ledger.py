@@ -20,7 +20,7 @@ from agentmetrics import Ledger, LedgerUnavailable, MemoryRecorder, track_call
 from agentmetrics.budget.ledger import database as databases
 from agentmetrics.budget.ledger import tally, writer
 from agentmetrics.budget.ledger.database import Database
-from agentmetrics.budget.ledger.spend import CallFilter, Spend
+from agentmetrics.budget.ledger.spend import Spend
 from agentmetrics.budget.ledger.tally import Amounts
 from agentmetrics.calls.facts import FOUND, LLMCall
 from agentmetrics.pipeline import Options, pipeline_of
@@ -341,8 +341,8 @@ class TestPruning:
 
 class TestTheSpendOfAScope:
     def test_has_every_call_at_once(self, ledger, recorder):
-        everything = ledger.follow(CallFilter(), *ALL_TIME)
-        writers = ledger.follow(CallFilter(agent_name="writer"), *ALL_TIME)
+        everything = ledger.follow({}, *ALL_TIME)
+        writers = ledger.follow({"agent_name": "writer"}, *ALL_TIME)
         for expected in (1, 2, 3):
             call(recorder, "writer" if expected == 2 else "planner")
             assert everything.nano_usd == expected * COST_OF_100_AND_10
@@ -356,7 +356,7 @@ class TestTheSpendOfAScope:
             second.attach(other)
             call(other)
         call(recorder)
-        spend = ledger.follow(CallFilter(), *ALL_TIME)
+        spend = ledger.follow({}, *ALL_TIME)
         assert (spend.nano_usd, spend.is_current) == (COST_OF_100_AND_10, False)
         ledger.flush()
         assert (spend.nano_usd, spend.is_current) == (2 * COST_OF_100_AND_10, True)
@@ -370,11 +370,11 @@ class TestTheSpendOfAScope:
         from agentmetrics import labels
 
         scopes = {
-            "tenant": CallFilter(dimensions={"tenant": "acme"}),
-            "no tenant": CallFilter(dimensions={"tenant": ""}),
-            "tenant and agent": CallFilter(agent_name="writer", dimensions={"tenant": "acme"}),
-            "provider and model": CallFilter(provider="openai", model="gpt-4o"),
-            "another model": CallFilter(model="gpt-4o-mini"),
+            "tenant": {"tenant": "acme"},
+            "no tenant": {"tenant": ""},
+            "tenant and agent": {"agent_name": "writer", "tenant": "acme"},
+            "provider and model": {"provider": "openai", "model": "gpt-4o"},
+            "another model": {"model": "gpt-4o-mini"},
         }
         spends = {name: ledger.follow(scope, *ALL_TIME) for name, scope in scopes.items()}
         with labels(tenant="acme"):
@@ -397,9 +397,9 @@ class TestTheSpendOfAScope:
         call(recorder)
         now = datetime.now(timezone.utc)
         quarter = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0)
-        past = ledger.follow(CallFilter(), ALL_TIME[0], quarter)
-        to_come = ledger.follow(CallFilter(), quarter + timedelta(minutes=15), ALL_TIME[1])
-        both = ledger.follow(CallFilter(), quarter, quarter + timedelta(minutes=15))
+        past = ledger.follow({}, ALL_TIME[0], quarter)
+        to_come = ledger.follow({}, quarter + timedelta(minutes=15), ALL_TIME[1])
+        both = ledger.follow({}, quarter, quarter + timedelta(minutes=15))
         call(recorder)
         for _ in range(2):
             assert (past.nano_usd, to_come.nano_usd) == (0, 0)
@@ -409,7 +409,7 @@ class TestTheSpendOfAScope:
     def test_has_the_calls_that_end_while_the_database_is_asked(
         self, ledger, recorder, monkeypatch
     ):
-        spend = ledger.follow(CallFilter(), *ALL_TIME)
+        spend = ledger.follow({}, *ALL_TIME)
         ask = Database.spent
 
         def asked(database: Database, spends: list[Spend]) -> list[int]:
@@ -424,7 +424,7 @@ class TestTheSpendOfAScope:
             assert spend.nano_usd == expected * COST_OF_100_AND_10
 
     def test_is_asked_for_no_longer_when_nobody_holds_it(self, ledger, recorder):
-        spend = ledger.follow(CallFilter(), *ALL_TIME)
+        spend = ledger.follow({}, *ALL_TIME)
         call(recorder)
         ledger.flush()
         assert len(ledger._writer._spends) == 1
@@ -598,7 +598,7 @@ class TestADatabaseThatGoesAway:
         assert "s3cret" not in caplog.text
 
     def test_leaves_a_followed_spend_at_what_is_known(self, url, kept, recorder, postgres_server):
-        spend = kept.follow(CallFilter(), *ALL_TIME)
+        spend = kept.follow({}, *ALL_TIME)
         call(recorder)
         kept.flush()
         postgres_server.stop()
@@ -607,7 +607,7 @@ class TestADatabaseThatGoesAway:
             with pytest.raises(LedgerUnavailable):
                 kept.flush()
             assert spend.nano_usd == 2 * COST_OF_100_AND_10
-            late = kept.follow(CallFilter(), *ALL_TIME)
+            late = kept.follow({}, *ALL_TIME)
             assert (late.nano_usd, late.is_current) == (COST_OF_100_AND_10, False)
         finally:
             postgres_server.start()
@@ -635,7 +635,7 @@ class TestACommitOfWhichNothingIsHeard:
         behind = url.replace(str(postgres_server.port), str(proxy.port))
         with Ledger(behind, flush_interval_seconds=NEVER) as ledger:
             ledger.attach(recorder)
-            spend = ledger.follow(CallFilter(), *ALL_TIME)
+            spend = ledger.follow({}, *ALL_TIME)
             for expected in (1, 2):
                 call(recorder)
                 proxy.breaks_next = breaks

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentmetrics import Ledger, MemoryRecorder
-from agentmetrics.budget.ledger.spend import CallFilter
 from agentmetrics.budget.ledger.tally import Amounts
 from agentmetrics.budget.periods import Span, earlier, period_at, periods_of
 from agentmetrics.calls.facts import LLMCall
@@ -57,7 +56,7 @@ class Program:
     def open(self) -> None:
         self.ledger = Ledger(self._url, flush_interval_seconds=3600.0)
         self.ledger.attach(self.recorder)
-        self.spend = self.ledger.follow(CallFilter(agent_name="planner"), *ALL_TIME)
+        self.spend = self.ledger.follow({"agent_name": "planner"}, *ALL_TIME)
         self.ledger.flush()
 
     def call(

@@ -19,7 +19,6 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "action": ("warn", "block"),
     "reserve": ("", "max_tokens"),
 }
-CALL_LABELS = ("agent_name", "provider", "model")
 _MAX_LIMIT_USD = 1e15  # above it, nano-dollars are nothing that floats or databases hold
 
 OnThreshold = Callable[["BudgetStatus", float], "Awaitable[None] | None"]
@@ -125,9 +124,7 @@ class Budget:
 
     def calls(self) -> CallFilter:
         """Which calls are in its scope, as the ledger asks."""
-        named = {label: self.scope.get(label) for label in CALL_LABELS}
-        more = {label: value for label, value in self.scope.items() if label not in CALL_LABELS}
-        return CallFilter(**named, dimensions=more)
+        return CallFilter.of(self.scope)
 
     def status(self, now: float | None = None) -> BudgetStatus:
         """How it stands at ``now`` (Unix seconds; the present when left out).

@@ -8,9 +8,10 @@ from contextlib import suppress
 from datetime import datetime, timezone, tzinfo
 from typing import TYPE_CHECKING, Literal
 
-from agentmetrics.budget.budgets.budget import CALL_LABELS, Budget, BudgetStatus
+from agentmetrics.budget.budgets.budget import Budget, BudgetStatus
 from agentmetrics.budget.budgets.notices import Notices
 from agentmetrics.budget.budgets.state import BudgetState, Spent, lock, state_of
+from agentmetrics.budget.ledger.spend import CALL_LABELS
 from agentmetrics.budget.ledger.tally import NANO
 from agentmetrics.budget.periods import Span
 from agentmetrics.calls.facts import LLMCall
@@ -73,7 +74,7 @@ class Budgets(ForkAware):
         if self._ledger is None:
             return None
         since, until = (datetime.fromtimestamp(end, timezone.utc) for end in span)
-        return self._ledger.follow(budget.calls(), since, until)
+        return self._ledger.follow(budget.scope, since, until)
 
     def status(self) -> list[BudgetStatus]:
         """How every budget stands now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -125,15 +125,16 @@ class Ledger:
         with self._database.snapshot() as snapshot:
             return summaries.answer(question, snapshot)
 
-    def follow(self, scope: CallFilter, since: datetime, until: datetime) -> Spend:
+    def follow(self, scope: Mapping[str, str], since: datetime, until: datetime) -> Spend:
         """The spend of a scope in a span of time, kept current for as long as it is held.
 
+        ``scope`` names the calls by ``agent_name``, ``provider``, ``model`` and extra labels.
         No I/O is done: until the next flush, which ``flush`` does at once, it is what of this
         process is not written yet. From then on it is all processes' spend as of the last flush
         and this process' as of now.
         """
         span = Span(unix_seconds(since, self._zone), unix_seconds(until, self._zone))
-        spend = Spend(scope, *whole_buckets(span), fold=self._writer.fold)
+        spend = Spend(CallFilter.of(scope), *whole_buckets(span), fold=self._writer.fold)
         self._writer.follow(spend)
         return spend
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from agentmetrics.budget.ledger.tally import Key
 from agentmetrics.pricing.names import is_meant
 
+CALL_LABELS = ("agent_name", "provider", "model")
+
 
 @dataclass(frozen=True)
 class CallFilter:
@@ -18,6 +20,13 @@ class CallFilter:
     provider: str | None = None
     model: str | None = None
     dimensions: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, scope: Mapping[str, str]) -> CallFilter:
+        """Those that have these labels; labels that are not the ledger's own are dimensions."""
+        named = {label: scope.get(label) for label in CALL_LABELS}
+        more = {label: value for label, value in scope.items() if label not in CALL_LABELS}
+        return cls(**named, dimensions=more)
 
     def columns(self) -> dict[str, str]:
         """The columns of the ledger that have one value, and that value.
