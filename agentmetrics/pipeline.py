@@ -104,6 +104,10 @@ class Pipeline:
             "chain": self._scope_ended,
         }
         self.gates: tuple[Gate, ...] = ()
+        self.is_watched = False
+        """Whether a call's start has more to do than to open it: gates, or log points."""
+        self.next_look = 0.0
+        """When to ``look`` again, on the clock of the calls."""
         self._hearers: tuple[Hearer, ...] = ()
         self._is_guarded = False
         self._tell()
@@ -178,7 +182,7 @@ class Pipeline:
         """Ask ``gate`` before every LLM call from now on; asking for the same again changes
         nothing."""
         if gate not in self.gates:
-            self._is_guarded = True
+            self._is_guarded = self.is_watched = True
             self._tell()
             self.gates = (*self.gates, gate)
 
@@ -188,12 +192,19 @@ class Pipeline:
 
     # A call's life
 
+    def look(self, now: float) -> None:
+        """See whether log points are wanted by now; to be called from ``next_look`` on."""
+        self.next_look = now + log_points.LOOK_SECONDS
+        self.is_watched = bool(self.gates) or log_points.wanted()
+
     def open_call(self, run_id: RunId, call: LLMCall, ceiling: CeilingOf) -> None:
         """Open an LLM call, if every gate lets it through; one that is open already stays.
 
         Raises ``BudgetExceeded`` when a gate refuses it. A gate that fails lets it through.
         """
-        if log_points.wanted():
+        if call.started >= self.next_look:
+            self.look(call.started)
+        if self.is_watched and log_points.wanted():
             call.is_logged = True
             log_points.started(call)
         if self.gates and self.table.get(run_id) is None:

@@ -15,8 +15,12 @@ from agentmetrics.errors import BudgetExceeded
 logger = logging.getLogger("agentmetrics.calls")
 
 
+LOOK_SECONDS = 0.1
+"""How often a pipeline looks whether anybody reads them, so that a call pays nothing for it."""
+
+
 def wanted() -> bool:
-    """Whether anybody reads them; asked once a call."""
+    """Whether anybody reads them."""
     return logger.isEnabledFor(logging.DEBUG)
 
 

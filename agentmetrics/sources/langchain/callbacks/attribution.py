@@ -57,9 +57,13 @@ def attribute(
     if explicit is not None or not metadata:
         return attribution.attribute(explicit, scope)
     name = metadata.get("agent_name")
-    if type(name) is not str or not name:
-        run = current_run.get() if scope is None else nearest_run(scope)
-        name = stated_name(None, metadata, run)
+    if type(name) is str and name:
+        if scope is None and current_run.get() is None:  # the plain case
+            return name, None
+    else:
+        name = None
+        if "agent_name" in metadata or "lc_agent_name" in metadata:
+            name = stated_name(None, metadata, nearest_run(scope))
     return attribution.attribute(name, scope, metadata.get("langgraph_node"))
 
 

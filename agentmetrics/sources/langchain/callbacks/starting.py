@@ -59,12 +59,12 @@ def start_call(
         call.extra = extra_values_here(
             pipeline.extra_labels, metadata, nearest_run(scope), parent_run_id
         )
-    sent = messages[0] if messages else ()
-    try:
-        pipeline.open_call(run_id, call, lambda: ceiling_of(sent, invocation_params, metadata))
-    except BudgetExceeded as refused:
-        member_failed(pipeline, run_id, parent_run_id, refused)
-        raise
+    if call.started >= pipeline.next_look:
+        pipeline.look(call.started)
+    if pipeline.is_watched:  # apart, for what a closure costs the plain case
+        _open_watched(pipeline, run_id, parent_run_id, call, messages, invocation_params, metadata)
+    else:
+        pipeline.table.start(run_id, call)
     if instrumented and batch_size:
         call.lookup = expect_lookup(pipeline.table, run_id, batch_size)
     inside = None if parent_run_id is None else scope
@@ -73,6 +73,23 @@ def start_call(
             pipeline, inside, run_id, parent_run_id,
             serialized, messages, invocation_params, metadata,
         )  # fmt: skip
+
+
+def _open_watched(
+    pipeline: Pipeline,
+    run_id: UUID,
+    parent_run_id: UUID | None,
+    call: LLMCall,
+    messages: list[list[Any]] | None,
+    invocation_params: dict[str, Any] | None,
+    metadata: Metadata | None,
+) -> None:
+    sent = messages[0] if messages else ()
+    try:
+        pipeline.open_call(run_id, call, lambda: ceiling_of(sent, invocation_params, metadata))
+    except BudgetExceeded as refused:
+        member_failed(pipeline, run_id, parent_run_id, refused)
+        raise
 
 
 def start_chain(
