@@ -1,5 +1,6 @@
 # make demo      the program of three agents and its metrics, on this machine alone
-# make test      everything that CI runs: lint, types, tests with real services, coverage, docs
+# make test      installs what it needs, then everything that CI runs: lint, types, tests with real
+#                services, coverage, the package that is published, docs
 # make versions  what faces LangChain, on every Python that is here and on the oldest LangChain
 # make bench     what a call costs, beside a hand-written handler
 # make peers     what other LangChain handlers make of the conformance cases
@@ -15,7 +16,11 @@ FACES_LANGCHAIN := tests/unit/test_agent.py tests/unit/test_handler.py tests/uni
     interrupts providers service_tiers shared_handler topologies ways_to_end)
 PYTHONS = $(foreach v,3.10 3.11 3.12 3.13,$(shell python$(v) -c 'print("$(v)")' 2>/dev/null))
 
-.PHONY: demo test lint types unit oldest versions packages docs docs-current bench peers constraints clean
+.PHONY: demo test lint types unit oldest versions packages docs docs-current bench \
+  peers constraints clean
+
+# A recipe that fails half way leaves nothing that the next run takes for done.
+.DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
 	$(BIN)/agentmetrics demo
@@ -38,16 +43,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@ $(VENV)/.demo
 
 packages:
-	@missing=""; \
-	for pair in prometheus:prometheus promtool:prometheus node:nodejs npm:npm; do \
-	  command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
-	done; \
-	ls "$$(pg_config --bindir 2>/dev/null)"/initdb /usr/lib/postgresql/*/bin/initdb 2>/dev/null \
-	  | grep -q . || missing="$$missing postgresql"; \
-	if [ -n "$$missing" ]; then \
-	  echo "make test needs these Debian packages:"; \
-	  echo "  apt-get install --no-install-recommends$$missing"; exit 1; \
-	fi
+	@.ci/packages "$(PYTHON)"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
