@@ -8,6 +8,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# How many tests run at a time; each worker has services of its own.
+WORKERS ?= 2
 
 # What is run on other versions.
 FACES_LANGCHAIN := tests/unit/test_agent.py tests/unit/test_handler.py tests/unit/test_streaming.py \
@@ -39,7 +41,8 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing into $(VENV); once, and a minute or so"
-	$(PIP) install --constraint constraints.txt --editable '.[demo]' --group test --group lint --group bench
+	$(PIP) install --constraint constraints.txt --editable '.[demo]' \
+	  --group test --group lint --group bench --group packaging --group site
 	@touch $@ $(VENV)/.demo
 
 packages:
@@ -52,10 +55,11 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-# coverage starts before pytest loads its plugins, one of which is ours.
+# coverage starts before pytest loads its plugins, one of which is ours: in the workers, too, because
+# of [tool.coverage.run] patch.
 unit: $(VENV)/.dev
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --ignore tests/packaging --numprocesses $(WORKERS) --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=95
 
@@ -110,10 +114,11 @@ peers:
 	  --editable '.[demo]' --group test --requirement benchmarks/peers/requirements.txt
 	.venv-peers/bin/python -m benchmarks.peers
 
-# Needs uv. Neither uv.lock nor pylock.toml is kept: both hold download addresses.
-constraints:
-	uv pip compile --universal --no-emit-index-url --no-header --no-annotate --python-version 3.10 \
-	  --all-extras --group test --group lint --group bench --upgrade pyproject.toml -o constraints.txt
+# Why these are constraints and no lock file: docs/decisions/0009-constraints-not-a-lock-file.md
+constraints: $(VENV)/.dev
+	$(BIN)/uv pip compile --universal --no-python-downloads --no-emit-index-url --no-header \
+	  --no-annotate --python-version 3.10 --all-extras --group test --group lint --group bench \
+	  --group packaging --group site --upgrade pyproject.toml -o constraints.txt
 
 clean:
 	rm -rf $(VENV) .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage \

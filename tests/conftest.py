@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 pytest_plugins = [
@@ -12,6 +14,17 @@ pytest_plugins = [
     "tests.services.wire",
     "tests.services.embeddings_wire",  # after the one it imports
 ]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let coverage measure the processes that run tests, and not the programs that these start.
+
+    Those fork while threads run. A child that was forked while a thread held coverage's own lock
+    waits for it for ever.
+    """
+    runs_tests = hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
+    if runs_tests:
+        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 
 @pytest.fixture(params=["asyncio", "trio"])
