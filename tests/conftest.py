@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
     "tests.services.postgres",
@@ -14,6 +15,20 @@ pytest_plugins = [
     "tests.services.wire",
     "tests.services.embeddings_wire",  # after the one it imports
 ]
+
+
+# No deadlines, since a machine that runs two tests at a time is now and then slow. The rest is what
+# Hypothesis has for CI: what fails there fails again, and it prints how to repeat it.
+settings.register_profile(
+    "ci",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 def pytest_configure(config: pytest.Config) -> None:
