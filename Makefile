@@ -18,7 +18,7 @@ FACES_LANGCHAIN := tests/unit/test_agent.py tests/unit/test_handler.py tests/uni
     interrupts providers service_tiers shared_handler topologies ways_to_end)
 PYTHONS = $(foreach v,3.10 3.11 3.12 3.13,$(shell python$(v) -c 'print("$(v)")' 2>/dev/null))
 
-.PHONY: demo test lint types unit oldest versions packages docs docs-current bench \
+.PHONY: demo test lint types unit packaging oldest versions packages docs docs-current bench \
   peers constraints clean
 
 # A recipe that fails half way leaves nothing that the next run takes for done.
@@ -27,7 +27,7 @@ PYTHONS = $(foreach v,3.10 3.11 3.12 3.13,$(shell python$(v) -c 'print("$(v)")' 
 demo: $(VENV)/.demo
 	$(BIN)/agentmetrics demo
 
-test: packages lint types unit oldest docs-current
+test: packages lint types unit packaging oldest docs-current
 
 # pip reads dependency groups from 25.1 on.
 $(VENV)/bin/python:
@@ -62,6 +62,9 @@ unit: $(VENV)/.dev
 	$(BIN)/coverage run -m pytest --ignore tests/packaging --numprocesses $(WORKERS) --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=95
+
+packaging: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/packaging
 
 # $(call venv-of,PYTHON,VENV,CONSTRAINTS)
 define venv-of
