@@ -2,6 +2,7 @@
 # make test      installs what it needs, then everything that CI runs: lint, types, tests with real
 #                services, coverage, the package that is published, docs
 # make versions  what faces LangChain, on every Python that is here and on the oldest LangChain
+# make site      the docs as a site, in build/site
 # make bench     what a call costs, beside a hand-written handler
 # make peers     what other LangChain handlers make of the conformance cases
 PYTHON ?= python3
@@ -18,7 +19,7 @@ FACES_LANGCHAIN := tests/unit/test_agent.py tests/unit/test_handler.py tests/uni
     interrupts providers service_tiers shared_handler topologies ways_to_end)
 PYTHONS = $(foreach v,3.10 3.11 3.12 3.13,$(shell python$(v) -c 'print("$(v)")' 2>/dev/null))
 
-.PHONY: demo test lint types unit packaging oldest versions packages docs docs-current bench \
+.PHONY: demo test lint types unit packaging oldest versions packages docs docs-current site bench \
   peers constraints clean
 
 # A recipe that fails half way leaves nothing that the next run takes for done.
@@ -27,7 +28,7 @@ PYTHONS = $(foreach v,3.10 3.11 3.12 3.13,$(shell python$(v) -c 'print("$(v)")' 
 demo: $(VENV)/.demo
 	$(BIN)/agentmetrics demo
 
-test: packages lint types unit packaging oldest docs-current
+test: packages lint types unit packaging oldest docs-current site
 
 # pip reads dependency groups from 25.1 on.
 $(VENV)/bin/python:
@@ -105,6 +106,10 @@ docs: $(VENV)/.dev
 docs-current: $(VENV)/.dev
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python -m tests.conformance --check
+
+# Broken links and anchors, and pages that the menu leaves out, fail it.
+site: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
