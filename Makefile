@@ -1,12 +1,16 @@
 # make demo      the program of three agents and its metrics, on this machine alone
-# make test      everything that CI runs: lint, types, tests with real services, coverage, docs
+# make test      installs what it needs, then everything that CI runs: lint, types, tests with real
+#                services, coverage, the package that is published, docs
 # make versions  what faces LangChain, on every Python that is here and on the oldest LangChain
+# make site      the docs as a site, in build/site
 # make bench     what a call costs, beside a hand-written handler
 # make peers     what other LangChain handlers make of the conformance cases
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# How many tests run at a time; each worker has services of its own.
+WORKERS ?= 2
 
 # What is run on other versions.
 FACES_LANGCHAIN := tests/unit/test_agent.py tests/unit/test_handler.py tests/unit/test_streaming.py \
@@ -15,12 +19,16 @@ FACES_LANGCHAIN := tests/unit/test_agent.py tests/unit/test_handler.py tests/uni
     interrupts providers service_tiers shared_handler topologies ways_to_end)
 PYTHONS = $(foreach v,3.10 3.11 3.12 3.13,$(shell python$(v) -c 'print("$(v)")' 2>/dev/null))
 
-.PHONY: demo test lint types unit oldest versions packages docs docs-current bench peers constraints clean
+.PHONY: demo test lint types unit packaging oldest versions packages docs docs-current site bench \
+  peers constraints clean
+
+# A recipe that fails half way leaves nothing that the next run takes for done.
+.DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
 	$(BIN)/agentmetrics demo
 
-test: packages lint types unit oldest docs-current
+test: packages lint types unit packaging oldest docs-current site
 
 # pip reads dependency groups from 25.1 on.
 $(VENV)/bin/python:
@@ -34,20 +42,12 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing into $(VENV); once, and a minute or so"
-	$(PIP) install --constraint constraints.txt --editable '.[demo]' --group test --group lint --group bench
+	$(PIP) install --constraint constraints.txt --editable '.[demo]' \
+	  --group test --group lint --group bench --group packaging --group site
 	@touch $@ $(VENV)/.demo
 
 packages:
-	@missing=""; \
-	for pair in prometheus:prometheus promtool:prometheus node:nodejs npm:npm; do \
-	  command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
-	done; \
-	ls "$$(pg_config --bindir 2>/dev/null)"/initdb /usr/lib/postgresql/*/bin/initdb 2>/dev/null \
-	  | grep -q . || missing="$$missing postgresql"; \
-	if [ -n "$$missing" ]; then \
-	  echo "make test needs these Debian packages:"; \
-	  echo "  apt-get install --no-install-recommends$$missing"; exit 1; \
-	fi
+	@.ci/packages "$(PYTHON)"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -56,12 +56,16 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-# coverage starts before pytest loads its plugins, one of which is ours.
+# coverage starts before pytest loads its plugins, one of which is ours: in the workers, too, because
+# of [tool.coverage.run] patch.
 unit: $(VENV)/.dev
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --ignore tests/packaging --numprocesses $(WORKERS) --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=95
+
+packaging: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/packaging
 
 # $(call venv-of,PYTHON,VENV,CONSTRAINTS)
 define venv-of
@@ -103,6 +107,10 @@ docs-current: $(VENV)/.dev
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python -m tests.conformance --check
 
+# Broken links and anchors, and pages that the menu leaves out, fail it.
+site: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
 
@@ -114,10 +122,11 @@ peers:
 	  --editable '.[demo]' --group test --requirement benchmarks/peers/requirements.txt
 	.venv-peers/bin/python -m benchmarks.peers
 
-# Needs uv. Neither uv.lock nor pylock.toml is kept: both hold download addresses.
-constraints:
-	uv pip compile --universal --no-emit-index-url --no-header --no-annotate --python-version 3.10 \
-	  --all-extras --group test --group lint --group bench --upgrade pyproject.toml -o constraints.txt
+# Why these are constraints and no lock file: docs/decisions/0009-constraints-not-a-lock-file.md
+constraints: $(VENV)/.dev
+	$(BIN)/uv pip compile --universal --no-python-downloads --no-emit-index-url --no-header \
+	  --no-annotate --python-version 3.10 --all-extras --group test --group lint --group bench \
+	  --group packaging --group site --upgrade pyproject.toml -o constraints.txt
 
 clean:
 	rm -rf $(VENV) .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage \

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
     "tests.services.postgres",
@@ -12,6 +15,31 @@ pytest_plugins = [
     "tests.services.wire",
     "tests.services.embeddings_wire",  # after the one it imports
 ]
+
+
+# No deadlines, since a machine that runs two tests at a time is now and then slow. The rest is what
+# Hypothesis has for CI: what fails there fails again, and it prints how to repeat it.
+settings.register_profile(
+    "ci",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let coverage measure the processes that run tests, and not the programs that these start.
+
+    Those fork while threads run. A child that was forked while a thread held coverage's own lock
+    waits for it for ever.
+    """
+    runs_tests = hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
+    if runs_tests:
+        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 
 @pytest.fixture(params=["asyncio", "trio"])
