@@ -25,6 +25,7 @@ from agentmetrics import (
     MetricsCallbackHandler,
     track_call,
 )
+from agentmetrics.errors import UnknownMetricError
 from tests.integration.pages import blocks, command, fences, page, reference, rows, series
 from tests.services.wire import Answer, Wire
 
@@ -253,7 +254,9 @@ def test_a_bare_thread_loses_the_agent_and_a_copied_context_keeps_it(
 def test_what_value_and_histogram_say_of_the_wrong_name(agent_metrics: MemoryRecorder) -> None:
     with track_call("openai", MODEL):
         pass
-    assert agent_metrics.value("llm_call_total") == 0
+    with pytest.raises(UnknownMetricError, match="did you mean 'llm_calls_total'"):
+        agent_metrics.value("llm_call_total")
+    assert agent_metrics.value("llm_calls_total", agent_name="nobody") == 0
     with pytest.raises(ValueError, match=r": read it with histogram\('llm_latency_seconds'\)"):
         agent_metrics.value("llm_latency_seconds")
 

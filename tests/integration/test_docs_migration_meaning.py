@@ -241,12 +241,16 @@ def test_memory_is_in_mebibytes(agent_metrics: MemoryRecorder) -> None:
     assert agent_metrics.value("llm_memory_available_mb") == pytest.approx(available, rel=0.2)
 
 
-def test_nothing_is_logged_of_a_call_that_goes_well(
-    agent_metrics: MemoryRecorder, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("level", "points"),
+    [(logging.DEBUG, ["start", "request", "response", "metrics"]), (logging.INFO, [])],
+)
+def test_a_call_that_goes_well_logs_its_points_at_debug_and_nothing_above(
+    agent_metrics: MemoryRecorder, caplog: pytest.LogCaptureFixture, level: int, points: list[str]
 ) -> None:
-    with caplog.at_level(logging.DEBUG, "agentmetrics"), track_call("openai", MODEL) as call:
+    with caplog.at_level(level, "agentmetrics.calls"), track_call("openai", MODEL) as call:
         call.record_usage(input_tokens=1, output_tokens=1)
-    assert caplog.records == []
+    assert [record.getMessage().split()[0] for record in caplog.records] == points
 
 
 @pytest.mark.usefixtures("agent_metrics")

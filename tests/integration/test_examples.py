@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agentmetrics import exposition
 from tests.services.process import free_port, running
 from tests.services.wire import Answer, Refusal, Wire
 
@@ -26,21 +25,6 @@ _NOT_THEIRS = re.compile(
     r"(AGENTMETRICS|OPENAI|LANGSMITH|LANGCHAIN|PROMETHEUS)_.*|(HTTP|HTTPS|ALL)_PROXY|PORT",
     re.IGNORECASE,
 )
-_METRICS_ROUTE = """
-import runpy, sys
-from starlette.routing import Route
-from agentmetrics import exposition
-
-class App:
-    def __init__(self, app):
-        self.app = app
-    async def __call__(self, scope, receive, send):
-        await self.app(scope, receive, send)
-
-exposition.metrics_route = lambda: Route("/metrics", App(exposition.make_asgi_app()))
-runpy.run_path(sys.argv[1], run_name="__main__")
-"""
-"""Stands in for ``exposition.metrics_route`` for as long as it is not there."""
 
 
 def environment(wire: Wire, **more: str) -> dict[str, str]:
@@ -63,12 +47,6 @@ def printed(name: str, wire: Wire, logged: str = "", **more: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def command(name: str) -> list[str]:
-    """How the server among the examples is started."""
-    shim = [] if hasattr(exposition, "metrics_route") else ["-c", _METRICS_ROUTE]
-    return [sys.executable, *shim, str(EXAMPLES / name)]
-
-
 def test_a_plain_chain_prints_both_calls_with_their_tokens_and_cost(wire: Wire) -> None:
     wire.script(MODEL, Answer(fresh=1000, output=100), Answer("a stream", fresh=2000, output=200))
     assert printed("plain_langchain.py", wire) == [
@@ -83,7 +61,7 @@ def test_a_plain_chain_prints_both_calls_with_their_tokens_and_cost(wire: Wire) 
 
 def test_a_model_that_is_in_no_price_list_is_unpriced_and_not_free(wire: Wire) -> None:
     wire.always("house-model", Answer(fresh=10, output=5))
-    logged = "nobody knows the price of house-model of openai: its calls count as unpriced\n"
+    logged = "no price found for house-model of openai: its calls are counted as unpriced\n"
     lines = printed("plain_langchain.py", wire, logged, OPENAI_MODEL="house-model")
     assert "2 calls, 30 tokens, 0.000000 USD, 2 unpriced" in lines
 
@@ -132,7 +110,9 @@ def shop(wire: Wire, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[byt
     """The FastAPI example: its address, its process, and the file with what it prints."""
     port, log = free_port(), tmp_path / "fastapi_app.log"
     env = environment(wire, PORT=str(port))
-    with running(command("fastapi_app.py"), port=port, log=log, env=env) as process:
+    with running(
+        [sys.executable, EXAMPLES / "fastapi_app.py"], port=port, log=log, env=env
+    ) as process:
         yield f"http://127.0.0.1:{port}", process, log
 
 
