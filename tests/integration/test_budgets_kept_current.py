@@ -22,7 +22,7 @@ CENT = 4000  # input tokens of gpt-4o
 SOON = 0.05
 FORKED_AFTER_CONFIGURE = """\
 import os, sys, time
-from agentmetrics import Budget, configure, track_call
+from agentmetrics import Budget, configure, get_ledger, track_call
 
 url = sys.argv[1]
 team = Budget("team", limit_usd=1)
@@ -44,7 +44,7 @@ busy = os.fork()
 if busy == 0:
     spend()
     wait_for(0.02)
-    agentmetrics.get_ledger().flush()  # what os._exit would lose
+    get_ledger().flush()  # what os._exit would lose
     os._exit(0)
 spend()
 for child in (idle, busy):
