@@ -27,6 +27,7 @@ from .recording.layers.namespace import Namespace as Namespace
 from .recording.metric import Metric as Metric
 from .recording.recorder import Recorder as Recorder
 from .sources.agent import InstrumentedAgent as InstrumentedAgent
+from .sources.application import record_error as record_error
 from .sources.caches import CacheTracker as CacheTracker
 from .sources.langchain.attach import instrument as instrument
 from .sources.langchain.callbacks.handler import MetricsCallbackHandler as MetricsCallbackHandler

@@ -27,7 +27,14 @@ TOKEN_TYPES = ("input", "output")
 TOKEN_DETAILS = ("cache_read", "cache_creation", "reasoning", "audio_input", "audio_output")
 
 LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-"""Seconds. The default of every latency histogram."""
+"""Seconds. The default of the latency of calls and the duration of agent runs."""
+FIRST_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Seconds to the first token."""
+TOOL_BUCKETS = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
+)
+"""Seconds of tools and retrievers, which are anything from a look-up to a crawl."""
 TOKEN_SPEED_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
 """Seconds per output token."""
 COST_BUCKETS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -64,6 +71,10 @@ def _held(name: str, help: str, labels: tuple[str, ...], unit: str = "") -> Metr
 def _in_flight(name: str, help: str, labels: tuple[str, ...], *, extended: bool = False) -> Metric:
     closed = _CLOSED & set(labels)
     return Metric(name, "gauge", help, labels, closed_labels=closed, merge="sum", extended=extended)
+
+
+def _oldest(name: str, help: str) -> Metric:
+    return Metric(name, "gauge", help, ("agent_name",), "seconds", merge="max")
 
 
 def _histogram(
@@ -130,7 +141,7 @@ LLM_TIME_TO_FIRST_TOKEN = _histogram(
     "Start of a streamed call to its first chunk with content, reasoning or a tool call.",
     CALL,
     "seconds",
-    LATENCY_BUCKETS,
+    FIRST_TOKEN_BUCKETS,
     extended=True,
 )
 LLM_TIME_PER_OUTPUT_TOKEN = _histogram(
@@ -142,6 +153,15 @@ LLM_TIME_PER_OUTPUT_TOKEN = _histogram(
     extended=True,
 )
 LLM_ACTIVE_CALLS = _in_flight("llm_active_calls", "Calls running now.", ("agent_name", "provider"))
+LLM_OLDEST_ACTIVE_CALL = _oldest(
+    "llm_oldest_active_call_seconds", "Age of the oldest call running now, 0 when there is none."
+)
+LLM_UNMETERED_CALLS = _counter(
+    "llm_unmetered_calls_total",
+    "Successful calls that reported no tokens: they are in no sum of tokens or cost.",
+    CALL,
+    extended=True,
+)
 LLM_INPUT_TOKENS_LAST_CALL = _last(
     "llm_input_tokens_last_call",
     "Input tokens of the last finished call.",
@@ -181,6 +201,10 @@ AGENT_RUNS = _counter(
 )
 AGENT_ACTIVE_RUNS = _in_flight(
     "agent_active_runs", "Runs of an agent going on.", ("agent_name",), extended=True
+)
+AGENT_OLDEST_ACTIVE_RUN = _oldest(
+    "agent_oldest_active_run_seconds",
+    "Age of the oldest run going on now, 0 when there is none.",
 )
 AGENT_RUN_DURATION = _histogram(
     "agent_run_duration_seconds",
@@ -234,7 +258,7 @@ TOOL_EXECUTION_DURATION = _histogram(
     "Start to end of a tool execution.",
     ("agent_name", "tool_name"),
     "seconds",
-    LATENCY_BUCKETS,
+    TOOL_BUCKETS,
     extended=True,
 )
 TOOL_EXECUTIONS_ACTIVE = _in_flight(
@@ -254,7 +278,7 @@ RETRIEVER_QUERY_DURATION = _histogram(
     "Start to end of a retriever query.",
     ("agent_name", "retriever"),
     "seconds",
-    LATENCY_BUCKETS,
+    TOOL_BUCKETS,
     extended=True,
 )
 RETRIEVER_DOCUMENTS = _histogram(
@@ -312,6 +336,19 @@ BUDGET_REMAINING = _last(
     _BUDGET,
     "usd",
 )
+BUDGET_PERIOD_END = _last(
+    "budget_period_end_timestamp_seconds",
+    "When the current period of a budget ends, in Unix seconds.",
+    _BUDGET,
+    "seconds",
+)
+BUDGET_PROJECTED_SPEND = _last(
+    "budget_projected_spend_usd",
+    "What the current period will have cost at its end at the pace so far; absent until a 24th "
+    "of it has passed.",
+    _BUDGET,
+    "usd",
+)
 BUDGET_BLOCKED_CALLS = _counter(
     "budget_blocked_calls_total", "Calls that a budget did not let through.", _BUDGET
 )
@@ -339,7 +376,24 @@ LEDGER_CALLS_DROPPED = _counter(
     (),
 )
 
+BUILD_INFO = _last("agentmetrics_build_info", "Always 1; the version in use.", ("version",))
+
 CATALOG: tuple[Metric, ...] = tuple(m for m in list(globals().values()) if isinstance(m, Metric))
+"""What every recorder has from the start."""
+
+APPLICATION_ERRORS = Metric(  # whose types are the application's own
+    "errors_total",
+    "counter",
+    "Errors of the application, as it records them.",
+    ("error_type", "component"),
+)
+SERVICE_INFO = _last(
+    "service_info",
+    "Always 1; the service that the metrics are of.",
+    ("version", "service", "backend"),
+)
+APPLICATION: tuple[Metric, ...] = (APPLICATION_ERRORS, SERVICE_INFO)
+"""What is there once the application uses it: names that programs often have themselves."""
 
 LABEL_VALUES = {
     "status": STATUSES,
@@ -349,4 +403,4 @@ LABEL_VALUES = {
 }
 """The labels that have a fixed set of values, and these."""
 
-make_known(CATALOG, LABEL_VALUES)
+make_known((*CATALOG, *APPLICATION), LABEL_VALUES)

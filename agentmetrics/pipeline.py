@@ -4,9 +4,11 @@ and those who hear of finished calls."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.metadata import version
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -14,7 +16,7 @@ from agentmetrics.calls import log_points
 from agentmetrics.calls.facts import KINDS, AgentRun, Ceiling, Fact, LLMCall, Scope
 from agentmetrics.calls.outcome import ERROR, SUCCESS, status_of
 from agentmetrics.calls.table import OpenTable, RunId
-from agentmetrics.catalog import CATALOG, HANDLER_ERRORS, OPEN_RUNS
+from agentmetrics.catalog import BUILD_INFO, CATALOG, HANDLER_ERRORS, OPEN_RUNS
 from agentmetrics.errors import BudgetExceeded, ConfigurationError
 from agentmetrics.meters.agent import AgentMeter
 from agentmetrics.meters.base import Instruments
@@ -49,21 +51,24 @@ class Options:
     """What a pipeline is to do; the same for every recorder unless it is told otherwise.
 
     ``extra_labels`` name the user's own dimensions, which follow the labels of every ``extended``
-    metric. ``latency_buckets`` are upper bounds in seconds for every latency histogram, ``None``
-    for the catalogue's. ``max_series`` is how many label sets one metric may have, and a call open
+    metric. ``latency_buckets`` are upper bounds in seconds for the latency of calls and the duration
+    of agent runs, ``None`` for the catalogue's; ``buckets`` those of single histograms by name. ``max_series`` is how many label sets one metric may have, and a call open
     for longer than ``call_ttl_seconds`` is taken to be cancelled. ``prices`` say what calls cost;
     ``None`` for the price list alone.
     """
 
     extra_labels: tuple[str, ...] = ()
     latency_buckets: tuple[float, ...] | None = None
+    buckets: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     max_series: int = MAX_SERIES
     call_ttl_seconds: float = 21_600.0
     prices: Prices | None = None
 
     def instruments(self, recorder: Recorder) -> Instruments:
         """What makes the instruments of a recorder as these options ask."""
-        return Instruments(recorder, self.extra_labels, self.latency_buckets, self.max_series)
+        return Instruments(
+            recorder, self.extra_labels, self.latency_buckets, self.buckets, self.max_series
+        )
 
 
 class Pipeline:
@@ -112,9 +117,12 @@ class Pipeline:
         self._is_guarded = False
         self._tell()
         self.table = OpenTable(self._hand_on, limited.update(), options.call_ttl_seconds)
-        for in_flight in (self.llm.in_flight, self.agents.in_flight, self.tools.in_flight):
-            in_flight.follow(self.table.open_facts)
+        for meter in (self.llm, self.agents, self.tools):
+            meter.in_flight.follow(self.table.open_facts)
+        for oldest in (self.llm.oldest, self.agents.oldest):
+            oldest.follow(self.table.open_facts)
         self.make.observe(OPEN_RUNS, self._open_runs)
+        self.make.observe(BUILD_INFO, lambda: {(_version(),): 1.0})
         self.prices.watch()
         recorder.anchor.pipeline = limited.anchor.pipeline = self
 
@@ -130,7 +138,7 @@ class Pipeline:
         Raises ``ConfigurationError`` where they would change the labels or buckets of metrics that
         are there.
         """
-        for name in ("extra_labels", "latency_buckets"):
+        for name in ("extra_labels", "latency_buckets", "buckets"):
             old, new = getattr(self.options, name), getattr(options, name)
             if old != new:
                 raise ConfigurationError(
@@ -252,14 +260,34 @@ class Pipeline:
             self._record[fact.kind](fact)
         except Exception as problem:  # a backend that fails is not the agent's concern
             self.failed("record", problem)
-        if isinstance(fact, LLMCall) and fact.is_logged:
-            log_points.ended(fact)
+        if isinstance(fact, LLMCall):
+            if fact.usage is None and fact.status == SUCCESS:
+                self._warn_unmetered(fact)
+            if fact.is_logged:
+                log_points.ended(fact)
+
+    def _warn_unmetered(self, call: LLMCall) -> None:
+        """Say once for each model that its calls report no tokens, and what to do."""
+        if call.cached:
+            return
+        how = (
+            "pass stream_usage=True to the chat model"
+            if call.first_token
+            else "pass the response to record_response(), or the tokens to record_usage()"
+        )
+        self.problems.warn(
+            ("unmetered", call.provider, call.model, bool(call.first_token)),
+            "no tokens reported by a %s of %s (%s): counted without tokens and cost; %s",
+            "stream" if call.first_token else "call", call.model, call.provider, how,
+        )  # fmt: skip
 
     def succeed(self, call: LLMCall) -> None:
         """What ``finish`` does for an LLM call without an error, which is nearly every one."""
         call.ended = perf_counter()
         call.status = SUCCESS
         self._record_llm(call)
+        if call.usage is None:
+            self._warn_unmetered(call)
         if call.is_logged:
             log_points.ended(call)
 
@@ -278,6 +306,11 @@ class Pipeline:
 
     def _count_error(self, event: str) -> None:
         self._errors.labels(event).inc()
+
+
+@cache
+def _version() -> str:
+    return version("llm-agentmetrics")
 
 
 def declare_catalog(make: Instruments) -> None:

@@ -28,8 +28,10 @@ SUBJECTS = {
     "Routing": ("model_",),
     "Caches": ("cache_",),
     "Budgets": ("budget_",),
+    "The application": ("errors_", "service_"),
     "About itself": ("agentmetrics_",),
 }
+_ROWS = (*catalog.CATALOG, *catalog.APPLICATION)
 NONE = "\N{EN DASH}"
 VALUES = {
     "status": catalog.STATUSES,
@@ -52,7 +54,7 @@ def metrics_page() -> str:
     for subject, prefixes in SUBJECTS.items():
         lines += ["", f"## {subject}", ""]
         lines += ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
-        lines += [_row(m) for m in catalog.CATALOG if m.name.startswith(prefixes)]
+        lines += [_row(m) for m in _ROWS if m.name.startswith(prefixes)]
     lines += ["", "## Label values", "", "| label | values |", "|---|---|"]
     lines += [f"| `{name}` | {_code(values)} |" for name, values in VALUES.items()]
     lines += [
@@ -80,7 +82,9 @@ def _code(names: tuple[str, ...]) -> str:
 
 
 def _buckets() -> Iterator[tuple[str, tuple[float, ...]]]:
-    yield "seconds (`AGENTMETRICS_LATENCY_BUCKETS` replaces them)", catalog.LATENCY_BUCKETS
+    yield "seconds of calls and runs (or `AGENTMETRICS_LATENCY_BUCKETS`)", catalog.LATENCY_BUCKETS
+    yield "seconds to the first token", catalog.FIRST_TOKEN_BUCKETS
+    yield "seconds of tools and retrievers", catalog.TOOL_BUCKETS
     yield "seconds per output token", catalog.TOKEN_SPEED_BUCKETS
     yield "seconds of a choice of a model", catalog.ROUTING_BUCKETS
     yield "USD", catalog.COST_BUCKETS

@@ -72,7 +72,7 @@ def _client_metric(metric: Metric) -> Any:
         return prometheus_client.Histogram(
             metric.name, metric.help, buckets=metric.buckets, **arguments
         )
-    mode: Any = "livesum" if metric.merge == "sum" else "livemostrecent"
+    mode: Any = {"sum": "livesum", "max": "livemax", "last": "livemostrecent"}[metric.merge]
     return prometheus_client.Gauge(metric.name, metric.help, multiprocess_mode=mode, **arguments)
 
 

@@ -22,6 +22,9 @@ PERIODS: tuple[Period, ...] = ("daily", "weekly", "monthly")
 LONGEST_DAYS: dict[Period, int] = {"daily": 2, "weekly": 8, "monthly": 32}
 """So many times 24 hours hold any one of them, also one with a day of 25 hours in it."""
 
+PACE_SHARE = 24
+"""A projection needs this part of the period to have passed: of a day an hour."""
+
 
 class Span(NamedTuple):
     """From ``start`` until just before ``end``, in Unix seconds."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from agentmetrics.catalog import SERVICE_INFO
 from agentmetrics.config.assembly import (
     OF_A_RECORDER,
     make_budgets,
@@ -95,6 +96,7 @@ def configure(
     assert new is not None
     try:
         pipeline = _pipeline(new, options, settings if made else None)
+        _describe_service(pipeline, new, settings, made)
         ledger = make_ledger(settings)
     except BaseException:
         _close(None, made)
@@ -124,6 +126,21 @@ def _pipeline(recorder: Recorder, options: Options, made_from: Settings | None) 
         return pipeline_of(recorder, options)
     with naming_backends(made_from.backend):
         return pipeline_of(recorder, options)
+
+
+def _describe_service(
+    pipeline: Pipeline, recorder: Recorder, settings: Settings, made: Recorder | None
+) -> None:
+    """Show ``service_info`` where the settings name the service."""
+    if not settings.service:
+        return
+    backend = ",".join(settings.backend) if made else type(recorder).__name__
+    labels = (settings.service_version, settings.service, backend)
+    try:
+        pipeline.make.observe(SERVICE_INFO, lambda: {labels: 1.0})
+    except ValueError as error:
+        value = settings.service
+        raise ConfigurationError(f"{variable_of('service')}={value!r}: {error}") from error
 
 
 def _in_force(

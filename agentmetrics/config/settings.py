@@ -47,13 +47,22 @@ class Settings(BaseSettings):
     common_labels: Annotated[dict[str, str], NoDecode] = Field(
         {}, description="labels that every series gets, as `env=prod,region=eu`"
     )
+    service: str = Field("", description="name of the service, shown as `service_info`")
+    service_version: str = Field("", description="its version, shown as `service_info`")
     extra_labels: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="names of further dimensions of call, agent, tool and retriever metrics; their "
         "values come from the run's metadata, the graph's config or `agentmetrics.labels(…)`",
     )
     latency_buckets: Annotated[tuple[float, ...] | None, NoDecode] = Field(
-        None, description="upper bounds in seconds of every latency histogram, rising"
+        None,
+        description="upper bounds in seconds of the latency of calls and the duration of agent "
+        "runs, rising",
+    )
+    buckets: Annotated[dict[str, tuple[float, ...]], NoDecode] = Field(
+        {},
+        description="upper bounds of single histograms, by name: "
+        "`tool_execution_duration_seconds=0.01,0.1,1;agent_run_cost_usd=0.1,1`",
     )
     max_series: int = Field(
         2000, ge=1, description="label sets of one metric; past it label values become `other`"
@@ -181,6 +190,26 @@ class Settings(BaseSettings):
     @classmethod
     def _numbers(cls, value: object) -> object:
         return _names(value) if isinstance(value, str) else value
+
+    @field_validator("buckets", mode="before")
+    @classmethod
+    def _by_name(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [pair.partition("=") for pair in value.split(";") if pair.strip()]
+        if not all(equals for _, equals, _ in pairs):
+            raise ValueError("write name=bound,bound,…, several with semicolons")
+        return {name.strip(): _names(bounds) for name, _, bounds in pairs}
+
+    @field_validator("buckets")
+    @classmethod
+    def _of_histograms(cls, buckets: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
+        histograms = [metric.name for metric in CATALOG if metric.kind == "histogram"]
+        for name, bounds in buckets.items():
+            if name not in histograms:
+                raise ValueError(f"no histogram is called {name!r}{_meant(name, histograms)}")
+            check_buckets(bounds)
+        return buckets
 
     @field_validator("latency_buckets")
     @classmethod

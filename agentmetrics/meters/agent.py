@@ -6,7 +6,7 @@ from agentmetrics import catalog
 from agentmetrics.calls.facts import AgentRun
 from agentmetrics.meters.base import Instruments
 from agentmetrics.meters.bundle import Bundles
-from agentmetrics.meters.in_flight import InFlight
+from agentmetrics.meters.in_flight import InFlight, Oldest
 from agentmetrics.recording.instruments import Batch
 
 
@@ -26,11 +26,13 @@ class AgentMeter:
             )
         ]
         self.in_flight = InFlight(make, catalog.AGENT_ACTIVE_RUNS, AgentRun, _labels)
+        self.oldest = Oldest(make, catalog.AGENT_OLDEST_ACTIVE_RUN, AgentRun, _age)
         self._step = make.recorder.update()
 
         def bind(agent_name: str, status: str, extra: tuple[str, ...]) -> Batch:
             own = {"agent_name": agent_name, **make.named(extra)}
             self.in_flight.show((agent_name, *extra))
+            self.oldest.show(agent_name)
             return make.recorder.batch(
                 (runs.labels(**own, status=status),),
                 (),
@@ -51,3 +53,7 @@ class AgentMeter:
 
 def _labels(run: AgentRun) -> tuple[str, ...]:
     return (run.agent_name, *run.extra)
+
+
+def _age(run: AgentRun) -> tuple[str, float]:
+    return run.agent_name, run.started

@@ -24,17 +24,20 @@ class Instruments:
         recorder: Recorder,
         extra_labels: tuple[str, ...] = (),
         latency_buckets: tuple[float, ...] | None = None,
+        buckets: Mapping[str, tuple[float, ...]] | None = None,
         max_series: int = MAX_SERIES,
     ) -> None:
         self.recorder = recorder
         self.extra_labels = extra_labels
         self.max_series = max_series
-        self._latency_buckets = latency_buckets
+        self._latency_buckets, self._buckets = latency_buckets, buckets or {}
 
     def shaped(self, metric: Metric) -> Metric:
         """The row with the extra labels, if it is ``extended``, and the latency buckets in use."""
         if metric.extended:
             metric = metric.with_labels(self.extra_labels)
+        if metric.name in self._buckets:
+            return replace(metric, buckets=self._buckets[metric.name])
         if self._latency_buckets and metric.buckets == LATENCY_BUCKETS:
             metric = replace(metric, buckets=self._latency_buckets)
         return metric

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from agentmetrics import catalog
@@ -22,6 +23,10 @@ class Standing(Protocol):
     def spent_usd(self) -> float: ...
     @property
     def remaining_usd(self) -> float: ...
+    @property
+    def projected_usd(self) -> float | None: ...
+    @property
+    def resets_at(self) -> datetime: ...
 
 
 class BudgetMeter:
@@ -31,13 +36,19 @@ class BudgetMeter:
         self._blocked = make.counter(catalog.BUDGET_BLOCKED_CALLS)
 
         def gauge(
-            amount: Callable[[Standing], float],
+            amount: Callable[[Standing], float | None],
         ) -> Callable[[], dict[tuple[str, ...], float]]:
-            return lambda: {(s.budget, s.period): amount(s) for s in status()}
+            def read() -> dict[tuple[str, ...], float]:
+                amounts = (((s.budget, s.period), amount(s)) for s in status())
+                return {labels: value for labels, value in amounts if value is not None}
+
+            return read
 
         make.observe(catalog.BUDGET_LIMIT, gauge(lambda s: s.limit_usd))
         make.observe(catalog.BUDGET_SPEND, gauge(lambda s: s.spent_usd))
         make.observe(catalog.BUDGET_REMAINING, gauge(lambda s: s.remaining_usd))
+        make.observe(catalog.BUDGET_PERIOD_END, gauge(lambda s: s.resets_at.timestamp()))
+        make.observe(catalog.BUDGET_PROJECTED_SPEND, gauge(lambda s: s.projected_usd))
 
     def blocked(self, budget: str, period: str) -> None:
         """Count a call that was refused."""

@@ -10,7 +10,7 @@ from agentmetrics.calls.facts import LLMCall
 from agentmetrics.calls.outcome import SUCCESS
 from agentmetrics.meters.base import Instruments
 from agentmetrics.meters.bundle import Bundles
-from agentmetrics.meters.in_flight import InFlight
+from agentmetrics.meters.in_flight import InFlight, Oldest
 from agentmetrics.meters.routing import RoutingMeter
 from agentmetrics.meters.system import Memory
 from agentmetrics.pricing import Price, Pricer, Prices
@@ -40,6 +40,8 @@ class LLMMeter:
         self.time_to_first_token = make.histogram(catalog.LLM_TIME_TO_FIRST_TOKEN)
         self.time_per_output_token = make.histogram(catalog.LLM_TIME_PER_OUTPUT_TOKEN)
         self.in_flight = InFlight(make, catalog.LLM_ACTIVE_CALLS, LLMCall, _active_labels)
+        self.oldest = Oldest(make, catalog.LLM_OLDEST_ACTIVE_CALL, LLMCall, _age)
+        self.unmetered = make.counter(catalog.LLM_UNMETERED_CALLS)
         self.input_last_call = make.gauge(catalog.LLM_INPUT_TOKENS_LAST_CALL)
         self.output_last_call = make.gauge(catalog.LLM_OUTPUT_TOKENS_LAST_CALL)
         self.cache_hits = make.counter(catalog.LLM_CACHE_HITS)
@@ -121,6 +123,7 @@ class _CallSeries:
         }
         self._adds: dict[str, Batch] = {}
         meter.in_flight.show((agent_name, provider))
+        meter.oldest.show(agent_name)
         self.pricer = meter.prices.pricer(provider, model)
 
     def in_tier(self, service_tier: str) -> Pricer:
@@ -191,6 +194,8 @@ class _CallSeries:
         if call.usage is not None:
             self._count_tokens(call.usage, call.cost_usd)
             self.count_details(call.usage, price)
+        elif call.status == SUCCESS:
+            self._meter.unmetered.labels(**self._labels).inc()
 
     def _count_tokens(self, usage: Usage, cost_usd: float | None) -> None:
         if usage.input_tokens is not None:
@@ -236,3 +241,7 @@ class _CallSeries:
 
 def _active_labels(call: LLMCall) -> tuple[str, ...]:
     return call.agent_name, call.provider
+
+
+def _age(call: LLMCall) -> tuple[str, float]:
+    return call.agent_name, call.started

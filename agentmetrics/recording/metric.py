@@ -84,8 +84,8 @@ class Metric:
     ``buckets`` are the upper bounds of a histogram, without ``+Inf``. ``closed_labels`` names
     the labels whose values are a fixed set (``status``): the cardinality limit keeps them.
     ``merge`` says how a gauge of several processes becomes one: the ``sum`` over live
-    processes (things in flight) or the ``last`` value set. ``extended`` metrics get the extra
-    labels that the user configured, after their own.
+    processes (things in flight), the ``max`` of them (ages), or the ``last`` value set.
+    ``extended`` metrics get the extra labels that the user configured, after their own.
 
     Raises ``ValueError`` on a name, label or bucket that Prometheus would refuse.
     """
@@ -97,7 +97,7 @@ class Metric:
     unit: str = ""
     buckets: tuple[float, ...] = ()
     closed_labels: frozenset[str] = frozenset()
-    merge: Literal["sum", "last"] = "last"
+    merge: Literal["sum", "max", "last"] = "last"
     extended: bool = False
 
     def __post_init__(self) -> None:
@@ -114,6 +114,10 @@ class Metric:
             check_label_name(label)
         if self.kind == "histogram":
             check_buckets(self.buckets)
+
+    def joined(self, one: float, other: float) -> float:
+        """What two readings of a gauge come to that turn out to have the same labels."""
+        return max(one, other) if self.merge == "max" else one + other
 
     def with_labels(self, names: tuple[str, ...]) -> Metric:
         """The same metric with more labels, last."""

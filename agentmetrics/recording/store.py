@@ -195,7 +195,9 @@ def _observed_series(metric: Metric, value: Observed) -> list[tuple[tuple[str, .
         if len(labels) != len(metric.labels):
             raise ValueError(f"{metric.name} takes {len(metric.labels)} label values")
         values = tuple(map(clean_label, labels))
-        series[values] = series.get(values, 0.0) + float(number)
+        before = series.get(values)
+        number = float(number)
+        series[values] = number if before is None else metric.joined(before, number)
     return list(series.items())
 
 

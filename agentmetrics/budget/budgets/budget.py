@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from agentmetrics.budget.ledger.spend import CallFilter
 from agentmetrics.budget.ledger.tally import NANO
-from agentmetrics.budget.periods import PERIODS, Period
+from agentmetrics.budget.periods import PACE_SHARE, PERIODS, Period
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "period": PERIODS,
@@ -35,6 +35,18 @@ class BudgetStatus:
     spent_usd: float
     reserved_usd: float
     resets_at: datetime
+    starts_at: datetime
+    as_of: datetime
+
+    @property
+    def projected_usd(self) -> float | None:
+        """What the period will have cost at its end at the pace so far.
+
+        ``None`` until a 24th of it has passed: of a day an hour.
+        """
+        length = self.resets_at.timestamp() - self.starts_at.timestamp()
+        passed = self.as_of.timestamp() - self.starts_at.timestamp()
+        return None if passed * PACE_SHARE < length else self.spent_usd * length / passed
 
     @property
     def remaining_usd(self) -> float:
@@ -49,9 +61,10 @@ class BudgetStatus:
         return math.inf if self.spent_usd else 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, the moment as ISO 8601."""
-        amounts = {"remaining_usd": self.remaining_usd, "resets_at": self.resets_at.isoformat()}
-        return asdict(self) | amounts
+        """Plain data, moments as ISO 8601."""
+        amounts = {"remaining_usd": self.remaining_usd, "projected_usd": self.projected_usd}
+        moments = {n: getattr(self, n).isoformat() for n in ("resets_at", "starts_at", "as_of")}
+        return asdict(self) | amounts | moments
 
 
 class Standing(Protocol):

@@ -107,6 +107,8 @@ class BudgetState:
             at.spent_nano / NANO,
             self.reserved_nano / NANO,
             datetime.fromtimestamp(at.span.end, self._zone),
+            datetime.fromtimestamp(at.span.start, self._zone),
+            datetime.fromtimestamp(now, self._zone),
         )
 
     def exceeded(self, now: float, reason: str = "is spent") -> BudgetExceeded:

@@ -12,6 +12,7 @@ from typing import Any
 from agentmetrics.budget.ledger.database import Snapshot
 from agentmetrics.budget.ledger.tally import Amounts, Key
 from agentmetrics.budget.periods import (
+    PACE_SHARE,
     Period,
     Span,
     check_period,
@@ -25,8 +26,6 @@ from agentmetrics.budget.periods import (
 LABEL_COLUMNS = tuple(name for name in Key._fields if name not in ("bucket", "dimensions"))
 """The columns that are labels by themselves; every other label is one of the dimensions."""
 SHORTHANDS = {"agent": "agent_name"}
-PACE_SHARE = 24
-"""A projection needs this part of the period to have passed: of a day an hour."""
 
 Labels = tuple[str, ...]
 _NOTHING = Amounts()

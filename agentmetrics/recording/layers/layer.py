@@ -71,7 +71,8 @@ class Layer(Recorder):
             merged: dict[tuple[str, ...], float] = {}
             for labels, number in series:
                 values = self.outward_values(metric, tuple(map(clean_label, labels)))
-                merged[values] = merged.get(values, 0.0) + number
+                before = merged.get(values)
+                merged[values] = number if before is None else metric.joined(before, number)
             return merged
 
         self._next.observe_gauge(self.outward(metric), outward)

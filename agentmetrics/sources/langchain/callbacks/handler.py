@@ -244,8 +244,6 @@ class MetricsCallbackHandler(Marker):
                     return
                 except Exception as error:  # the call counts, its tokens do not
                     pipeline.failed("on_llm_end", error)
-                if call.usage is None and call.first_token:
-                    _warn_of_stream(pipeline, call)
                 pipeline.succeed(call)
             elif call is not None:
                 pipeline.finish(call)
@@ -482,17 +480,6 @@ def _error_of(pipeline: Pipeline, event: str, error: object) -> BaseException:
     missing = TypeError()
     pipeline.failed(event, missing)
     return missing
-
-
-def _warn_of_stream(pipeline: Pipeline, call: LLMCall) -> None:
-    """Say once a model that its streams tell no tokens, and what to do."""
-    if not call.cached:
-        pipeline.problems.warn(
-            ("stream", call.provider, call.model),
-            "no tokens reported in a stream of %s of %s: counted without tokens and cost; "
-            "pass stream_usage=True to the chat model",
-            call.model, call.provider,
-        )  # fmt: skip
 
 
 def _count(pipeline: Pipeline, documents: object) -> int | None:
