@@ -26,7 +26,7 @@ from agentmetrics.meters.base import Instruments
 from agentmetrics.meters.bundle import Bundles
 from agentmetrics.pipeline import Gate, Hearer, Options, Pipeline, pipeline_of
 from agentmetrics.providers.error_types import add_class_names, add_reader
-from agentmetrics.recording.exits import Closable, close_at_exit, is_closed
+from agentmetrics.recording.exits import Closable, close_at_exit, skip_at_exit
 from agentmetrics.recording.fork import ForkAware, ForkSafeLock, watch_forks
 from agentmetrics.recording.instruments import (
     Batch,
@@ -101,9 +101,9 @@ __all__ = [
     "close_at_exit",
     "current_run",
     "extra_values",
-    "is_closed",
     "pipeline_for",
     "pipeline_of",
+    "skip_at_exit",
     "watch_forks",
     "when_imported",
 ]
