@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from agentmetrics.calls.attribution import attribute
+from agentmetrics.calls.attribution import attribute, nearest_run
 from agentmetrics.calls.context import current_run, extra_values
 from agentmetrics.calls.facts import (
     AgentRun,
@@ -104,6 +104,7 @@ __all__ = [
     "close_at_exit",
     "current_run",
     "extra_values",
+    "nearest_run",
     "pipeline_for",
     "pipeline_of",
     "skip_at_exit",
