@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from agentmetrics.backends.statsd_delivery import PROTOCOLS, Delivery
 from agentmetrics.backends.statsd_store import SentCounter, SentGauge, StatsDStore
-from agentmetrics.recording.exits import close_at_exit, is_closed
+from agentmetrics.recording.exits import close_at_exit, skip_at_exit
 from agentmetrics.recording.fork import ForkAware, watch_forks
 from agentmetrics.recording.health import PACKETS_DROPPED
 from agentmetrics.recording.instruments import Batch, CounterSeries, GaugeSeries, HistogramSeries
@@ -185,7 +185,7 @@ class StatsDRecorder(StoreRecorder, ForkAware):
             if self._closed:
                 return
             self._closed = True
-        is_closed(self)
+        skip_at_exit(self)
         if self._periodic is not None:
             self._periodic.stop()
         self._flush()

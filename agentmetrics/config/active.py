@@ -18,7 +18,7 @@ from agentmetrics.config.assembly import (
 from agentmetrics.config.settings import Settings, load_settings, variable_of
 from agentmetrics.errors import ConfigurationError, LedgerUnavailable
 from agentmetrics.pipeline import Options, Pipeline, default_options, pipeline_of
-from agentmetrics.recording.exits import close_at_exit, is_closed
+from agentmetrics.recording.exits import close_at_exit, skip_at_exit
 from agentmetrics.recording.fork import ForkSafeLock
 from agentmetrics.recording.recorder import Recorder
 
@@ -148,7 +148,7 @@ def _close(ledger: Ledger | None, recorder: Recorder | None) -> None:
     if ledger is not None:
         ledger.close()
     if recorder is not None:
-        is_closed(recorder)
+        skip_at_exit(recorder)
         recorder.close()
 
 

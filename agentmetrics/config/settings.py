@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -235,10 +236,11 @@ def load_settings(**overrides: Any) -> Settings:
 def unknown_variables() -> list[str]:
     """A sentence for each variable of the environment that is named like a setting and is none.
 
-    Those of an installed plugin begin with its name: ``AGENTMETRICS_<NAME>_``.
+    Those of an installed plugin begin with its name, ``AGENTMETRICS_<NAME>_``, in which ``_``
+    stands for what no variable has in its name.
     """
     known = [name.upper() for name in Settings.model_fields]
-    of_plugins = tuple(f"{name.upper()}_" for name in backends.plugins())
+    of_plugins = tuple(re.sub(r"\W", "_", f"{name.upper()}_") for name in backends.plugins())
     named = [name for name in sorted(os.environ) if name.upper().startswith(PREFIX)]
     return [
         f"{variable} is set and means nothing{_meant(rest, known, PREFIX)}"

@@ -155,12 +155,21 @@ class Store(ForkAware):
     def collect(self) -> list[Family]:
         """Every family with at least one series, all as they stood at one moment."""
         observed = {metric.name: series for metric, series in self.observed()}
+        families = [
+            Family(metric, observed.get(metric.name) or series) for metric, series in self.kept()
+        ]
+        return [family for family in families if family.series]
+
+    def kept(self) -> list[Family]:
+        """Every family, without what is read from callbacks, all as they stood at one moment.
+
+        It runs nothing of anybody else's, so it may be asked around a fork and under other locks.
+        """
         with self.lock:
-            families = [
-                Family(metric, observed.get(name) or list(_values(self.series[name])))
+            return [
+                Family(metric, list(_values(self.series[name])))
                 for name, metric in self.metrics.items()
             ]
-        return [family for family in families if family.series]
 
     def reset(self) -> None:
         with self.lock:

@@ -12,7 +12,7 @@ from functools import partial
 import anyio
 
 from agentmetrics.budget.budgets.budget import Budget, BudgetStatus
-from agentmetrics.recording.exits import close_at_exit, is_closed
+from agentmetrics.recording.exits import close_at_exit, skip_at_exit
 from agentmetrics.recording.fork import ForkAware, watch_forks
 
 logger = logging.getLogger("agentmetrics")
@@ -61,7 +61,7 @@ class Notices(ForkAware):
         if thread is not None:
             self._waiting.put(None)
             thread.join(JOIN_SECONDS)
-            is_closed(self)
+            skip_at_exit(self)
 
 
 def _deliver(waiting: queue.SimpleQueue[_Notice | None]) -> None:

@@ -18,7 +18,7 @@ from agentmetrics.budget.ledger.writer import Intake, Writer
 from agentmetrics.budget.periods import Period, Span, unix_seconds, whole_buckets, zone_of
 from agentmetrics.errors import ConfigurationError, LedgerUnavailable
 from agentmetrics.pipeline import Pipeline, pipeline_of
-from agentmetrics.recording.exits import close_at_exit, is_closed
+from agentmetrics.recording.exits import close_at_exit, skip_at_exit
 from agentmetrics.recording.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Ledger:
         Waits some ten seconds for a database that is away; calls that are lost then are logged,
         and counted in ``agentmetrics_ledger_calls_dropped_total``.
         """
-        is_closed(self)
+        skip_at_exit(self)
         self.detach()
         self._writer.close()
 
