@@ -439,10 +439,11 @@ class TestWhenTheDaemonIsAway:
         recorder.counter(CALLS).labels("planner", "gpt").inc()
         recorder.flush()
         assert dropped(recorder) == 1
-        assert caplog.messages == [
+        [message] = caplog.messages
+        assert message == (
             "the StatsD host 'nowhere' does not resolve; packets that cannot be sent are "
             "dropped and counted"
-        ]
+        )
         recorder.close()
 
     @pytest.mark.parametrize("host", ["a..b", "x" * 70, "a\0b"])
