@@ -61,7 +61,7 @@ class BudgetExceeded(RuntimeError):  # noqa: N818 - named in the metrics as budg
         of = ", ".join(f"{name}={value}" for name, value in self.scope.items()) or "all calls"
         until = f"; it resets at {self.resets_at:%Y-%m-%d %H:%M %Z}" if self.resets_at else ""
         return (
-            f"the {self.period} budget {self.budget!r} of {of} {self.reason}: "
+            f"the {self.period} budget {self.budget!r} for {of} {self.reason}: "
             f"{self.spent_usd:.6f} of {self.limit_usd:.6f} USD{until}"
         )
 

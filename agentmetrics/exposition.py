@@ -249,11 +249,11 @@ def prometheus_recorder(recorder: Recorder | None = None) -> PrometheusRecorder:
         around.extend(found.inner)
     if recorder is not None:
         raise ConfigurationError(
-            f"{type(recorder).__name__} holds no PrometheusRecorder, and only that has /metrics"
+            f"{type(recorder).__name__} contains no PrometheusRecorder, which /metrics needs"
         )
     raise ConfigurationError(
         "no Prometheus backend is configured: set AGENTMETRICS_BACKEND=prometheus "
-        "(several with commas) or call agentmetrics.configure(backend='prometheus')"
+        "(comma-separated with others) or call agentmetrics.configure(backend='prometheus')"
     )
 
 
@@ -269,18 +269,19 @@ def _restrictable(collector: Collector) -> CollectorRegistry:
 
 
 _WHY = {
-    errno.EADDRINUSE: "the port is in use; give another one",
-    errno.EADDRNOTAVAIL: "this machine has no such address; 127.0.0.1 is itself, 0.0.0.0 is all",
-    errno.EACCES: "ports below 1024 are for root; give a higher one",
+    errno.EADDRINUSE: "the port is in use; choose another",
+    errno.EADDRNOTAVAIL: "this machine has no such address; use 127.0.0.1 for itself or "
+    "0.0.0.0 for all",
+    errno.EACCES: "ports below 1024 require root; choose a higher one",
 }
 
 
 def _cannot_listen(error: OSError | OverflowError, host: str, port: int) -> OSError:
     number = getattr(error, "errno", None) or errno.EINVAL
     if isinstance(error, OverflowError):
-        why = "a port is a number from 0 to 65535"
+        why = "the port must be a number from 0 to 65535"
     elif isinstance(error, socket.gaierror):
-        why = "the host name has no address"
+        why = "the host name does not resolve"
     else:
         why = _WHY.get(number, os.strerror(number))
     return OSError(number, f"cannot serve metrics on {host}:{port}: {why}")

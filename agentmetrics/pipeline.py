@@ -78,7 +78,7 @@ class Pipeline:
 
     def __init__(self, recorder: Recorder, options: Options | None = None) -> None:
         if recorder.anchor.pipeline is not None:
-            raise ConfigurationError(f"this {type(recorder).__name__} has a pipeline already")
+            raise ConfigurationError(f"this {type(recorder).__name__} already has a pipeline")
         self.options = options = options or _inherited(recorder) or _default_options()
         self.extra_labels = options.extra_labels
         limit = CardinalityLimit(recorder, options.max_series) if not is_limited(recorder) else None
@@ -134,8 +134,8 @@ class Pipeline:
             old, new = getattr(self.options, name), getattr(options, name)
             if old != new:
                 raise ConfigurationError(
-                    f"this {type(self.recorder).__name__} is in use already with "
-                    f"{name}={old!r}, and not with {new!r}: configure it before its first use"
+                    f"this {type(self.recorder).__name__} is already in use with "
+                    f"{name}={old!r}, not {new!r}: configure it before its first use"
                 )
         if options.prices is not None and options.prices is not self.prices:
             self.prices = options.prices
@@ -274,7 +274,7 @@ class Pipeline:
         with suppress(Exception):  # it may be the backend itself that fails
             self._count_error(event)
         name = type(error).__name__
-        self.problems.warn((event, name), "could not record all of %s: %s", event, name)
+        self.problems.warn((event, name), "could not fully record %s: %s", event, name)
 
     def _count_error(self, event: str) -> None:
         self._errors.labels(event).inc()

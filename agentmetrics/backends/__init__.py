@@ -84,7 +84,7 @@ def _missing(point: EntryPoint, error: ModuleNotFoundError) -> str:
         return f"{_plugin(point)} does not go with {ours}, which has no module {module!r}"
     if package == point.module.partition(".")[0]:
         again = f": pip install --force-reinstall {point.dist.name}" if point.dist else ""
-        return f"{_plugin(point)} is broken: it has no module {module!r}; install it again{again}"
+        return f"{_plugin(point)} is broken: it has no module {module!r}; reinstall it{again}"
     if _DISTRIBUTION in str(error):  # one of our own extras, which says by itself what to type
         return f"{_plugin(point)} cannot be imported: {_one_line(error)}"
     return f"{_plugin(point)} needs the package {package!r}, {_how_to_get(point, package)}"
@@ -127,5 +127,5 @@ def _checked(point: EntryPoint, found: object) -> type[Recorder]:
 
 def _plugin(point: EntryPoint) -> str:
     """What to call a backend in an error: its name, and the distribution that it comes from."""
-    of = f" (of the distribution {point.dist.name!r})" if point.dist else ""
+    of = f" (from the distribution {point.dist.name!r})" if point.dist else ""
     return f"the backend plugin {point.name!r}{of}"

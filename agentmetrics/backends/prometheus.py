@@ -71,8 +71,8 @@ class PrometheusRecorder(StoreRecorder):
                 self.store.forget(metric)
                 self.registry.register(self._collector)
                 raise ValueError(
-                    f"{metric.name} is already on this Prometheus registry and is not ours: "
-                    "unregister it, or set AGENTMETRICS_NAMESPACE"
+                    f"{metric.name} is already on this Prometheus registry, from something "
+                    "other than agentmetrics: unregister it or set AGENTMETRICS_NAMESPACE"
                 ) from error
 
     def exposition(self, accept: str = "") -> Exposition:

@@ -129,7 +129,7 @@ class StatsDRecorder(StoreRecorder, ForkAware):
                 try:
                     self._periodic = PeriodicFlush(self, self._interval)
                 except RuntimeError as error:  # the system, or a program at its exit, has no more
-                    self._log_once("thread", f"the StatsD thread could not start: {error}")
+                    self._log_once("thread", f"the StatsD thread could not be started: {error}")
 
     def flush(self) -> None:
         """Send what is not sent yet, and every gauge; six seconds at the worst, with no daemon.
@@ -170,7 +170,9 @@ class StatsDRecorder(StoreRecorder, ForkAware):
         self.outermost().counter(PACKETS_DROPPED).labels("statsd").inc(packets)
 
     def _log_once(self, kind: str, sentence: str) -> None:
-        self._problems.warn(kind, "%s; what cannot be sent is dropped and counted", sentence)
+        self._problems.warn(
+            kind, "%s; packets that cannot be sent are dropped and counted", sentence
+        )
 
     def probe(self, timeout_seconds: float = 2.0) -> str | None:
         """Try the way to the daemon; ``None`` when it is fine, else a sentence that says why not.
@@ -212,7 +214,7 @@ def _check(host: str, port: int, protocol: str, interval: float) -> None:
     if not host:
         raise ValueError("the StatsD host is empty")
     if not 1 <= port <= 65535:
-        raise ValueError(f"the StatsD port is {port}; a port is a number from 1 to 65535")
+        raise ValueError(f"the StatsD port is {port}; it must be a number from 1 to 65535")
     if protocol not in PROTOCOLS:
         raise ValueError(f"the StatsD protocol is {protocol!r}; use {' or '.join(PROTOCOLS)}")
     if not 0 < interval < threading.TIMEOUT_MAX:

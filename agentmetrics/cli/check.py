@@ -130,7 +130,7 @@ def _ledger(url: SecretStr, settings: Settings) -> Backend:
 
 
 def _budgets(settings: Settings) -> Backend:
-    does = f"holds calls to the budgets of {settings.budgets_file}"
+    does = f"applies the budgets in {settings.budgets_file}"
     try:
         names = ", ".join(f"{budget.name} ({budget.action})" for budget in make_budgets(settings))
     except ConfigurationError as error:

@@ -64,7 +64,7 @@ def ask(period: str, by: str, since: str | None, until: str | None, url: str | N
     except ValueError as error:
         fail(str(error), code=2)
     for name in _unknown(summary):
-        note(f"no call in this time has {name!r}")
+        note(f"no call in this time range has the label {name!r}")
     return Report(summary, budgets)
 
 
@@ -87,15 +87,15 @@ def _moment(option: str, said: str | None) -> datetime | None:
         return datetime.fromisoformat(said.replace("Z", "+00:00"))
     except ValueError:
         raise ValueError(
-            f"{option} {said!r} is no date: write 2025-11-01 or 2025-11-01T18:00"
+            f"{option} {said!r} is not a date: use 2025-11-01 or 2025-11-01T18:00"
         ) from None
 
 
 def _database(settings: Settings) -> Database:
     if not settings.ledger_url:
         fail(
-            f"no ledger is set: give --url, or set {variable_of('ledger_url')}, to a database as "
-            "'sqlite:///spend.db'",
+            f"no ledger is configured: set --url or {variable_of('ledger_url')} to a database "
+            "URL such as 'sqlite:///spend.db'",
             code=2,
         )
     return Database(settings.ledger_url.get_secret_value())
@@ -140,7 +140,7 @@ def _by_budget(budgets: list[BudgetStatus], width: int) -> Table:
     scopes = (", ".join(f"{k}={v}" for k, v in status.scope.items()) for status in budgets)
     columns = [
         labels("budget", [status.budget for status in budgets]),
-        labels("of", [scope or _SAID_NOTHING for scope in scopes]),
+        labels("scope", [scope or _SAID_NOTHING for scope in scopes]),
         labels("period", [status.period for status in budgets]),
         numbers(
             "limit\nUSD", [f"{b.limit_usd:,.{n}f}" for b, n in zip(budgets, digits, strict=True)]
@@ -151,7 +151,7 @@ def _by_budget(budgets: list[BudgetStatus], width: int) -> Table:
         bars("spent", [min(status.percent, 100) for status in budgets], 100),
         numbers("%", [f"{status.percent:,.0f}" for status in budgets]),
     ]
-    return fitted("Budgets", columns, width, ("spent", "of", "period", "%"))
+    return fitted("Budgets", columns, width, ("spent", "scope", "period", "%"))
 
 
 def _print_summary(summary: Summary) -> None:
@@ -225,7 +225,7 @@ def _shown_periods(periods: Sequence[PeriodAmounts]) -> Iterator[PeriodAmounts]:
 def _sentences(summary: Summary) -> Iterator[str]:
     """What there is to say below the tables."""
     word, count = _WORDS[summary.period], len(summary.periods)
-    before = f"The {word} before" if count == 1 else f"The {count} {word}s before"
+    before = f"Previous {word}" if count == 1 else f"Previous {count} {word}s"
     came_to, whole = summary.previous, summary.previous_whole
     digits = _digits(summary.total if summary.total.cost_nano_usd else whole)
     if not whole.calls:
@@ -234,17 +234,17 @@ def _sentences(summary: Summary) -> Iterator[str]:
         yield f"{before}: USD {_usd(whole, digits)}."
     else:
         yield (
-            f"{before}: USD {_usd(came_to, digits)} up to the same time, "
-            f"USD {_usd(whole, digits)} in all."
+            f"{before}: USD {_usd(came_to, digits)} by the same time, USD {_usd(whole, digits)} "
+            "in total."
         )
     if summary.projected_cost_nano_usd is not None:
         end = Amounts(cost_nano_usd=summary.projected_cost_nano_usd)
-        yield f"At this pace the {word} ends at USD {_usd(end, digits)}."
+        yield f"At this rate, the {word} will end at USD {_usd(end, digits)}."
     total = summary.total
     if total.unpriced_calls:
-        yield f"In no sum (+): {_calls(total.unpriced_calls)} whose price nobody knows."
+        yield f"Excluded from totals (+): {_calls(total.unpriced_calls)} with an unknown price."
     if total.unmetered_calls:
-        yield f"In no sum: {_calls(total.unmetered_calls)} whose tokens nobody told."
+        yield f"Excluded from totals: {_calls(total.unmetered_calls)} with unknown token counts."
 
 
 def _calls(count: int) -> str:
@@ -283,8 +283,8 @@ def _trend(trend: float | None) -> str:
     if trend is None:
         return _SAID_NOTHING
     if trend > 9.99:
-        return "> +999 %"
-    return f"{trend:+.0%}".replace("%", " %")
+        return "> +999%"
+    return f"{trend:+.0%}"
 
 
 def _span(start: datetime, end: datetime) -> str:

@@ -85,7 +85,8 @@ def configure(
     if recorder is not None and not OF_A_RECORDER.isdisjoint(overrides):
         named = ", ".join(sorted(OF_A_RECORDER & overrides.keys()))
         raise ConfigurationError(
-            f"give configure() a recorder or {named}, not both: these say what a recorder is"
+            f"pass configure() either a recorder or {named}, not both: these settings define "
+            "the recorder"
         )
     settings = load_settings(**overrides)
     limits = make_budgets(settings, budgets)
@@ -183,7 +184,7 @@ def get_ledger() -> Ledger:
     ledger = in_use().ledger
     if ledger is None:
         raise ConfigurationError(
-            f"there is no ledger: set {variable_of('ledger_url')} to a database, as "
+            f"no ledger is configured: set {variable_of('ledger_url')} to a database URL such as "
             "'sqlite:///spend.db'"
         )
     return ledger

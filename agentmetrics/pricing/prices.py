@@ -167,10 +167,10 @@ class Prices(ForkAware):
 
     def _warn_unpriced(self, key: Key) -> None:
         provider, model, tier = map(clean_label, key)
-        in_tier = f" in the tier {tier}" if tier else ""
+        in_tier = f" in tier {tier}" if tier else ""
         self._problems.warn(
             key,
-            "no price found for %s of %s%s: its calls are counted as unpriced",
+            "no price found for %s (%s)%s; its calls are counted as unpriced",
             model, provider, in_tier,
         )  # fmt: skip
 
@@ -194,7 +194,9 @@ class Prices(ForkAware):
         try:
             return self.file.reload()
         except ValueError as mistake:
-            self._failed("prices_file", f"{self.file.path}: {mistake}; the prices before are kept")
+            self._failed(
+                "prices_file", f"{self.file.path}: {mistake}; the previous prices stay in use"
+            )
             return False
 
     def _updated(self) -> bool:

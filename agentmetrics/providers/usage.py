@@ -122,4 +122,4 @@ _COUNTS = tuple(f.name for f in fields(Usage) if f.init)
 
 def _check_part(name: str, part: int, whole: int | None) -> None:
     if part > (whole or 0):
-        raise ValueError(f"{part} {name} tokens of {whole}: a part is not above the whole")
+        raise ValueError(f"{part} {name} tokens of {whole}: a part cannot exceed the whole")

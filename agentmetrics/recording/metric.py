@@ -49,8 +49,8 @@ def check_label_name(name: str) -> None:
     """
     if not _LABEL_NAME.fullmatch(name) or name in ("le", "quantile"):
         raise ValueError(
-            f"{name!r} is not a legal label name: use letters, digits and underscores, "
-            f"no digit first, no leading '__', and neither 'le' nor 'quantile'{_instead(name)}"
+            f"{name!r} is not a valid label name: use letters, digits and underscores, not "
+            f"starting with a digit or '__', and not 'le' or 'quantile'{_instead(name)}"
         )
 
 
@@ -58,8 +58,8 @@ def check_prefix(prefix: str) -> None:
     """Raise ``ValueError`` unless ``prefix`` can stand before the names of metrics."""
     if not _LABEL_NAME.fullmatch(prefix):  # the alphabet of metric names without the colon
         raise ValueError(
-            f"{prefix!r} is no prefix for metric names: use letters, digits and underscores, "
-            f"no digit first, no leading '__'{_instead(prefix)}"
+            f"{prefix!r} is not a valid prefix for metric names: use letters, digits and "
+            f"underscores, not starting with a digit or '__'{_instead(prefix)}"
         )
 
 
@@ -73,7 +73,7 @@ def check_buckets(buckets: tuple[float, ...]) -> None:
     rising = all(low < high for low, high in pairwise(buckets))
     if not buckets or not rising or not all(map(math.isfinite, buckets)):
         raise ValueError(
-            f"buckets {list(buckets)} must be finite numbers in rising order, at least one"
+            f"buckets {list(buckets)} must be finite numbers in increasing order, at least one"
         )
 
 
@@ -103,13 +103,13 @@ class Metric:
     def __post_init__(self) -> None:
         if not _METRIC_NAME.fullmatch(self.name):
             raise ValueError(
-                f"{self.name!r} is not a legal metric name: use letters, digits and underscores, "
-                "no digit first"
+                f"{self.name!r} is not a valid metric name: use letters, digits and "
+                "underscores, not starting with a digit"
             )
         if self.kind not in ("counter", "gauge", "histogram"):
             raise ValueError(f"{self.kind!r} is not a kind: use counter, gauge or histogram")
         if len(set(self.labels)) != len(self.labels):
-            raise ValueError(f"metric {self.name!r} names a label twice: {self.labels}")
+            raise ValueError(f"metric {self.name!r} lists a label twice: {self.labels}")
         for label in self.labels:
             check_label_name(label)
         if self.kind == "histogram":
@@ -124,7 +124,7 @@ def check_same(known: Metric, asked: Metric) -> None:
     """Raise ``ValueError`` when one name is used for two different metrics."""
     if (known.kind, known.labels, known.buckets) != (asked.kind, asked.labels, asked.buckets):
         raise ValueError(
-            f"{asked.name} is already a {_described(known)}; asked for as a {_described(asked)}"
+            f"{asked.name} is already a {_described(known)}; requested as a {_described(asked)}"
         )
 
 

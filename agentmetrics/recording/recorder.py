@@ -96,7 +96,7 @@ class Recorder(ABC):
         bind: Callable[[Metric, tuple[str, ...]], Any],
     ) -> T:
         if metric.kind != kind:
-            raise ValueError(f"{metric.name} is a {metric.kind}, asked for as a {kind}")
+            raise ValueError(f"{metric.name} is a {metric.kind}, requested as a {kind}")
         known = self._instruments.get(metric.name)
         if known is None:
             self.declare(metric)

@@ -34,7 +34,7 @@ class StoredCounter(CounterSeries):
 
     def inc(self, amount: float = 1.0) -> None:
         if not amount >= 0:
-            raise ValueError(f"a counter cannot be raised by {amount}")
+            raise ValueError(f"a counter cannot be incremented by {amount}")
         with self.lock:
             self.value += amount
 
@@ -272,7 +272,7 @@ class StoreRecorder(Recorder):
 
     def observe_gauge(self, metric: Metric, callback: Callable[[], Observed]) -> None:
         if metric.kind != "gauge":
-            raise ValueError(f"{metric.name} is a {metric.kind}, asked for as a gauge")
+            raise ValueError(f"{metric.name} is a {metric.kind}, requested as a gauge")
         self.declare(metric)
         self.store.observe(metric, callback)
 

@@ -41,7 +41,7 @@ class HistogramValue:
         when nothing was observed. Raises ``ValueError`` for ``q`` outside 0 to 1.
         """
         if not 0 <= q <= 1:
-            raise ValueError(f"a quantile lies between 0 and 1, not {q}")
+            raise ValueError(f"a quantile must be between 0 and 1, not {q}")
         if not self.count:
             return float("nan")
         rank, below, lower = q * self.count, 0, 0.0

@@ -245,7 +245,7 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("text", "said"),
         [
-            ("[budgets.a]\nlimit_usd = -1", "limit_usd=-1: a limit is a number of at least 0"),
+            ("[budgets.a]\nlimit_usd = -1", "limit_usd=-1: must be a number of at least 0"),
             ("[budgets.a]\nlimit_usd = 1\n[budgets.a]", "line 3"),
             ("[budgets.a]\nlimit_usd = 1\nscope = {tenant = 'x'}", "'tenant' is no label of calls"),
         ],

@@ -153,7 +153,7 @@ def test_the_demo_for_people() -> None:
     lines = [line.split() for line in done.stdout.splitlines()]
     assert ["researcher", "5", "15", "0", "0", "0", "15", "0"] in lines
     assert ["total", "15", "24", "1", "1", "1", "15", "0"] in lines
-    assert "Not sent: the daily budget 'briefs' of agent_name=writer is spent" in done.stdout
+    assert "Not sent: the daily budget 'briefs' for agent_name=writer is spent" in done.stdout
     assert ["planner", "5", "93", "468", "0.002162"] in [line[:5] for line in lines]
     assert "24 calls (1 failed, 1 cancelled)" in done.stdout
     assert "in all: equal." in done.stdout
@@ -228,7 +228,7 @@ def test_the_demo_ends_with_1_when_the_server_counted_otherwise(
     assert done.exit_code == 1
     assert "equal" not in done.stdout
     assert "agentmetrics: writer input tokens: " in done.stderr
-    assert done.stderr.endswith("the table is not what the model server counted\n")
+    assert done.stderr.endswith("the table does not match what the model server counted\n")
 
 
 @contextmanager

@@ -155,7 +155,7 @@ def test_the_check_ends_with_1_when_something_is_wrong() -> None:
     wrong = {**os.environ, "AGENTMETRICS_BACKEND": "prometeus"}
     done = subprocess.run([script, "check"], env=wrong, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert "there are memory, noop, prometheus, statsd" in done.stderr
+    assert "use one of memory, noop, prometheus, statsd" in done.stderr
 
 
 def test_the_extras_variables_and_metrics_of_the_page_exist() -> None:

@@ -207,7 +207,7 @@ async def test_servers_listen_on_loopback_unless_told_otherwise(
 @pytest.mark.anyio
 async def test_a_port_in_use_is_one_sentence(recorder: PrometheusRecorder) -> None:
     with start_http_server_in_thread(recorder) as first:
-        sentence = f"127.0.0.1:{first.port}: the port is in use; give another one"
+        sentence = f"127.0.0.1:{first.port}: the port is in use; choose another"
         with pytest.raises(OSError, match="cannot serve metrics on") as caught:
             start_http_server_in_thread(recorder, port=first.port)
         assert caught.value.strerror == f"cannot serve metrics on {sentence}"

@@ -544,7 +544,9 @@ class TestADatabaseThatGoesAway:
         away.close()
         kept.flush()
         first, second = (record.getMessage() for record in caplog.records)
-        assert first.startswith("the ledger cannot be written, what comes waits: 'postgresql://")
+        assert first.startswith(
+            "the ledger cannot be written to; calls are kept in memory until it is back: 'postgresql://"
+        )
         assert second.endswith("is written again")
         assert "s3cret" not in caplog.text
 

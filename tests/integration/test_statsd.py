@@ -184,7 +184,7 @@ class TestADaemonThatGoesAndComesBack:
         recorder = make()
         assert recorder.probe(2) is None
         statsd.stop()
-        assert "nothing listens at" in (recorder.probe(2) or "")
+        assert "nothing is listening at" in (recorder.probe(2) or "")
         statsd.start()
         assert recorder.probe(2) is None
 

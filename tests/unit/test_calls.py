@@ -493,7 +493,7 @@ class TestAFailure:
             assert_settled(recorder)
         assert errors(recorder) == {"record": 3}
         assert [record.getMessage() for record in caplog.records] == [
-            "could not record all of record: RuntimeError"
+            "could not fully record record: RuntimeError"
         ]
 
     def test_of_one_abandoned_call_does_not_keep_the_others_open(

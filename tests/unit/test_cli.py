@@ -129,17 +129,17 @@ def test_check_lists_every_setting_as_its_variable() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "allowed"),
     [
-        ("BACKEND", "promethues", "there are memory, noop, prometheus, statsd"),
-        ("BACKEND", "memory,memory", "each once"),
+        ("BACKEND", "promethues", "use one of memory, noop, prometheus, statsd"),
+        ("BACKEND", "memory,memory", "each only once"),
         ("BACKEND", ",", "at least one backend"),
         ("STATSD_PORT", "none", "valid integer"),
         ("STATSD_PORT", "99999", "less than or equal to 65535"),
         ("STATSD_PROTOCOL", "icmp", "'udp' or 'tcp'"),
         ("STATSD_FLUSH_INTERVAL", "0", "greater than 0"),
-        ("LATENCY_BUCKETS", "2,1", "rising order"),
+        ("LATENCY_BUCKETS", "2,1", "increasing order"),
         ("LATENCY_BUCKETS", "1,x", "valid number"),
         ("EXTRA_LABELS", "1st", "letters, digits and underscores"),
-        ("EXTRA_LABELS", "agent_name", "has already"),
+        ("EXTRA_LABELS", "agent_name", "is already a label"),
         ("COMMON_LABELS", "env", "name=value"),
         ("NAMESPACE", "a-b", "letters, digits and underscores"),
         ("MAX_SERIES", "0", "greater than or equal to 1"),
@@ -165,7 +165,7 @@ def test_check_points_at_a_misspelt_variable() -> None:
     done = run("check", AGENTMETRICS_BACKENDS="statsd")
     assert done.exit_code == 1
     assert done.stderr == (
-        "agentmetrics: AGENTMETRICS_BACKENDS is set and means nothing: "
+        "agentmetrics: AGENTMETRICS_BACKENDS is set but is not a setting: "
         "did you mean AGENTMETRICS_BACKEND?\n"
     )
 
@@ -182,7 +182,7 @@ def test_check_tells_every_mistake() -> None:
     assert first.endswith("did you mean 'prometheus'?")
     assert second.endswith("; write 'my_app'")
     assert third.startswith(
-        "agentmetrics: AGENTMETRICS_X is set and means nothing; there are AGENT"
+        "agentmetrics: AGENTMETRICS_X is set but is not a setting; use one of AGENT"
     )
 
 
@@ -367,7 +367,7 @@ def test_serve_without_a_directory_says_how_to_give_one() -> None:
     done = run("serve")
     assert done.exit_code == 2
     assert done.stderr == (
-        "agentmetrics: give the directory to serve, or set PROMETHEUS_MULTIPROC_DIR\n"
+        "agentmetrics: pass the directory to serve, or set PROMETHEUS_MULTIPROC_DIR\n"
     )
 
 
@@ -377,13 +377,15 @@ def test_serve_of_no_directory(tmp_path: Path) -> None:
     done = run("serve", str(file))
     assert done.exit_code == 1
     assert done.stderr == (
-        f"agentmetrics: '{file}' is no directory: give the one that the processes write to\n"
+        f"agentmetrics: '{file}' is not a directory: pass the one that the processes write to\n"
     )
 
 
 def test_serve_takes_the_directory_from_the_environment(tmp_path: Path) -> None:
     missing = str(tmp_path / "missing")
-    assert f"'{missing}' is no directory" in run("serve", PROMETHEUS_MULTIPROC_DIR=missing).stderr
+    assert (
+        f"'{missing}' is not a directory" in run("serve", PROMETHEUS_MULTIPROC_DIR=missing).stderr
+    )
 
 
 @pytest.mark.parametrize("command", ["serve", "demo"])
@@ -396,7 +398,7 @@ def test_a_port_in_use_is_one_sentence(command: str, tmp_path: Path) -> None:
     assert done.stdout == ""
     assert done.stderr == (
         f"agentmetrics: cannot serve metrics on 127.0.0.1:{port}: "
-        "the port is in use; give another one\n"
+        "the port is in use; choose another\n"
     )
 
 
@@ -412,4 +414,4 @@ def test_demo_is_for_people_or_for_programs() -> None:
     done = run("demo", "--serve", "--json")
     assert done.exit_code == 2
     assert done.stdout == ""
-    assert "give --json without it" in done.stderr
+    assert "use --json without --serve" in done.stderr

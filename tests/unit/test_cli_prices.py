@@ -59,9 +59,9 @@ class TestShow:
         done = run("show", "gpt-4o-2024-08-06", "--provider", "azure")
         assert (done.exit_code, done.stderr) == (0, "")
         asked, found = done.stdout.splitlines()[:2]
-        assert asked == "gpt-4o-2024-08-06 of azure"
+        assert asked == "gpt-4o-2024-08-06 (azure)"
         assert found.startswith("genai-prices ")
-        assert found.endswith(": gpt-4o of openai")
+        assert found.endswith(": gpt-4o (openai)")
         assert rates(done)["input"] == ["2.5"]
         assert rates(done)["cache read"] == ["1.25"]
         assert rates(done)["audio input"] == ["unknown"]
@@ -80,12 +80,12 @@ class TestShow:
         assert [row.split()[0] for row in table if row.startswith(" ")] == []
 
     def test_has_the_fee_of_a_request_where_there_is_one(self) -> None:
-        assert rates(run("show", "sonar"))["and USD a request"] == ["0.012"]
-        assert "and USD a request" not in rates(run("show", "gpt-4o"))
+        assert rates(run("show", "sonar"))["and USD per request"] == ["0.012"]
+        assert "and USD per request" not in rates(run("show", "gpt-4o"))
 
     def test_of_a_service_tier(self) -> None:
         done = run("show", "gpt-5", "--tier", "flex")
-        assert done.stdout.startswith("gpt-5 of openai, tier flex\n")
+        assert done.stdout.startswith("gpt-5 (openai), tier flex\n")
         assert rates(done)["input"] == ["0.625"]
 
     def test_as_json(self) -> None:
@@ -122,24 +122,24 @@ class TestShow:
     def test_asks_for_the_provider_where_it_may_be_several(self) -> None:
         done = run("show", "openai/gpt-oss-20b")
         assert done.exit_code == 1
-        assert "openai/gpt-oss-20b' has a price at" in done.stderr
-        assert done.stderr.endswith(": say which with --provider\n")
+        assert "several providers have a price for 'openai/gpt-oss-20b'" in done.stderr
+        assert "; pass --provider with one of doubleword, groq, " in done.stderr
 
     def test_reads_the_users_own_prices_first(self, path: Path) -> None:
         own = {"AGENTMETRICS_PRICES_FILE": str(path)}
-        assert "prices.toml: gpt-4o of openai" in run("show", "gpt-4o", **own).stdout
+        assert "prices.toml: gpt-4o (openai)" in run("show", "gpt-4o", **own).stdout
         prod = run("show", "prod", **own).stdout.splitlines()
-        assert prod[0] == "prod of azure"
-        assert prod[1].endswith(": gpt-4o-mini of openai")
+        assert prod[0] == "prod (azure)"
+        assert prod[1].endswith(": gpt-4o-mini (openai)")
         free = run("show", "x", "--provider", "lmstudio", **own).stdout
-        assert "free by declaration: x of lmstudio" in free
+        assert "free by declaration: x (lmstudio)" in free
 
     @pytest.mark.parametrize(
         ("arguments", "what"),
         [
             (["gpt-99"], "'gpt-99'"),
-            (["gpt-99", "--provider", "openai"], "'gpt-99' of openai"),
-            (["gpt-4o", "--tier", "flex"], "'gpt-4o' of openai in the tier 'flex'"),
+            (["gpt-99", "--provider", "openai"], "'gpt-99' (openai)"),
+            (["gpt-4o", "--tier", "flex"], "'gpt-4o' (openai) in tier 'flex'"),
             (["ft:gpt-4o-2024-08-06:acme::id"], "'ft:gpt-4o-2024-08-06:acme::id'"),
         ],
     )
@@ -150,8 +150,8 @@ class TestShow:
         done = run("show", *arguments, *form)
         assert (done.exit_code, done.stdout) == (1, "")
         assert done.stderr == (
-            f"agentmetrics: nobody knows the price of {what}; "
-            "give it one in the file that AGENTMETRICS_PRICES_FILE names\n"
+            f"agentmetrics: no price found for {what}; "
+            "add one to the file that AGENTMETRICS_PRICES_FILE names\n"
         )
 
     def test_with_a_mistake_in_the_file_ends_with_it(self, path: Path) -> None:
@@ -175,7 +175,7 @@ class TestCheck:
         assert ["openai", "gpt-4o", "2", "8", "cache_read", "0.5"] in rows
         assert ["openai", "gpt-4o,", "tier", "flex", "1", "4"] in rows
         assert ["voyage", "my-embedder", "0.02"] in rows
-        assert ["azure", "prod", "gpt-4o-mini", "of", "azure"] in rows
+        assert ["azure", "prod", "gpt-4o-mini", "(azure)"] in rows
         assert "Free: lmstudio" in done.stdout
 
     def test_shows_names_as_they_are_written(self, path: Path) -> None:
@@ -189,7 +189,7 @@ class TestCheck:
 
     def test_notes_an_alias_that_gives_no_price(self, path: Path) -> None:
         assert run("check", str(path)).stderr == (
-            "note: gone of azure means nothing of fireworks, whose price nobody knows\n"
+            "note: gone (azure) is an alias of nothing (fireworks), which has no known price\n"
         )
 
     def test_as_json(self, path: Path) -> None:
@@ -216,11 +216,11 @@ class TestCheck:
 
     def test_of_an_empty_file(self, path: Path) -> None:
         path.write_text("# nothing yet\n")
-        assert run("check", str(path)).stdout == "It has no prices.\n"
+        assert run("check", str(path)).stdout == "The file defines no prices.\n"
 
     def test_of_a_mistake_ends_with_1_and_its_line(self, path: Path) -> None:
         path.write_text("[prices.openai.a]\ninput = 1\n[prices.openai.a]\ninput = 2\n")
-        sentence = "line 3: [prices.openai.a] is given twice"
+        sentence = "line 3: [prices.openai.a] is defined twice"
         done = run("check", str(path))
         assert (done.exit_code, done.stdout) == (1, "")
         assert done.stderr == f"agentmetrics: {path}: {sentence}\n"

@@ -45,7 +45,7 @@ class TestARefusal:
 
 def test_a_refusal_is_one_sentence() -> None:
     assert str(refused()) == (
-        "the daily budget 'team' of agent_name=reviewer is spent: 1.250000 of 1.000000 USD; "
+        "the daily budget 'team' for agent_name=reviewer is spent: 1.250000 of 1.000000 USD; "
         "it resets at 2026-11-29 00:00 UTC"
     )
 

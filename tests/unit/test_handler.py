@@ -1016,7 +1016,7 @@ class TestOddEvents:
             for _ in range(3):
                 handler.on_tool_end("my secret output", run_id=None)  # type: ignore[arg-type]
         assert [record.getMessage() for record in caplog.records] == [
-            "could not record all of on_tool_end: AttributeError"
+            "could not fully record on_tool_end: AttributeError"
         ]
         assert errors(recorder) == {"on_tool_end": 3}
 
@@ -1248,9 +1248,9 @@ class TestInstrument:
 
     def test_refuses_another_recorder_or_name_later(self, recorder, hooks):
         instrument()
-        with pytest.raises(ValueError, match="called before, with another"):
+        with pytest.raises(ValueError, match="already called with another recorder"):
             instrument(MemoryRecorder())
-        with pytest.raises(ValueError, match="called before, with another"):
+        with pytest.raises(ValueError, match="already called with another recorder"):
             instrument(agent_name="planner")
 
     def test_leaves_agents_their_own_recorder(self, recorder, hooks):

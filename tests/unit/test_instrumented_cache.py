@@ -404,6 +404,6 @@ class TestATracker:
                 recorder.samples()
                 list(recorder.samples())
         assert [record.message for record in caplog.records] == [
-            "could not record all of cache_entries: OSError"
+            "could not fully record cache_entries: OSError"
         ]
         del cache

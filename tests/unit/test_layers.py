@@ -123,13 +123,13 @@ class TestAFanout:
             for _ in range(3):
                 fanout.counter(JOBS).labels("a", "ok").inc()
         assert [record.getMessage() for record in caplog.records] == [
-            "a backend failed at inc: OSError; the others go on"
+            "a backend failed in inc: OSError; the others continue"
         ]
 
     def test_refuses_a_wrong_amount_before_any_backend_has_it(self):
         backends = [MemoryRecorder(), MemoryRecorder()]
         jobs = FanoutRecorder(backends).counter(JOBS).labels("a", "ok")
-        with pytest.raises(ValueError, match="cannot be raised by -1"):
+        with pytest.raises(ValueError, match="cannot be incremented by -1"):
             jobs.inc(-1)
         assert [backend.value("jobs_total") for backend in backends] == [0, 0]
 
@@ -148,7 +148,7 @@ class TestANamespace:
         assert memory.value("shop_up") == 1
 
     def test_refuses_an_illegal_prefix_when_it_is_made(self):
-        with pytest.raises(ValueError, match="not a legal metric name"):
+        with pytest.raises(ValueError, match="not a valid metric name"):
             Namespace(MemoryRecorder(), "my shop")
 
 
@@ -164,7 +164,7 @@ class TestCommonLabels:
         assert memory.value("depth", env="prod", queue="a") == 2
 
     def test_have_legal_names(self):
-        with pytest.raises(ValueError, match="not a legal label name"):
+        with pytest.raises(ValueError, match="not a valid label name"):
             CommonLabels(MemoryRecorder(), {"my env": "prod"})
 
 

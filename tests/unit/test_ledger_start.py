@@ -66,15 +66,15 @@ class TestAURL:
     @pytest.mark.parametrize(
         ("url", "reason"),
         [
-            ("spend.db", "this is no database URL; write 'sqlite:///spend.db' or 'postgresql://"),
-            ("sqlite:spend.db", "this is no database URL"),
-            ("sqlite://", "the ledger needs a file: write 'sqlite:///spend.db'"),
+            ("spend.db", "this is not a database URL; use 'sqlite:///spend.db' or 'postgresql://"),
+            ("sqlite:spend.db", "this is not a database URL"),
+            ("sqlite://", "the ledger needs a file: use 'sqlite:///spend.db'"),
             ("sqlite:///", "the ledger needs a file"),
             ("sqlite:///:memory:", "the ledger needs a file"),
             ("sqlite:///file:spend.db?uri=true", "the ledger needs a file"),
-            ("mysql://joe:s3cret@host/spend", "is kept in SQLite or PostgreSQL; write"),
-            ("postgresql+asyncpg://joe:s3cret@host/spend", "is kept in SQLite or PostgreSQL"),
-            ("postgresql://joe:s3cret@host:port/spend", "this is no database URL"),
+            ("mysql://joe:s3cret@host/spend", "must be SQLite or PostgreSQL; use"),
+            ("postgresql+asyncpg://joe:s3cret@host/spend", "must be SQLite or PostgreSQL"),
+            ("postgresql://joe:s3cret@host:port/spend", "this is not a database URL"),
             ("postgresql://joe:s3cret@2@host/spend", "write '@' as '%40' in the user name and"),
             ("postgresql://host.invalid/spend", "failed to resolve host 'host.invalid'"),
         ],
@@ -142,17 +142,17 @@ class TestAMissingPackage:
 class TestAFile:
     def test_that_is_a_directory(self, tmp_path):
         url = f"sqlite:///{tmp_path}"
-        assert sentence_of(url) == f"'{url}': this is a directory; name a file in it"
+        assert sentence_of(url) == f"'{url}': this is a directory; use a file in it"
 
     def test_in_a_directory_that_is_none(self, tmp_path):
         url = f"sqlite:///{tmp_path}/missing/spend.db"
-        assert sentence_of(url) == f"'{url}': there is no directory '{tmp_path}/missing'"
+        assert sentence_of(url) == f"'{url}': the directory '{tmp_path}/missing' does not exist"
 
     def test_that_is_no_database(self, tmp_path):
         path = tmp_path / "spend.db"
         path.write_bytes(b"not a database " * 100)
         url = f"sqlite:///{path}"
-        assert sentence_of(url) == f"'{url}': this file is no SQLite database"
+        assert sentence_of(url) == f"'{url}': this file is not a SQLite database"
         assert path.read_bytes() == b"not a database " * 100
 
     @pytest.mark.parametrize(
@@ -202,7 +202,9 @@ class TestAServer:
     def test_that_is_not_there_now_is_a_warning(self, caplog):
         with Ledger(f"postgresql://joe:{PASSWORD}@127.0.0.1:{free_port()}/spend"):
             (warning,) = (record.getMessage() for record in caplog.records)
-        assert warning.startswith("the ledger cannot be opened yet, what comes waits: 'postgresql:")
+        assert warning.startswith(
+            "the ledger cannot be opened yet; calls are kept in memory until it can: 'postgresql:"
+        )
         assert PASSWORD not in warning
 
 
@@ -286,7 +288,7 @@ class TestTheTables:
     def test_of_a_newer_version_are_left_alone(self, ledger_url):
         Database(ledger_url, THREE_VERSIONS).prepare()
         assert sentence_of(ledger_url).endswith(
-            "its schema has version 3 and this agentmetrics knows those up to 1: "
+            "its schema version is 3, and this agentmetrics supports versions up to 1: "
             "install a newer llm-agentmetrics"
         )
 
@@ -388,7 +390,7 @@ class TestTheConfiguredLedger:
         for each in (url, other):
             with Ledger(each) as ledger:
                 assert ledger.summary("daily").total.calls == 1
-        with pytest.raises(ConfigurationError, match="there is no ledger"):
+        with pytest.raises(ConfigurationError, match="no ledger is configured"):
             get_ledger()
 
     def test_hears_each_call_once_when_a_recorder_is_configured_again(self, url, monkeypatch):

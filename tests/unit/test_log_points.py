@@ -102,8 +102,8 @@ class TestAStreamWithoutUsage:
             self.stream(config, None)
         [logged] = caplog.records
         assert logged.getMessage() == (
-            "no tokens reported in a stream of gpt-4o of openai: counted without tokens and cost; "
-            "pass stream_usage=True to the chat model"
+            "no token usage reported in a stream from gpt-4o (openai), which is counted without "
+            "tokens and cost; pass stream_usage=True to the chat model"
         )
 
     def test_is_not_said_where_tokens_are_reported(self, config, caplog) -> None:

@@ -128,14 +128,14 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("options", "said"),
         [
-            (TENANT, r"extra_labels=\(\), and not with \('tenant',\)"),
-            (Options(latency_buckets=(1.0,)), r"latency_buckets=None, and not with \(1.0,\)"),
+            (TENANT, r"extra_labels=\(\), not \('tenant',\)"),
+            (Options(latency_buckets=(1.0,)), r"latency_buckets=None, not \(1.0,\)"),
         ],
     )
     def test_that_would_change_metrics_in_use_are_refused(self, options: Any, said: str) -> None:
         recorder = MemoryRecorder()
         pipeline_of(recorder)
-        with pytest.raises(ConfigurationError, match=f"is in use already with {said}"):
+        with pytest.raises(ConfigurationError, match=f"is already in use with {said}"):
             pipeline_of(recorder, options)
 
     def test_that_say_what_a_recorder_is_do_not_go_with_a_recorder(self) -> None:
@@ -148,7 +148,7 @@ class TestAPipeline:
         recorder = MemoryRecorder()
         pipeline = Pipeline(recorder, TENANT)
         assert pipeline_of(recorder) is pipeline
-        with pytest.raises(ConfigurationError, match="this MemoryRecorder has a pipeline already"):
+        with pytest.raises(ConfigurationError, match="this MemoryRecorder already has a pipeline"):
             Pipeline(recorder)
 
     def test_goes_with_its_recorder(self) -> None:

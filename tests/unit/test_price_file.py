@@ -195,12 +195,12 @@ class TestAMistake:
             ("\nx = [1,\n", "line 2: invalid value"),
             (
                 '[prices.openai."a.b"]\ninput=1\n\n[prices.openai."a.b"]\ninput=2',
-                'line 4: [prices.openai."a.b"] is given twice',
+                'line 4: [prices.openai."a.b"] is defined twice',
             ),
-            ("[prices.openai.a]\ninput = 1\ninput = 2", "line 3: input is given twice"),
+            ("[prices.openai.a]\ninput = 1\ninput = 2", "line 3: input is defined twice"),
             (
                 "[prices.aws.a]\ninput = 1\n[prices.bedrock]\nA = { input = 2 }",
-                "line 4: a of aws has a price already",
+                "line 4: a (aws) already has a price",
             ),
             (
                 "[prices.openai.a]\ninput = 1\noutput = '2'",
@@ -221,12 +221,12 @@ class TestAMistake:
             ("\n[prices.openai.a]\noutput = 1", "line 2: prices.openai.a.input is missing"),
             (
                 "[prices.openai]\ninput = 1",
-                "line 2: prices.openai.input is 1: a table belongs here",
+                "line 2: prices.openai.input is 1: must be a table",
             ),
             (
                 "[prices.openai.a]\ninput = 1\ncached = 2",
                 (
-                    "line 3: prices.openai.a.cached means nothing here; there are input, output, "
+                    "line 3: prices.openai.a.cached is not allowed here; use one of input, output, "
                     "cache_read, cache_creation, cache_creation_1h, reasoning, audio_input, "
                     "audio_output, request, service_tiers"
                 ),
@@ -237,28 +237,28 @@ class TestAMistake:
             ),
             (
                 "[models.openai.a]\ninput = 1",
-                "line 1: models means nothing here; there are free_providers, aliases, prices",
+                "line 1: models is not allowed here; use one of free_providers, aliases, prices",
             ),
             (
                 "[aliases.azure]\na = 'b'\n[aliases.azure_openai]\nA = 'c'",
-                "line 4: a of azure is an alias already",
+                "line 4: a (azure) is already an alias",
             ),
             (
                 "[prices.azure.a]\ninput = 1\n[aliases.azure]\na = 'c'",
-                "line 4: a of azure has a price already",
+                "line 4: a (azure) already has a price",
             ),
             (
                 "[aliases.azure]\na = 'b'\nb = 'c'",
-                "line 2: b is an alias too: name the model",
+                "line 2: b is itself an alias: use the model's name",
             ),
-            ("[aliases.azure]\na = 3", "line 2: aliases.azure.a is 3: a table belongs here"),
+            ("[aliases.azure]\na = 3", "line 2: aliases.azure.a is 3: must be a table"),
             (
                 "[aliases.azure]\na = { modle = 'b' }",
                 "line 2: aliases.azure.a.model is missing",
             ),
             (
                 "[aliases.azure]\na = { model = 'b', region = 'eu' }",
-                "line 2: aliases.azure.a.region means nothing here; there are provider, model",
+                "line 2: aliases.azure.a.region is not allowed here; use one of provider, model",
             ),
             (
                 "free_providers = [\n  'a',\n  3,\n]",
@@ -355,7 +355,7 @@ class TestAFileThatChanges:
         said = "cannot be read" if mistake is None else "line 2: prices.openai.a.input is 'x'"
         (message,) = [record.getMessage() for record in caplog.records]
         assert message.startswith(f"{path}: {said}")
-        assert message.endswith("the prices before are kept")
+        assert message.endswith("the previous prices stay in use")
         path.write_text('[prices.openai."gpt-4o"]\ninput = 1\noutput = 1')
         known.refresh()
         assert known.cost_usd("openai", "gpt-4o", MILLION) == 2

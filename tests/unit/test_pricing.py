@@ -279,7 +279,7 @@ class TestAnUnknownPrice:
             prices._pricers.clear()
             prices.cost_usd("openai", "gpt-99\n", Usage(1, 1))
         assert [record.getMessage() for record in caplog.records] == [
-            "no price found for gpt-99_ of openai: its calls are counted as unpriced"
+            "no price found for gpt-99_ (openai); its calls are counted as unpriced"
         ]
 
     def test_is_that_of_an_entry_which_contradicts_itself(self):

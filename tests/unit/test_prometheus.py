@@ -101,8 +101,8 @@ class TestOnARegistry:
         with pytest.raises(ValueError) as raised:
             recorder.counter(JOBS)
         assert str(raised.value) == (
-            "jobs_total is already on this Prometheus registry and is not ours: "
-            "unregister it, or set AGENTMETRICS_NAMESPACE"
+            "jobs_total is already on this Prometheus registry, from something other than "
+            "agentmetrics: unregister it or set AGENTMETRICS_NAMESPACE"
         )
         # and goes on with the rest
         recorder.gauge(DEPTH).labels("a").set(2)
@@ -111,7 +111,7 @@ class TestOnARegistry:
     def test_can_have_the_name_once_the_application_has_let_go(self, registry):
         own = prometheus_client.Gauge("jobs_total", "Own.", registry=registry)
         recorder = PrometheusRecorder(registry)
-        with pytest.raises(ValueError, match="not ours"):
+        with pytest.raises(ValueError, match="other than agentmetrics"):
             recorder.counter(JOBS)
         registry.unregister(own)
         recorder.counter(JOBS).labels("a").inc()

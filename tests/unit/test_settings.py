@@ -45,28 +45,32 @@ class Closable(MemoryRecorder):
 
 
 BAD = [
-    ("BACKEND", "promtheus", "no backend is called 'promtheus'; there are memory, noop, "),
-    ("BACKEND", "memory,memory", "name at least one backend, each once"),
-    ("BACKEND", ",", "name at least one backend, each once"),
-    ("NAMESPACE", "my shop", "'my shop' is no prefix for metric names: use letters, digits"),
-    ("COMMON_LABELS", "env", "write name=value, several with commas"),
-    ("COMMON_LABELS", "my env=prod", "'my env' is not a legal label name"),
-    ("COMMON_LABELS", "model=x", "'model' is a label that agentmetrics has already"),
-    ("EXTRA_LABELS", "my-tenant", "'my-tenant' is not a legal label name"),
-    ("EXTRA_LABELS", "__tenant", "no leading '__'"),
-    ("EXTRA_LABELS", "le", "neither 'le' nor 'quantile'"),
-    ("EXTRA_LABELS", "agent_name", "'agent_name' is a label that agentmetrics has already"),
-    ("EXTRA_LABELS", "tenant,tenant", "a label is named twice"),
-    ("LATENCY_BUCKETS", "5,1", "must be finite numbers in rising order"),
-    ("LATENCY_BUCKETS", "1,1", "must be finite numbers in rising order"),
-    ("LATENCY_BUCKETS", "1,inf", "must be finite numbers in rising order"),
+    ("BACKEND", "promtheus", "unknown backend 'promtheus'; use one of memory, noop, "),
+    ("BACKEND", "memory,memory", "list at least one backend, each only once"),
+    ("BACKEND", ",", "list at least one backend, each only once"),
+    (
+        "NAMESPACE",
+        "my shop",
+        "'my shop' is not a valid prefix for metric names: use letters, digits",
+    ),
+    ("COMMON_LABELS", "env", "use comma-separated name=value pairs"),
+    ("COMMON_LABELS", "my env=prod", "'my env' is not a valid label name"),
+    ("COMMON_LABELS", "model=x", "'model' is already a label of agentmetrics"),
+    ("EXTRA_LABELS", "my-tenant", "'my-tenant' is not a valid label name"),
+    ("EXTRA_LABELS", "__tenant", "not starting with a digit or '__'"),
+    ("EXTRA_LABELS", "le", "not 'le' or 'quantile'"),
+    ("EXTRA_LABELS", "agent_name", "'agent_name' is already a label of agentmetrics"),
+    ("EXTRA_LABELS", "tenant,tenant", "a label is listed twice"),
+    ("LATENCY_BUCKETS", "5,1", "must be finite numbers in increasing order"),
+    ("LATENCY_BUCKETS", "1,1", "must be finite numbers in increasing order"),
+    ("LATENCY_BUCKETS", "1,inf", "must be finite numbers in increasing order"),
     ("LATENCY_BUCKETS", ",", "at least one"),
     ("LATENCY_BUCKETS", "fast,slow", "valid number"),
     ("MAX_SERIES", "0", "greater than or equal to 1"),
     ("MAX_SERIES", "many", "valid integer"),
     ("CALL_TTL_SECONDS", "0", "greater than 0"),
     ("CALL_TTL_SECONDS", "nan", "greater than 0"),
-    ("TIMEZONE", "Mars/Base", "no time zone is called 'Mars/Base' here; write it as in 'Europe/"),
+    ("TIMEZONE", "Mars/Base", "unknown time zone 'Mars/Base'; use a name such as 'Europe/"),
     ("LEDGER_FLUSH_INTERVAL", "0", "greater than 0"),
     ("LEDGER_FLUSH_INTERVAL", "3601", "less than or equal to 3600"),
     ("LEDGER_RETENTION_DAYS", "0", "greater than or equal to 1"),
@@ -111,7 +115,9 @@ class TestABadSetting:
         assert get_recorder() is agent_metrics
 
     def test_that_nobody_knows_is_named_with_those_there_are(self):
-        with pytest.raises(ConfigurationError, match="'port' is no setting; there are backend, "):
+        with pytest.raises(
+            ConfigurationError, match="'port' is not a setting; use one of backend, "
+        ):
             configure(port=1)
 
     def test_stops_at_configuration_when_one_label_is_common_and_extra(self):
@@ -204,7 +210,7 @@ class TestABackend:
             ConfigurationError, match=r"^AGENTMETRICS_BACKEND='theirs': no such region$"
         ):
             configure(namespace="worse")
-        with pytest.raises(ConfigurationError, match=r"there are memory, noop, .*theirs"):
+        with pytest.raises(ConfigurationError, match=r"use one of memory, noop, .*theirs"):
             configure(backend="their")
 
 

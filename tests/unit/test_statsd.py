@@ -426,7 +426,7 @@ class TestWhenTheDaemonIsAway:
             away.flush()
         [record] = caplog.records
         assert (record.name, record.levelno) == ("agentmetrics", logging.WARNING)
-        assert "refuses it" in record.getMessage()
+        assert "connection refused" in record.getMessage()
 
     def test_a_host_that_does_not_resolve_raises_nothing_and_is_counted(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -439,9 +439,11 @@ class TestWhenTheDaemonIsAway:
         recorder.counter(CALLS).labels("planner", "gpt").inc()
         recorder.flush()
         assert dropped(recorder) == 1
-        assert caplog.messages == [
-            "the StatsD host 'nowhere' does not resolve; what cannot be sent is dropped and counted"
-        ]
+        [message] = caplog.messages
+        assert message == (
+            "the StatsD host 'nowhere' does not resolve; packets that cannot be sent are "
+            "dropped and counted"
+        )
         recorder.close()
 
     @pytest.mark.parametrize("host", ["a..b", "x" * 70, "a\0b"])
@@ -791,8 +793,8 @@ class TestConfiguration:
         ("arguments", "sentence"),
         [
             ({"host": ""}, "the StatsD host is empty"),
-            ({"port": 0}, "the StatsD port is 0; a port is a number from 1 to 65535"),
-            ({"port": 65536}, "the StatsD port is 65536; a port is a number from 1 to 65535"),
+            ({"port": 0}, "the StatsD port is 0; it must be a number from 1 to 65535"),
+            ({"port": 65536}, "the StatsD port is 65536; it must be a number from 1 to 65535"),
             ({"protocol": "icmp"}, "the StatsD protocol is 'icmp'; use udp or tcp"),
             (
                 {"flush_interval_seconds": 0},
@@ -849,11 +851,15 @@ class TestProbing:
 
     def test_a_refused_datagram_is_said(self, away: StatsDRecorder) -> None:
         said = away.probe(1) or ""
-        assert re.fullmatch(r"nothing listens at 127.0.0.1:\d+ over UDP: the host refuses it", said)
+        assert re.fullmatch(
+            r"nothing is listening at 127.0.0.1:\d+ over UDP: connection refused", said
+        )
 
     def test_a_refused_connection_is_said(self) -> None:
         said = StatsDRecorder("127.0.0.1", free_port(), protocol="tcp").probe(1) or ""
-        assert re.fullmatch(r"nothing listens at 127.0.0.1:\d+ over TCP: the host refuses it", said)
+        assert re.fullmatch(
+            r"nothing is listening at 127.0.0.1:\d+ over TCP: connection refused", said
+        )
 
     def test_a_listening_tcp_daemon_is_fine(self) -> None:
         listener = Listener()

@@ -278,7 +278,7 @@ class TestASpanOfTime:
         ],
     )
     def test_that_no_calendar_has_is_refused(self, shop, period, since, until):
-        with pytest.raises(ValueError, match="is not in the years 1 to 9999"):
+        with pytest.raises(ValueError, match="is outside the years 1 to 9999"):
             shop.ledger.summary(period, since=since, until=until)
 
     def test_asks_the_database_for_no_period_without_calls(self, shop, monkeypatch):
@@ -335,18 +335,18 @@ class TestGroups:
         assert group.labels == {name: "acme"}
 
     def test_name_a_label_once(self, shop):
-        with pytest.raises(ValueError, match="named twice"):
+        with pytest.raises(ValueError, match="given twice"):
             shop.ledger.summary(by=["agent", "agent_name"])
 
 
 class TestAQuestion:
     def test_about_no_period_is_refused(self, shop):
-        with pytest.raises(ValueError, match="'yearly' is no period; there are daily, weekly"):
+        with pytest.raises(ValueError, match="'yearly' is not a period; use one of daily, weekly"):
             shop.ledger.summary("yearly")
 
     @pytest.mark.parametrize("name", ["Europe/Atlantis", "../etc/passwd", "", "Europe"])
     def test_in_no_time_zone_is_refused(self, tmp_path, name):
-        with pytest.raises(ValueError, match="no time zone is called"):
+        with pytest.raises(ValueError, match="unknown time zone"):
             Ledger(f"sqlite:///{tmp_path}/spend.db", timezone=name)
 
     def test_in_utc_needs_no_data_of_the_machine(self):

@@ -96,26 +96,26 @@ class Budget:
 
     def _check(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f"name={self.name!r}: a budget has a name")
+            raise ValueError(f"name={self.name!r}: a budget must have a name")
         if not _is_number(self.limit_usd) or self.limit_usd < 0:
-            raise ValueError(f"limit_usd={self.limit_usd!r}: a limit is a number of at least 0")
+            raise ValueError(f"limit_usd={self.limit_usd!r}: must be a number of at least 0")
         if self.limit_usd > _MAX_LIMIT_USD:
-            raise ValueError(f"limit_usd: a limit is at most {_MAX_LIMIT_USD:g}")
+            raise ValueError(f"limit_usd: must be at most {_MAX_LIMIT_USD:g}")
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             if value not in allowed:
                 raise ValueError(f"{name}={value!r}: use one of {', '.join(map(repr, allowed))}")
         if self.reserve and self.action != "block":
-            raise ValueError(f"reserve={self.reserve!r}: only with action='block'")
+            raise ValueError(f"reserve={self.reserve!r}: requires action='block'")
         if not isinstance(self.thresholds, Collection) or not all(
             _is_number(percent) and percent > 0 for percent in self.thresholds
         ):
-            raise ValueError(f"thresholds={self.thresholds!r}: these are per cent, above 0")
+            raise ValueError(f"thresholds={self.thresholds!r}: must be percentages above 0")
         if not isinstance(self.scope, Mapping):
-            raise ValueError(f"scope={self.scope!r}: use a mapping of labels to values")
+            raise ValueError(f"scope={self.scope!r}: must be a mapping of labels to values")
         for label, value in self.scope.items():
             if not isinstance(value, str) or not value:
-                raise ValueError(f"scope {label}={value!r}: use a text")
+                raise ValueError(f"scope {label}={value!r}: must be a string")
 
     @property
     def limit_nano(self) -> int:
@@ -134,7 +134,7 @@ class Budget:
         found = standings.get(self)
         standing = found() if found else None
         if standing is None:
-            raise RuntimeError(f"budget {self.name!r} is not in force: give it to configure()")
+            raise RuntimeError(f"budget {self.name!r} is not in force: pass it to configure()")
         return standing.status(time.time() if now is None else now)
 
 

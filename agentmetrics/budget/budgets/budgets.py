@@ -128,13 +128,13 @@ class Budgets(ForkAware):
         budget, spent = state.budget, state.spent_nano(now)
         taken = spent + state.reserved_nano
         if self._strict and self._ledger is not None and self._ledger.failure is not None:
-            return "cannot be checked, its ledger is away"
+            return "cannot be checked because its ledger is unreachable"
         if spent >= budget.limit_nano:
             return "is spent"
         if budget.reserve and most is None:
-            return "takes only calls that say their max_tokens and whose price is known"
+            return "only admits calls that set max_tokens and have a known price"
         if taken >= budget.limit_nano or taken + (most or 0) > budget.limit_nano:
-            return "has not left what the call may cost"
+            return "cannot cover the most that the call could cost"
         return ""
 
     def _most(self, call: LLMCall, ceiling: CeilingOf) -> int | None:
@@ -197,10 +197,10 @@ def check_budgets(budgets: Sequence[Budget], extra_labels: Sequence[str]) -> Non
     names = [budget.name for budget in budgets]
     for budget in budgets:
         if names.count(budget.name) > 1:
-            raise ValueError(f"two budgets are called {budget.name!r}: each has its own name")
+            raise ValueError(f"two budgets are named {budget.name!r}: names must be unique")
         for label in budget.scope:
             if label not in (*CALL_LABELS, *extra_labels):
                 raise ValueError(
-                    f"budget {budget.name!r}: {label!r} is no label of calls; "
-                    f"there are {', '.join((*CALL_LABELS, *extra_labels))}"
+                    f"budget {budget.name!r}: calls have no label {label!r}; use one of "
+                    f"{', '.join((*CALL_LABELS, *extra_labels))}"
                 )

@@ -39,7 +39,7 @@ class Notices(ForkAware):
     def tell(self, budget: Budget, status: BudgetStatus, threshold: float) -> None:
         """Say that ``budget`` stands at ``threshold`` per cent or above."""
         logger.warning(
-            "the %s budget %r passed %g %%: %.6f of %.6f USD",
+            "the %s budget %r passed %g%%: %.6f of %.6f USD",
             budget.period, budget.name, threshold, status.spent_usd, status.limit_usd,
         )  # fmt: skip
         if budget.on_threshold is not None:
@@ -70,7 +70,11 @@ def _deliver(waiting: queue.SimpleQueue[_Notice | None]) -> None:
         try:
             _call(budget, status, threshold)
         except BaseException as error:  # a SystemExit, too, is to end no more than the callback
-            logger.warning("on_threshold of %r failed: %s", budget.name, type(error).__name__)
+            logger.warning(
+                "the on_threshold callback of budget %r failed: %s",
+                budget.name,
+                type(error).__name__,
+            )
 
 
 def _call(budget: Budget, status: BudgetStatus, threshold: float) -> None:

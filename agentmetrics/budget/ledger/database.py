@@ -97,7 +97,7 @@ class Database:
     def check(self) -> None:
         """Do nothing if there is a ledger of the newest version: for those who only read."""
         if self._is_sqlite and not self._file.exists():
-            raise LedgerUnavailable(f"{self.shown!r}: there is no such file yet")
+            raise LedgerUnavailable(f"{self.shown!r}: the file does not exist yet")
         with self._sentences(), self._reading() as connection:
             schema.check_newest(connection, self._migrations)
 
@@ -247,16 +247,16 @@ def _checked(url: str, shown: str) -> URL:
     try:
         parsed = make_url(url)
     except (SQLAlchemyError, ValueError):  # whose texts may have the password
-        raise fail(f"this is no database URL; write {_EXAMPLES}") from None
+        raise fail(f"this is not a database URL; use {_EXAMPLES}") from None
     driver = _DRIVERS.get(parsed.drivername)
     if driver is None:
-        raise fail(f"the ledger is kept in SQLite or PostgreSQL; write {_EXAMPLES}")
+        raise fail(f"the ledger must be SQLite or PostgreSQL; use {_EXAMPLES}")
     if "@" in (parsed.host or ""):
-        raise fail("write '@' as '%40' in the user name and the password")
+        raise fail("write '@' as '%40' in the user name and password")
     if driver == "sqlite":
         name = parsed.database or ""
         if name in ("", ":memory:") or name.startswith("file:"):
-            raise fail("the ledger needs a file: write 'sqlite:///spend.db'")
+            raise fail("the ledger needs a file: use 'sqlite:///spend.db'")
         # Connections come and go, and so may the directory that the program is in.
         return parsed.set(drivername="sqlite", database=str(Path(name).absolute()))
     package = driver.partition("+")[2]
@@ -328,12 +328,12 @@ def _reason(said: str, url: URL) -> str:
         path = Path(url.database or "")
         if "unable to open" in said:
             if path.is_dir():
-                return "this is a directory; name a file in it"
+                return "this is a directory; use a file in it"
             if not path.parent.is_dir():
-                return f"there is no directory {str(path.parent)!r}"
-            return "the file cannot be opened; does this user have the right to?"
+                return f"the directory {str(path.parent)!r} does not exist"
+            return "the file cannot be opened; check its permissions"
         if "readonly" in said:
-            return "the file cannot be written; does this user have the right to?"
+            return "the file cannot be written to; check its permissions"
         if "not a database" in said:
-            return "this file is no SQLite database"
+            return "this file is not a SQLite database"
     return said.removeprefix("connection failed: ")

@@ -63,7 +63,9 @@ class Ledger:
             self._database.prepare()
         except DatabaseAway as error:
             self._writer.failure = str(error)
-            logger.warning("the ledger cannot be opened yet, what comes waits: %s", error)
+            logger.warning(
+                "the ledger cannot be opened yet; calls are kept in memory until it can: %s", error
+            )
         except LedgerUnavailable as error:
             raise ConfigurationError(str(error)) from None
 

@@ -165,7 +165,7 @@ def ask(
     check_period(period)
     names = tuple(SHORTHANDS.get(name, name) for name in ([by] if isinstance(by, str) else by))
     if len(set(names)) != len(names):
-        raise ValueError(f"a label is named twice: {', '.join(names)}")
+        raise ValueError(f"a label is given twice: {', '.join(names)}")
     try:
         end = period_at(period, int(now), zone).end if until is None else unix_seconds(until, zone)
         start = unix_seconds(since, zone) if since else period_at(period, end - 1, zone).start
@@ -174,10 +174,10 @@ def ask(
         before = Span(*(earlier(period, at, len(spans), zone) for at in span))
     except (OverflowError, ValueError):
         raise ValueError(
-            "the time to sum up, or as long a time before it, is not in the years 1 to 9999"
+            "the time range, or the one of equal length before it, is outside the years 1 to 9999"
         ) from None
     if start >= end:
-        raise ValueError("the time to sum up ends before it begins")
+        raise ValueError("the time range ends before it begins")
     return Question(period, names, spans, before, int(now), zone)
 
 

@@ -124,7 +124,7 @@ class Writer(ForkAware):
     def intake(self, names: tuple[str, ...], meter: LedgerMeter) -> Intake:
         """A new way in, for calls whose extra dimensions have these names."""
         if self._is_closed:
-            raise RuntimeError("the ledger is closed: it takes no more calls")
+            raise RuntimeError("the ledger is closed and accepts no more calls")
         intake = Intake(self, names)
         meter.begin(self.pending_rows)
         with self._folding:
@@ -154,7 +154,9 @@ class Writer(ForkAware):
         try:
             self._periodic = PeriodicFlush(self, self._interval)
         except RuntimeError:  # no more threads, as at the exit of a program: close() writes
-            logger.warning("the ledger's thread could not start: it is written when it is closed")
+            logger.warning(
+                "the ledger thread could not be started; the ledger is written when it is closed"
+            )
 
     def fold(self) -> None:
         """Add up the calls that have ended. No I/O."""
@@ -204,7 +206,9 @@ class Writer(ForkAware):
                 self._failed(error)
                 raise
             if self._failures:
-                logger.warning("the ledger %s is written again", self._database.shown)
+                logger.warning(
+                    "the ledger %s is back; pending calls have been written", self._database.shown
+                )
             self._failures, self._not_before, self.failure = 0, 0.0, None
 
     def _write_batches(self) -> None:
@@ -244,7 +248,10 @@ class Writer(ForkAware):
     def _failed(self, error: LedgerUnavailable) -> None:
         self._tell(LedgerMeter.failed)
         if not self._failures:
-            logger.warning("the ledger cannot be written, what comes waits: %s", error)
+            logger.warning(
+                "the ledger cannot be written to; calls are kept in memory until it is back: %s",
+                error,
+            )
         self._failures += 1
         self.failure = str(error)
         longest = min(LONGEST_PAUSE_SECONDS, self._interval * 2 ** min(self._failures, 10))
@@ -280,7 +287,7 @@ class Writer(ForkAware):
 
     def _write_last(self) -> None:
         deadline = time.monotonic() + CLOSING_SECONDS
-        why = "the write before it did not end"
+        why = "the previous write did not finish"
         while True:
             if self._writing.acquire(timeout=CLOSING_SECONDS):
                 try:

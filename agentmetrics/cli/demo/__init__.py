@@ -52,8 +52,8 @@ BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2
 WRITER_LIMIT_USD = 0.0013
 
 _NEXT = """\
-What to type next
-  agentmetrics demo --serve   the same with live traffic, for a Prometheus
+Next steps
+  agentmetrics demo --serve   the same with live traffic, for Prometheus to scrape
   agentmetrics cost           what was spent, from the ledger in AGENTMETRICS_LEDGER_URL
   agentmetrics check          what your own AGENTMETRICS_* settings would do
 
@@ -156,10 +156,10 @@ def _show(stage: Stage) -> None:
     screen.print()
     if not stage.differences():
         tell(
-            f"The model server counted the same for every agent, {total.calls} calls "
+            f"The model server counted the same for every agent: {total.calls} calls "
             f"({total.errors} failed, {total.cancelled} cancelled) and "
-            f"{total.input_tokens + total.output_tokens:,} tokens in all: equal. "
-            "So is the ledger, to the nano-dollar.\n"
+            f"{total.input_tokens + total.output_tokens:,} tokens in total. "
+            "The ledger agrees to the nano-dollar.\n"
         )
 
 
@@ -169,7 +169,7 @@ def _end(stage: Stage) -> None:
     for difference in found:
         complain(difference)
     if found:
-        fail("the table is not what the model server counted")
+        fail("the table does not match what the model server counted")
 
 
 def serve(host: str, port: int) -> None:

@@ -110,7 +110,7 @@ class FanoutRecorder(Recorder):
 
     def failed(self, what: str, error: Exception) -> None:
         kind = f"{what}: {type(error).__name__}"
-        self._problems.warn(kind, "a backend failed at %s; the others go on", kind)
+        self._problems.warn(kind, "a backend failed in %s; the others continue", kind)
 
 
 class _Together:
@@ -150,7 +150,7 @@ class _FanoutCounter(_Fanout, CounterSeries):
 
     def inc(self, amount: float = 1.0) -> None:
         if not amount >= 0:
-            raise ValueError(f"a counter cannot be raised by {amount}")
+            raise ValueError(f"a counter cannot be incremented by {amount}")
         for series in self.each:
             try:
                 series.inc(amount)

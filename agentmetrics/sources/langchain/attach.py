@@ -35,7 +35,7 @@ def instrument(
             )
             register_configure_hook(variable, True, Marker)
         elif not _everywhere.is_for(recorder, agent_name):
-            raise ValueError("instrument() was called before, with another recorder or agent_name")
+            raise ValueError("instrument() was already called with another recorder or agent_name")
         return _everywhere
 
 

@@ -489,8 +489,8 @@ def _warn_of_stream(pipeline: Pipeline, call: LLMCall) -> None:
     if not call.cached:
         pipeline.problems.warn(
             ("stream", call.provider, call.model),
-            "no tokens reported in a stream of %s of %s: counted without tokens and cost; "
-            "pass stream_usage=True to the chat model",
+            "no token usage reported in a stream from %s (%s), which is counted without tokens "
+            "and cost; pass stream_usage=True to the chat model",
             call.model, call.provider,
         )  # fmt: skip
 
