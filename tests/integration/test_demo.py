@@ -145,7 +145,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(
     assert "\x1b" not in done.stderr
 
 
-def test_the_demo_for_people() -> None:
+def test_the_demo_for_people_shows_every_number_on_80_columns() -> None:
     started = time.monotonic()
     done = run("demo")
     assert time.monotonic() - started < 20

@@ -427,14 +427,14 @@ def check(recorder: MemoryRecorder, ended: list[LLMCall], sent: list[float], rea
 
 class TestTheFirstToken:
     @pytest.mark.parametrize("name", STREAMS)
-    def test_of_a_stream_is_its_first_output(
+    def test_the_first_token_of_a_stream_is_its_first_output(
         self, model: Any, config: Any, replay: Replay, recorder: MemoryRecorder, ended: Any
     ) -> None:
         read = first_said(model.stream("x", config))
         check(recorder, ended, replay.first_output_sent, read)
 
     @pytest.mark.parametrize("name", [name for name in STREAMS if name != "ollama: text"])
-    def test_of_v3_events_is_the_same(
+    def test_the_first_token_of_v3_events_is_the_same(
         self, model: Any, config: Any, replay: Replay, recorder: MemoryRecorder, ended: Any
     ) -> None:
         read = first_said(iter(model.stream_events("x", config, version="v3")))

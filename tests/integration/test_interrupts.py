@@ -245,7 +245,7 @@ INTERRUPTED = [name for name, ending in ENDINGS.items() if ending.resumed]
 class TestControlFlow:
     @pytest.mark.parametrize("way", WAYS)
     @pytest.mark.parametrize("ending", ENDINGS)
-    async def test_is_no_error(
+    async def test_control_flow_is_no_error(
         self, ending: str, way: str, wire: Wire, recorder: MemoryRecorder, config: Any
     ) -> None:
         expected = ENDINGS[ending]
@@ -261,7 +261,7 @@ class TestControlFlow:
 
     @pytest.mark.parametrize("way", WAYS)
     @pytest.mark.parametrize("ending", INTERRUPTED)
-    async def test_goes_on_as_a_run_of_its_own(
+    async def test_control_flow_goes_on_as_a_run_of_its_own(
         self, ending: str, way: str, wire: Wire, recorder: MemoryRecorder, config: Any
     ) -> None:
         expected = ENDINGS[ending]

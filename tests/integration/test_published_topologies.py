@@ -68,7 +68,7 @@ SWARM = Topology(swarm, (Runs(told("alice"), 1, "interrupted"), Runs(told("bob")
 @pytest.mark.parametrize("topology", [OFFICE, SWARM], ids=["supervisor", "swarm"])
 class TestCallsAndRuns:
     @pytest.mark.parametrize("how", ["invoke", "stream"])
-    def test_are_each_with_the_right_agent(
+    def test_published_calls_and_runs_are_each_with_the_right_agent(
         self, topology: Topology, how: str, wire: Wire, recorder: MemoryRecorder
     ) -> None:
         kit, attached = Kit(wire, recorder), Passed(recorder)
@@ -79,7 +79,7 @@ class TestCallsAndRuns:
 
         @pytest.mark.anyio
         @pytest.mark.parametrize("how", ["ainvoke", "astream", "astream_events"])
-        async def test_are_each_with_the_right_agent_on_an_event_loop(
+        async def test_published_calls_and_runs_are_each_with_the_right_agent_on_an_event_loop(
             self, topology: Topology, how: str, wire: Wire, recorder: MemoryRecorder
         ) -> None:
             kit, attached = AsyncKit(wire, recorder), Passed(recorder)

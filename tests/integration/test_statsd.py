@@ -56,7 +56,9 @@ def dropped(recorder: StatsDRecorder) -> float:
 
 
 class TestWhatIsRecordedIsWhatTheDaemonHas:
-    def test_over_several_flushes(self, statsd: StatsDDaemon, make: Make) -> None:
+    def test_the_daemon_has_what_is_recorded_over_several_flushes(
+        self, statsd: StatsDDaemon, make: Make
+    ) -> None:
         recorder, dice = make("shop.agents"), random.Random(7)
         counters: dict[str, float] = defaultdict(float)
         gauges: dict[str, float] = {}
@@ -374,7 +376,7 @@ class TestLeaving:
         assert eventually(lambda: statsd.timers() == {"seconds": [500.0]})
         assert statsd.counters() == {"calls_total": 3}
 
-    def test_a_program_that_is_configured_by_its_environment_too(
+    def test_a_program_that_is_configured_by_its_environment_has_sent_everything(
         self, statsd: StatsDDaemon, protocol: str
     ) -> None:
         script = """

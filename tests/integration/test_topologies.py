@@ -333,7 +333,7 @@ class TestCallsAndRuns:
             (Explicit, "invoke"),
         ],
     )
-    def test_are_each_with_the_right_agent(
+    def test_calls_and_runs_are_each_with_the_right_agent(
         self, topology: Topology, way: type[Passed], how: str, wire: Wire, recorder: MemoryRecorder
     ) -> None:
         kit, attached = Kit(wire, recorder), way(recorder)
@@ -355,7 +355,7 @@ class TestCallsAndRuns:
                 (Explicit, "ainvoke"),
             ],
         )
-        async def test_are_each_with_the_right_agent_on_an_event_loop(
+        async def test_calls_and_runs_are_each_with_the_right_agent_on_an_event_loop(
             self,
             topology: Topology,
             way: type[Passed],

@@ -327,13 +327,13 @@ def nothing_is_left(recorder: MemoryRecorder) -> None:
 class TestAWay:
     @pytest.mark.usefixtures("forsaken")
     @pytest.mark.parametrize(("way", "ending"), TABLE)
-    async def test_to_an_ending_counts_each_call_once(
+    async def test_every_way_to_an_ending_counts_each_call_once(
         self, way: str, ending: str, wire: Wire, recorder: MemoryRecorder, config: Any
     ) -> None:
         await self._comes_to(WAYS[way], ENDINGS[ending], "openai", wire, recorder, config)
 
     @pytest.mark.parametrize(("way", "ending"), TABLE_OF_ANTHROPIC)
-    async def test_to_an_ending_of_anthropic_counts_each_call_once(
+    async def test_every_way_to_an_ending_of_anthropic_counts_each_call_once(
         self, way: str, ending: str, wire: Wire, recorder: MemoryRecorder, config: Any
     ) -> None:
         await self._comes_to(WAYS[way], OF_ANTHROPIC[ending], "anthropic", wire, recorder, config)
@@ -465,7 +465,7 @@ CANCELLATIONS = [(way, how) for way in ASYNC_WAYS for how in CANCELLED_BY]
 
 class TestACancelledCall:
     @pytest.mark.parametrize(("way", "how"), [pair for pair in CANCELLATIONS if is_reached(*pair)])
-    async def test_is_cancelled_once(
+    async def test_a_cancelled_call_is_cancelled_once(
         self,
         way: str,
         how: str,
@@ -495,7 +495,7 @@ class TestACancelledCall:
     @pytest.mark.parametrize(
         ("way", "how"), [pair for pair in CANCELLATIONS if not is_reached(*pair)]
     )
-    async def test_that_goes_on_by_itself_ends_as_the_wire_says(
+    async def test_a_cancelled_call_that_goes_on_by_itself_ends_as_the_wire_says(
         self,
         way: str,
         how: str,
@@ -601,7 +601,7 @@ if NEW_PYTHON:
 class TestAStreamThatItsReaderLeaves:
     @pytest.mark.parametrize("way", LEFT)
     @pytest.mark.parametrize("provider", MODELS)
-    async def test_is_cancelled_once(
+    async def test_a_stream_that_its_reader_leaves_is_cancelled_once(
         self, way: str, provider: str, wire: Wire, recorder: MemoryRecorder, config: Any
     ) -> None:
         maker = traffic.openai if provider == "openai" else traffic.anthropic
@@ -615,7 +615,7 @@ class TestAStreamThatItsReaderLeaves:
         equals_the_wire(recorder, wire)
         nothing_is_left(recorder)
 
-    async def test_of_a_graph_in_threads_goes_on_to_its_end(
+    async def test_a_stream_that_its_reader_leaves_of_a_graph_in_threads_goes_on_to_its_end(
         self, wire: Wire, model: Any, recorder: MemoryRecorder, config: Any
     ) -> None:
         # A thread cannot be cancelled: closing the stream waits for it.
@@ -642,7 +642,7 @@ class TestABatch:
         ],
     )
     @pytest.mark.usefixtures("forsaken")
-    async def test_of_which_one_is_refused_counts_the_others_too(
+    async def test_a_batch_of_which_one_is_refused_counts_the_others_too(
         self, way: str, wire: Wire, model: Any, recorder: MemoryRecorder, config: Any
     ) -> None:
         wire.script(MODELS["openai"], Refusal(429))
@@ -654,7 +654,7 @@ class TestABatch:
         equals_the_wire(recorder, wire)
         nothing_is_left(recorder)
 
-    async def test_that_is_left_after_its_first_answer_is_billed_for_the_others(
+    async def test_a_batch_that_is_left_after_its_first_answer_is_billed_for_the_others(
         self, wire: Wire, model: Any, recorder: MemoryRecorder, config: Any
     ) -> None:
         await _abroken_off(model.abatch_as_completed(XYZ, config))
@@ -665,7 +665,7 @@ class TestABatch:
         nothing_is_left(recorder)
 
     @pytest.mark.parametrize("again", [_twice, _or_again], ids=["retries", "fallbacks"])
-    async def test_of_retries_or_fallbacks_counts_every_attempt(
+    async def test_a_batch_of_retries_or_fallbacks_counts_every_attempt(
         self, again: Any, wire: Wire, model: Any, recorder: MemoryRecorder, config: Any
     ) -> None:
         wire.script(MODELS["openai"], Refusal(500), Refusal(429))
@@ -690,7 +690,7 @@ class TestCtrlC:
     # Not batches and graphs: those wait for the threads that they started.
 
     @pytest.mark.parametrize("way", WAYS)
-    def test_is_a_cancelled_call_and_no_error(
+    def test_ctrl_c_is_a_cancelled_call_and_no_error(
         self, way: str, wire: Wire, model: Any, recorder: MemoryRecorder, config: Any
     ) -> None:
         wire.always(MODELS["openai"], Answer(hangs=True))

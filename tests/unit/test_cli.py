@@ -48,7 +48,7 @@ def in_a_process(*arguments: str, lines: str = "", **environment: str) -> tuple[
 # The program
 
 
-def test_version() -> None:
+def test_the_version_is_shown() -> None:
     done = run("--version")
     assert (done.exit_code, done.stdout) == (0, f"agentmetrics {version('llm-agentmetrics')}\n")
 
@@ -210,7 +210,7 @@ def test_check_finds_a_metric_name_that_is_taken() -> None:
     assert complaints.count("\n") == 1
 
 
-def test_check_of_a_multiprocess_directory(tmp_path: Path) -> None:
+def test_check_finds_out_whether_the_multiprocess_directory_is_there(tmp_path: Path) -> None:
     environment = {"AGENTMETRICS_BACKEND": "prometheus", "COLUMNS": "300"}
     code, said, _ = in_a_process("check", **environment, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
     assert code == 0
@@ -287,7 +287,7 @@ def test_check_sends_no_metrics_to_the_daemon(protocol: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_check_of_a_statsd_daemon_that_is_not_there(protocol: str) -> None:
+def test_check_says_where_no_statsd_daemon_is(protocol: str) -> None:
     with listening(protocol) as daemon:
         port = port_of(daemon)  # and gone again
     code, said, complaints = in_a_process(
@@ -301,13 +301,13 @@ def test_check_of_a_statsd_daemon_that_is_not_there(protocol: str) -> None:
     assert re.search(r"statsd .* fails", said)
 
 
-def test_check_of_a_statsd_host_that_does_not_resolve() -> None:
+def test_check_says_which_statsd_host_does_not_resolve() -> None:
     done = run("check", AGENTMETRICS_BACKEND="statsd", STATSD_HOST="nowhere.invalid")
     assert done.exit_code == 1
     assert "'nowhere.invalid' does not resolve" in done.stderr
 
 
-def test_check_of_a_backend_whose_package_is_missing() -> None:
+def test_check_says_what_to_install_for_a_backend_without_its_package() -> None:
     code, _, complaints = in_a_process(
         "check", lines="sys.modules['statsd'] = None", AGENTMETRICS_BACKEND="statsd"
     )
@@ -352,7 +352,7 @@ def on_a_terminal(*arguments: str, **environment: str) -> str:
     return said.decode()
 
 
-def test_colours_on_a_terminal_and_not_with_no_color() -> None:
+def test_colours_are_for_terminals_and_not_with_no_color() -> None:
     green, red = "\x1b[32mok", "\x1b[1;31magentmetrics:"
     assert green in on_a_terminal("check")
     assert red in on_a_terminal("check", AGENTMETRICS_BACKEND="x")
@@ -371,7 +371,7 @@ def test_serve_without_a_directory_says_how_to_give_one() -> None:
     )
 
 
-def test_serve_of_no_directory(tmp_path: Path) -> None:
+def test_serve_refuses_what_is_no_directory(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     done = run("serve", str(file))

@@ -230,14 +230,14 @@ FIRST_EVENTS: dict[str, Any] = {
 
 class TestAChunk:
     @pytest.mark.parametrize("shape", ANNOUNCING)
-    def test_that_only_announces_is_not_the_first_token(self, shape: str) -> None:
+    def test_a_chunk_that_only_announces_is_not_the_first_token(self, shape: str) -> None:
         message = ANNOUNCING[shape]
         chunk = ChatGenerationChunk(message=message)
         assert not chunk_carries_output(message.content, chunk)
         assert not chunk_carries_output("", chunk)
 
     @pytest.mark.parametrize("shape", FIRST)
-    def test_that_carries_output_is(self, shape: str) -> None:
+    def test_a_chunk_that_carries_output_is_the_first_token(self, shape: str) -> None:
         message = FIRST[shape]
         chunk = ChatGenerationChunk(message=message)
         assert chunk_carries_output(message.content, chunk)
@@ -246,11 +246,13 @@ class TestAChunk:
     @pytest.mark.parametrize(
         ("token", "counts"), [("", False), ([], False), (None, False), ("a", True), (["a"], True)]
     )
-    def test_of_a_text_llm_is_judged_by_its_text(self, token: Any, counts: bool) -> None:
+    def test_a_chunk_of_a_text_llm_is_judged_by_its_text(self, token: Any, counts: bool) -> None:
         assert chunk_carries_output(token, None) is counts
         assert chunk_carries_output(token, GenerationChunk(text="")) is counts
 
-    def test_of_a_message_class_without_our_attributes_is_judged_by_what_it_has(self) -> None:
+    def test_a_chunk_of_a_message_class_without_our_attributes_is_judged_by_what_it_has(
+        self,
+    ) -> None:
         class Bare:
             class message:  # noqa: N801
                 content = ""
@@ -262,11 +264,11 @@ class TestAChunk:
 
 class TestAnEvent:
     @pytest.mark.parametrize("shape", ANNOUNCING_EVENTS)
-    def test_that_only_announces_is_not_the_first_token(self, shape: str) -> None:
+    def test_an_event_that_only_announces_is_not_the_first_token(self, shape: str) -> None:
         assert not event_carries_output(ANNOUNCING_EVENTS[shape])
 
     @pytest.mark.parametrize("shape", FIRST_EVENTS)
-    def test_that_carries_output_is(self, shape: str) -> None:
+    def test_an_event_that_carries_output_is_the_first_token(self, shape: str) -> None:
         assert event_carries_output(FIRST_EVENTS[shape])
 
 
@@ -440,7 +442,7 @@ class TestTheFirstToken:
 
     @pytest.mark.parametrize("shape", SHAPES)
     @pytest.mark.parametrize("way", WAYS)
-    async def test_is_timed_when_the_first_output_comes(
+    async def test_the_first_token_is_timed_when_the_first_output_comes(
         self, way: str, shape: str, recorder: MemoryRecorder, config: Any, ended: list[LLMCall]
     ) -> None:
         announcing, first = SHAPES[shape]
@@ -463,7 +465,7 @@ class TestTheFirstToken:
     # Not astream_events: with any inline handler attached, LangChain keeps the start of a text
     # LLM's call from its own events, https://github.com/langchain-ai/langchain/issues/39633
     @pytest.mark.parametrize("way", ["stream", "astream", "a chain's stream", "a chain's astream"])
-    async def test_of_a_text_llm_is_timed_too(
+    async def test_the_first_token_of_a_text_llm_is_timed_too(
         self, way: str, recorder: MemoryRecorder, config: Any, ended: list[LLMCall]
     ) -> None:
         sent: list[Sent] = []
@@ -471,7 +473,7 @@ class TestTheFirstToken:
         [call], [truth] = ended, sent
         assert truth.before <= call.first_token <= truth.after
 
-    async def test_of_a_call_without_langchain_is_timed_when_it_says_so(
+    async def test_the_first_token_of_a_call_without_langchain_is_timed_when_it_says_so(
         self, recorder: MemoryRecorder, ended: list[LLMCall]
     ) -> None:
         async with track_call("openai", "gpt-4o", recorder=recorder) as call:
@@ -481,7 +483,7 @@ class TestTheFirstToken:
             call.record_first_token()
         assert before <= ended[0].first_token <= after
 
-    async def test_that_never_comes_has_no_time(
+    async def test_the_first_token_that_never_comes_has_no_time(
         self, recorder: MemoryRecorder, config: Any, ended: list[LLMCall]
     ) -> None:
         model = Silent(announcing=list(ANNOUNCING.values()), first=None, sent=[])
@@ -489,7 +491,7 @@ class TestTheFirstToken:
         assert [call.first_token for call in ended] == [0.0]
         assert not any("first_token" in s.name for s in recorder.samples())
 
-    async def test_of_an_answer_that_does_not_stream_has_no_time(
+    async def test_the_first_token_of_an_answer_that_does_not_stream_has_no_time(
         self, recorder: MemoryRecorder, config: Any, ended: list[LLMCall]
     ) -> None:
         _read(Chat(answers=[answer()]).stream("x", config))
@@ -507,7 +509,7 @@ class Silent(Streaming):
 
 class TestEachFurtherToken:
     @pytest.mark.parametrize("way", WAYS)
-    async def test_takes_its_share_of_the_time_after_the_first(
+    async def test_each_further_token_takes_its_share_of_the_time_after_the_first(
         self, way: str, recorder: MemoryRecorder, config: Any, ended: list[LLMCall]
     ) -> None:
         model = Streaming(announcing=[], first=FIRST["text"], sent=[], output_tokens=5)
@@ -517,7 +519,7 @@ class TestEachFurtherToken:
         assert further.count == 1
         assert further.sum == (call.ended - call.first_token) / 4
 
-    async def test_has_no_time_where_the_provider_did_not_count(
+    async def test_each_further_token_has_no_time_where_the_provider_did_not_count(
         self, recorder: MemoryRecorder, config: Any
     ) -> None:
         _read(Uncounted(announcing=[], first=None, sent=[]).stream("x", config))
@@ -544,7 +546,7 @@ class TestTheClock:
         monkeypatch.setattr(time, "time", lambda: now - 86_400 * next(days))
         monkeypatch.setattr(time, "time_ns", lambda: int((now - 86_400 * next(days)) * 1e9))
 
-    async def test_set_back_changes_no_latency(
+    async def test_a_clock_set_back_changes_no_latency(
         self,
         clock_set_back: None,
         recorder: MemoryRecorder,
@@ -568,7 +570,7 @@ class TestTheClock:
         ):
             assert 0 < recorder.histogram(name).sum < elapsed, name
 
-    async def test_set_back_changes_no_time_of_tools_and_agents(
+    async def test_a_clock_set_back_changes_no_time_of_tools_and_agents(
         self, clock_set_back: None, recorder: MemoryRecorder, config: Any
     ) -> None:
         began = perf_counter()
@@ -581,7 +583,7 @@ class TestTheClock:
         for name in ("agent_run_duration_seconds", "tool_execution_duration_seconds"):
             assert 0 < recorder.histogram(name).sum < elapsed, name
 
-    async def test_set_back_does_not_end_calls_that_are_open(
+    async def test_a_clock_set_back_does_not_end_calls_that_are_open(
         self, clock_set_back: None, recorder: MemoryRecorder
     ) -> None:
         with track_call("openai", "gpt-4o", recorder=recorder):
