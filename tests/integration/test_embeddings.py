@@ -45,6 +45,7 @@ from tests.services.wire import Answer as ChatAnswer
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.asyncio_alone,
     # the cohere package's own, of its use of pydantic
     pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20"),
     pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince211"),
@@ -62,16 +63,6 @@ REQUESTS = dict.fromkeys(EMBEDDERS, 1) | {"bedrock": len(DOCUMENTS)}
 """Requests for ``DOCUMENTS``: Bedrock's models take one text at a time."""
 SILENT = {"gemini"}
 """Those whose SDK has no place for tokens."""
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def recorder() -> MemoryRecorder:
-    return MemoryRecorder()
 
 
 @pytest.fixture(params=EMBEDDERS)

@@ -33,7 +33,11 @@ from tests.integration.apps import traffic
 from tests.integration.apps.graphs import followed
 from tests.services.wire import Answer, Wire
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.asyncio_alone,
+    pytest.mark.usefixtures("small_heap"),
+]
 
 N = 1000
 AT_ONCE = 100
@@ -112,29 +116,9 @@ async def wait() -> str:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def recorder() -> MemoryRecorder:
-    return MemoryRecorder()
-
-
-@pytest.fixture
-def config(recorder: MemoryRecorder) -> Any:
-    """What a user passes: the handler, and a name for the agent."""
-    handler = MetricsCallbackHandler(recorder)
+def config(handler: MetricsCallbackHandler) -> Any:
+    """The handler, and a name for the agent."""
     return {"callbacks": [handler], "metadata": {"agent_name": "tester"}}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_heap() -> Iterator[None]:
-    """Take what is imported out of the garbage collector's sight: a collection is then quick."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def ended(recorder: MemoryRecorder, name: str = "llm_calls_total") -> dict[str, int]:

@@ -21,6 +21,8 @@ from agentmetrics.pipeline import Options, pipeline_of
 from tests.integration.apps.topologies import AsyncKit, Kit, Owner, graph, own, task_of, told
 from tests.services.wire import Wire
 
+pytestmark = pytest.mark.asyncio_alone
+
 EVERYTHING = (
     "llm_calls_total",
     "llm_tokens_total",
@@ -35,20 +37,11 @@ EVERYTHING = (
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def recorder() -> MemoryRecorder:
+    """One with labels of the user's: the tenant and the type of the task."""
     recorder = MemoryRecorder()
     pipeline_of(recorder, Options(extra_labels=("tenant", "task_type")))
     return recorder
-
-
-@pytest.fixture
-def handler(recorder: MemoryRecorder) -> MetricsCallbackHandler:
-    return MetricsCallbackHandler(recorder)
 
 
 @dataclass

@@ -82,6 +82,7 @@ class SQLiteCache(BaseCache):
 
 @pytest.fixture
 def recorder(agent_metrics: MemoryRecorder) -> Iterator[MemoryRecorder]:
+    """The configured one, in which no error of ours and nothing open is left afterwards."""
     yield agent_metrics
     set_llm_cache(None)
     assert agent_metrics.value("agentmetrics_handler_errors_total") == 0
@@ -90,6 +91,7 @@ def recorder(agent_metrics: MemoryRecorder) -> Iterator[MemoryRecorder]:
 
 @pytest.fixture
 def config(recorder: MemoryRecorder) -> Any:
+    """A handler that records in the configured recorder, and the intent of the run."""
     return {"callbacks": [MetricsCallbackHandler()], "metadata": {"intent": "summary"}}
 
 

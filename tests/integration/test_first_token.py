@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 
-from agentmetrics import MemoryRecorder, MetricsCallbackHandler
+from agentmetrics import MemoryRecorder
 from agentmetrics.calls.facts import LLMCall
-from agentmetrics.pipeline import pipeline_of
 from tests.services.replay import Replay
 
 pytestmark = [
@@ -379,23 +378,6 @@ STREAMS: dict[str, Stream] = {
         ),
     ),
 }
-
-
-@pytest.fixture
-def recorder() -> MemoryRecorder:
-    return MemoryRecorder()
-
-
-@pytest.fixture
-def ended(recorder: MemoryRecorder) -> list[LLMCall]:
-    heard: list[LLMCall] = []
-    pipeline_of(recorder).subscribe(heard.append)
-    return heard
-
-
-@pytest.fixture
-def config(recorder: MemoryRecorder) -> Any:
-    return {"callbacks": [MetricsCallbackHandler(recorder)]}
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from tests.unit.scripted import assert_settled, by, runs
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.asyncio_alone,
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
 ]
 
@@ -31,18 +32,8 @@ TASK: Any = {"messages": [("user", "x")]}
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def recorder() -> MemoryRecorder:
-    return MemoryRecorder()
-
-
-@pytest.fixture
-def config(recorder: MemoryRecorder) -> Any:
-    handler = MetricsCallbackHandler(recorder)
+def config(handler: MetricsCallbackHandler) -> Any:
+    """The handler, and the thread that a checkpointer keeps."""
     return {"callbacks": [handler], "configurable": {"thread_id": "1"}}
 
 

@@ -62,6 +62,7 @@ def wait_for(holds: Callable[[], object], seconds: float = 20.0) -> None:
 
 @pytest.fixture
 def recorder() -> MemoryRecorder:
+    """One with labels of the user's: the tenant and the task."""
     recorder = MemoryRecorder()
     pipeline_of(recorder, Options(extra_labels=("tenant", "task")))
     return recorder

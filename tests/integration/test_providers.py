@@ -22,6 +22,7 @@ from tests.services.wire import Answer, Refusal, Wire
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.asyncio_alone,
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
     # langchain-openai's own, about fields of the openai package that are None
     pytest.mark.filterwarnings("ignore:Unexpected type for token usage:UserWarning"),
@@ -32,16 +33,6 @@ AGENT = "tester"
 MESSAGE = HumanMessage("x")
 TOO_LONG = Refusal(400, "invalid_request_error", "prompt is too long: 9 tokens > 8 maximum")
 MODELS = {"openai": "gpt-4o", "anthropic": "claude-haiku-4-5"}
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def recorder() -> MemoryRecorder:
-    return MemoryRecorder()
 
 
 @pytest.fixture(params=["openai", "anthropic"])

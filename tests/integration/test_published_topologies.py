@@ -14,20 +14,11 @@ from tests.integration.apps.topologies import AsyncKit, Kit, Runs, Topology, gra
 from tests.integration.test_topologies import Passed, arun, check, run
 from tests.services.wire import Wire
 
-pytestmark = pytest.mark.filterwarnings(
+pytestmark = [
+    pytest.mark.asyncio_alone,
     # langgraph-supervisor's own, about what it builds on
-    "ignore:create_react_agent has been moved:DeprecationWarning"
-)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def recorder() -> MemoryRecorder:
-    return MemoryRecorder()
+    pytest.mark.filterwarnings("ignore:create_react_agent has been moved:DeprecationWarning"),
+]
 
 
 def supervisor(kit: Kit) -> Any:

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from langchain_core.runnables import Runnable, RunnableLambda
-from langchain_core.tracers import context as langchain_context
 from langgraph.pregel import Pregel
 
 from agentmetrics import (
@@ -25,10 +24,11 @@ from agentmetrics import (
     instrument,
 )
 from agentmetrics.pipeline import pipeline_of
-from agentmetrics.sources.langchain import attach
 from tests.integration.apps import traffic
 from tests.integration.apps.topologies import TOPOLOGIES, AsyncKit, Kit, Owner, Topology, task_of
 from tests.services.wire import Wire
+
+pytestmark = [pytest.mark.asyncio_alone, pytest.mark.usefixtures("small_heap")]
 
 TOKEN_BY_TOKEN: Any = {"stream_mode": ["messages", "updates"], "subgraphs": True}
 IN_FLIGHT = (
@@ -37,34 +37,6 @@ IN_FLIGHT = (
     "tool_executions_active",
     "agentmetrics_open_runs",
 )
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def recorder() -> MemoryRecorder:
-    return MemoryRecorder()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_heap() -> Iterator[None]:
-    """Take what is imported out of the garbage collector's sight: a collection is then quick."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.fixture
-def hooks() -> Iterator[None]:
-    """LangChain's hooks, put back afterwards: it has no way to remove one."""
-    before = list(langchain_context._configure_hooks)
-    yield
-    langchain_context._configure_hooks[:] = before
-    attach._everywhere = None
 
 
 @pytest.fixture(params=TOPOLOGIES.values(), ids=TOPOLOGIES.keys())

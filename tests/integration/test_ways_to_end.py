@@ -34,6 +34,8 @@ from tests.unit.scripted import by
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.asyncio_alone,
+    pytest.mark.usefixtures("small_heap"),
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
 ]
 
@@ -233,27 +235,9 @@ TABLE_OF_ANTHROPIC = [
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_heap() -> Iterator[None]:
-    """Take what is imported out of the garbage collector's sight: a collection is then quick."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.fixture
-def recorder() -> MemoryRecorder:
-    return MemoryRecorder()
-
-
-@pytest.fixture
-def config(recorder: MemoryRecorder) -> Any:
-    return {"callbacks": [MetricsCallbackHandler(recorder, agent_name=AGENT)]}
+def handler(recorder: MemoryRecorder) -> MetricsCallbackHandler:
+    """One that names the agent of all calls."""
+    return MetricsCallbackHandler(recorder, agent_name=AGENT)
 
 
 @pytest.fixture

@@ -30,11 +30,6 @@ from tests.unit.scripted import Chat, answer, assert_settled, by, calls, errors,
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def recorder(agent_metrics) -> MemoryRecorder:
-    return agent_metrics
-
-
 def one_call(tokens: int = 5) -> None:
     """A call made without LangChain."""
     with track_call("openai", "gpt-4o") as call:
@@ -326,11 +321,8 @@ class TestAMethod:
         assert runs(recorder) == {("Agent", "success"): 1}
 
 
+@pytest.mark.asyncio_alone
 class TestAMethodThatReturnsATask:
-    @pytest.fixture
-    def anyio_backend(self):
-        return "asyncio"
-
     async def test_a_method_that_returns_a_task_returns_just_that_and_lasts_until_it_is_done(
         self, recorder
     ):
@@ -779,11 +771,8 @@ async def _suspended():
     await _Suspension()
 
 
+@pytest.mark.asyncio_alone
 class TestAMethodThatIsALangChainRunnable:
-    @pytest.fixture
-    def anyio_backend(self):
-        return "asyncio"
-
     async def test_a_method_that_is_a_langchain_runnable_may_be_a_generator(self, recorder):
         class Agent(InstrumentedAgent):
             def stream(self, text):
@@ -801,11 +790,8 @@ class TestAMethodThatIsALangChainRunnable:
         assert_settled(recorder)
 
 
+@pytest.mark.asyncio_alone
 class TestLangChainInside:
-    @pytest.fixture
-    def anyio_backend(self):
-        return "asyncio"
-
     def test_langchain_inside_an_agent_is_attributed_without_passing_callbacks(self, recorder):
         Reviewer().run(lambda: (RunnableLambda(lambda x: x) | Chat()).invoke("hi"))
         assert calls(recorder) == {("reviewer", "success"): 1}

@@ -48,6 +48,7 @@ HOUR = 3600
 
 @pytest.fixture
 def recorder() -> MemoryRecorder:
+    """Not the configured one: whoever records in it was given it."""
     return MemoryRecorder()
 
 

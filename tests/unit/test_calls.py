@@ -46,7 +46,8 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def recorder():
+def recorder() -> MemoryRecorder:
+    """Not the configured one: whoever records in it was given it."""
     return MemoryRecorder()
 
 

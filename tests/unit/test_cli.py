@@ -21,12 +21,7 @@ from agentmetrics import MemoryRecorder, backends, cli
 from agentmetrics.cli.app import app
 from agentmetrics.config.settings import Settings, variable_of
 
-
-@pytest.fixture(autouse=True)
-def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("AGENTMETRICS_", "STATSD_", "PROMETHEUS_", "FORCE_COLOR", "NO_COLOR")):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("no_settings")
 
 
 def run(*arguments: str, **environment: str) -> Result:

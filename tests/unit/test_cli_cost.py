@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,24 +19,19 @@ from agentmetrics.calls.facts import LLMCall
 from agentmetrics.cli import cost as costs
 from agentmetrics.pipeline import Options, pipeline_of
 from agentmetrics.providers.usage import Usage
-from tests.clock import Clock, one_clock
+from tests.clock import Clock
 from tests.unit.test_cli import in_a_process, on_a_terminal, run
+
+pytestmark = pytest.mark.usefixtures("no_settings")
 
 ZONE = "Europe/Berlin"
 
 
-@pytest.fixture(autouse=True)
-def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("AGENTMETRICS_", "FORCE_COLOR", "NO_COLOR")):
-            monkeypatch.delenv(name)
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
-    with one_clock() as clock:
-        monkeypatch.setattr(costs.time, "time", clock)
-        yield clock
+def clock(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The one clock, which the command goes by, too."""
+    monkeypatch.setattr("time.time", clock)
+    return clock
 
 
 class Books:

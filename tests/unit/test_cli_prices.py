@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -12,6 +11,8 @@ from typer.testing import CliRunner, Result
 
 from agentmetrics.cli.app import app
 from tests.unit.test_cli import on_a_terminal
+
+pytestmark = pytest.mark.usefixtures("no_settings")
 
 FILE = """
 free_providers = ["lmstudio"]
@@ -26,13 +27,6 @@ input = 0.02
 prod = "gpt-4o-mini"
 gone = { provider = "fireworks", model = "nothing" }
 """
-
-
-@pytest.fixture(autouse=True)
-def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("AGENTMETRICS_", "FORCE_COLOR", "NO_COLOR")):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -35,17 +35,7 @@ from agentmetrics.sources.langchain.wrappers.naming import model_of, provider_of
 from tests.unit.scripted import Chat, answer, assert_settled, by, calls, errors
 from tests.unit.test_layers import BrokenLater
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"  # which LangChain runs on
-
-
-@pytest.fixture
-def recorder(agent_metrics) -> MemoryRecorder:
-    return agent_metrics
+pytestmark = [pytest.mark.anyio, pytest.mark.asyncio_alone]
 
 
 class Own(Embeddings):
@@ -290,8 +280,11 @@ class TestARerankerOfTheUsersOwn:
 
 class TestTheTaskType:
     @pytest.fixture
-    def recorder(self):
-        return configure(extra_labels="task_type,tenant")
+    def recorder(self) -> MemoryRecorder:
+        """One with labels of the user's, configured as a user does it."""
+        recorder = configure(extra_labels="task_type,tenant")
+        assert isinstance(recorder, MemoryRecorder)
+        return recorder
 
     def test_the_task_type_is_that_of_what_was_asked(self, agent_metrics, recorder):
         embeddings, reranker = InstrumentedEmbeddings(Own()), InstrumentedReranker(Ranker())

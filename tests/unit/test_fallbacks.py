@@ -74,16 +74,6 @@ WAYS: Ways = ONE | MANY
 AGENT_WAYS = ["invoke", "stream", *(["ainvoke", "astream"] if sys.version_info >= (3, 11) else [])]
 
 
-@pytest.fixture
-def recorder(agent_metrics) -> MemoryRecorder:
-    return agent_metrics
-
-
-@pytest.fixture
-def config(recorder):
-    return {"callbacks": [MetricsCallbackHandler()]}
-
-
 @pytest.fixture(params=WAYS)
 def run(request, config):
     """Run a chain in one of LangChain's ways, on one input or on four; its errors are let go."""
@@ -530,10 +520,6 @@ class TestModelFallbackMiddleware:
 
 
 class TestEventsByHand:
-    @pytest.fixture
-    def handler(self, recorder):
-        return MetricsCallbackHandler()
-
     def test_a_failure_whose_start_nobody_saw_is_left_alone(self, recorder, handler):
         handler.on_chain_error(TimeoutError(), run_id=uuid.uuid4(), parent_run_id=uuid.uuid4())
         handler.on_llm_error(TimeoutError(), run_id=uuid.uuid4(), parent_run_id=uuid.uuid4())

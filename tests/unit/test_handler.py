@@ -10,6 +10,7 @@ import math
 import pickle
 import threading
 import uuid
+from collections.abc import Iterator
 from typing import ClassVar
 
 import anyio
@@ -33,7 +34,6 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 import agentmetrics
 from agentmetrics import InstrumentedAgent, MemoryRecorder, MetricsCallbackHandler, instrument
 from agentmetrics.pipeline import Options, pipeline_of
-from agentmetrics.sources.langchain import attach
 from tests.unit.scripted import (
     Chat,
     StreamingChat,
@@ -46,29 +46,7 @@ from tests.unit.scripted import (
     runs,
 )
 
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"  # which LangChain runs on
-
-
-@pytest.fixture
-def recorder(agent_metrics) -> MemoryRecorder:
-    return agent_metrics
-
-
-@pytest.fixture
-def config(recorder):
-    return {"callbacks": [MetricsCallbackHandler()]}
-
-
-@pytest.fixture
-def hooks():
-    """LangChain's hooks, put back afterwards: it has no way to remove one."""
-    before = list(langchain_context._configure_hooks)
-    yield
-    langchain_context._configure_hooks[:] = before
-    attach._everywhere = None
+pytestmark = pytest.mark.asyncio_alone
 
 
 class TestAChatModel:
@@ -1131,7 +1109,8 @@ class TestBadUsage:
 
 class TestExtraLabels:
     @pytest.fixture
-    def recorder(self):
+    def recorder(self) -> Iterator[MemoryRecorder]:
+        """The configured one, with labels of the user's: the tenant and the type of the task."""
         recorder = MemoryRecorder()
         pipeline_of(recorder, Options(extra_labels=("tenant", "task_type")))
         with agentmetrics.config.active.replaced(recorder):

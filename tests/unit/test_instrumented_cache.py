@@ -63,11 +63,6 @@ class Elsewhere(BaseCache):
 
 
 @pytest.fixture
-def recorder(agent_metrics) -> MemoryRecorder:
-    return agent_metrics
-
-
-@pytest.fixture
 def switching_often():
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)

@@ -38,15 +38,9 @@ from tests.services.postgres import PASSWORD
 from tests.services.process import free_port
 from tests.unit.test_store import in_a_child
 
+pytestmark = pytest.mark.usefixtures("no_settings", "agent_metrics")
+
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def unset(monkeypatch, agent_metrics):
-    """An environment without any settings, and what the test configures undone after it."""
-    for name in list(os.environ):
-        if name.startswith("AGENTMETRICS_"):
-            monkeypatch.delenv(name)
 
 
 def sentence_of(url: str) -> str:

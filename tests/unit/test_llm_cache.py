@@ -14,7 +14,7 @@ from langchain_core.globals import set_llm_cache
 from langchain_core.load import dumps, loads
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from agentmetrics import (
     BudgetExceeded,
@@ -66,13 +66,9 @@ class NoCache(InMemoryCache):
 
 
 @pytest.fixture
-def recorder(agent_metrics) -> MemoryRecorder:
-    return agent_metrics
-
-
-@pytest.fixture
-def config(recorder):
-    return {"callbacks": [MetricsCallbackHandler()], "metadata": {"agent_name": "tester"}}
+def config(handler: MetricsCallbackHandler) -> RunnableConfig:
+    """The handler, and a name for the agent."""
+    return {"callbacks": [handler], "metadata": {"agent_name": "tester"}}
 
 
 @pytest.fixture(autouse=True)

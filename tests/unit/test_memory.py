@@ -17,7 +17,8 @@ SECONDS = Metric("seconds", "histogram", "Durations.", ("queue",), "seconds", (1
 
 
 @pytest.fixture
-def recorder():
+def recorder() -> MemoryRecorder:
+    """One that has a counter, a gauge and a histogram of two queues."""
     recorder = MemoryRecorder()
     jobs = recorder.counter(JOBS)
     jobs.labels("a", "ok").inc(1)

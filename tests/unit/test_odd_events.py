@@ -12,7 +12,7 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 from langgraph.errors import GraphInterrupt
 
 import agentmetrics
-from agentmetrics import MemoryRecorder, MetricsCallbackHandler
+from agentmetrics import MemoryRecorder
 from tests.unit.scripted import answer, assert_settled, by, calls, errors, runs
 
 OPENAI = {"ls_provider": "openai", "ls_model_name": "gpt-4o"}
@@ -51,16 +51,6 @@ class Unreadable:
 
     def __repr__(self) -> str:
         return "Unreadable()"
-
-
-@pytest.fixture
-def recorder(agent_metrics: MemoryRecorder) -> MemoryRecorder:
-    return agent_metrics
-
-
-@pytest.fixture
-def handler(recorder: MemoryRecorder) -> MetricsCallbackHandler:
-    return MetricsCallbackHandler()
 
 
 def result(message: Any) -> Any:

@@ -75,6 +75,7 @@ def publisher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The monotonic time that updates go by, in seconds: ``clock[0]``."""
     now = [1000.0]
     # The module's own: event loops in other threads go by the real one.
     monkeypatch.setattr(updates, "time", SimpleNamespace(monotonic=lambda: now[0]))

@@ -12,11 +12,6 @@ from tests.unit.scripted import Chat, answer, by
 MILLION = 1_000_000
 
 
-@pytest.fixture
-def recorder(agent_metrics) -> MemoryRecorder:
-    return agent_metrics
-
-
 def read_from_cache(tokens: int, provider: str, model: str, **usage: int) -> None:
     with track_call(provider, model) as call:
         call.record_usage(**{"input_tokens": 1000, "output_tokens": 100, **usage,

@@ -15,6 +15,7 @@ from tests.unit.scripted import answer, assert_settled, by, calls, errors
 
 @pytest.fixture
 def recorder() -> MemoryRecorder:
+    """Not the configured one: whoever records in it was given it."""
     return MemoryRecorder()
 
 

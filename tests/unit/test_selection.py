@@ -21,11 +21,6 @@ from agentmetrics.pipeline import Options, pipeline_of
 from tests.unit.scripted import by, errors
 
 
-@pytest.fixture
-def recorder(agent_metrics) -> MemoryRecorder:
-    return agent_metrics
-
-
 class Clock:
     """Stands for ``perf_counter``: each reading is so many seconds after the one before."""
 

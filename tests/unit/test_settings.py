@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import pytest
@@ -28,13 +27,7 @@ from agentmetrics.config.settings import load_settings
 from agentmetrics.pipeline import pipeline_of
 from agentmetrics.recording import exits
 
-
-@pytest.fixture(autouse=True)
-def unset(monkeypatch, agent_metrics):
-    """An environment without any settings, and what the test configures undone after it."""
-    for name in list(os.environ):
-        if name.startswith(("AGENTMETRICS_", "STATSD_")):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("no_settings", "agent_metrics")
 
 
 class Closable(MemoryRecorder):

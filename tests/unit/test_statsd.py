@@ -68,6 +68,7 @@ def ear() -> Iterator[Ear]:
 
 @pytest.fixture
 def recorder(ear: Ear) -> Iterator[StatsDRecorder]:
+    """One of the daemon's, which flushes when it is told to."""
     recorder = StatsDRecorder("127.0.0.1", ear.port, flush_interval_seconds=LONG)
     yield recorder
     recorder.close()
@@ -552,6 +553,7 @@ class TestTCP:
 
     @pytest.fixture
     def recorder(self, listener: Listener) -> Iterator[StatsDRecorder]:
+        """One that sends over TCP."""
         recorder = StatsDRecorder(
             "127.0.0.1", listener.port, protocol="tcp", flush_interval_seconds=LONG
         )

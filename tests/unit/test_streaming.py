@@ -18,9 +18,8 @@ from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, GenerationChunk, LLMResult
 from langchain_core.runnables import RunnableLambda
 
-from agentmetrics import MemoryRecorder, MetricsCallbackHandler, track_call
+from agentmetrics import MemoryRecorder, track_call
 from agentmetrics.calls.facts import LLMCall
-from agentmetrics.pipeline import pipeline_of
 from agentmetrics.sources.langchain.callbacks.streaming import (
     chunk_carries_output,
     event_carries_output,
@@ -29,31 +28,9 @@ from tests.unit.scripted import Chat, answer, assert_settled
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.asyncio_alone,
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
 ]
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"  # which LangChain runs on
-
-
-@pytest.fixture
-def recorder() -> MemoryRecorder:
-    return MemoryRecorder()
-
-
-@pytest.fixture
-def ended(recorder: MemoryRecorder) -> list[LLMCall]:
-    """The calls that have ended, as subscribers hear of them."""
-    heard: list[LLMCall] = []
-    pipeline_of(recorder).subscribe(heard.append)
-    return heard
-
-
-@pytest.fixture
-def config(recorder: MemoryRecorder) -> Any:
-    return {"callbacks": [MetricsCallbackHandler(recorder)]}
 
 
 def tool_chunk(name: str | None, args: str, index: int = 0) -> AIMessageChunk:
@@ -91,7 +68,8 @@ ANNOUNCING: dict[str, Any] = {
         [{"type": "reasoning", "summary": [], "encrypted_content": "gAAA"}]
     ),
     "openai, v0: an item of reasoning": AIMessageChunk(
-        [], additional_kwargs={"reasoning": {"id": "rs_1", "type": "reasoning", "summary": []}}
+        [],
+        additional_kwargs={"reasoning": {"id": "rs_1", "type": "reasoning", "summary": []}},
     ),
     "openai, v1: an item of reasoning": AIMessageChunk(
         [{"type": "reasoning", "id": "rs_1", "extras": {"status": "in_progress"}}]
@@ -127,7 +105,8 @@ FIRST: dict[str, Any] = {
         "", additional_kwargs={"reasoning_content": "hm"}
     ),
     "openrouter: reasoning": AIMessageChunk(
-        "", additional_kwargs={"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]}
+        "",
+        additional_kwargs={"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]},
     ),
     "groq: a tool it runs": AIMessageChunk(
         "", additional_kwargs={"executed_tools": [{"type": "python", "arguments": "{}"}]}

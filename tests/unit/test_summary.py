@@ -20,7 +20,7 @@ from agentmetrics.calls.facts import LLMCall
 from agentmetrics.config.active import replaced
 from agentmetrics.pipeline import Options, pipeline_of
 from agentmetrics.providers.usage import Usage
-from tests.clock import Clock, one_clock
+from tests.clock import Clock
 
 BERLIN = "Europe/Berlin"
 PAGE = Path(__file__).parents[2] / "docs" / "ledger.md"
@@ -51,12 +51,6 @@ class Shop:
         """The ledger when a clock on the wall shows this."""
         self.clock.set(when, self.zone)
         return self.ledger
-
-
-@pytest.fixture
-def clock() -> Iterator[Clock]:
-    with one_clock() as clock:
-        yield clock
 
 
 @pytest.fixture
