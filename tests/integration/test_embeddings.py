@@ -198,7 +198,7 @@ class TestEveryProvider:
     def test_every_providers_object_is_left_as_it_is(
         self, embeddings_wire: EmbeddingsWire, provider: str, recorder: MemoryRecorder
     ) -> None:
-        own = EMBEDDERS[provider](embeddings_wire)
+        own: Any = EMBEDDERS[provider](embeddings_wire)
         before = dict(vars(own)), dict(getattr(own, "__pydantic_private__", None) or {})
         InstrumentedEmbeddings(own, recorder=recorder).embed_query("x")
         assert (vars(own), dict(own.__pydantic_private__ or {})) == before

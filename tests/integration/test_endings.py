@@ -89,13 +89,13 @@ class FakeModel(BaseChatModel):
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         for word in ("one", "two", "three"):
-            yield ChatGenerationChunk(message=AIMessageChunk(word))
+            yield ChatGenerationChunk(message=AIMessageChunk(content=word))
         if self.breaks:
             raise BrokenError
 
     async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
         for word in ("one", "two", "three"):
-            yield ChatGenerationChunk(message=AIMessageChunk(word))
+            yield ChatGenerationChunk(message=AIMessageChunk(content=word))
             await asyncio.sleep(0)
         if self.breaks:
             raise BrokenError
@@ -322,23 +322,24 @@ class TestTimedOut:
         assert ended(recorder) == {"cancelled": N}
         nothing_is_left(recorder)
 
-    @pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.timeout is there from 3.11 on")
-    async def test_calls_timed_out_inside_a_long_task_that_goes_on_are_cancelled(
-        self, recorder: MemoryRecorder, config: Any
-    ) -> None:
-        model = FakeModel(hangs=True)
+    if sys.version_info >= (3, 11):  # asyncio.timeout is there from 3.11 on
 
-        async def long_task() -> None:
-            for _ in range(10):
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(0.02):
-                        await model.ainvoke("x", config)
-            # Still running: what it left behind is over all the same.
-            assert recorder.value("llm_active_calls") <= AT_ONCE
+        async def test_calls_timed_out_inside_a_long_task_that_goes_on_are_cancelled(
+            self, recorder: MemoryRecorder, config: Any
+        ) -> None:
+            model = FakeModel(hangs=True)
 
-        await many(long_task, N // 10)
-        assert ended(recorder) == {"cancelled": N}
-        nothing_is_left(recorder)
+            async def long_task() -> None:
+                for _ in range(10):
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(0.02):
+                            await model.ainvoke("x", config)
+                # Still running: what it left behind is over all the same.
+                assert recorder.value("llm_active_calls") <= AT_ONCE
+
+            await many(long_task, N // 10)
+            assert ended(recorder) == {"cancelled": N}
+            nothing_is_left(recorder)
 
     async def test_a_timeout_around_an_agent_is_a_cancelled_run(
         self, recorder: MemoryRecorder

@@ -182,7 +182,9 @@ def listening_address(port: int) -> set[str]:
     return {
         connection.laddr.ip
         for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+        if connection.status == psutil.CONN_LISTEN
+        and connection.laddr
+        and connection.laddr.port == port
     }
 
 

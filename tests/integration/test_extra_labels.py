@@ -84,9 +84,9 @@ def office(kit: Kit) -> Any:
     return builder.compile(name="desk")
 
 
-def values(recorder: MemoryRecorder, metric: str, *names: str) -> Counter[Any]:
+def values(recorder: MemoryRecorder, metric: str, *names: str) -> Any:
     """The values of a metric that are not 0, by the values of these labels."""
-    found = Counter[Any]()
+    found: Any = Counter[Any]()  # of floats, which its type does not know
     for sample in recorder.samples():
         if sample.name == metric and sample.value:
             key = tuple(sample.labels[name] for name in names)

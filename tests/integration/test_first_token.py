@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from agentmetrics import MemoryRecorder
 from agentmetrics.calls.facts import LLMCall
 from tests.services.replay import Replay
+from tests.services.wire import NO_KEY
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
@@ -68,7 +70,7 @@ class Stream:
 def _openai(url: str, **options: Any) -> Any:
     from langchain_openai import ChatOpenAI
 
-    return ChatOpenAI(model="gpt-5", base_url=f"{url}/v1", api_key="x", max_retries=0, **options)
+    return ChatOpenAI(model="gpt-5", base_url=f"{url}/v1", api_key=NO_KEY, max_retries=0, **options)
 
 
 def _anthropic(url: str) -> Any:
@@ -76,33 +78,35 @@ def _anthropic(url: str) -> Any:
 
     thinking = {"type": "enabled", "budget_tokens": 1024}
     return ChatAnthropic(
-        model="claude-haiku-4-5", base_url=url, api_key="x", max_retries=0, max_tokens=2048,
-        thinking=thinking,
+        model_name="claude-haiku-4-5", base_url=url, api_key=NO_KEY, max_retries=0,
+        max_tokens_to_sample=2048, thinking=thinking, timeout=None, stop=None,
     )  # fmt: skip
 
 
 def _deepseek(url: str) -> Any:
     from langchain_deepseek import ChatDeepSeek
 
-    return ChatDeepSeek(model="deepseek-reasoner", api_base=url, api_key="x", max_retries=0)
+    return ChatDeepSeek(model="deepseek-reasoner", base_url=url, api_key=NO_KEY, max_retries=0)
 
 
 def _groq(url: str) -> Any:
     from langchain_groq import ChatGroq
 
-    return ChatGroq(model="openai/gpt-oss-20b", base_url=url, api_key="x", max_retries=0)
+    return ChatGroq(model="openai/gpt-oss-20b", base_url=url, api_key=NO_KEY, max_retries=0)
 
 
 def _mistral(url: str) -> Any:
     from langchain_mistralai import ChatMistralAI
 
-    return ChatMistralAI(model="magistral-small-latest", endpoint=url, api_key="x", max_retries=1)
+    return ChatMistralAI(
+        model_name="magistral-small-latest", base_url=url, api_key=NO_KEY, max_retries=1
+    )
 
 
 def _openrouter(url: str) -> Any:
     from langchain_openrouter import ChatOpenRouter
 
-    return ChatOpenRouter(model="deepseek/deepseek-r1", base_url=url, api_key="x", max_retries=0)
+    return ChatOpenRouter(model="deepseek/deepseek-r1", base_url=url, api_key=NO_KEY, max_retries=0)
 
 
 def _ollama(url: str) -> Any:
@@ -121,14 +125,14 @@ def _gemini(url: str) -> Any:
     from langchain_google_genai import ChatGoogleGenerativeAI
 
     return ChatGoogleGenerativeAI(
-        model="gemini-2.5-flash", base_url=url, api_key="x", max_retries=1, include_thoughts=True
+        model="gemini-2.5-flash", base_url=url, api_key=NO_KEY, max_retries=1, include_thoughts=True
     )
 
 
 def _cohere(url: str) -> Any:
     from langchain_cohere import ChatCohere
 
-    return ChatCohere(model="command-a-03-2025", base_url=url, cohere_api_key="x")
+    return ChatCohere(model="command-a-03-2025", base_url=url, cohere_api_key=NO_KEY)
 
 
 # https://platform.openai.com/docs/api-reference/responses-streaming
@@ -179,7 +183,7 @@ RESPONSES_SAID = _numbered(
 )
 
 # https://docs.anthropic.com/en/docs/build-with-claude/streaming
-_MESSAGE = {
+_MESSAGE: dict[str, Any] = {
     "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-haiku-4-5-20251001",
     "content": [], "stop_reason": None, "stop_sequence": None,
     "usage": {"input_tokens": 10, "output_tokens": 1},
@@ -252,9 +256,7 @@ STREAMS: dict[str, Stream] = {
     ),
     **{
         f"openai's responses, {version}": Stream(
-            lambda url, version=version: _openai(
-                url, use_responses_api=True, output_version=version
-            ),
+            partial(_openai, use_responses_api=True, output_version=version),
             RESPONSES_ANNOUNCED,
             RESPONSES_SAID,
         )

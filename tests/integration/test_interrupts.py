@@ -19,7 +19,7 @@ from langgraph.types import Command, interrupt
 from agentmetrics import MemoryRecorder, MetricsCallbackHandler
 from tests.integration.apps import traffic
 from tests.integration.test_providers import equals_the_wire
-from tests.services.wire import AGENT_HEADER, Answer, Wire
+from tests.services.wire import AGENT_HEADER, NO_KEY, Answer, Wire
 from tests.unit.scripted import assert_settled, by, runs
 
 pytestmark = [
@@ -126,7 +126,7 @@ def in_a_model(wire: Wire) -> Any:
     model = Cautious(
         model="gpt-4o",
         base_url=f"{wire.url}/v1",
-        api_key="none",
+        api_key=NO_KEY,
         default_headers={AGENT_HEADER: "asker"},
     )
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def call(recorder: MemoryRecorder, agent: str = "planner", model: str = "gpt-4o"
         tracked.record_usage(input_tokens=100, output_tokens=10)
 
 
-def written(url: str, *columns: str) -> dict[object, Amounts]:
+def written(url: str, *columns: str) -> dict[Any, Amounts]:
     """What the database has, by the values of these columns."""
     with Database(url).snapshot() as snapshot:
         rows = snapshot.amounts(0, 2**40, columns)
@@ -336,7 +337,7 @@ class TestPruning:
         days = databases.WRITER_MEMORY_DAYS
         later = time.time() + (days + 1) * 86_400
         with monkeypatch.context() as patched:
-            patched.setattr(databases.time, "time", lambda: later)
+            patched.setattr("time.time", lambda: later)
             call(recorder, "another")
             with Ledger(ledger_url) as second:
                 other = MemoryRecorder()
@@ -590,7 +591,7 @@ class TestADatabaseThatGoesAway:
         caplog.set_level(logging.WARNING, "agentmetrics")
         with Ledger(url, flush_interval_seconds=NEVER) as ledger:
             assert "the ledger cannot be opened yet" in caplog.text
-            assert "refused" in ledger.failure
+            assert "refused" in str(ledger.failure)
             ledger.attach(recorder)
             call(recorder)
             away.close()

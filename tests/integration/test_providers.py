@@ -326,7 +326,8 @@ class TestUsage:
         costs = []
         for way in ("ainvoke", "astream"):
             recorder = MemoryRecorder()
-            answer = Answer(fresh=10, output=20, **{kind: 100_000})
+            counts: Any = {kind: 100_000}
+            answer = Answer(fresh=10, output=20, **counts)
             wire.script(MODELS["anthropic"], answer)
             await WAYS[way][2](_model(wire, "anthropic", recorder))
             assert recorder.value("llm_token_details_total", token_detail=kind) == 100_000

@@ -107,7 +107,7 @@ class TestWhatIsRecordedIsWhatTheDaemonHas:
         for value in (-5, -5, 3, -7.5, 0, -1):
             depth.set(value)
             recorder.flush()
-            assert eventually(lambda value=value: statsd.gauges() == {"depth.mail": value}), value
+            assert eventually(lambda: statsd.gauges() == {"depth.mail": value}), value  # noqa: B023
 
     @pytest.mark.parametrize("agent", ["a:1|c", "a|#env:prod", "a;env=prod", "a/b c", "ü\n", ""])
     def test_a_hostile_label_is_one_component_of_one_name(

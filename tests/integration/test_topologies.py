@@ -39,7 +39,7 @@ IN_FLIGHT = (
 )
 
 
-@pytest.fixture(params=TOPOLOGIES.values(), ids=TOPOLOGIES.keys())
+@pytest.fixture(params=TOPOLOGIES.values(), ids=list(TOPOLOGIES))
 def topology(request: pytest.FixtureRequest) -> Topology:
     found: Topology = request.param
     return found
@@ -71,7 +71,7 @@ class Passed:
 
     def runs(self, topology: Topology) -> Counter[tuple[str, str]]:
         """The runs there are to be, by agent and status."""
-        return Counter({(runs.owner.name, runs.status): runs.count for runs in topology.runs})
+        return Counter({(runs.owner.name, runs.status): runs.number for runs in topology.runs})
 
 
 class Hooked(Passed):
@@ -260,7 +260,8 @@ def has_let_go(recorder: Recorder) -> bool:
 
 def _counted(wire: Wire, agent_of: Callable[[Owner], Any]) -> tuple[Counter[Any], ...]:
     """What the wire sent: calls by agent, tokens by agent and kind, and cost by agent."""
-    calls, tokens, costs = Counter[Any](), Counter[Any](), Counter[Any]()
+    calls, tokens = Counter[Any](), Counter[Any]()
+    costs: Any = Counter[Any]()  # of floats, which its type does not know
     for call in wire.having(ended="success"):
         calls[agent_of(Owner.read(call.agent))] += 1
     for (owner, _, _, kind), count in traffic.tokens(wire).items():
@@ -277,9 +278,9 @@ def _of_agents(counted: Counter[tuple[Owner, str]], way: Passed) -> Counter[tupl
     return found
 
 
-def by(recorder: MemoryRecorder, metric: str, *labels: str) -> dict[Any, float]:
+def by(recorder: MemoryRecorder, metric: str, *labels: str) -> Any:
     """The values of a metric that are not 0, by the values of these labels."""
-    found = Counter[Any]()
+    found: Any = Counter[Any]()  # of floats, which its type does not know
     for sample in recorder.samples():
         if sample.name == metric and sample.value:
             key = tuple(sample.labels[label] for label in labels)

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -351,7 +351,7 @@ class TestAWay:
 
 # Cancelled: by whoever waits for it, once the call hangs at the wire
 
-Work = Callable[[], Awaitable[Any]]
+Work = Callable[[], Coroutine[Any, Any, Any]]
 
 
 async def _by_its_task(work: Work, hangs: Work) -> None:
@@ -382,7 +382,7 @@ CANCELLED_BY: dict[str, Callable[[Work, Work], Awaitable[None]]] = {
     "anyio's task group": _by_anyios_task_group,
     "anyio's deadline": _by_anyios_deadline,
 }
-if NEW_PYTHON:
+if sys.version_info >= (3, 11):
 
     class _SiblingError(Exception):
         pass

@@ -9,7 +9,6 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -17,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from langchain_core.messages import HumanMessage
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 from pydantic import BaseModel, Field
 
 from agentmetrics import (
@@ -38,6 +37,7 @@ from agentmetrics.budget.periods import Span
 from agentmetrics.config.active import replaced
 from agentmetrics.pipeline import Options, pipeline_of
 from agentmetrics.sources.langchain.callbacks.ceiling import ceiling_of
+from tests.clock import Clock
 from tests.unit.scripted import Chat, Text, answer, assert_settled, by, calls, errors
 
 # gpt-4o: 2.50 USD for a million input tokens, 10 USD for a million output tokens.
@@ -53,14 +53,12 @@ def recorder() -> MemoryRecorder:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The wall clock, which a test may set."""
-
-    class Clock:
-        now = datetime(2026, 11, 18, 12, tzinfo=timezone.utc).timestamp()
-
-    monkeypatch.setattr("time.time", lambda: Clock.now)
-    return Clock
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The wall clock alone, since no call of these tests takes any time."""
+    clock = Clock()
+    clock.set("2026-11-18 12:00")
+    monkeypatch.setattr("time.time", clock)
+    return clock
 
 
 def blocking(limit_usd: float, **options: Any) -> Budget:
@@ -263,8 +261,8 @@ class TestABlockingBudget:
     def test_two_handlers_ask_a_budget_once(self, recorder: MemoryRecorder) -> None:
         budget = blocking(1, reserve="max_tokens")
         Budgets([budget], recorder)
-        handlers = [MetricsCallbackHandler(recorder) for _ in range(2)]
-        Chat(answers=[ONE_CENT]).invoke("x", {"callbacks": handlers}, max_tokens=10)
+        two: RunnableConfig = {"callbacks": [MetricsCallbackHandler(recorder) for _ in range(2)]}
+        Chat(answers=[ONE_CENT]).invoke("x", two, max_tokens=10)
         assert budget.status().reserved_usd == 0
 
 
@@ -844,7 +842,8 @@ class TestConfiguringAnew:
             Budgets([team], recorder if recorders == 1 else MemoryRecorder())
             assert team.status().reserved_usd == pytest.approx(0.01)
             call.record_usage(CENT, 0)
-        assert (team.status().reserved_usd, team.status().spent_usd) == (0, pytest.approx(0.01))
+        assert team.status().reserved_usd == 0
+        assert team.status().spent_usd == pytest.approx(0.01)
 
     def test_budgets_configured_inside_of_replaced_end_with_it(
         self, recorder: MemoryRecorder

@@ -7,6 +7,8 @@ import logging
 import sys
 import threading
 import uuid
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -67,7 +69,7 @@ def llm_call(started: float = 1000.0) -> LLMCall:
     return call
 
 
-FACTS = {
+FACTS: dict[str, Callable[[], Any]] = {
     "llm": llm_call,
     "agent": lambda: AgentRun("planner", 1000.0),
     "tool": lambda: ToolExecution("planner", "search", 1000.0),
@@ -205,7 +207,7 @@ class TestAnAbandonedCall:
         assert by(recorder, "llm_calls_total", "status") == {"cancelled": 1}
 
     def test_an_abandoned_call_is_ended_before_a_gate_is_asked(self, pipeline, table):
-        settled = []
+        settled: list[LLMCall] = []
         pipeline.guard(lambda call, ceiling: settled.append)
         run_id, abandoned = uuid.uuid4(), llm_call()
         pipeline.open_call(run_id, abandoned, lambda: None)
@@ -340,7 +342,9 @@ class TestTheTimeToLive:
     def test_the_time_to_live_lets_a_late_end_be_ignored(self, recorder, table, clock):
         handler, run_id = MetricsCallbackHandler(recorder), uuid.uuid4()
         handler.on_tool_start({}, "", run_id=run_id, name="search")
-        pipeline_of(recorder).table.get(run_id).started = clock.now
+        tool = pipeline_of(recorder).table.get(run_id)
+        assert isinstance(tool, ToolExecution)
+        tool.started = clock.now
         clock.now += table.ttl_seconds + 1
         assert by(recorder, "tool_executions_total", "status") == {"cancelled": 1}
         handler.on_tool_end("", run_id=run_id)
@@ -398,7 +402,8 @@ class TestAFork:
 
 class TestASubscriber:
     def test_a_subscriber_hears_every_call_that_ends_with_its_cost(self, pipeline, table):
-        heard, other = [], []
+        heard: list[LLMCall] = []
+        other: list[LLMCall] = []
         pipeline.subscribe(heard.append)
         pipeline.subscribe(other.append)
         first, second = llm_call(), llm_call()
@@ -409,14 +414,15 @@ class TestASubscriber:
         assert [call.cost_usd is not None for call in heard] == [True, True]
 
     def test_a_subscriber_hears_of_abandoned_calls(self, pipeline, table):
-        heard = []
+        heard: list[LLMCall] = []
         pipeline.subscribe(heard.append)
         table.start(uuid.uuid4(), llm_call())
         table.end_abandoned()
         assert [call.status for call in heard] == ["cancelled"]
 
     def test_a_subscriber_hears_no_more_when_it_says_so(self, pipeline, recorder, table):
-        heard, other = [], []
+        heard: list[LLMCall] = []
+        other: list[LLMCall] = []
         pipeline.subscribe(heard.append)
         pipeline.subscribe(other.append)
         pipeline.unsubscribe(heard.append)
@@ -430,7 +436,7 @@ class TestASubscriber:
         def fails(call):
             raise RuntimeError
 
-        heard = []
+        heard: list[LLMCall] = []
         monkeypatch.setattr(pipeline.llm, "record", fails)
         pipeline.subscribe(heard.append)
         pipeline.finish(llm_call())
@@ -460,7 +466,8 @@ class TestAGate:
         assert order == ["heard", "settled"]
 
     def test_a_gate_that_is_gone_settles_what_it_let_through(self, pipeline, table):
-        settled, run_id, call = [], OwnRunId(), llm_call()
+        settled: list[LLMCall] = []
+        run_id, call = OwnRunId(), llm_call()
 
         def gate(call, ceiling):
             return settled.append
@@ -472,7 +479,8 @@ class TestAGate:
         assert settled == [call]
 
     def test_a_gate_settles_each_call_once_though_it_is_tried_again(self, pipeline, table):
-        settled, refusals = [], [BudgetExceeded("team", "daily", {}, 1.0, 1.0, None)]
+        settled: list[LLMCall] = []
+        refusals = [BudgetExceeded("team", "daily", {}, 1.0, 1.0, None)]
 
         def refuse_once(call, ceiling):
             if refusals:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
+from typing import Any
 
 import anyio
 import pytest
 from langchain.agents import create_agent
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.embeddings import Embeddings
-from langchain_core.runnables import RunnableLambda
+from langchain_core.messages import HumanMessage, ToolCall
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.runnables.config import set_config_context
 from langchain_core.tools import tool
 from langchain_openai import OpenAIEmbeddings
@@ -32,6 +34,7 @@ from agentmetrics.config import active
 from agentmetrics.pipeline import Options, pipeline_of
 from agentmetrics.sources.langchain.wrappers.clients import EMBEDDINGS, watched_copy
 from agentmetrics.sources.langchain.wrappers.naming import model_of, provider_of
+from tests.services.wire import NO_KEY
 from tests.unit.scripted import Chat, answer, assert_settled, by, calls, errors
 from tests.unit.test_layers import BrokenLater
 
@@ -46,10 +49,10 @@ class Own(Embeddings):
     def __init__(self, answers=([1.0, 2.0],), model=None):
         self.answers, self.model = list(answers), model
 
-    def embed_documents(self, texts, **options):
+    def embed_documents(self, texts, **options) -> Any:
         return [self.embed_query(text, **options) for text in texts]
 
-    def embed_query(self, text, **options):
+    def embed_query(self, text, **options) -> Any:
         found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(found, BaseException):
             raise found
@@ -136,7 +139,7 @@ class TestEmbeddingsOfTheUsersOwn:
         assert_settled(recorder)
 
     async def test_embeddings_of_the_users_own_get_the_options_that_are_their_own(self, recorder):
-        embeddings = InstrumentedEmbeddings(Own())
+        embeddings: Any = InstrumentedEmbeddings(Own())
         assert embeddings.embed_query("a", size=3) == {"size": 3, "vector": [1.0, 2.0]}
         assert embeddings.embed_documents(["a"], size=3) == [{"size": 3, "vector": [1.0, 2.0]}]
 
@@ -164,7 +167,7 @@ class TestTheInstrumentedOnes:
 
     def test_instrumented_embeddings_follow_what_is_configured(self, recorder):
         embeddings = InstrumentedEmbeddings(Own())
-        later = configure(MemoryRecorder())
+        configure(later := MemoryRecorder())
         embeddings.embed_query("a")
         assert calls(later) == {("unknown", "success"): 1}
         assert calls(recorder) == {}
@@ -203,7 +206,7 @@ class TestTheInstrumentedOnes:
         pipeline_of(recorder, Options(call_ttl_seconds=1e-9))
 
         class Slow(Own):
-            def embed_query(self, text):
+            def embed_query(self, text, **options):
                 assert recorder.value("llm_active_calls") == 0  # and now it is cancelled
                 return [1.0]
 
@@ -339,7 +342,7 @@ class TestACallThatComesByNoCallback:
     def test_a_call_that_comes_by_no_callback_is_the_agents_that_the_runs_metadata_names(
         self, recorder, call, callbacks
     ):
-        config = {"metadata": {"agent_name": "planner"}}
+        config: RunnableConfig = {"metadata": {"agent_name": "planner"}}
         if callbacks:
             config["callbacks"] = [MetricsCallbackHandler()]
         (RunnableLambda(lambda x: x) | (lambda x: call())).invoke(1, config)
@@ -349,7 +352,7 @@ class TestACallThatComesByNoCallback:
     def test_a_call_that_comes_by_no_callback_is_the_agents_that_the_handler_names(
         self, recorder, call
     ):
-        config = {"callbacks": [MetricsCallbackHandler(agent_name="explicit")]}
+        config: RunnableConfig = {"callbacks": [MetricsCallbackHandler(agent_name="explicit")]}
         config["metadata"] = {"agent_name": "planner"}
         RunnableLambda(lambda x: call()).invoke(1, config)
         assert calls(recorder) == {("explicit", "success"): 1}
@@ -368,10 +371,9 @@ class TestACallThatComesByNoCallback:
                 return self
 
         asks = answer("")
-        asked = {"name": "look_up", "args": {"text": "x"}, "id": "1", "type": "tool_call"}
-        asks.tool_calls = [asked]
+        asks.tool_calls = [ToolCall(name="look_up", args={"text": "x"}, id="1", type="tool_call")]
         agent = create_agent(ToolChat(answers=[asks, answer()]), [look_up], name="reader")
-        agent.invoke({"messages": [("user", "x")]}, {"callbacks": [MetricsCallbackHandler()]})
+        agent.invoke({"messages": [HumanMessage("x")]}, {"callbacks": [MetricsCallbackHandler()]})
         assert calls(recorder) == {("reader", "success"): 3}
         assert recorder.histogram("agent_run_llm_calls").sum == 3
         assert recorder.histogram("agent_run_tool_calls").sum == 1
@@ -384,7 +386,7 @@ class TestACallThatComesByNoCallback:
         graph.add_node("shelf", lambda state: call())
         graph.add_edge(START, "shelf")
         graph.add_edge("shelf", END)
-        config = {"callbacks": [MetricsCallbackHandler()]}
+        config: RunnableConfig = {"callbacks": [MetricsCallbackHandler()]}
         graph.compile(name=name).invoke({"messages": []}, config)
         assert calls(recorder) == {(agent, "success"): 1}
 
@@ -392,7 +394,10 @@ class TestACallThatComesByNoCallback:
         self, recorder, call
     ):
         elsewhere = MemoryRecorder()
-        config = {"callbacks": [MetricsCallbackHandler()], "metadata": {"agent_name": "planner"}}
+        config: RunnableConfig = {
+            "callbacks": [MetricsCallbackHandler()],
+            "metadata": {"agent_name": "planner"},
+        }
         RunnableLambda(lambda x: call(elsewhere)).invoke(1, config)
         assert calls(elsewhere) == {("planner", "success"): 1}
         assert recorder.histogram("agent_run_llm_calls").sum == 0
@@ -400,7 +405,7 @@ class TestACallThatComesByNoCallback:
     def test_a_call_that_comes_by_no_callback_in_a_config_that_cannot_be_read_is_counted(
         self, recorder, call
     ):
-        with set_config_context({"metadata": "odd"}) as context:
+        with set_config_context({"metadata": "odd"}) as context:  # type: ignore[typeddict-item]
             context.run(call)
         assert calls(recorder) == {("unknown", "success"): 1}
         assert errors(recorder) == {"surroundings": 1}
@@ -408,7 +413,7 @@ class TestACallThatComesByNoCallback:
     def test_a_call_that_comes_by_no_callback_in_a_config_with_plain_handlers_is_the_handlers(
         self, recorder, call
     ):
-        config = {"callbacks": [MetricsCallbackHandler(agent_name="explicit")]}
+        config: RunnableConfig = {"callbacks": [MetricsCallbackHandler(agent_name="explicit")]}
         with set_config_context(config) as context:
             context.run(call)
         assert calls(recorder) == {("explicit", "success"): 1}
@@ -416,7 +421,7 @@ class TestACallThatComesByNoCallback:
 
 def test_the_agent_that_embeddings_were_given_stands_before_all(recorder):
     embeddings = InstrumentedEmbeddings(Own(), agent_name="indexer")
-    config = {"callbacks": [MetricsCallbackHandler(agent_name="explicit")]}
+    config: RunnableConfig = {"callbacks": [MetricsCallbackHandler(agent_name="explicit")]}
     RunnableLambda(embeddings.embed_query).invoke("x", config)
     assert calls(recorder) == {("indexer", "success"): 1}
 
@@ -472,12 +477,12 @@ class TestAWatchedCopy:
         class Derived(OpenAIEmbeddings):
             pass
 
-        assert watched_copy(self.make(api_key="none"), EMBEDDINGS, print) is not None
-        assert watched_copy(Derived(api_key="none"), EMBEDDINGS, print) is not None
+        assert watched_copy(self.make(api_key=NO_KEY), EMBEDDINGS, print) is not None
+        assert watched_copy(Derived(api_key=NO_KEY), EMBEDDINGS, print) is not None
         assert watched_copy(Own(), EMBEDDINGS, print) is None
 
     def test_a_watched_copy_hands_requests_over_and_is_otherwise_the_same(self):
-        own = self.make(api_key="none")
+        own = self.make(api_key=NO_KEY)
         watched = watched_copy(own, EMBEDDINGS, lambda method, **asked: (method, asked))
         method, asked = watched.client.create(input="x", model="m")
         assert method == own.client.create
@@ -486,13 +491,13 @@ class TestAWatchedCopy:
         assert watched.model == own.model
 
     def test_a_watched_copy_hides_no_attribute_of_the_client(self):
-        own = self.make(api_key="none")
+        own = self.make(api_key=NO_KEY)
         watched = watched_copy(own, EMBEDDINGS, print)
         assert watched.client._client is own.client._client
         assert copy.copy(watched.client).with_raw_response is own.client.with_raw_response
 
     def test_a_watched_copy_leaves_out_a_client_that_is_not_there(self):
-        own = self.make(api_key="none")
+        own = self.make(api_key=NO_KEY)
         own.client = None  # as where the key can be had asynchronously alone
         watched = watched_copy(own, EMBEDDINGS, print)
         assert watched.client is None
@@ -500,10 +505,10 @@ class TestAWatchedCopy:
 
     def test_a_watched_copy_is_none_where_the_client_is_another_than_expected(self, recorder):
         class Elsewhere(OpenAIEmbeddings):
-            def embed_query(self, text):
+            def embed_query(self, text, **options):
                 return [1.0]
 
-        own = Elsewhere(api_key="none", client=object(), async_client=object())
+        own = Elsewhere(api_key=NO_KEY, client=object(), async_client=object())
         assert watched_copy(own, EMBEDDINGS, print) is None
         InstrumentedEmbeddings(own).embed_query("x")
         assert recorder.value("llm_calls_total", provider="openai") == 1

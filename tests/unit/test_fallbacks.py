@@ -39,8 +39,8 @@ from agentmetrics.sources.langchain import attach
 from agentmetrics.sources.langchain.callbacks import fallbacks as routing
 from tests.unit.scripted import Chat, StreamingChat, Text, answer, assert_settled, by, errors
 
-RETRY = {"stop_after_attempt": 3, "wait_exponential_jitter": False}
-QUESTION = {"messages": [("user", "x")]}
+RETRY: dict[str, Any] = {"stop_after_attempt": 3, "wait_exponential_jitter": False}
+QUESTION: Any = {"messages": [("user", "x")]}
 PROMPT = ChatPromptTemplate.from_template("{x}")
 
 Ways = dict[str, Callable[[Runnable[Any, Any], Any, Any], Any]]
@@ -60,7 +60,7 @@ ONE: Ways = {
 MANY: Ways = {
     "batch": lambda chain, x, config: chain.batch([x] * 4, config, return_exceptions=True),
     "batch one by one": lambda chain, x, config: chain.batch(
-        [x] * 4, {**config, "max_concurrency": 1}, return_exceptions=True
+        [x] * 4, config | {"max_concurrency": 1}, return_exceptions=True
     ),
     "abatch": lambda chain, x, config: asyncio.run(
         chain.abatch([x] * 4, config, return_exceptions=True)
@@ -148,7 +148,8 @@ class TestWithFallbacks:
         def unreadable(message: AIMessage) -> str:
             raise ConnectionError
 
-        n = run((works() | RunnableLambda(unreadable)).with_fallbacks([works()]))
+        chain: Runnable[Any, Any] = works() | RunnableLambda(unreadable)
+        n = run(chain.with_fallbacks([works()]))
         assert fallbacks(recorder) == {"connection": n}
 
     def test_what_is_bound_afterwards_changes_nothing(self, recorder, run):
@@ -171,12 +172,13 @@ class TestWithFallbacks:
             """Ask."""
             return works().invoke(question).text
 
-        asked = RunnableLambda(lambda x: {"question": x}) | ask
+        asked: Runnable[Any, Any] = RunnableLambda(lambda x: {"question": x}) | ask
         n = run(fails().with_fallbacks([asked]))
         assert fallbacks(recorder) == {"timeout": n}
 
     def test_a_canned_answer_is_no_model(self, recorder, config, run):
-        run(fails().with_fallbacks([RunnableLambda(lambda _: "sorry")]))
+        canned: Runnable[Any, Any] = RunnableLambda(lambda _: "sorry")
+        run(fails().with_fallbacks([canned]))
         works().invoke("something else", config)
         assert fallbacks(recorder) == {}
 
@@ -392,7 +394,7 @@ class TestWhatIsNoFallback:
         assert fallbacks(recorder) == {}
 
     def test_a_stream_that_was_left_does_not_hand_over_afterwards(self, recorder, config):
-        stream = works().with_fallbacks([works()]).stream("x", config)
+        stream: Any = works().with_fallbacks([works()]).stream("x", config)
         next(stream)
         stream.close()
         with pytest.raises(TimeoutError):

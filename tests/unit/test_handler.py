@@ -11,13 +11,13 @@ import pickle
 import threading
 import uuid
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import anyio
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.documents import Document
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessageChunk, HumanMessage, ToolCall
 from langchain_core.outputs import (
     ChatGeneration,
     ChatGenerationChunk,
@@ -33,6 +33,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 
 import agentmetrics
 from agentmetrics import InstrumentedAgent, MemoryRecorder, MetricsCallbackHandler, instrument
+from agentmetrics.config.active import replaced
 from agentmetrics.pipeline import Options, pipeline_of
 from tests.unit.scripted import (
     Chat,
@@ -268,7 +269,7 @@ class TestAStream:
         assert_settled(recorder)
 
     def test_a_stream_that_its_reader_leaves_is_cancelled(self, recorder, config):
-        stream = StreamingChat().stream("hi", config)
+        stream: Any = StreamingChat().stream("hi", config)
         next(stream)
         stream.close()
         assert calls(recorder) == {("unknown", "cancelled"): 1}
@@ -293,13 +294,13 @@ class TestAStream:
     @pytest.mark.parametrize(
         ("chunk", "counts"),
         [
-            (AIMessageChunk(""), False),
-            (AIMessageChunk("", additional_kwargs={"role": "assistant"}), False),
-            (AIMessageChunk("", additional_kwargs={"reasoning_content": "hm"}), True),
-            (AIMessageChunk([{"type": "text", "text": "a"}]), True),
+            (AIMessageChunk(content=""), False),
+            (AIMessageChunk(content="", additional_kwargs={"role": "assistant"}), False),
+            (AIMessageChunk(content="", additional_kwargs={"reasoning_content": "hm"}), True),
+            (AIMessageChunk(content=[{"type": "text", "text": "a"}]), True),
             (
                 AIMessageChunk(
-                    "", tool_call_chunks=[{"name": "f", "args": "", "id": "1", "index": 0}]
+                    content="", tool_call_chunks=[{"name": "f", "args": "", "id": "1", "index": 0}]
                 ),
                 True,
             ),
@@ -344,8 +345,9 @@ class TestAStream:
             for chunk in chunks:
                 generation = ChatGenerationChunk(message=chunk)
                 handler.on_llm_new_token(chunk.text, chunk=generation, run_id=run_id)
-            generations = [[ChatGeneration(message=message)]]
-            handler.on_llm_end(LLMResult(generations=generations, **result), run_id=run_id)
+            handler.on_llm_end(
+                LLMResult(generations=[[ChatGeneration(message=message)]], **result), run_id=run_id
+            )
 
         return run
 
@@ -358,16 +360,16 @@ class TestAStream:
         def told(text, output):
             usage = answer(tokens=(47, output)).usage_metadata
             whose = {"model_provider": provider}
-            return AIMessageChunk(text, usage_metadata=usage, response_metadata=whose)
+            return AIMessageChunk(content=text, usage_metadata=usage, response_metadata=whose)
 
-        chunks = [told("a", 1), AIMessageChunk("b"), told("", 2)]
+        chunks = [told("a", 1), AIMessageChunk(content="b"), told("", 2)]
         run(chunks, answer(tokens=(94, 3)))
         found = by(recorder, "llm_tokens_total", "token_type")
         assert (found["input"], found["output"]) == tokens
         assert errors(recorder) == {}
 
     def test_a_stream_that_tells_impossible_usage_so_far_is_no_worse_for_it(self, recorder, run):
-        wrong = AIMessageChunk("a", response_metadata={"model_provider": "openai"})
+        wrong = AIMessageChunk(content="a", response_metadata={"model_provider": "openai"})
         wrong.usage_metadata = {"input_tokens": -1, "output_tokens": 0, "total_tokens": -1}
         run([wrong, wrong], answer(tokens=(10, 5)))
         assert recorder.value("llm_tokens_total") == 15
@@ -380,13 +382,13 @@ class TestAStream:
     def test_a_stream_whose_choices_each_name_the_model_has_it_once(
         self, recorder, run, named, model, usage
     ):
-        run([AIMessageChunk("a")], answer(tokens=usage, model=named))
+        run([AIMessageChunk(content="a")], answer(tokens=usage, model=named))
         assert by(recorder, "llm_calls_total", "model") == {model or "asked": 1}
 
     def test_a_stream_whose_package_passed_over_an_error_is_an_error(self, recorder, run):
         message = answer(tokens=None)
         message.response_metadata = {"finish_reason": "error", "model_provider": "openrouter"}
-        run([AIMessageChunk("a")], message, provider="openrouter")
+        run([AIMessageChunk(content="a")], message, provider="openrouter")
         assert calls(recorder) == {("unknown", "error"): 1}
         assert by(recorder, "llm_errors_total", "error_type") == {"server_error": 1}
         assert errors(recorder) == {}
@@ -692,8 +694,8 @@ class TestAnAgent:
                 return work()
 
         handler = MetricsCallbackHandler(agent_name="handler" if "handler" in given else None)
-        config = {"callbacks": [handler], "metadata": metadata}
-        work = Chat()
+        config: RunnableConfig = {"callbacks": [handler], "metadata": metadata}
+        work: Any = Chat()
         if "writing" in given:
             work = graph_of(calling(work), "graph" if "graph" in given else None)
 
@@ -762,7 +764,8 @@ class TestAnAgent:
         graph.add_node("asking", ask)
         graph.add_edge(START, "asking")
         asker = graph.compile(name="asker", checkpointer=InMemorySaver())
-        asker.invoke({"messages": []}, {**config, "configurable": {"thread_id": "1"}})
+        thread: Any = {**config, "configurable": {"thread_id": "1"}}
+        asker.invoke({"messages": []}, thread)
         assert runs(recorder)["writer", "error"] == 1
         assert sum(n for (agent, _), n in runs(recorder).items() if agent == "asker") == 1
         assert ("asker", "error") not in runs(recorder)
@@ -781,10 +784,9 @@ class TestAnAgent:
                 return self
 
         asks = answer("")
-        call = {"name": "search", "args": {"query": "x"}, "id": "1", "type": "tool_call"}
-        asks.tool_calls = [call]
+        asks.tool_calls = [ToolCall(name="search", args={"query": "x"}, id="1", type="tool_call")]
         agent = create_agent(Tooled(answers=[asks, answer("done")]), [search], name="researcher")
-        agent.invoke({"messages": [("user", "hi")]}, config)
+        agent.invoke({"messages": [HumanMessage("hi")]}, config)
         assert calls(recorder) == {("researcher", "success"): 2}
         assert by(recorder, "tool_executions_total", "agent_name", "tool_name") == {
             ("researcher", "search"): 1
@@ -796,7 +798,10 @@ class TestAnAgent:
 
     def test_an_agent_has_a_call_that_was_given_callbacks_of_its_own(self, recorder, config):
         def node(state):
-            given = {"callbacks": [MetricsCallbackHandler()], "metadata": {"a": "b"}}
+            given: RunnableConfig = {
+                "callbacks": [MetricsCallbackHandler()],
+                "metadata": {"a": "b"},
+            }
             (RunnableLambda(lambda x: x) | Chat()).invoke("hi", given)
             return {"messages": [Chat().invoke("hi", given)]}
 
@@ -905,10 +910,10 @@ class TestAnAgent:
 
 class TestSeveralHandlers:
     def test_several_handlers_count_a_call_once(self, recorder):
-        both = [MetricsCallbackHandler(), MetricsCallbackHandler()]
-        StreamingChat().invoke("hi", {"callbacks": both})
-        list(StreamingChat().stream("hi", {"callbacks": both}))
-        Shelf().invoke("q", {"callbacks": both})
+        both: RunnableConfig = {"callbacks": [MetricsCallbackHandler(), MetricsCallbackHandler()]}
+        StreamingChat().invoke("hi", both)
+        list(StreamingChat().stream("hi", both))
+        Shelf().invoke("q", both)
         assert recorder.value("llm_calls_total") == 2
         assert recorder.value("llm_tokens_total") == 30
         assert recorder.value("retriever_queries_total") == 1
@@ -924,8 +929,7 @@ class TestSeveralHandlers:
 
     def test_several_handlers_of_other_recorders_count_apart(self):
         recorders = [MemoryRecorder(), MemoryRecorder()]
-        handlers = [MetricsCallbackHandler(recorder) for recorder in recorders]
-        Chat().invoke("hi", {"callbacks": handlers})
+        Chat().invoke("hi", {"callbacks": [MetricsCallbackHandler(each) for each in recorders]})
         assert [recorder.value("llm_calls_total") for recorder in recorders] == [1, 1]
 
 
@@ -1023,9 +1027,7 @@ WRONG = [-1, math.nan, math.inf, "12", "my secret prompt", 1.5, [1], {}, True, 1
 class TestBadUsage:
     @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: str(type(wrong)) + repr(wrong)[:9])
     def test_bad_usage_counts_the_call_and_not_the_tokens(self, recorder, config, wrong):
-        message = answer()
-        message.usage_metadata["input_tokens"] = wrong
-        Chat(answers=[message]).invoke("hi", config)
+        Chat(answers=[answer(input_tokens=wrong)]).invoke("hi", config)
         assert calls(recorder) == {("unknown", "success"): 1}
         assert recorder.value("llm_tokens_total") == 0
         assert recorder.value("llm_cost_usd_total") == 0
@@ -1054,9 +1056,7 @@ class TestBadUsage:
         assert_settled(recorder)
 
     def test_usage_that_is_none_is_unknown_and_no_error(self, recorder, config):
-        message = answer()
-        message.usage_metadata["output_tokens"] = None
-        Chat(answers=[message]).invoke("hi", config)
+        Chat(answers=[answer(output_tokens=None)]).invoke("hi", config)
         assert by(recorder, "llm_tokens_total", "token_type") == {"input": 10}
         assert recorder.value("llm_cost_usd_total") == 0
         assert recorder.value("llm_unpriced_calls_total") == 1
@@ -1113,15 +1113,15 @@ class TestExtraLabels:
         """The configured one, with labels of the user's: the tenant and the type of the task."""
         recorder = MemoryRecorder()
         pipeline_of(recorder, Options(extra_labels=("tenant", "task_type")))
-        with agentmetrics.config.active.replaced(recorder):
+        with replaced(recorder):
             yield recorder
 
     def test_extra_labels_come_from_the_run_metadata_or_the_context_or_are_empty(
-        self, recorder, config
+        self, recorder, handler, config
     ):
         with agentmetrics.labels(tenant="acme", unheard_of="x"):
-            Chat().invoke("hi", {**config, "metadata": {"task_type": "summary"}})
-            Chat().invoke("hi", {**config, "metadata": {"tenant": "told"}})
+            Chat().invoke("hi", {"callbacks": [handler], "metadata": {"task_type": "summary"}})
+            Chat().invoke("hi", {"callbacks": [handler], "metadata": {"tenant": "told"}})
         Chat().invoke("hi", config)
         assert by(recorder, "llm_tokens_total", "tenant", "task_type") == {
             ("acme", "summary"): 15,
@@ -1159,8 +1159,9 @@ class TestExtraLabels:
             assert set(by(recorder, metric, "tenant")) == {"acme"}
         assert_settled(recorder)
 
-    def test_extra_labels_are_cleaned(self, recorder, config):
-        Chat().invoke("hi", {**config, "metadata": {"tenant": ["my", "secret"], "task_type": 3}})
+    def test_extra_labels_are_cleaned(self, recorder, handler):
+        odd: Any = {"tenant": ["my", "secret"], "task_type": 3}
+        Chat().invoke("hi", {"callbacks": [handler], "metadata": odd})
         assert by(recorder, "llm_calls_total", "tenant", "task_type") == {("invalid", "3"): 1}
 
     @pytest.mark.anyio

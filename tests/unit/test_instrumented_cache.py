@@ -23,7 +23,7 @@ from agentmetrics import (
     MetricsCallbackHandler,
     configure,
 )
-from agentmetrics.sources.langchain.wrappers import cache as llm_cache
+from agentmetrics.sources.langchain.callbacks import lookups
 from tests.unit.scripted import Chat, by, errors
 
 ANSWER = [Generation(text="answer")]
@@ -238,7 +238,7 @@ class TestWhatItHolds:
         del cache
         gc.collect()
         assert recorder.value("cache_entries") == 0
-        assert llm_cache.instrumented == set()  # and no handler looks for one any more
+        assert lookups.instrumented == set()  # and no handler looks for one any more
 
 
 class TestTheCacheInside:
@@ -373,7 +373,7 @@ class TestATracker:
     def test_a_tracker_follows_the_configured_recorder(self, recorder):
         cache = CacheTracker("prompt", entries=lambda: 7)
         cache.hit()
-        other = configure(MemoryRecorder())
+        configure(other := MemoryRecorder())
         cache.hit()
         assert look_ups(recorder, "prompt") == look_ups(other, "prompt") == (1, 0)
         assert other.value("cache_entries") == 7

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
 from agentmetrics.sources.langchain.callbacks.latency import api_seconds, header_seconds
 
-WRONG = [None, "text", "", -1.0, math.nan, math.inf, [1], {}, 1e9]
+WRONG: list[Any] = [None, "text", "", -1.0, math.nan, math.inf, [1], {}, 1e9]
 
 
 class TestOpenAIsHeader:

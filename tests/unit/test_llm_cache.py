@@ -135,7 +135,7 @@ if hasattr(Chat, "stream_events"):  # langchain-core 1.4 and later
     PAST["stream_events v3"] = lambda model, x, config: (
         model.stream_events(x, config, version="v3").output
     )
-CACHES = {
+CACHES: dict[str, Callable[[], BaseCache]] = {
     "in memory": InMemoryCache,
     "as text": TextCache,
     "without messages": OldCache,
@@ -454,7 +454,7 @@ class TestTwoHandlers:
     def test_two_handlers_on_two_recorders_see_the_same(self, recorder, config):
         other = MemoryRecorder()
         set_llm_cache(InstrumentedCache(InMemoryCache()))
-        both = {"callbacks": [MetricsCallbackHandler(), MetricsCallbackHandler(other)]}
+        both: Any = {"callbacks": [MetricsCallbackHandler(), MetricsCallbackHandler(other)]}
         model = chat()
         model.generate([[HumanMessage(x)] for x in "abc"], **both)
         model.generate([[HumanMessage(x)] for x in "ad"], **both)

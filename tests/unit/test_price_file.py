@@ -7,6 +7,7 @@ import os
 import threading
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -154,7 +155,9 @@ class TestOwnPrices:
 
     def test_own_prices_of_input_alone_do_not_price_output(self):
         own = OwnPrices.parse("[prices.acme.embed]\ninput = 1")
-        price = own.price(own.find("acme", "embed"), "")
+        name = own.find("acme", "embed")
+        assert name
+        price = own.price(name, "")
         assert price.cost_usd(Usage(1_000_000, 0)) == 1
         assert price.cost_usd(MILLION) is None
 
@@ -335,7 +338,12 @@ class TestAFileThatChanges:
     def test_a_file_that_changes_is_read_only_when_it_has_changed(self, path, known, monkeypatch):
         read = []
         real = OwnPrices.parse
-        monkeypatch.setattr(OwnPrices, "parse", lambda text: read.append(text) or real(text))
+
+        def parse(text: str) -> OwnPrices:
+            read.append(text)
+            return real(text)
+
+        monkeypatch.setattr(OwnPrices, "parse", parse)
         pricer = known.pricer("openai", "gpt-4o")
         price = pricer.price
         for _ in range(3):
@@ -441,6 +449,7 @@ class TestTheWatch:
         monkeypatch.setattr(prices, "WATCH_SECONDS", 0.001)
         known = Prices(PriceFile(path))
         known.watch()
+        assert known._watch
         periodic = known._watch[1]
         gone = weakref.ref(known)
         del known
@@ -450,7 +459,9 @@ class TestTheWatch:
 
     def test_the_watch_is_not_begun_by_settings_alone(self, path, monkeypatch):
         monkeypatch.setenv("AGENTMETRICS_PRICES_FILE", str(path))
-        assert make_prices(load_settings())._watch is None
+        made = make_prices(load_settings())
+        assert made
+        assert made._watch is None
 
 
 class TestTheSetting:
@@ -461,9 +472,8 @@ class TestTheSetting:
             )
             with track_call("openai", "gpt-4o") as call:
                 call.record_usage(1_000_000, 0)
-            assert by(recorder.inner[0].inner[0], "shop_llm_cost_usd_total", "model") == {
-                "gpt-4o": 2
-            }
+            memory: Any = recorder.inner[0].inner[0]
+            assert by(memory, "shop_llm_cost_usd_total", "model") == {"gpt-4o": 2}
 
     def test_the_setting_is_off_by_default_and_when_empty(self, monkeypatch):
         assert make_prices(load_settings()) is None

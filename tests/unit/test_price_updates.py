@@ -93,7 +93,9 @@ class TestAnUpdate:
         assert pricer.price.cost_usd(MILLION) == 2.5
         known.refresh()
         assert pricer.price.cost_usd(MILLION) == 9
-        assert "fetched" in known.find("openai", "gpt-4o").source
+        quote = known.find("openai", "gpt-4o")
+        assert quote
+        assert "fetched" in quote.source
 
     def test_an_update_comes_again_after_the_updaters_interval(self, publisher, clock):
         known = updated_from(publisher)
@@ -104,12 +106,12 @@ class TestAnUpdate:
 
     @pytest.mark.parametrize("wrong", ["status", "text", "shape"])
     def test_an_update_that_fails_keeps_the_prices_is_logged_once_and_counted_and_tried_again(
-        self, publisher, clock, caplog, wrong
+        self, publisher, clock, caplog, monkeypatch, wrong
     ):
         recorder = MemoryRecorder()
         known = updated_from(publisher)
         pipeline_of(recorder, Options(prices=known))
-        known.watch = lambda: None  # the test calls refresh itself
+        monkeypatch.setattr(known, "watch", lambda: None)  # the test calls refresh itself
         with track_call("openai", "gpt-4o", recorder=recorder) as call:
             call.record_usage(1_000_000, 0)
         good = publisher.body
@@ -146,6 +148,7 @@ class TestTheSetting:
 
         monkeypatch.setattr(genai_prices.UpdatePrices, "fetch", fetch)
         recorder = make_recorder(load_settings())
+        assert isinstance(recorder, MemoryRecorder)
         with track_call("openai", "gpt-4o", recorder=recorder) as call:
             call.record_usage(1_000_000, 0)
         assert pipeline_of(recorder).options.prices is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import datetime, timezone
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from genai_prices import types
@@ -31,7 +32,7 @@ NOW = datetime(2026, 11, 20, 12, 30, tzinfo=timezone.utc)
 def clock(monkeypatch):
     """The time of day that prices go by, in seconds since the epoch: ``clock[0]``."""
     now = [NOW.timestamp()]
-    monkeypatch.setattr(source.time, "time", lambda: now[0])
+    monkeypatch.setattr("time.time", lambda: now[0])
     return now
 
 
@@ -52,6 +53,12 @@ def usages(draw):
         reasoning_tokens=draw(st.integers(0, output_tokens)),
         audio_input_tokens=audio,
     )
+
+
+def price_of(provider: str, model: str) -> Price:
+    quote = Prices().find(provider, model)
+    assert quote
+    return quote.price
 
 
 def full_calculation(entry: Entry, usage: Usage, when: datetime = NOW, **context: str) -> float:
@@ -131,12 +138,14 @@ class TestACost:
     def test_a_cost_is_a_whole_number_of_nano_dollars(self):
         usage = Usage(333, 77, cache_read_tokens=111)
         found = cost("deepseek", "deepseek-v4-flash", usage)
+        assert found
         assert found == round(found * 1e9) / 1e9
 
     @given(st.integers(0, 2**53), st.integers(0, 2**53), st.floats(0, 1000), st.floats(0, 1000))
     def test_a_cost_can_be_had_back_as_an_integer(self, input_tokens, output_tokens, input, output):
         rates = Rates.of_usd(input=input, output=output)
         found = rates.cost_usd(Usage(input_tokens % 10**9, output_tokens % 10**9))
+        assert found is not None
         assert round(found * 1e9) / 1e9 == found
 
     @pytest.mark.parametrize("provider", sorted(pricing.LOCAL_PROVIDERS))
@@ -163,7 +172,7 @@ class TestAPriceThatDependsOnTheInput:
         assert found == tokens * rate / 1e6
 
     def test_a_price_that_depends_on_the_input_shows_its_bands(self):
-        bands = Prices().find("google_genai", "gemini-2.5-pro").price.bands
+        bands = price_of("google_genai", "gemini-2.5-pro").bands
         assert [(above, rates.in_usd()["output"]) for above, rates in bands] == [
             (0, 10.0),
             (200_000, 15.0),
@@ -180,6 +189,7 @@ class TestAPriceThatChangesWithTheClock:
     @pytest.mark.parametrize("hour", range(24))
     def test_a_price_that_changes_with_the_clock_is_that_of_the_time_of_day(self, clock, hour):
         entry = source.find(Name("deepseek", "deepseek-chat"))
+        assert entry
         when = NOW.replace(hour=hour)
         clock[0] = when.timestamp()
         found = cost("deepseek", "deepseek-chat", Usage(1_000_000, 0))
@@ -201,9 +211,12 @@ class TestAPriceThatChangesWithTheClock:
     ):
         asked = []
         real = Entry.price_until
-        monkeypatch.setattr(
-            Entry, "price_until", lambda self, now, *of: asked.append(now) or real(self, now, *of)
-        )
+
+        def price_until(self: Entry, now: datetime, *of: Any) -> Any:
+            asked.append(now)
+            return real(self, now, *of)
+
+        monkeypatch.setattr(Entry, "price_until", price_until)
         pricer = Prices().pricer("openai", "o3")  # whose price fell on a day
         for later in (0, 10, 3600, 86_400, 86_410):
             clock[0] = NOW.timestamp() + later
@@ -220,7 +233,7 @@ class TestAPriceThatChangesWithTheClock:
         assert found == [10.0, 2.0]
 
     def test_a_price_that_changes_with_the_clock_shows_the_rates_of_now(self, clock):
-        price = Prices().find("openai", "o3").price
+        price = price_of("openai", "o3")
         assert price.bands[0][1].in_usd()["input"] == 2.0
 
 
@@ -380,7 +393,12 @@ class TestAPricer:
     def test_a_pricer_is_one_for_each_model_and_looked_up_once(self, monkeypatch):
         asked = []
         real = Entry.price
-        monkeypatch.setattr(Entry, "price", lambda *of: asked.append(of) or real(*of))
+
+        def price(*of: Any) -> Any:
+            asked.append(of)
+            return real(*of)
+
+        monkeypatch.setattr(Entry, "price", price)
         prices = Prices()
         for _ in range(3):
             prices.cost_usd("openai", "gpt-4o", Usage(1, 1))
@@ -421,7 +439,7 @@ class TestRates:
         assert found.in_usd()["request"] == pytest.approx(0.55)
 
     def test_rates_that_nobody_knows_are_shown_as_that(self):
-        assert Prices().find("openai", "gpt-4o").price.bands[0][1].in_usd()["audio_input"] is None
+        assert price_of("openai", "gpt-4o").bands[0][1].in_usd()["audio_input"] is None
         assert UNKNOWN.bands == ()
         assert FREE.bands[0][1].in_usd()["input"] == 0
 

@@ -32,8 +32,7 @@ def ended(recorder: MemoryRecorder, provider: str, response: LLMResult) -> dict[
 
 
 def chat(message: AIMessage, **llm_output: Any) -> LLMResult:
-    generations = [[ChatGeneration(message=message)]]
-    return LLMResult(generations=generations, llm_output=llm_output or None)
+    return LLMResult(generations=[[ChatGeneration(message=message)]], llm_output=llm_output or None)
 
 
 def text(llm_output: dict[str, Any] | None = None, *infos: dict[str, Any] | None) -> LLMResult:
@@ -103,8 +102,9 @@ class TestAnthropic:
         handler.on_chat_model_start({}, [[]], run_id=run_id, metadata=asked)
         served = AIMessage("hel", response_metadata={"model_name": "claude-sonnet-4-5-20250929"})
         why = AIMessage("", response_metadata={"status_code": 529, "body": {}})
-        generations = [[ChatGeneration(message=served)], [ChatGeneration(message=why)]]
-        response = LLMResult(generations=generations)
+        response = LLMResult(
+            generations=[[ChatGeneration(message=served)], [ChatGeneration(message=why)]]
+        )
         handler.on_llm_error(ValueError(), run_id=run_id, response=response)
         assert by(recorder, "llm_errors_total", "model") == {"claude-sonnet-4-5-20250929": 1}
 

@@ -19,7 +19,8 @@ from agentmetrics.backends.statsd import StatsDRecorder
 from agentmetrics.backends.statsd_delivery import MAX_PACKET_BYTES, packets
 from agentmetrics.backends.statsd_store import SAMPLE_SIZE, number_text, path_of
 from agentmetrics.config.assembly import make_recorder
-from agentmetrics.config.settings import ConfigurationError, load_settings
+from agentmetrics.config.settings import load_settings
+from agentmetrics.errors import ConfigurationError
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.recording.values import Sample
@@ -251,7 +252,7 @@ class TestGauges:
     def test_an_observed_gauge_is_read_at_every_flush(
         self, recorder: StatsDRecorder, ear: Ear
     ) -> None:
-        depths = {("mail",): 1.0, ("print",): -2.0}
+        depths: dict[tuple[str, ...], float] = {("mail",): 1.0, ("print",): -2.0}
         recorder.observe_gauge(DEPTH, lambda: depths)
         recorder.flush()
         depths["mail",] = 3.0
@@ -484,9 +485,12 @@ class TestWhenTheDaemonIsAway:
         assert asked == ["slow"], "one question at a time"
         answers.set()
         calls.inc(5)
-        assert eventually(
-            lambda: (recorder.flush(), "calls_total.planner.gpt" in str(ear.lines()))[1]
-        )
+
+        def is_sent() -> bool:
+            recorder.flush()
+            return "calls_total.planner.gpt" in str(ear.lines())
+
+        assert eventually(is_sent)
         recorder.close()
 
     def test_the_ipv4_address_of_a_host_with_both_is_taken(
@@ -528,6 +532,11 @@ class TestWhenTheDaemonIsAway:
         recorder.counter(CALLS).labels("planner", "gpt").inc()
         recorder.close()
         assert ear.lines() == ["calls_total.planner.gpt:1|c"]
+
+
+def all_of(peer: socket.socket) -> bytes:
+    """What it sends until it hangs up."""
+    return b"".join(iter(lambda: peer.recv(65536), b""))
 
 
 class Listener:
@@ -643,9 +652,7 @@ class TestTCP:
         assert dropped(recorder) == 1
         with listener.accept() as first, listener.accept() as second:
             recorder.close()
-            heard = b"".join(
-                part for peer in (first, second) for part in iter(lambda p=peer: p.recv(65536), b"")
-            )
+            heard = b"".join(map(all_of, (first, second)))
         arrived = {line for line in heard.decode().split("\n") if line.startswith("calls_total")}
         lost = set(writes[1].split("\n"))
         assert len(arrived) == 300 - len(lost)
@@ -671,7 +678,12 @@ class TestThreadsAndLocks:
         recorder = StatsDRecorder("127.0.0.1", ear.port, flush_interval_seconds=0.05)
         recorder.gauge(DEPTH).labels("mail").set(1)
         heard: list[str] = []
-        assert eventually(lambda: (heard.extend(ear.lines()), len(heard) >= 3)[1])
+
+        def hears_three() -> bool:
+            heard.extend(ear.lines())
+            return len(heard) >= 3
+
+        assert eventually(hears_three)
         recorder.close()
 
     def test_a_flush_inside_an_update_is_left_to_the_thread(
@@ -829,7 +841,12 @@ class TestConfiguration:
         )
         recorder.counter(CALLS).labels("planner", "gpt").inc()
         heard: list[str] = []
-        assert eventually(lambda: (heard.extend(ear.lines()), bool(heard))[1])
+
+        def hears() -> bool:
+            heard.extend(ear.lines())
+            return bool(heard)
+
+        assert eventually(hears)
         assert heard == ["shop.calls_total.planner.gpt:1|c"]
         recorder.close()
 

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel, BaseLLM
-from langchain_core.messages import AIMessageChunk, HumanMessage
+from langchain_core.messages import AIMessageChunk, HumanMessage, ToolCallChunk
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, GenerationChunk, LLMResult
 from langchain_core.runnables import RunnableLambda
 
@@ -34,116 +35,140 @@ pytestmark = [
 
 
 def tool_chunk(name: str | None, args: str, index: int = 0) -> AIMessageChunk:
-    chunk = {"name": name, "args": args, "id": "1" if name else None, "index": index}
-    return AIMessageChunk("", tool_call_chunks=[chunk])
+    chunk = ToolCallChunk(name=name, args=args, id="1" if name else None, index=index)
+    return AIMessageChunk(content="", tool_call_chunks=[chunk])
 
 
 # What provider packages make of the chunks before the first token, and of that token: taken from
 # langchain-openai 1.7, -anthropic 1.7, -google-genai 4.4, -mistralai 1.1, -deepseek 1.1,
 # -groq 1.1, -ollama 1.1, -openrouter 0.2, -cohere 0.6 and -aws 1.9.
 ANNOUNCING: dict[str, Any] = {
-    "nothing": AIMessageChunk(""),
-    "no blocks": AIMessageChunk([]),
-    "a role": AIMessageChunk("", additional_kwargs={"role": "assistant"}),
-    "an empty text": AIMessageChunk([{"type": "text", "text": "", "index": 0}]),
-    "a text's phase": AIMessageChunk([{"type": "text", "text": "", "phase": "final", "index": 0}]),
-    "a text's id at its end": AIMessageChunk([{"type": "text", "text": "", "id": "msg_1"}]),
-    "annotations": AIMessageChunk([{"type": "text", "annotations": [{"url": "https://a"}]}]),
-    "deepseek: empty reasoning": AIMessageChunk("", additional_kwargs={"reasoning_content": ""}),
-    "anthropic: an empty thought": AIMessageChunk([{"type": "thinking", "thinking": ""}]),
+    "nothing": AIMessageChunk(content=""),
+    "no blocks": AIMessageChunk(content=[]),
+    "a role": AIMessageChunk(content="", additional_kwargs={"role": "assistant"}),
+    "an empty text": AIMessageChunk(content=[{"type": "text", "text": "", "index": 0}]),
+    "a text's phase": AIMessageChunk(
+        content=[{"type": "text", "text": "", "phase": "final", "index": 0}]
+    ),
+    "a text's id at its end": AIMessageChunk(content=[{"type": "text", "text": "", "id": "msg_1"}]),
+    "annotations": AIMessageChunk(
+        content=[{"type": "text", "annotations": [{"url": "https://a"}]}]
+    ),
+    "deepseek: empty reasoning": AIMessageChunk(
+        content="", additional_kwargs={"reasoning_content": ""}
+    ),
+    "anthropic: an empty thought": AIMessageChunk(content=[{"type": "thinking", "thinking": ""}]),
     "anthropic: a signature": AIMessageChunk(
-        [{"type": "thinking", "thinking": "", "signature": "abc", "index": 0}]
+        content=[{"type": "thinking", "thinking": "", "signature": "abc", "index": 0}]
     ),
     "anthropic: no arguments yet": AIMessageChunk(
-        [{"type": "input_json_delta", "partial_json": "", "index": 0}],
+        content=[{"type": "input_json_delta", "partial_json": "", "index": 0}],
         tool_call_chunks=[{"name": None, "args": "", "id": None, "index": 0}],
     ),
     "openai: an item of reasoning": AIMessageChunk(
-        [{"type": "reasoning", "id": "rs_1", "summary": [], "status": "in_progress", "index": 0}]
+        content=[
+            {"type": "reasoning", "id": "rs_1", "summary": [], "status": "in_progress", "index": 0}
+        ]
     ),
     "openai: a part of a summary": AIMessageChunk(
-        [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "", "index": 0}]}]
+        content=[
+            {"type": "reasoning", "summary": [{"type": "summary_text", "text": "", "index": 0}]}
+        ]
     ),
     "openai: encrypted reasoning": AIMessageChunk(
-        [{"type": "reasoning", "summary": [], "encrypted_content": "gAAA"}]
+        content=[{"type": "reasoning", "summary": [], "encrypted_content": "gAAA"}]
     ),
     "openai, v0: an item of reasoning": AIMessageChunk(
-        [],
+        content=[],
         additional_kwargs={"reasoning": {"id": "rs_1", "type": "reasoning", "summary": []}},
     ),
     "openai, v1: an item of reasoning": AIMessageChunk(
-        [{"type": "reasoning", "id": "rs_1", "extras": {"status": "in_progress"}}]
+        content=[{"type": "reasoning", "id": "rs_1", "extras": {"status": "in_progress"}}]
     ),
     "mistral: an empty thought": AIMessageChunk(
-        [{"type": "thinking", "thinking": [{"type": "text", "text": "", "index": 0}]}]
+        content=[{"type": "thinking", "thinking": [{"type": "text", "text": "", "index": 0}]}]
     ),
     "cohere: an empty thought": AIMessageChunk(
-        [{"type": "reasoning", "summary": [{"text": "", "index": 0}]}]
+        content=[{"type": "reasoning", "summary": [{"text": "", "index": 0}]}]
     ),
     "bedrock: a signature": AIMessageChunk(
-        [{"type": "reasoning_content", "reasoning_content": {"signature": "abc"}, "index": 0}]
+        content=[
+            {"type": "reasoning_content", "reasoning_content": {"signature": "abc"}, "index": 0}
+        ]
     ),
     "the end": AIMessageChunk(
-        "",
+        content="",
         usage_metadata={"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},
         response_metadata={"finish_reason": "stop", "model_name": "gpt-4o"},
         chunk_position="last",
     ),
 }
 FIRST: dict[str, Any] = {
-    "text": AIMessageChunk("a"),
-    "white space": AIMessageChunk("\n"),
-    "a block of text": AIMessageChunk([{"type": "text", "text": "a", "index": 0}]),
-    "text in a list": AIMessageChunk(["a"]),
+    "text": AIMessageChunk(content="a"),
+    "white space": AIMessageChunk(content="\n"),
+    "a block of text": AIMessageChunk(content=[{"type": "text", "text": "a", "index": 0}]),
+    "text in a list": AIMessageChunk(content=["a"]),
     "a tool's name": tool_chunk("add", ""),
     "a tool's arguments": tool_chunk(None, "{"),
-    "a refusal": AIMessageChunk([{"type": "refusal", "refusal": "no"}]),
-    "an image": AIMessageChunk([{"type": "image", "base64": "aGk=", "mime_type": "image/png"}]),
-    "an image's address": AIMessageChunk([{"type": "image_url", "image_url": {"url": "data:,"}}]),
-    "sound": AIMessageChunk("", additional_kwargs={"audio": b"RIFF"}),
+    "a refusal": AIMessageChunk(content=[{"type": "refusal", "refusal": "no"}]),
+    "an image": AIMessageChunk(
+        content=[{"type": "image", "base64": "aGk=", "mime_type": "image/png"}]
+    ),
+    "an image's address": AIMessageChunk(
+        content=[{"type": "image_url", "image_url": {"url": "data:,"}}]
+    ),
+    "sound": AIMessageChunk(content="", additional_kwargs={"audio": b"RIFF"}),
     "deepseek, groq, ollama: reasoning": AIMessageChunk(
-        "", additional_kwargs={"reasoning_content": "hm"}
+        content="", additional_kwargs={"reasoning_content": "hm"}
     ),
     "openrouter: reasoning": AIMessageChunk(
-        "",
+        content="",
         additional_kwargs={"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]},
     ),
     "groq: a tool it runs": AIMessageChunk(
-        "", additional_kwargs={"executed_tools": [{"type": "python", "arguments": "{}"}]}
+        content="", additional_kwargs={"executed_tools": [{"type": "python", "arguments": "{}"}]}
     ),
-    "anthropic, gemini: a thought": AIMessageChunk([{"type": "thinking", "thinking": "hm"}]),
-    "anthropic: a redacted thought": AIMessageChunk([{"type": "redacted_thinking", "data": "xyz"}]),
+    "anthropic, gemini: a thought": AIMessageChunk(
+        content=[{"type": "thinking", "thinking": "hm"}]
+    ),
+    "anthropic: a redacted thought": AIMessageChunk(
+        content=[{"type": "redacted_thinking", "data": "xyz"}]
+    ),
     "anthropic: a tool": AIMessageChunk(
-        [{"type": "tool_use", "id": "1", "name": "add", "input": {}, "index": 0}]
+        content=[{"type": "tool_use", "id": "1", "name": "add", "input": {}, "index": 0}]
     ),
-    "anthropic: arguments": AIMessageChunk([{"type": "input_json_delta", "partial_json": "{"}]),
+    "anthropic: arguments": AIMessageChunk(
+        content=[{"type": "input_json_delta", "partial_json": "{"}]
+    ),
     "openai: a summary": AIMessageChunk(
-        [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm", "index": 0}]}]
+        content=[
+            {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm", "index": 0}]}
+        ]
     ),
     "openai: a tool it runs": AIMessageChunk(
-        [{"type": "web_search_call", "id": "ws_1", "status": "completed"}]
+        content=[{"type": "web_search_call", "id": "ws_1", "status": "completed"}]
     ),
     "openai: a function's older shape": AIMessageChunk(
-        "", additional_kwargs={"function_call": {"name": "add", "arguments": ""}}
+        content="", additional_kwargs={"function_call": {"name": "add", "arguments": ""}}
     ),
     "openai, v0: a summary": AIMessageChunk(
-        [], additional_kwargs={"reasoning": {"summary": [{"text": "hm", "index": 0}]}}
+        content=[], additional_kwargs={"reasoning": {"summary": [{"text": "hm", "index": 0}]}}
     ),
-    "openai, v1: reasoning": AIMessageChunk([{"type": "reasoning", "reasoning": "hm"}]),
+    "openai, v1: reasoning": AIMessageChunk(content=[{"type": "reasoning", "reasoning": "hm"}]),
     "openai, v1: what LangChain has no name for": AIMessageChunk(
-        [{"type": "non_standard", "value": {"type": "compaction", "content": "so far"}}]
+        content=[{"type": "non_standard", "value": {"type": "compaction", "content": "so far"}}]
     ),
     "mistral: a thought": AIMessageChunk(
-        [{"type": "thinking", "thinking": [{"type": "text", "text": "hm", "index": 0}]}]
+        content=[{"type": "thinking", "thinking": [{"type": "text", "text": "hm", "index": 0}]}]
     ),
     "cohere: a thought": AIMessageChunk(
-        [{"type": "reasoning", "summary": [{"text": "hm", "index": 0}]}]
+        content=[{"type": "reasoning", "summary": [{"text": "hm", "index": 0}]}]
     ),
     "bedrock: a thought": AIMessageChunk(
-        [{"type": "reasoning_content", "reasoning_content": {"text": "hm"}, "index": 0}]
+        content=[{"type": "reasoning_content", "reasoning_content": {"text": "hm"}, "index": 0}]
     ),
     "bedrock: a redacted thought": AIMessageChunk(
-        [{"type": "reasoning_content", "reasoning_content": {"redacted_content": b"x"}}]
+        content=[{"type": "reasoning_content", "reasoning_content": {"redacted_content": b"x"}}]
     ),
 }
 # The v3 protocol's events, as langchain-core 1.7 makes them of chunks.
@@ -286,9 +311,9 @@ class Streaming(BaseChatModel):
         yield first
         self.sent.append(Sent(before, perf_counter()))
         total = 10 + self.output_tokens
-        usage = {"input_tokens": 10, "output_tokens": self.output_tokens, "total_tokens": total}
-        yield self._chunk(AIMessageChunk("b"))
-        yield self._chunk(AIMessageChunk("", usage_metadata=usage))
+        usage = UsageMetadata(input_tokens=10, output_tokens=self.output_tokens, total_tokens=total)
+        yield self._chunk(AIMessageChunk(content="b"))
+        yield self._chunk(AIMessageChunk(content="", usage_metadata=usage))
 
     def _chunk(self, message: AIMessageChunk) -> ChatGenerationChunk:
         # LangChain reads blocks by the provider that the chunk names.
@@ -511,7 +536,7 @@ class Uncounted(Streaming):
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         for word in ("a", "b"):
-            yield ChatGenerationChunk(message=AIMessageChunk(word))
+            yield ChatGenerationChunk(message=AIMessageChunk(content=word))
 
 
 class TestTheClock:
