@@ -1055,10 +1055,14 @@ class TestABackendThatFails:
         assert list(agent.stream()) == [0, 1, 2]
         assert [item async for item in agent.astream()] == [0, 1, 2]
 
-    def test_a_backend_that_fails_is_never_noticed_by_a_tracked_call(self):
-        with track_call("openai", "gpt-4o", recorder=Unreliable()) as call:
+    def test_a_backend_that_fails_is_never_noticed_by_a_tracked_call(self, caplog):
+        recorder = Unreliable()
+        with track_call("openai", "gpt-4o", recorder=recorder) as call:
             call.record_usage("many", 1)  # type: ignore[arg-type]
             call.record_usage(1, 1)
+        assert_settled(recorder)
+        assert "OSError" in caplog.text
+        assert "secret" not in caplog.text
 
     def test_a_backend_that_fails_does_not_hide_the_agents_own_error(self):
         class Agent(Reviewer):

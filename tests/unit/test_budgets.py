@@ -851,3 +851,4 @@ class TestConfiguringAnew:
         with replaced(MemoryRecorder()):
             configure(recorder, budgets=[blocking(0.0)])
         model(recorder).invoke("x")
+        assert calls(recorder) == {("planner", "success"): 1}

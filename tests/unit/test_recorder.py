@@ -144,3 +144,6 @@ class TestTheNoopRecorder:
         recorder.flush()
         recorder.reset()
         recorder.close()
+        for name in "ac":
+            with pytest.raises(NotImplementedError, match="NoopRecorder keeps no values"):
+                recorder.value(name)

@@ -79,7 +79,12 @@ class TestAStore:
         store = Store()
         store.declare(JOBS)
         store.forget(JOBS)
-        store.declare(Metric("jobs_total", "gauge", "Other."))
+        gauge = Metric("jobs_total", "gauge", "Other.")
+        store.declare(gauge)
+        store.bind(gauge, ()).set(2)
+        assert [(family.metric, family.series) for family in store.collect()] == [
+            (gauge, [((), 2.0)])
+        ]
 
     def test_a_store_lets_a_backend_keep_more_in_a_series(self):
         class Timed(StoredCounter):

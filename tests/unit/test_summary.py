@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agentmetrics import Ledger, MemoryRecorder, configure
+from agentmetrics import Ledger, MemoryRecorder, configure, get_ledger, track_call
 from agentmetrics.budget.ledger.database import Snapshot
 from agentmetrics.budget.ledger.tally import Amounts
 from agentmetrics.budget.periods import zone_of
@@ -388,5 +388,10 @@ def test_each_example_of_the_page_runs_by_itself(example, tmp_path, monkeypatch)
         configure()
         names: dict[str, object] = {}
         exec(compile(example, PAGE.name, "exec"), names)
-        if isinstance(ledger := names.get("ledger"), Ledger):
-            ledger.close()
+        ledger = names.get("ledger", get_ledger())
+        assert isinstance(ledger, Ledger)
+        with track_call("openai", "gpt-4o", agent_name="researcher"):
+            pass
+        ledger.flush()
+        assert ledger.summary("daily").total.calls  # the example left it at work
+        ledger.close()
