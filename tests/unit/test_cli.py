@@ -63,7 +63,7 @@ def test_the_module_runs_as_the_script_does(start: list[str]) -> None:
 
 
 @pytest.mark.parametrize("package", ["typer", "rich"])
-def test_without_the_cli_extra_it_says_what_to_install(
+def test_without_the_cli_extra_the_command_says_what_to_install(
     package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in list(sys.modules):
@@ -79,7 +79,7 @@ def test_without_the_cli_extra_it_says_what_to_install(
 
 
 @pytest.mark.parametrize("package", ["langgraph", "langchain_openai", "uvicorn", "genai_prices"])
-def test_without_the_demo_extra_it_says_what_to_install(
+def test_without_the_demo_extra_the_command_says_what_to_install(
     package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
