@@ -138,7 +138,9 @@ class TestWithALedger:
 
 
 class TestProcesses:
-    def test_together_overspend_by_what_they_have_not_flushed_at_most(self, tmp_path: Path) -> None:
+    def test_processes_together_overspend_by_what_they_have_not_flushed_at_most(
+        self, tmp_path: Path
+    ) -> None:
         budgets = tmp_path / "budgets.toml"
         budgets.write_text('[budgets.team]\nlimit_usd = 1\naction = "block"\n')
         env = {

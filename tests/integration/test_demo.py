@@ -145,7 +145,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(
     assert "\x1b" not in done.stderr
 
 
-def test_the_demo_for_people() -> None:
+def test_the_demo_for_people_shows_every_number_on_80_columns() -> None:
     started = time.monotonic()
     done = run("demo")
     assert time.monotonic() - started < 20
@@ -180,7 +180,13 @@ def test_progress_moves_on_a_terminal_and_is_gone_at_the_end() -> None:
 
 def row_of(agent: str, tally: Tally, active: int = 0) -> Row:
     counted = {name: getattr(tally, name) for name in COUNTED}
-    rest = {"runs": 1, "cache_hits": 0, "tool_executions": 0, "active": active, "cost_usd": 0.0}
+    rest: dict[str, Any] = {
+        "runs": 1,
+        "cache_hits": 0,
+        "tool_executions": 0,
+        "active": active,
+        "cost_usd": 0.0,
+    }
     return Row(agent, **counted, **rest, latency_p50=None, latency_p95=None, first_token_p50=None)
 
 

@@ -97,7 +97,7 @@ def test_the_examples_keep_the_import_rule(source: str) -> None:
 # The backend
 
 
-class TestTheBackendInTheSuite(_suite["TestJsonLines"]):  # type: ignore[misc]
+class TestTheBackendInTheSuite(_suite["TestJsonLines"]):  # type: ignore[misc,valid-type,name-defined]
     """What users subclass, with the example's own ``samples``."""
 
 
@@ -115,7 +115,8 @@ def sums_of(path: Path, *label_names: str) -> dict[Any, float]:
     for line in lines_of(path):
         if line["name"].endswith("_total") and line["value"]:
             values = (line["labels"].get(label) for label in label_names)
-            sums[(line["name"], *values)] += line["value"]
+            key = (line["name"], *values)
+            sums[key] += line["value"]
     return dict(sums)
 
 

@@ -94,7 +94,8 @@ def test_without_a_framework_a_success_and_an_error_are_told_apart(wire: Wire) -
         assert told.pop("agent_name") == "asker"
         assert told.pop("provider") == "openai"
         told.pop("model")
-        values[(name, *told.values())] = float(value)
+        key = (name, *told.values())
+        values[key] = float(value)
     assert values == {
         ("llm_calls_total", "success"): 1,
         ("llm_calls_total", "error"): 1,
@@ -111,7 +112,7 @@ def shop(wire: Wire, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[byt
     port, log = free_port(), tmp_path / "fastapi_app.log"
     env = environment(wire, PORT=str(port))
     with running(
-        [sys.executable, EXAMPLES / "fastapi_app.py"], port=port, log=log, env=env
+        [sys.executable, str(EXAMPLES / "fastapi_app.py")], port=port, log=log, env=env
     ) as process:
         yield f"http://127.0.0.1:{port}", process, log
 

@@ -36,12 +36,9 @@ from agentmetrics.exposition import (
 )
 from tests.services.process import free_port, running
 
+pytestmark = pytest.mark.asyncio_alone
+
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"  # aiohttp knows no other
 
 
 @pytest.fixture
@@ -185,7 +182,9 @@ def listening_address(port: int) -> set[str]:
     return {
         connection.laddr.ip
         for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+        if connection.status == psutil.CONN_LISTEN
+        and connection.laddr
+        and connection.laddr.port == port
     }
 
 

@@ -21,12 +21,7 @@ from agentmetrics import MemoryRecorder, backends, cli
 from agentmetrics.cli.app import app
 from agentmetrics.config.settings import Settings, variable_of
 
-
-@pytest.fixture(autouse=True)
-def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("AGENTMETRICS_", "STATSD_", "PROMETHEUS_", "FORCE_COLOR", "NO_COLOR")):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("no_settings")
 
 
 def run(*arguments: str, **environment: str) -> Result:
@@ -48,7 +43,7 @@ def in_a_process(*arguments: str, lines: str = "", **environment: str) -> tuple[
 # The program
 
 
-def test_version() -> None:
+def test_the_version_is_shown() -> None:
     done = run("--version")
     assert (done.exit_code, done.stdout) == (0, f"agentmetrics {version('llm-agentmetrics')}\n")
 
@@ -68,7 +63,7 @@ def test_the_module_runs_as_the_script_does(start: list[str]) -> None:
 
 
 @pytest.mark.parametrize("package", ["typer", "rich"])
-def test_without_the_cli_extra_it_says_what_to_install(
+def test_without_the_cli_extra_the_command_says_what_to_install(
     package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in list(sys.modules):
@@ -84,7 +79,7 @@ def test_without_the_cli_extra_it_says_what_to_install(
 
 
 @pytest.mark.parametrize("package", ["langgraph", "langchain_openai", "uvicorn", "genai_prices"])
-def test_without_the_demo_extra_it_says_what_to_install(
+def test_without_the_demo_extra_the_command_says_what_to_install(
     package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
@@ -210,7 +205,7 @@ def test_check_finds_a_metric_name_that_is_taken() -> None:
     assert complaints.count("\n") == 1
 
 
-def test_check_of_a_multiprocess_directory(tmp_path: Path) -> None:
+def test_check_finds_out_whether_the_multiprocess_directory_is_there(tmp_path: Path) -> None:
     environment = {"AGENTMETRICS_BACKEND": "prometheus", "COLUMNS": "300"}
     code, said, _ = in_a_process("check", **environment, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
     assert code == 0
@@ -287,7 +282,7 @@ def test_check_sends_no_metrics_to_the_daemon(protocol: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_check_of_a_statsd_daemon_that_is_not_there(protocol: str) -> None:
+def test_check_says_where_no_statsd_daemon_is(protocol: str) -> None:
     with listening(protocol) as daemon:
         port = port_of(daemon)  # and gone again
     code, said, complaints = in_a_process(
@@ -301,13 +296,13 @@ def test_check_of_a_statsd_daemon_that_is_not_there(protocol: str) -> None:
     assert re.search(r"statsd .* fails", said)
 
 
-def test_check_of_a_statsd_host_that_does_not_resolve() -> None:
+def test_check_says_which_statsd_host_does_not_resolve() -> None:
     done = run("check", AGENTMETRICS_BACKEND="statsd", STATSD_HOST="nowhere.invalid")
     assert done.exit_code == 1
     assert "'nowhere.invalid' does not resolve" in done.stderr
 
 
-def test_check_of_a_backend_whose_package_is_missing() -> None:
+def test_check_says_what_to_install_for_a_backend_without_its_package() -> None:
     code, _, complaints = in_a_process(
         "check", lines="sys.modules['statsd'] = None", AGENTMETRICS_BACKEND="statsd"
     )
@@ -352,7 +347,7 @@ def on_a_terminal(*arguments: str, **environment: str) -> str:
     return said.decode()
 
 
-def test_colours_on_a_terminal_and_not_with_no_color() -> None:
+def test_colours_are_for_terminals_and_not_with_no_color() -> None:
     green, red = "\x1b[32mok", "\x1b[1;31magentmetrics:"
     assert green in on_a_terminal("check")
     assert red in on_a_terminal("check", AGENTMETRICS_BACKEND="x")
@@ -371,7 +366,7 @@ def test_serve_without_a_directory_says_how_to_give_one() -> None:
     )
 
 
-def test_serve_of_no_directory(tmp_path: Path) -> None:
+def test_serve_refuses_what_is_no_directory(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     done = run("serve", str(file))

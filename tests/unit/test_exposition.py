@@ -29,7 +29,7 @@ def test_the_prometheus_recorder_is_found_inside_layers_and_fanouts() -> None:
     assert exposition.prometheus_recorder(around) is inner
 
 
-def test_without_an_argument_it_is_the_configured_one() -> None:
+def test_without_an_argument_the_configured_recorder_is_served() -> None:
     inner = PrometheusRecorder(CollectorRegistry())
     with active.replaced(FanoutRecorder([MemoryRecorder(), inner])):
         assert exposition.prometheus_recorder() is inner

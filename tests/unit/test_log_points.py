@@ -79,8 +79,8 @@ def test_an_abandoned_call_logs_that_it_was_cancelled(recorder, caplog) -> None:
 def test_a_hostile_name_stays_on_its_line(recorder, caplog) -> None:
     with caplog.at_level(logging.DEBUG, "agentmetrics.calls"):
         handler = MetricsCallbackHandler(recorder)
-        config = {"callbacks": [handler], "metadata": {"agent_name": "a\nstart agent_name='b'"}}
-        Chat(model="m\r\nx").invoke("x", config=config)
+        hostile = {"agent_name": "a\nstart agent_name='b'"}
+        Chat(model="m\r\nx").invoke("x", {"callbacks": [handler], "metadata": hostile})
     assert all("\n" not in line and "\r" not in line for line in lines(caplog))
 
 

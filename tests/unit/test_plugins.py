@@ -61,7 +61,7 @@ class TestABrokenPluginIsNamedWith:
         install_theirs(site, value="their_metrics_of_old:TheirRecorder")
         assert said() == (
             f"{THEIRS} is broken: it has no module 'their_metrics_of_old'; "
-            "install it again: pip install --force-reinstall their-metrics"
+            "reinstall it: pip install --force-reinstall their-metrics"
         )
 
     @pytest.mark.parametrize("module", ["no_such_package", "no_such_package.client"])
@@ -256,8 +256,14 @@ class TestRowsOfAPlugin:
 def test_what_a_store_keeps_is_read_without_anybodys_callback() -> None:
     depth = Metric("depth", "gauge", "Depth.")
     seen = Metric("seen_total", "counter", "Seen.")
-    store, asked = Store(), []
-    store.observe(depth, lambda: asked.append(1) or 3.0)
+    store = Store()
+    asked: list[float] = []
+
+    def ask() -> float:
+        asked.append(3.0)
+        return 3.0
+
+    store.observe(depth, ask)
     store.declare(seen)
     store.bind(seen, ()).inc(2)
     assert [(metric.name, series) for metric, series in store.kept()] == [
