@@ -1,5 +1,7 @@
 """Every metric that agentmetrics emits, as data; the reference page is made from it.
 
+One module, however long: a list is easiest to search where it is whole.
+
 Names follow Prometheus' rules: base units, ``_total`` on counters. Money is in USD, time in
 seconds. Rows with ``extended=True`` get the extra labels that the user configured, last.
 """

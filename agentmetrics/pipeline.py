@@ -1,5 +1,9 @@
 """The pipeline of a recorder: the one object that ties options, open calls, prices, gates, meters
-and those who hear of finished calls."""
+and those who hear of finished calls.
+
+In one module with its options and with ``pipeline_of``, since none of the three means anything
+without the others.
+"""
 
 from __future__ import annotations
 

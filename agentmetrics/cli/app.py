@@ -175,9 +175,10 @@ def cost(
     """
     require("ledger", "sqlalchemy")
     from agentmetrics.cli import cost as costs
+    from agentmetrics.cli.cost_report import ask
 
     if csv and json:
         fail("use --csv or --json, not both", code=2)
-    report = costs.ask(period.value, ",".join(by or ["agent"]), since, until, url)
+    report = ask(period.value, ",".join(by or ["agent"]), since, until, url)
     show = costs.print_csv if csv else costs.print_json if json else costs.print_table
     show(report)

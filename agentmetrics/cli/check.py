@@ -103,7 +103,8 @@ def examine(modules: Sequence[str] = ()) -> Report:
 def _not_imported(modules: Sequence[str]) -> Iterator[str]:
     """A sentence for each module that cannot be imported; the others have put what they put on
     the registry that the Prometheus backend is to share."""
-    sys.path.insert(0, "")  # as ``python -m`` does
+    if modules:
+        sys.path.insert(0, "")  # as ``python -m`` does
     for module in modules:
         try:
             import_module(module)

@@ -4,6 +4,8 @@ Its own look-up takes the first entry whose pattern matches, and a pattern such 
 gpt-5-nano-" or "contains o4-mini" also matches models that came later and cost something else.
 So an entry counts only when its pattern speaks of the whole name, but for what leaves a model
 the same (``names.without_version``); of several entries the one that says most is the model's.
+
+This is the one module that knows the shapes of that package, for which it is a long one.
 """
 
 from __future__ import annotations

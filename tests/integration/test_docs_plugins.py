@@ -78,6 +78,7 @@ def test_the_page_has_the_modules_that_it_speaks_of() -> None:
         "agentmetrics_jsonlines.py",
         "agentmetrics_tinyflow.py",
         "slow_calls.py",
+        "spend_cap.py",
         "tinyflow.py",
     }
 
@@ -434,6 +435,25 @@ def test_the_meter_counts_calls_that_were_too_slow(recorder: MemoryRecorder) -> 
             pass
     found = by(recorder, "llm_slow_calls_total", "agent_name", "status", "tenant")
     assert found == {("planner", "success", "acme"): 2}
+
+
+# The gate
+
+
+def test_the_gate_refuses_calls_once_the_cap_is_spent(recorder: MemoryRecorder) -> None:
+    cap = module("spend_cap").cap_spend(limit_usd=0.002)
+
+    def spend() -> None:
+        with track_call("openai", "gpt-4o") as call:  # 2.50 and 10 USD a million tokens
+            call.record_usage(input_tokens=200, output_tokens=50)
+
+    spend()
+    assert cap.spent_usd == pytest.approx(0.001)
+    spend()
+    with pytest.raises(BudgetExceeded, match="process budget 'cap' for all calls is spent"):
+        spend()
+    assert recorder.value("llm_calls_total") == 2
+    assert recorder.value("agentmetrics_handler_errors_total") == 0
 
 
 # The source

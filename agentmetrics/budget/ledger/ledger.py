@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from agentmetrics.budget.ledger import summary as summaries
 from agentmetrics.budget.ledger.database import Database, DatabaseAway
+from agentmetrics.budget.ledger.intake import Intake
 from agentmetrics.budget.ledger.spend import CallFilter, Spend
 from agentmetrics.budget.ledger.summary import Summary
-from agentmetrics.budget.ledger.writer import Intake, Writer
+from agentmetrics.budget.ledger.writer import Writer
 from agentmetrics.budget.periods import Period, Span, unix_seconds, whole_buckets, zone_of
 from agentmetrics.errors import ConfigurationError, LedgerUnavailable
 from agentmetrics.pipeline import Pipeline, pipeline_of

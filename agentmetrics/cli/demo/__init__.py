@@ -30,6 +30,7 @@ from agentmetrics import (
 from agentmetrics.budget.ledger.summary import Summary
 from agentmetrics.cli import cost
 from agentmetrics.cli.console import complain, fail, messages, output, tell
+from agentmetrics.cli.cost_report import Report
 from agentmetrics.cli.demo import traffic, wire
 from agentmetrics.cli.demo.environment import undisturbed
 from agentmetrics.cli.demo.program import Team, make_team
@@ -150,7 +151,7 @@ def _show(stage: Stage) -> None:
     screen.print()
     screen.print(time_table(rows, total))
     screen.print()
-    cost.print_table(cost.Report(stage.spend(), stage.budgets.status()))
+    cost.print_table(Report(stage.spend(), stage.budgets.status()))
     for refused in stage.refused:
         screen.print(f"Not sent: {refused}.")
     screen.print()

@@ -1,4 +1,7 @@
-"""MetricsCallbackHandler: LangChain's callbacks, each handed on in a few lines."""
+"""MetricsCallbackHandler: LangChain's callbacks, each handed on in a few lines.
+
+One class in one module, however long: LangChain calls its callbacks as methods of one object.
+"""
 
 from __future__ import annotations
 
