@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -44,3 +45,16 @@ def clock() -> Iterator[Clock]:
     """Unix time, and what calls are timed with, as the test sets it."""
     with one_clock() as clock:
         yield clock
+
+
+@pytest.fixture(scope="module")
+def caches_let_go() -> Iterator[None]:
+    """Instrumented caches that tests left in reference cycles, gone when their module ends.
+
+    For as long as one lives, handlers look at every answer for whether a cache gave it.
+    """
+    from agentmetrics.sources.langchain.callbacks import lookups
+
+    yield
+    gc.collect()
+    assert lookups.instrumented == set()

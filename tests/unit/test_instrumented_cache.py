@@ -26,6 +26,8 @@ from agentmetrics import (
 from agentmetrics.sources.langchain.callbacks import lookups
 from tests.unit.scripted import Chat, by, errors
 
+pytestmark = pytest.mark.usefixtures("caches_let_go")
+
 ANSWER = [Generation(text="answer")]
 
 

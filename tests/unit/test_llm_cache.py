@@ -28,6 +28,7 @@ from agentmetrics.pipeline import pipeline_of
 from tests.unit.scripted import Chat, StreamingChat, Text, answer, assert_settled, by, errors
 
 pytestmark = [
+    pytest.mark.usefixtures("caches_let_go"),
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
     # of langchain-core, on loads() without a list of what may be loaded
     pytest.mark.filterwarnings("ignore:The default value of `allowed_objects`"),

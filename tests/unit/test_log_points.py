@@ -64,7 +64,7 @@ def test_a_call_that_a_budget_refuses_logs_no_request(recorder, config, caplog) 
         Chat().invoke("x", config=config)
     assert lines(caplog) == [
         f"start {LABELS}",
-        f"error {LABELS} error_type=budget_exceeded budget=team",
+        f"error {LABELS} error_type=budget_exceeded budget='team'",
     ]
     budgets.close()
 

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from langchain_core.caches import InMemoryCache
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langgraph.errors import GraphInterrupt
 
 import agentmetrics
-from agentmetrics import MemoryRecorder
+from agentmetrics import InstrumentedCache, MemoryRecorder
 from tests.unit.scripted import answer, assert_settled, by, calls, errors, runs
 
 OPENAI = {"ls_provider": "openai", "ls_model_name": "gpt-4o"}
@@ -320,6 +321,13 @@ class TestAResponse:
     ) -> None:
         assert end(response) == {"on_llm_end": 1}
         assert recorder.value("llm_tokens_total") == 0
+
+    def test_a_response_that_is_no_llm_result_is_understood_beside_an_instrumented_cache(
+        self, recorder: MemoryRecorder, end: Any
+    ) -> None:
+        cache = InstrumentedCache(InMemoryCache())
+        assert end(result(answer())) == {}
+        del cache
 
     @pytest.mark.parametrize(
         "usage",
