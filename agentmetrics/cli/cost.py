@@ -34,7 +34,7 @@ _SAID_NOTHING = "\N{EN DASH}"
 
 @dataclass(frozen=True)
 class Report:
-    """A summary, and how the budgets stand now."""
+    """A summary, and the current status of the budgets."""
 
     summary: Summary
     budgets: list[BudgetStatus]
