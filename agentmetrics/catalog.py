@@ -1,9 +1,9 @@
-"""Every metric that agentmetrics emits, as data; the reference page is made from it.
+"""Every metric that agentmetrics emits, as data; the reference page is generated from it.
 
 One module, however long: a list is easiest to search where it is whole.
 
-Names follow Prometheus' rules: base units, ``_total`` on counters. Money is in USD, time in
-seconds. Rows with ``extended=True`` get the extra labels that the user configured, last.
+Names follow Prometheus conventions: base units, ``_total`` on counters. Cost is in USD, time in
+seconds. Rows with ``extended=True`` also have the extra labels that the user configured, last.
 """
 
 from __future__ import annotations

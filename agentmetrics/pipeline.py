@@ -50,13 +50,13 @@ Hearer = Callable[[LLMCall], None]
 
 @dataclass(frozen=True)
 class Options:
-    """What a pipeline is to do; the same for every recorder unless it is told otherwise.
+    """The options of a pipeline; the same for every recorder unless set otherwise.
 
-    ``extra_labels`` name the user's own dimensions, which follow the labels of every ``extended``
+    ``extra_labels`` names the user's own labels, which follow the labels of every ``extended``
     metric. ``latency_buckets`` are upper bounds in seconds for every latency histogram, ``None``
-    for the catalogue's. ``max_series`` is how many label sets one metric may have, and a call open
-    for longer than ``call_ttl_seconds`` is taken to be cancelled. ``prices`` say what calls cost;
-    ``None`` for the price list alone.
+    for those of the catalogue. ``max_series`` is the maximum number of label sets per metric, and a
+    call open for longer than ``call_ttl_seconds`` is counted as cancelled. ``prices`` provides the
+    cost of calls; ``None`` for the price list alone.
     """
 
     extra_labels: tuple[str, ...] = ()

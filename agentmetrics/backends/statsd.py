@@ -46,11 +46,10 @@ class StatsDSettings(Protocol):
 class StatsDRecorder(StoreRecorder, ForkAware):
     """A recorder that sends to a StatsD daemon every ``flush_interval_seconds``.
 
-    ``prefix`` is the first part of every name and may have several with dots between;
-    ``protocol`` is ``udp`` or ``tcp``. Nothing is resolved or connected here: a daemon that is
-    away, then or later, is logged once and its packets count in
-    ``agentmetrics_packets_dropped_total``. The thread begins with the first series. What is not
-    sent yet at ``close``, and at the exit of the program, is sent then.
+    ``prefix`` is the first part of every name and may contain dots; ``protocol`` is ``udp`` or
+    ``tcp``. Nothing is resolved or connected here: an unreachable daemon, now or later, is logged
+    once and its packets are counted in ``agentmetrics_packets_dropped_total``. The thread starts
+    with the first series. Unsent values are sent at ``close`` and when the program ends.
 
     Raises ``ValueError`` on an argument that can never work.
     """
@@ -132,9 +131,10 @@ class StatsDRecorder(StoreRecorder, ForkAware):
                     self._log_once("thread", f"the StatsD thread could not be started: {error}")
 
     def flush(self) -> None:
-        """Send what is not sent yet, and every gauge; six seconds at the worst, with no daemon.
+        """Send what has not been sent yet, and every gauge; takes at most six seconds, without a
+        daemon.
 
-        Inside ``update()`` it leaves that to the thread: the step is not over.
+        Inside ``update()`` this is left to the thread, because the update is not finished.
         """
         if not self._closed and not self._is_updating():
             self._flush()
@@ -175,10 +175,11 @@ class StatsDRecorder(StoreRecorder, ForkAware):
         )
 
     def probe(self, timeout_seconds: float = 2.0) -> str | None:
-        """Try the way to the daemon; ``None`` when it is fine, else a sentence that says why not.
+        """Test the connection to the daemon; ``None`` if it works, else a sentence that says why
+        not.
 
-        Over UDP that means that the host resolves and refuses no datagram: nothing more can be
-        known. Uses a socket of its own.
+        Over UDP this only means that the host resolves and refuses no datagram: nothing more can be
+        known. Uses its own socket.
         """
         return self._new_delivery().probe(timeout_seconds)
 

@@ -1,4 +1,4 @@
-"""What sources tell and meters record: calls, tool executions, retriever queries, agent runs."""
+"""What sources report and meters record: calls, tool executions, retriever queries, agent runs."""
 
 from __future__ import annotations
 

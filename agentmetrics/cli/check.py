@@ -34,7 +34,7 @@ PROBE_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A setting as its variable would say it."""
+    """A setting as its variable would be written."""
 
     variable: str
     value: str
@@ -60,7 +60,7 @@ class Report:
 
 
 def run(show: Callable[[Report], None], modules: Sequence[str] = ()) -> None:
-    """Examine the environment, show what was found, and exit with 1 when something is wrong."""
+    """Examine the environment, show the findings, and exit with status 1 if there is a problem."""
     report = examine(modules)
     show(report)
     for problem in report.problems:

@@ -24,7 +24,7 @@ PERIODS: dict[str, Period] = {"day": "daily", "week": "weekly", "month": "monthl
 
 @dataclass(frozen=True)
 class Report:
-    """A summary, and how the budgets stand now."""
+    """A summary, and the current status of the budgets."""
 
     summary: Summary
     budgets: list[BudgetStatus]

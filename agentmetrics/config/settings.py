@@ -1,4 +1,4 @@
-"""AGENTMETRICS_* as Settings: read, checked, and wrong in one sentence."""
+"""The AGENTMETRICS_* variables as Settings: read and checked, with one sentence per mistake."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PREFIX = "AGENTMETRICS_"
 
 
 class Settings(BaseSettings):
-    """What ``AGENTMETRICS_*`` say; each field is the variable of its name in capitals.
+    """The ``AGENTMETRICS_*`` settings; each field is the variable of the same name in upper case.
 
     Lists are comma-separated. The StatsD host, port and prefix fall back on the ``STATSD_*``
     variables of the statsd package.
@@ -215,10 +215,10 @@ def variable_of(field: str) -> str:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """The settings of the environment, with these instead where given.
+    """The settings from the environment, with the given overrides.
 
-    Raises ``ConfigurationError`` with a sentence for every mistake, variables among them that
-    begin with ``AGENTMETRICS_`` and mean nothing.
+    Raises ``ConfigurationError`` with a sentence for every mistake, including variables that begin
+    with ``AGENTMETRICS_`` but are not settings.
     """
     problems = [
         f"{name!r} is not a setting{_meant(name, Settings.model_fields)}"
@@ -238,10 +238,10 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def unknown_variables() -> list[str]:
-    """A sentence for each variable of the environment that is named like a setting and is none.
+    """A sentence for each environment variable that is named like a setting but is not one.
 
-    Those of an installed plugin begin with its name, ``AGENTMETRICS_<NAME>_``, in which ``_``
-    stands for what no variable has in its name.
+    Variables of an installed plugin begin with its name, ``AGENTMETRICS_<NAME>_``, in which ``_``
+    stands for what a variable's name cannot have.
     """
     known = [name.upper() for name in Settings.model_fields]
     of_plugins = tuple(re.sub(r"\W", "_", f"{name.upper()}_") for name in backends.plugins())

@@ -27,13 +27,13 @@ class Price(Protocol):
     def cost_usd(self, usage: Usage) -> float | None:
         """The cost of one call in USD, a whole number of nano-dollars.
 
-        ``None`` when nobody knows it, or when the provider did not say how many tokens went
-        either way: a part of a cost is not the cost.
+        ``None`` when it is unknown, or when the provider did not report the tokens in both
+        directions: part of a cost is not the cost.
         """
 
     @property
     def bands(self) -> tuple[Band, ...]:
-        """The rates as they are now, by the size of the input; none where nobody knows them."""
+        """The current rates, by input size; empty if unknown."""
 
 
 @dataclass(frozen=True, slots=True)

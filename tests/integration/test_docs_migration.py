@@ -159,7 +159,7 @@ def test_a_threshold_of_80_per_cent_calls_the_function_of_the_page(
         if "is spent" in said:
             break
         time.sleep(0.05)  # the function runs in a thread of its own
-    assert "80 % of 50 USD is spent, until " in said
+    assert "80% of 50 USD is spent, until " in said
 
 
 @pytest.mark.usefixtures("_configured")

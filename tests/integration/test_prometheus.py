@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,14 +42,27 @@ class Watched:
     wire: Wire
 
 
-@pytest.fixture(scope="module")
-def watched(own_wire: Wire, prometheus: Callable[..., PrometheusServer]) -> Iterator[Watched]:
+@contextmanager
+def watching(wire: Wire, prometheus: Callable[..., PrometheusServer]) -> Iterator[Watched]:
     recorder = PrometheusRecorder(CollectorRegistry())
     with start_http_server_in_thread(recorder) as metrics:
-        server = prometheus(f"127.0.0.1:{metrics.port}")
-        asyncio.run(traffic.run(own_wire, recorder))
-        server.scraped()
-        yield Watched(recorder, server, own_wire)
+        yield Watched(recorder, prometheus(f"127.0.0.1:{metrics.port}"), wire)
+
+
+@pytest.fixture(scope="module")
+def watched(own_wire: Wire, prometheus: Callable[..., PrometheusServer]) -> Iterator[Watched]:
+    """After a run of all the agents, to which no test adds."""
+    with watching(own_wire, prometheus) as watched:
+        asyncio.run(traffic.run(own_wire, watched.recorder))
+        watched.prometheus.scraped()
+        yield watched
+
+
+@pytest.fixture
+def fresh(wire: Wire, prometheus: Callable[..., PrometheusServer]) -> Iterator[Watched]:
+    """One that has seen no call yet."""
+    with watching(wire, prometheus) as fresh:
+        yield fresh
 
 
 def counted(values: dict[tuple[str, ...], float]) -> Counter[tuple[str, ...]]:
@@ -214,25 +227,24 @@ class TestInFlight:
         assert watched.prometheus.value(f"max(abs({gauge}))") == 0
 
     def test_a_call_is_seen_while_it_runs_and_gone_when_it_was_cancelled(
-        self, watched: Watched
+        self, fresh: Watched
     ) -> None:
         mine = 'llm_active_calls{agent_name="waiter"}'
-        asyncio.run(self._one_call_that_waits(watched, mine))
-        watched.wire.settled()
-        watched.prometheus.scraped()
-        assert watched.prometheus.values(mine, "agent_name") == {("waiter",): 0}
-        ended = watched.prometheus.values('llm_calls_total{agent_name="waiter"}', "status")
+        asyncio.run(self._one_call_that_waits(fresh, mine))
+        fresh.wire.settled()
+        fresh.prometheus.scraped()
+        assert fresh.prometheus.values(mine, "agent_name") == {("waiter",): 0}
+        ended = fresh.prometheus.values('llm_calls_total{agent_name="waiter"}', "status")
         assert ended == {("cancelled",): 1}
-        watched.wire.calls.pop()  # the run of the other tests had no waiter
 
-    async def _one_call_that_waits(self, watched: Watched, mine: str) -> None:
-        handler = MetricsCallbackHandler(watched.recorder, agent_name="waiter")
-        model = traffic.openai(watched.wire, "waiter", "gpt-4o-mini", callbacks=[handler])
-        watched.wire.script("gpt-4o-mini", Answer(hangs=True))
+    async def _one_call_that_waits(self, fresh: Watched, mine: str) -> None:
+        handler = MetricsCallbackHandler(fresh.recorder, agent_name="waiter")
+        model = traffic.openai(fresh.wire, "waiter", "gpt-4o-mini", callbacks=[handler])
+        fresh.wire.script("gpt-4o-mini", Answer(hangs=True))
         task = asyncio.create_task(model.ainvoke("x"))
-        await traffic.until(lambda: watched.wire.hanging["waiter"])
-        await asyncio.to_thread(watched.prometheus.scraped)
-        assert watched.prometheus.values(mine, "agent_name") == {("waiter",): 1}
+        await traffic.until(lambda: fresh.wire.hanging["waiter"])
+        await asyncio.to_thread(fresh.prometheus.scraped)
+        assert fresh.prometheus.values(mine, "agent_name") == {("waiter",): 1}
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
@@ -259,14 +271,13 @@ class TestExposition:
         text = watched.recorder.exposition().body.decode()
         assert not [words for words in said if words in text]
 
-    def test_a_slow_call_shows_in_its_latency_quantile(self, watched: Watched) -> None:
-        handler = MetricsCallbackHandler(watched.recorder, agent_name="sloth")
-        model: Any = traffic.openai(watched.wire, "sloth", "gpt-4o-mini", callbacks=[handler])
-        watched.wire.script("gpt-4o-mini", Answer(seconds=0.3))
+    def test_a_slow_call_shows_in_its_latency_quantile(self, fresh: Watched) -> None:
+        handler = MetricsCallbackHandler(fresh.recorder, agent_name="sloth")
+        model: Any = traffic.openai(fresh.wire, "sloth", "gpt-4o-mini", callbacks=[handler])
+        fresh.wire.script("gpt-4o-mini", Answer(seconds=0.3))
         model.invoke("x")
-        watched.prometheus.scraped()
-        slowest = watched.prometheus.value(
+        fresh.prometheus.scraped()
+        slowest = fresh.prometheus.value(
             'histogram_quantile(1, sum by (le) (llm_latency_seconds_bucket{agent_name="sloth"}))'
         )
         assert 0.3 <= slowest <= 0.5
-        watched.wire.calls.pop()

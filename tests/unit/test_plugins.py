@@ -21,7 +21,7 @@ from tests.services.plugins import install
 
 PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
 GROUP = "agentmetrics.backends"
-THEIRS = "the backend plugin 'theirs' (of the distribution 'their-metrics')"
+THEIRS = "the backend plugin 'theirs' (from the distribution 'their-metrics')"
 WORKS = "from agentmetrics import MemoryRecorder\nclass TheirRecorder(MemoryRecorder): ...\n"
 
 
@@ -217,7 +217,9 @@ class TestVariables:
     ) -> None:
         monkeypatch.setenv("AGENTMETRICS_TINYFLOW_ON", "1")
         monkeypatch.setenv(f"AGENTMETRICS_{variable}", "1")
-        with pytest.raises(ConfigurationError, match=rf"^AGENTMETRICS_{variable} is set and means"):
+        with pytest.raises(
+            ConfigurationError, match=rf"^AGENTMETRICS_{variable} is set but is not a setting"
+        ):
             load_settings()
 
 

@@ -1,4 +1,4 @@
-"""A budget: a limit on what some calls may cost in a day, week or month."""
+"""A budget: a limit on what certain calls may cost per day, week or month."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OnThreshold = Callable[["BudgetStatus", float], "Awaitable[None] | None"]
 
 @dataclass(frozen=True)
 class BudgetStatus:
-    """How a budget stands in its current period; amounts in USD."""
+    """The status of a budget in its current period; amounts in USD."""
 
     budget: str
     period: Period
@@ -38,18 +38,18 @@ class BudgetStatus:
 
     @property
     def remaining_usd(self) -> float:
-        """What may still be spent; below 0 once it is overspent."""
+        """What may still be spent; negative when overspent."""
         return self.limit_usd - self.spent_usd
 
     @property
     def percent(self) -> float:
-        """Spent, of the limit."""
+        """Spend as a percentage of the limit."""
         if self.limit_usd:
             return 100 * self.spent_usd / self.limit_usd
         return math.inf if self.spent_usd else 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, the moment as ISO 8601."""
+        """Plain data, with the time in ISO 8601."""
         amounts = {"remaining_usd": self.remaining_usd, "resets_at": self.resets_at.isoformat()}
         return asdict(self) | amounts
 
@@ -66,18 +66,18 @@ standings: weakref.WeakKeyDictionary[Budget, weakref.ref[Standing]] = weakref.We
 
 @dataclass(frozen=True, eq=False)
 class Budget:
-    """A limit in USD on the calls of a scope in each period.
+    """A limit in USD on the calls in a scope, per period.
 
-    ``scope`` may name ``agent_name``, ``provider``, ``model`` and any extra label; a call that
-    has all of these values counts. ``action`` says what comes of a spent budget: a warning, or
-    calls that raise ``BudgetExceeded`` before a request leaves. At each of the ``thresholds``
-    (per cent of the limit), once a period, it is logged and ``on_threshold(status, threshold)``
-    is called, sync or async, in a thread of its own.
+    ``scope`` may contain ``agent_name``, ``provider``, ``model`` and any extra label; a call counts
+    if it has all of these values. ``action`` is what happens when the budget is spent: a warning,
+    or calls that raise ``BudgetExceeded`` before a request is sent. At each of the ``thresholds``
+    (percent of the limit), once per period, a message is logged and ``on_threshold(status,
+    threshold)`` is called, sync or async, in its own thread.
 
-    With ``reserve="max_tokens"`` a call is let through only when the most it can cost is left,
-    so that nothing is overspent; a call whose most is not known is refused.
+    With ``reserve="max_tokens"``, a call is admitted only if the budget can cover the most it could
+    cost, so that nothing is overspent; a call whose maximum cost is unknown is refused.
 
-    Raises ``ValueError`` on what cannot be a budget.
+    Raises ``ValueError`` on invalid arguments.
     """
 
     name: str
@@ -123,11 +123,11 @@ class Budget:
         return round(self.limit_usd * NANO)
 
     def calls(self) -> CallFilter:
-        """Which calls are in its scope, as the ledger asks."""
+        """The calls in its scope, as a filter for the ledger."""
         return CallFilter.of(self.scope)
 
     def status(self, now: float | None = None) -> BudgetStatus:
-        """How it stands at ``now`` (Unix seconds; the present when left out).
+        """Its status at ``now`` (Unix seconds; by default the current time).
 
         Raises ``RuntimeError`` while it is not in force.
         """

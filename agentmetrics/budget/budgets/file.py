@@ -1,4 +1,4 @@
-"""Budgets from a TOML file: a table ``[budgets.NAME]`` each."""
+"""Budgets from a TOML file, each in a table ``[budgets.NAME]``."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _KEYS = tuple(f.name for f in fields(Budget) if f.name not in ("name", "on_thres
 
 
 def read_budgets(path: Path) -> tuple[Budget, ...]:
-    """The budgets of a file.
+    """The budgets in a file.
 
-    Raises ``ValueError`` with one sentence that says what is wrong with it, and in which line.
+    Raises ``ValueError`` with one sentence that says what is wrong, and in which line.
     """
     document = read_document(path)
     unknown = document.values.keys() - {"budgets"}

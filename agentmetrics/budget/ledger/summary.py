@@ -67,14 +67,14 @@ class PeriodAmounts:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the calls from ``since`` until ``until`` came to.
+    """What the calls from ``since`` until ``until`` cost.
 
-    ``groups`` are by the labels in ``by``, the dearest first, and ``periods`` one after the other.
-    ``previous`` is what the same stretch of time came to as many periods earlier, up to the same
-    wall-clock time (to the quarter of an hour) where the last period still goes on;
-    ``previous_whole`` is all of it. ``projected_cost_nano_usd`` is what the current period will
-    have cost at its end at the pace of what has passed of it; ``None`` unless the last period is
-    the current one and whole, and enough of it has passed to have a pace.
+    ``groups`` are by the labels in ``by``, most expensive first, and ``periods`` are in order.
+    ``previous`` is the total for the same stretch of time the same number of periods earlier, up to
+    the same wall-clock time (to the quarter of an hour) if the last period is still in progress;
+    ``previous_whole`` is the total for all of it. ``projected_cost_nano_usd`` is the projected cost
+    of the current period at its end, at the rate so far; ``None`` unless the last period is the
+    current one and whole, and enough of it has passed for a rate.
     """
 
     period: Period
@@ -91,7 +91,7 @@ class Summary:
 
     @property
     def trend(self) -> float | None:
-        """The cost against that of the period before: 0.5 is half more, -0.5 half less.
+        """The cost relative to that of the previous period: 0.5 is half more, -0.5 half less.
 
         ``None`` when there was none.
         """

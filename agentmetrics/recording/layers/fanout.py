@@ -21,9 +21,9 @@ from agentmetrics.recording.values import Family
 
 
 class FanoutRecorder(Recorder):
-    """Several recorders at once. One that fails is logged once and costs the others nothing.
+    """Several recorders at once. A failing one is logged once and does not affect the others.
 
-    Readings are those of the first that keeps values.
+    Readings come from the first that keeps values.
     """
 
     def __init__(self, recorders: Sequence[Recorder]) -> None:
