@@ -19,7 +19,7 @@ import pytest
 
 from agentmetrics import Ledger, LedgerUnavailable, MemoryRecorder, track_call
 from agentmetrics.budget.ledger import database as databases
-from agentmetrics.budget.ledger import tally, writer
+from agentmetrics.budget.ledger import engine, tally, writer
 from agentmetrics.budget.ledger.database import Database
 from agentmetrics.budget.ledger.spend import Spend
 from agentmetrics.budget.ledger.tally import Amounts
@@ -569,7 +569,7 @@ class TestADatabaseThatGoesAway:
         assert first.startswith(
             "the ledger cannot be written to; calls are kept in memory until it is back: 'postgresql://"
         )
-        assert second.endswith("is written again")
+        assert second.endswith("is back; pending calls have been written")
         assert "s3cret" not in caplog.text
 
     def test_a_database_that_goes_away_is_tried_less_and_less_often(self, kept, recorder, away):
@@ -708,7 +708,7 @@ class TestALockedFile:
 
     def test_a_locked_file_is_waited_for(self, path, recorder, monkeypatch):
         url = f"sqlite:///{path}"
-        monkeypatch.setattr(databases, "SQLITE_WAIT_SECONDS", 0.1)
+        monkeypatch.setattr(engine, "SQLITE_WAIT_SECONDS", 0.1)
         with Ledger(url, flush_interval_seconds=NEVER) as ledger:
             ledger.attach(recorder)
             call(recorder)
@@ -725,7 +725,7 @@ class TestALockedFile:
         self, path, recorder, monkeypatch, caplog
     ):
         url = f"sqlite:///{path}"
-        monkeypatch.setattr(databases, "SQLITE_WAIT_SECONDS", 0.1)
+        monkeypatch.setattr(engine, "SQLITE_WAIT_SECONDS", 0.1)
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         with Ledger(url, flush_interval_seconds=NEVER) as ledger:

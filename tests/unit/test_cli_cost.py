@@ -16,7 +16,7 @@ from agentmetrics import Ledger, MemoryRecorder
 from agentmetrics.budget.ledger import schema
 from agentmetrics.budget.ledger.database import Database
 from agentmetrics.calls.facts import LLMCall
-from agentmetrics.cli import cost as costs
+from agentmetrics.cli import cost_report
 from agentmetrics.pipeline import Options, pipeline_of
 from agentmetrics.providers.usage import Usage
 from tests.clock import Clock
@@ -299,7 +299,7 @@ class TestWhatCannotBe:
 
     def test_an_older_ledger_is_left_to_those_who_write_it(self, filled, monkeypatch):
         newer = (*schema.MIGRATIONS, ("SELECT 1",))
-        monkeypatch.setattr(costs, "Database", lambda url: Database(url, newer))
+        monkeypatch.setattr(cost_report, "Database", lambda url: Database(url, newer))
         said = self.sentence(filled.cost(), 1)
         assert "its schema version is 1, and this agentmetrics reads version 2" in said
 

@@ -28,8 +28,7 @@ from agentmetrics import (
     get_recorder,
     track_call,
 )
-from agentmetrics.budget.ledger import database as databases
-from agentmetrics.budget.ledger import schema
+from agentmetrics.budget.ledger import engine, schema
 from agentmetrics.budget.ledger.database import Database
 from agentmetrics.budget.ledger.tally import Amounts, Key, Row
 from agentmetrics.budget.ledger.url import without_password
@@ -126,7 +125,7 @@ class TestAMissingPackage:
         )
 
     def test_a_missing_package_may_be_the_driver(self, monkeypatch):
-        monkeypatch.setattr(databases, "find_spec", lambda name: None)
+        monkeypatch.setattr(engine, "find_spec", lambda name: None)
         assert sentence_of("postgresql://host/spend") == (
             "'postgresql://host/spend': PostgreSQL needs the package 'psycopg'; "
             "install it with: pip install 'psycopg[binary]'"
