@@ -126,7 +126,7 @@ class TestWithALedger:
             with pytest.raises(agentmetrics.LedgerUnavailable):
                 ledger.flush()
             if choice == "block":
-                with pytest.raises(BudgetExceeded, match="its ledger is away"):
+                with pytest.raises(BudgetExceeded, match="its ledger is unreachable"):
                     spend(recorder)
             else:
                 spend(recorder)
@@ -247,7 +247,7 @@ class TestSettings:
         [
             ("[budgets.a]\nlimit_usd = -1", "limit_usd=-1: must be a number of at least 0"),
             ("[budgets.a]\nlimit_usd = 1\n[budgets.a]", "line 3"),
-            ("[budgets.a]\nlimit_usd = 1\nscope = {tenant = 'x'}", "'tenant' is no label of calls"),
+            ("[budgets.a]\nlimit_usd = 1\nscope = {tenant = 'x'}", "calls have no label 'tenant'"),
         ],
     )
     def test_a_mistake_stops_the_program_with_one_sentence(

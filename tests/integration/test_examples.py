@@ -61,7 +61,7 @@ def test_a_plain_chain_prints_both_calls_with_their_tokens_and_cost(wire: Wire) 
 
 def test_a_model_that_is_in_no_price_list_is_unpriced_and_not_free(wire: Wire) -> None:
     wire.always("house-model", Answer(fresh=10, output=5))
-    logged = "no price found for house-model of openai: its calls are counted as unpriced\n"
+    logged = "no price found for house-model (openai); its calls are counted as unpriced\n"
     lines = printed("plain_langchain.py", wire, logged, OPENAI_MODEL="house-model")
     assert "2 calls, 30 tokens, 0.000000 USD, 2 unpriced" in lines
 

@@ -547,7 +547,7 @@ class TestADatabaseThatGoesAway:
         assert first.startswith(
             "the ledger cannot be written to; calls are kept in memory until it is back: 'postgresql://"
         )
-        assert second.endswith("is written again")
+        assert second.endswith("is back; pending calls have been written")
         assert "s3cret" not in caplog.text
 
     def test_is_tried_less_and_less_often(self, kept, recorder, away):
