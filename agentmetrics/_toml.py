@@ -1,4 +1,4 @@
-"""TOML that knows its lines: the parser tells them of syntax errors alone."""
+"""TOML with line numbers, which the parser reports only for syntax errors."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ def _usd(amounts: Amounts, digits: int) -> str:
 
 
 def _cost(amounts: Amounts, digits: int) -> str:
-    """The cost, with a mark where there is more that nobody knows."""
+    """The cost, with a mark where part of it is unknown."""
     if amounts.unpriced_calls and not amounts.cost_nano_usd:
         return "unpriced"
     if amounts.calls and amounts.unmetered_calls == amounts.calls:

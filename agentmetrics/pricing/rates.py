@@ -42,7 +42,7 @@ class Rates:
 
     The parts hold the difference to the plain rate of the whole they belong to; the part kept
     for an hour that to the rest of what was written to the cache. ``unknown`` names the parts
-    whose rate nobody knows: fields of ``Usage``.
+    whose rate is unknown: fields of ``Usage``.
     """
 
     request: float
@@ -93,7 +93,7 @@ class Rates:
         )
 
     def in_usd(self) -> dict[str, float | None]:
-        """What ``of_usd`` takes; ``None`` for a part whose rate nobody knows."""
+        """What ``of_usd`` takes; ``None`` for a part whose rate is unknown."""
         created = self.input + self.cache_creation
         nano = {
             "input": self.input,

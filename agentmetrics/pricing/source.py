@@ -58,7 +58,7 @@ _NOT_TEXT = frozenset({"input_image_mtok", "input_video_mtok"})
 """Kinds of input that embeddings have a rate for; LangChain embeds text."""
 
 _AUDIO_APART = frozenset({"openai", "azure"})
-"""Providers whose audio tokens never cost what text does: without a rate, nobody knows it.
+"""Providers whose audio tokens never cost what text does: without a rate, the price is unknown.
 
 https://openai.com/api/pricing; the list lacks the rate for some models.
 """

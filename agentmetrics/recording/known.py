@@ -1,7 +1,7 @@
-"""Metrics and label values that mean something before anything was recorded under them.
+"""Metrics and label values that are valid before anything has been recorded under them.
 
-The catalogue makes its metrics known here, and a plugin those of its own: only then is a reading of
-0 that nobody raised told apart from a name that is misspelt.
+The catalogue registers its metrics here, and a plugin its own: only then can a reading of 0 be
+distinguished from a misspelt name.
 """
 
 from __future__ import annotations

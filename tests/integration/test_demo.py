@@ -156,7 +156,7 @@ def test_the_demo_for_people_shows_every_number_on_80_columns() -> None:
     assert "Not sent: the daily budget 'briefs' for agent_name=writer is spent" in done.stdout
     assert ["planner", "5", "93", "468", "0.002162"] in [line[:5] for line in lines]
     assert "24 calls (1 failed, 1 cancelled)" in done.stdout
-    assert "The ledger agrees to the nano-dollar." in done.stdout
+    assert "in total. The ledger agrees to the nano-dollar." in done.stdout
     assert "agentmetrics demo --serve" in done.stdout
     assert max(map(len, done.stdout.split("The model server")[0].splitlines())) <= 80
 
@@ -296,7 +296,7 @@ def test_live_traffic_is_served_until_a_signal(number: signal.Signals, tmp_path:
         assert process.wait(20) == 0
     said = log.read_text()
     assert "Traceback" not in said
-    assert "The ledger agrees to the nano-dollar." in said
+    assert "in total. The ledger agrees to the nano-dollar." in said
     config = yaml.safe_load(said[said.index("scrape_configs:") : said.index("1 of 5")])
     (job,) = config["scrape_configs"]
     assert job["static_configs"] == [{"targets": [url.split("/")[2]]}]

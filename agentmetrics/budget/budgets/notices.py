@@ -37,7 +37,7 @@ class Notices(ForkAware):
         self._begin()  # the thread is the parent's, and so is what waits
 
     def tell(self, budget: Budget, status: BudgetStatus, threshold: float) -> None:
-        """Say that ``budget`` stands at ``threshold`` per cent or above."""
+        """Say that ``budget`` stands at ``threshold`` percent or above."""
         logger.warning(
             "the %s budget %r passed %g%%: %.6f of %.6f USD",
             budget.period, budget.name, threshold, status.spent_usd, status.limit_usd,

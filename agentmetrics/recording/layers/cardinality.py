@@ -10,7 +10,7 @@ from agentmetrics.recording.recorder import Recorder
 OTHER = "other"
 """The value that labels get past the cardinality limit."""
 MAX_SERIES = 2000
-"""Label sets of one metric, unless told otherwise."""
+"""The default limit of label sets per metric."""
 
 
 class CardinalityLimit(Layer):
