@@ -74,8 +74,8 @@ class Settings(BaseSettings):
     )
     prices_update: bool = Field(
         False,
-        description="fetch newer prices over the network with the genai-prices updater, at startup "
-        "and every hour",
+        description="fetch newer prices over the network with the genai-prices updater, from the "
+        "first call on and then every hour",
     )
     timezone: str = Field(
         "UTC", description="time zone in which days begin, such as `Europe/Berlin`"

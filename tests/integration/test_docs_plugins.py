@@ -135,7 +135,7 @@ def backend(path: Path) -> Iterator[Recorder]:
 
 
 class TestTheBackend:
-    def test_appends_only_what_has_changed(self, backend: Recorder, path: Path) -> None:
+    def test_the_backend_appends_only_what_has_changed(self, backend: Recorder, path: Path) -> None:
         backend.counter(CALLS).labels("planner", "success").inc(2)
         backend.gauge(TEMPERATURE).labels("kitchen").set(21)
         backend.flush()
@@ -153,7 +153,9 @@ class TestTheBackend:
             ("conformance_seconds", 1),
         ]
 
-    def test_has_the_fields_that_the_page_shows(self, backend: Recorder, path: Path) -> None:
+    def test_the_backend_has_the_fields_that_the_page_shows(
+        self, backend: Recorder, path: Path
+    ) -> None:
         (shown,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
         for _ in range(2):
             with track_call("openai", "gpt-4o", agent_name="planner", recorder=backend):
@@ -165,7 +167,7 @@ class TestTheBackend:
         assert found["time"] == pytest.approx(time.time(), abs=60)
 
     @pytest.mark.parametrize("value", [math.inf, math.nan, "warm", 10**400])
-    def test_writes_json_whatever_a_gauge_was_set_to(
+    def test_the_backend_writes_json_whatever_a_gauge_was_set_to(
         self, backend: Recorder, path: Path, value: Any
     ) -> None:
         backend.gauge(TEMPERATURE).labels("kitchen").set(value)
@@ -174,7 +176,7 @@ class TestTheBackend:
         gauge, histogram = lines_of(path)
         assert gauge["value"] is histogram["sum"] is None
 
-    def test_flushes_by_itself(self, path: Path) -> None:
+    def test_the_backend_flushes_by_itself(self, path: Path) -> None:
         recorder = jsonlines.JsonLinesRecorder(path, 0.01)
         recorder.counter(ERRORS).labels("planner").inc()
         deadline = time.monotonic() + 20
@@ -183,12 +185,12 @@ class TestTheBackend:
             time.sleep(0.01)
         recorder.close()
 
-    def test_can_be_read_in_the_process(self, backend: Recorder) -> None:
+    def test_the_backend_can_be_read_in_the_process(self, backend: Recorder) -> None:
         backend.counter(ERRORS).labels("planner").inc(2)
         assert backend.value(ERRORS.name) == 2
         assert backend.value("jsonlines_lines_dropped_total") == 0  # known, and nothing counted
 
-    def test_drops_and_counts_what_it_cannot_write_and_says_so_once(
+    def test_the_backend_drops_and_counts_what_it_cannot_write_and_says_so_once(
         self, backend: Recorder, path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         around = Namespace(backend, "shop")
@@ -213,7 +215,7 @@ class TestTheBackend:
         around.flush()
         assert caplog.messages[1:] == [f"cannot append to {path}: Is a directory"]
 
-    def test_may_be_flushed_inside_of_an_update_while_another_thread_flushes(
+    def test_the_backend_may_be_flushed_inside_of_an_update_while_another_thread_flushes(
         self, backend: Any, path: Path
     ) -> None:
         errors = backend.counter(ERRORS).labels("planner")
@@ -239,7 +241,7 @@ class TestTheBackend:
             assert not thread.is_alive(), "each waits for the other's lock"
         assert sums_of(path) == {(ERRORS.name,): 2}
 
-    def test_follows_its_file_where_the_program_goes(
+    def test_the_backend_follows_its_file_where_the_program_goes(
         self, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(path.parent)
@@ -250,7 +252,7 @@ class TestTheBackend:
         assert sums_of(path) == {(ERRORS.name,): 1}
 
     @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-    def test_leaves_to_the_parent_of_a_fork_what_that_is_about_to_write(
+    def test_the_backend_leaves_to_the_parent_of_a_fork_what_that_is_about_to_write(
         self, backend: Any, path: Path
     ) -> None:
         backend.counter(ERRORS).labels("planner").inc()
@@ -327,7 +329,7 @@ def python(site: Path, *arguments: str, **environment: str) -> subprocess.Comple
 
 
 class TestTheBackendByItsName:
-    def test_is_used_and_delivers_each_call_once_over_forks_and_at_the_end(
+    def test_the_backend_is_used_and_delivers_each_call_once_over_forks_and_at_the_end(
         self, site: Path, path: Path
     ) -> None:
         done = python(
@@ -349,7 +351,7 @@ class TestTheBackendByItsName:
         by_process = {(line["pid"], line["labels"]["agent_name"]) for line in seconds}
         assert len(by_process) == 3  # nobody writes what is another's
 
-    def test_is_closed_at_the_end_where_a_program_has_made_it_itself(
+    def test_the_backend_is_closed_at_the_end_where_a_program_has_made_it_itself(
         self, site: Path, path: Path
     ) -> None:
         code = (
@@ -376,7 +378,7 @@ class TestTheBackendByItsName:
             ("/", "='/' is a directory: name a file"),
         ],
     )
-    def test_names_its_variable_when_it_cannot_be_used(
+    def test_the_backend_names_its_variable_when_it_cannot_be_used(
         self, site: Path, monkeypatch: pytest.MonkeyPatch, agent_metrics: Recorder,
         value: str | None, said: str,
     ) -> None:  # fmt: skip
@@ -387,7 +389,7 @@ class TestTheBackendByItsName:
             configure(backend="jsonlines")
         assert str(raised.value) == f"AGENTMETRICS_JSONLINES_PATH{said}"
 
-    def test_is_probed_by_check(self, site: Path, path: Path) -> None:
+    def test_the_backend_is_probed_by_check(self, site: Path, path: Path) -> None:
         settings = {
             "AGENTMETRICS_BACKEND": "jsonlines",
             "AGENTMETRICS_JSONLINES_PATH": str(path),
@@ -483,7 +485,9 @@ def of_runs(recorder: MemoryRecorder, what: str, agent: str) -> float:
 
 
 class TestTheSource:
-    def test_records_what_the_page_says(self, tinyflow: Any, recorder: MemoryRecorder) -> None:
+    def test_the_source_records_what_the_page_says(
+        self, tinyflow: Any, recorder: MemoryRecorder
+    ) -> None:
         tinyflow.listeners.clear()
         exec(compile(PROGRAM, "program.py", "exec"), {})
         assert by(recorder, "llm_calls_total", "agent_name", "model", "tenant", "status") == {
@@ -509,7 +513,7 @@ class TestTheSource:
         assert of_runs(recorder, "cost_usd", "planner") == pytest.approx(COST + 0.000042)
         assert recorder.value("agentmetrics_handler_errors_total") == 0
 
-    def test_gives_the_ledger_what_was_spent(
+    def test_the_source_gives_the_ledger_what_was_spent(
         self, tinyflow: Any, recorder: MemoryRecorder, tmp_path: Path
     ) -> None:
         with Ledger(f"sqlite:///{tmp_path}/spend.db", flush_interval_seconds=NEVER) as ledger:
@@ -521,7 +525,7 @@ class TestTheSource:
         assert group.labels == {"agent_name": "planner", "tenant": "acme", "status": "success"}
         assert (group.amounts.calls, group.amounts.as_dict()["cost_usd"]) == (2, 2 * COST)
 
-    def test_records_errors_of_calls_tools_and_runs(
+    def test_the_source_records_errors_of_calls_tools_and_runs(
         self, tinyflow: Any, recorder: MemoryRecorder
     ) -> None:
         def flow() -> None:
@@ -543,7 +547,7 @@ class TestTheSource:
         assert runs(recorder) == {("planner", "error"): 1}
 
     @pytest.mark.anyio
-    async def test_records_what_was_cancelled(
+    async def test_the_source_records_what_was_cancelled(
         self, tinyflow: Any, recorder: MemoryRecorder
     ) -> None:
         with anyio.CancelScope() as scope:
@@ -556,7 +560,7 @@ class TestTheSource:
         assert runs(recorder) == {("planner", "cancelled"): 1}
         assert recorder.value("llm_errors_total") == 0
 
-    def test_records_as_cancelled_what_never_says_that_it_ended(
+    def test_the_source_records_as_cancelled_what_never_says_that_it_ended(
         self, tinyflow: Any, recorder: MemoryRecorder
     ) -> None:
         (listener,) = tinyflow.listeners
@@ -568,7 +572,7 @@ class TestTheSource:
         assert calls(recorder) == {("planner", "cancelled"): 1}
         assert runs(recorder) == {("planner", "cancelled"): 1}
 
-    def test_keeps_agents_inside_of_agents_apart(
+    def test_the_source_keeps_agents_inside_of_agents_apart(
         self, tinyflow: Any, recorder: MemoryRecorder
     ) -> None:
         with tinyflow.step("agent", "planner", tenant="acme"):
@@ -594,7 +598,7 @@ class TestTheSource:
         assert of_runs(recorder, "llm_calls", "planner") == 2
         assert of_runs(recorder, "cost_usd", "editor") == pytest.approx(COST)
 
-    def test_knows_the_instrumented_agent_around_and_those_inside(
+    def test_the_source_knows_the_instrumented_agent_around_and_those_inside(
         self, tinyflow: Any, recorder: MemoryRecorder
     ) -> None:
         class Reviewer(InstrumentedAgent):
@@ -618,7 +622,7 @@ class TestTheSource:
         assert of_runs(recorder, "llm_calls", "Reviewer") == 3
         assert of_runs(recorder, "llm_calls", "planner") == 1
 
-    def test_gives_agents_and_calls_inside_of_a_run_its_extra_labels(
+    def test_the_source_gives_agents_and_calls_inside_of_a_run_its_extra_labels(
         self, tinyflow: Any, recorder: MemoryRecorder
     ) -> None:
         class Reviewer(InstrumentedAgent):
@@ -636,14 +640,14 @@ class TestTheSource:
         }
         assert by(recorder, "agent_runs_total", "agent_name", "tenant")["Reviewer", "acme"] == 1
 
-    def test_leaves_calls_outside_of_a_flow_alone(
+    def test_the_source_leaves_calls_outside_of_a_flow_alone(
         self, tinyflow: Any, recorder: MemoryRecorder
     ) -> None:
         with track_call("openai", "gpt-4o"):
             pass
         assert calls(recorder) == {("unknown", "success"): 1}
 
-    def test_harms_nothing_where_it_does_not_understand(
+    def test_the_source_harms_nothing_where_it_does_not_understand(
         self, tinyflow: Any, recorder: MemoryRecorder
     ) -> None:
         with tinyflow.step("model", "gpt-4o") as step:  # without a provider
@@ -663,7 +667,9 @@ class TestBudgetsOfTheSource:
         of = Budget("team", scope={"agent_name": "planner"}, action="block", **budget)
         return Budgets((of,), recorder)
 
-    def test_refuse_a_call_before_it_is_made(self, tinyflow: Any, recorder: MemoryRecorder) -> None:
+    def test_budgets_of_the_source_refuse_a_call_before_it_is_made(
+        self, tinyflow: Any, recorder: MemoryRecorder
+    ) -> None:
         budgets = self.hold(recorder, limit_usd=COST / 2)
         made: list[str] = []
 
@@ -688,7 +694,7 @@ class TestBudgetsOfTheSource:
         assert status.spent_usd == pytest.approx(COST)
         assert recorder.value("agentmetrics_handler_errors_total") == 0
 
-    def test_reserve_the_most_that_a_call_can_use(
+    def test_budgets_of_the_source_reserve_the_most_that_a_call_can_use(
         self, tinyflow: Any, recorder: MemoryRecorder
     ) -> None:
         budgets = self.hold(recorder, limit_usd=0.01, reserve="max_tokens")

@@ -559,7 +559,7 @@ class TestEventsByHand:
         for run_id in (elsewhere, first, second):
             handler.on_chain_error(TimeoutError(), run_id=run_id)
 
-    def test_of_calls_at_once_in_an_agent_only_the_last_is_taken_over_from(self, recorder, handler):
+    def test_only_the_last_of_calls_at_once_in_an_agent_is_taken_over_from(self, recorder, handler):
         node, first, last, third = (uuid.uuid4() for _ in range(4))
         metadata = {"langgraph_node": "model", "ls_integration": "langchain_create_agent"}
         handler.on_chain_start({}, {}, run_id=node, name="model", metadata=metadata)

@@ -97,7 +97,7 @@ class TestAStreamWithoutUsage:
         for _ in StreamingChat(answers=[answer("abc", tokens)]).stream("x", config=config):
             pass
 
-    def test_is_said_once_with_what_to_pass(self, config, caplog) -> None:
+    def test_a_stream_without_usage_is_logged_once_with_what_to_pass(self, config, caplog) -> None:
         for _ in range(3):
             self.stream(config, None)
         [logged] = caplog.records
@@ -106,6 +106,6 @@ class TestAStreamWithoutUsage:
             "tokens and cost; pass stream_usage=True to the chat model"
         )
 
-    def test_is_not_said_where_tokens_are_reported(self, config, caplog) -> None:
+    def test_a_stream_that_reports_tokens_is_not_logged(self, config, caplog) -> None:
         self.stream(config, (10, 3))
         assert caplog.records == []

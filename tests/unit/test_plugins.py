@@ -57,7 +57,9 @@ def said(backend: str = "theirs") -> str:
 
 
 class TestABrokenPluginIsNamedWith:
-    def test_the_module_that_its_own_distribution_lacks(self, site: Path) -> None:
+    def test_a_broken_plugin_is_named_with_the_module_that_its_distribution_lacks(
+        self, site: Path
+    ) -> None:
         install_theirs(site, value="their_metrics_of_old:TheirRecorder")
         assert said() == (
             f"{THEIRS} is broken: it has no module 'their_metrics_of_old'; "
@@ -65,7 +67,7 @@ class TestABrokenPluginIsNamedWith:
         )
 
     @pytest.mark.parametrize("module", ["no_such_package", "no_such_package.client"])
-    def test_the_package_that_it_needs_and_how_to_install_what_it_requires(
+    def test_a_broken_plugin_is_named_with_the_package_that_it_needs_and_what_to_type(
         self, site: Path, module: str
     ) -> None:
         install_theirs(site, f"import {module}\n", requires=("PyNoSuch>=2",))
@@ -74,7 +76,7 @@ class TestABrokenPluginIsNamedWith:
             "pip install their-metrics installs what it requires"
         )
 
-    def test_the_extra_that_has_the_package(self, site: Path) -> None:
+    def test_a_broken_plugin_is_named_with_the_extra_that_has_the_package(self, site: Path) -> None:
         requires = ("anyio>=4", 'No.Such_Package[fast]>=2 ; extra == "wire"')
         install_theirs(site, "import no_such_package\n", requires=requires)
         assert said() == (
@@ -82,14 +84,16 @@ class TestABrokenPluginIsNamedWith:
             "install it with: pip install 'their-metrics[wire]'"
         )
 
-    def test_the_version_of_ours_that_it_does_not_go_with(self, site: Path) -> None:
+    def test_a_broken_plugin_is_named_with_the_version_of_ours_that_it_does_not_go_with(
+        self, site: Path
+    ) -> None:
         install_theirs(site, "from agentmetrics.recorder_of_old import Recorder\n")
         assert said() == (
             f"{THEIRS} does not go with llm-agentmetrics {version('llm-agentmetrics')}, "
             "which has no module 'agentmetrics.recorder_of_old'"
         )
 
-    def test_the_extra_of_ours_that_it_builds_on(
+    def test_a_broken_plugin_is_named_with_the_extra_of_ours_that_it_builds_on(
         self, site: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def missing(name: str) -> NoReturn:
@@ -106,14 +110,16 @@ class TestABrokenPluginIsNamedWith:
             "pip install 'llm-agentmetrics[statsd]'"
         )
 
-    def test_the_class_that_does_not_exist(self, site: Path) -> None:
+    def test_a_broken_plugin_is_named_with_the_class_that_does_not_exist(self, site: Path) -> None:
         install_theirs(site, value="their_metrics:TheirRecorderOfOld")
         assert said() == (
             f"{THEIRS} is broken: module 'their_metrics' has no attribute 'TheirRecorderOfOld'"
         )
 
     @pytest.mark.parametrize("value", ["their-metrics:TheirRecorder", "their_metrics:", ":x"])
-    def test_the_entry_point_that_is_none(self, site: Path, value: str) -> None:
+    def test_a_broken_plugin_is_named_with_an_entry_point_that_is_none(
+        self, site: Path, value: str
+    ) -> None:
         install_theirs(site, value=value)
         assert said() == (
             f"{THEIRS} is broken: its entry point is {value!r}; an entry point is 'module:Class'"
@@ -129,11 +135,15 @@ class TestABrokenPluginIsNamedWith:
         ],
         ids=["a module", "another class", "a recorder and no class", "a function"],
     )
-    def test_the_object_that_is_no_recorder(self, site: Path, source: str, value: str) -> None:
+    def test_a_broken_plugin_is_named_with_the_object_that_is_no_recorder(
+        self, site: Path, source: str, value: str
+    ) -> None:
         install_theirs(site, source, value)
         assert said() == (f"{THEIRS} is broken: {value} is not a subclass of agentmetrics.Recorder")
 
-    def test_the_abstract_methods_that_it_lacks(self, site: Path) -> None:
+    def test_a_broken_plugin_is_named_with_the_abstract_methods_that_it_lacks(
+        self, site: Path
+    ) -> None:
         source = (
             "from contextlib import nullcontext\n"
             "from agentmetrics import Recorder\n"
@@ -161,11 +171,15 @@ class TestABrokenPluginIsNamedWith:
         ],
         ids=["an error", "an error of two lines", "a name that is not there", "no Python"],
     )
-    def test_the_error_that_its_module_raises(self, site: Path, source: str, why: str) -> None:
+    def test_a_broken_plugin_is_named_with_the_error_that_its_module_raises(
+        self, site: Path, source: str, why: str
+    ) -> None:
         install_theirs(site, source)
         assert said().startswith(f"{THEIRS} cannot be imported: {why}")
 
-    def test_the_other_distribution_that_has_its_name(self, site: Path) -> None:
+    def test_a_broken_plugin_is_named_with_the_other_distribution_that_has_its_name(
+        self, site: Path
+    ) -> None:
         install_theirs(site)
         install(site, "other-metrics", {GROUP: {"theirs": "their_metrics:TheirRecorder"}})
         assert said() == (
@@ -175,15 +189,15 @@ class TestABrokenPluginIsNamedWith:
 
 
 class TestAPlugin:
-    def test_that_is_whole_is_used(self, site: Path) -> None:
+    def test_a_plugin_that_is_whole_is_used(self, site: Path) -> None:
         install_theirs(site)
         assert type(configure(backend="theirs")).__name__ == "TheirRecorder"
 
-    def test_that_is_broken_is_no_concern_of_who_does_not_use_it(self, site: Path) -> None:
+    def test_a_broken_plugin_is_no_concern_of_who_does_not_use_it(self, site: Path) -> None:
         install_theirs(site, "1 / 0\n")
         assert type(configure(backend="memory")) is MemoryRecorder
 
-    def test_named_like_a_built_in_backend_is_not_in_its_place(
+    def test_a_plugin_named_like_a_built_in_backend_does_not_replace_it(
         self, site: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         install(site, "their-metrics", {GROUP: {"noop": "their_metrics:TheirRecorder"}})
@@ -202,7 +216,7 @@ class TestVariables:
         install(site, "their-metrics", points)
 
     @pytest.mark.parametrize("variable", ["JSON_LINES_PATH", "TINYFLOW_ON", "tinyflow_level"])
-    def test_of_installed_plugins_are_theirs(
+    def test_variables_of_installed_plugins_are_theirs(
         self, monkeypatch: pytest.MonkeyPatch, variable: str
     ) -> None:
         monkeypatch.setenv(f"AGENTMETRICS_{variable}", "1")
@@ -212,7 +226,7 @@ class TestVariables:
     @pytest.mark.parametrize(
         "variable", ["TINYFLOW", "TINYFLOWS_ON", "JSON_PATH", "BACKENDS", "OTHER_PATH"]
     )
-    def test_that_are_nobodys_are_reported(
+    def test_variables_that_are_nobodys_are_reported(
         self, monkeypatch: pytest.MonkeyPatch, variable: str
     ) -> None:
         monkeypatch.setenv("AGENTMETRICS_TINYFLOW_ON", "1")
@@ -231,7 +245,7 @@ class TestRowsOfAPlugin:
         monkeypatch.setattr(known, "_metrics", dict(known._metrics))
         monkeypatch.setattr(known, "_values", dict(known._values))
 
-    def test_are_known_to_readings(self) -> None:
+    def test_rows_of_a_plugin_are_known_to_readings(self) -> None:
         recorder = MemoryRecorder()
         with pytest.raises(KeyError, match="there is no metric 'jobs_total'"):
             recorder.value("jobs_total")
@@ -240,13 +254,13 @@ class TestRowsOfAPlugin:
         with pytest.raises(KeyError, match=r"jobs_total never has status='success'.* done, lost"):
             recorder.value("jobs_total", status="success")
 
-    def test_leave_the_values_of_the_catalogues_labels_alone(self) -> None:
+    def test_rows_of_a_plugin_leave_the_values_of_the_catalogues_labels_alone(self) -> None:
         add_rows(self.ROW, label_values={"status": ("done", "lost")})
         assert MemoryRecorder().value("llm_calls_total", status="success") == 0
         with pytest.raises(KeyError, match="llm_calls_total never has status='done'"):
             MemoryRecorder().value("llm_calls_total", status="done")
 
-    def test_have_the_latency_buckets_in_use(self) -> None:
+    def test_rows_of_a_plugin_have_the_latency_buckets_in_use(self) -> None:
         row = Metric("jobs_seconds", "histogram", "Jobs.", (), "seconds", LATENCY_BUCKETS)
         recorder = MemoryRecorder()
         Options(latency_buckets=(1.0, 2.0)).instruments(recorder).histogram(row)
