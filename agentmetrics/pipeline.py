@@ -165,10 +165,11 @@ class Pipeline:
     def subscribe(self, hear: Hearer) -> None:
         """Let ``hear`` have every LLM call that ends, once its metrics are recorded.
 
-        An error that it raises counts as one of recording.
+        An error that it raises counts as one of recording. Subscribing again changes nothing.
         """
-        self._hearers = (*self._hearers, hear)
-        self._tell()
+        if hear not in self._hearers:
+            self._hearers = (*self._hearers, hear)
+            self._tell()
 
     def unsubscribe(self, hear: Hearer) -> None:
         """Let ``hear`` have no more calls."""

@@ -118,5 +118,7 @@ def add_rows(*metrics: Metric, label_values: Mapping[str, Sequence[str]] | None 
 
     ``label_values`` are the values of those of their labels that have a fixed set
     (``Metric.closed_labels``). Call it where the plugin's module is imported.
+
+    Raises ``ValueError`` for a name that is another metric's already, as the catalogue's are.
     """
     make_known(metrics, label_values or {})

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from agentmetrics.errors import UnknownMetricError
-from agentmetrics.recording.metric import Metric
+from agentmetrics.recording.metric import Metric, check_same
 
 _metrics: dict[str, Metric] = {}
 _values: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -19,8 +19,12 @@ _values: dict[tuple[str, str], tuple[str, ...]] = {}
 
 def make_known(metrics: Iterable[Metric], values: Mapping[str, Sequence[str]] = {}) -> None:
     """Let readings of these metrics be 0 while there are none; ``values`` are those of their
-    ``closed_labels``, as far as the set is known beforehand."""
+    ``closed_labels``, as far as the set is known beforehand.
+
+    Raises ``ValueError`` for a name that is another metric's already.
+    """
     for metric in metrics:
+        check_same(_metrics.get(metric.name, metric), metric)
         _metrics[metric.name] = metric
         for label in metric.closed_labels & values.keys():
             _values[metric.name, label] = tuple(values[label])

@@ -187,6 +187,14 @@ class TestAPipeline:
         call_of("acme", recorder)
         assert len(asked) == 1
 
+    def test_a_hearer_hears_a_call_once_however_often_it_subscribes(self) -> None:
+        heard: list[object] = []
+        recorder = MemoryRecorder()
+        for _ in range(2):
+            pipeline_of(recorder).subscribe(heard.append)
+        call_of("acme", recorder)
+        assert len(heard) == 1
+
 
 class TestLabels:
     COUNTER = Metric("jobs_total", "counter", "Jobs.", ("queue", "status"))

@@ -254,6 +254,14 @@ class TestRowsOfAPlugin:
         with pytest.raises(KeyError, match=r"jobs_total never has status='success'.* done, lost"):
             recorder.value("jobs_total", status="success")
 
+    def test_rows_of_a_plugin_cannot_replace_the_catalogues(self) -> None:
+        taken = Metric("llm_calls_total", "counter", "Calls.", ("agent",))
+        with pytest.raises(ValueError, match="llm_calls_total is already a counter with labels"):
+            add_rows(taken)
+        add_rows(self.ROW)
+        add_rows(self.ROW)  # as when its module is imported twice
+        assert MemoryRecorder().value("llm_calls_total", status="success") == 0
+
     def test_rows_of_a_plugin_leave_the_values_of_the_catalogues_labels_alone(self) -> None:
         add_rows(self.ROW, label_values={"status": ("done", "lost")})
         assert MemoryRecorder().value("llm_calls_total", status="success") == 0
