@@ -1,4 +1,5 @@
-"""Metrics of LLM agents, in the metrics system you have: the public names, of ``__init__.pyi``."""
+"""Metrics for LLM agents, in the metrics system you already use: the public names, listed in
+``__init__.pyi``."""
 
 from __future__ import annotations
 

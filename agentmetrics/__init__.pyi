@@ -16,6 +16,7 @@ from .config.settings import Settings as Settings
 from .errors import BudgetExceeded as BudgetExceeded
 from .errors import ConfigurationError as ConfigurationError
 from .errors import LedgerUnavailable as LedgerUnavailable
+from .errors import UnknownMetricError as UnknownMetricError
 from .providers.usage import Usage as Usage
 from .recording.instruments import Counter as Counter
 from .recording.instruments import Gauge as Gauge

@@ -1,4 +1,4 @@
-"""TOML that knows its lines: the parser tells them of syntax errors alone."""
+"""TOML with line numbers, which the parser reports only for syntax errors."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _sentence(said: str, lines: Sequence[str]) -> str:
     number = int(where["line"]) if where and where["line"] else len(lines)
     what = _WHERE.sub("", said)
     if _TWICE.match(what):
-        what = f"{lines[number - 1].partition('=')[0].strip()} is given twice"
+        what = f"{lines[number - 1].partition('=')[0].strip()} is defined twice"
     return f"line {number}: {what[0].lower()}{what[1:]}"
 
 

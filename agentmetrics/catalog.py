@@ -1,7 +1,9 @@
-"""Every metric that agentmetrics emits, as data; the reference page is made from it.
+"""Every metric that agentmetrics emits, as data; the reference page is generated from it.
 
-Names follow Prometheus' rules: base units, ``_total`` on counters. Money is in USD, time in
-seconds. Rows with ``extended=True`` get the extra labels that the user configured, last.
+One module, however long: a list is easiest to search where it is whole.
+
+Names follow Prometheus conventions: base units, ``_total`` on counters. Cost is in USD, time in
+seconds. Rows with ``extended=True`` also have the extra labels that the user configured, last.
 """
 
 from __future__ import annotations
@@ -91,7 +93,7 @@ def _histogram(
 
 LLM_CALLS = _counter(
     "llm_calls_total",
-    "Finished calls that reached for the provider; each attempt of a retry is one.",
+    "Finished calls to the provider; each retry attempt counts as one.",
     (*CALL, "status"),
     extended=True,
 )
@@ -100,30 +102,32 @@ LLM_ERRORS = _counter(
 )
 LLM_TOKENS = _counter(
     "llm_tokens_total",
-    "Billed tokens as the provider reported them; input and output add up to the total.",
+    "Billed tokens as reported by the provider; input and output add up to the total.",
     (*CALL, "token_type"),
     "tokens",
     extended=True,
 )
 LLM_TOKEN_DETAILS = _counter(
     "llm_token_details_total",
-    "Subsets of llm_tokens_total, never to be added to it.",
+    "Subsets of llm_tokens_total; do not add them to it.",
     (*CALL, "token_detail"),
     "tokens",
     extended=True,
 )
 LLM_COST = _counter(
-    "llm_cost_usd_total", "Cost of calls whose price is known.", CALL, "usd", extended=True
+    "llm_cost_usd_total", "Cost of calls with a known price.", CALL, "usd", extended=True
 )
 LLM_CALL_COST = _histogram(
     "llm_call_cost_usd", "Cost of one call.", CALL, "usd", COST_BUCKETS, extended=True
 )
 LLM_UNPRICED_CALLS = _counter(
-    "llm_unpriced_calls_total", "Calls with tokens whose price nobody knows.", ("provider", "model")
+    "llm_unpriced_calls_total",
+    "Calls that used tokens but have no known price.",
+    ("provider", "model"),
 )
 LLM_LATENCY = _histogram(
     "llm_latency_seconds",
-    "Start to end of a call as the caller saw it, on a monotonic clock.",
+    "Duration of a call as seen by the caller, on a monotonic clock.",
     CALL,
     "seconds",
     LATENCY_BUCKETS,
@@ -131,14 +135,15 @@ LLM_LATENCY = _histogram(
 )
 LLM_API_LATENCY = _histogram(
     "llm_api_latency_seconds",
-    "The provider's share of a call; the caller's view where the provider does not report its own.",
+    "Provider-side time of a call, or the caller's view where the provider does not report it.",
     ("agent_name", "provider"),
     "seconds",
     LATENCY_BUCKETS,
 )
 LLM_TIME_TO_FIRST_TOKEN = _histogram(
     "llm_time_to_first_token_seconds",
-    "Start of a streamed call to its first chunk with content, reasoning or a tool call.",
+    "Time from the start of a streamed call to its first chunk with content, reasoning or a "
+    "tool call.",
     CALL,
     "seconds",
     FIRST_TOKEN_BUCKETS,
@@ -146,19 +151,19 @@ LLM_TIME_TO_FIRST_TOKEN = _histogram(
 )
 LLM_TIME_PER_OUTPUT_TOKEN = _histogram(
     "llm_time_per_output_token_seconds",
-    "First token to end of a streamed call, by output tokens after the first.",
+    "Time from the first token to the end of a streamed call, per output token after the first.",
     CALL,
     "seconds",
     TOKEN_SPEED_BUCKETS,
     extended=True,
 )
-LLM_ACTIVE_CALLS = _in_flight("llm_active_calls", "Calls running now.", ("agent_name", "provider"))
+LLM_ACTIVE_CALLS = _in_flight("llm_active_calls", "Calls in flight.", ("agent_name", "provider"))
 LLM_OLDEST_ACTIVE_CALL = _oldest(
-    "llm_oldest_active_call_seconds", "Age of the oldest call running now, 0 when there is none."
+    "llm_oldest_active_call_seconds", "Age of the oldest call in flight; 0 if there is none."
 )
 LLM_UNMETERED_CALLS = _counter(
     "llm_unmetered_calls_total",
-    "Successful calls that reported no tokens: they are in no sum of tokens or cost.",
+    "Successful calls without token counts, which are missing from token and cost totals.",
     CALL,
     extended=True,
 )
@@ -178,12 +183,12 @@ LLM_OUTPUT_TOKENS_LAST_CALL = _last(
 )
 LLM_CACHE_HITS = _counter(
     "llm_cache_hits_total",
-    "Answers from LangChain's LLM cache: no call, no tokens, no cost.",
+    "Answers from LangChain's LLM cache; they count as no call, no tokens and no cost.",
     ("agent_name", "model"),
 )
 LLM_CACHE_MISSES = _counter(
     "llm_cache_misses_total",
-    "Calls that asked LangChain's LLM cache first and were not answered by it.",
+    "Calls looked up in LangChain's LLM cache and not found there.",
     ("agent_name", "model"),
 )
 LLM_MEMORY_RSS = _last(
@@ -197,18 +202,18 @@ LLM_MEMORY_AVAILABLE = _last(
 )
 
 AGENT_RUNS = _counter(
-    "agent_runs_total", "Finished runs of an agent.", ("agent_name", "status"), extended=True
+    "agent_runs_total", "Finished agent runs.", ("agent_name", "status"), extended=True
 )
 AGENT_ACTIVE_RUNS = _in_flight(
-    "agent_active_runs", "Runs of an agent going on.", ("agent_name",), extended=True
+    "agent_active_runs", "Agent runs in progress.", ("agent_name",), extended=True
 )
 AGENT_OLDEST_ACTIVE_RUN = _oldest(
     "agent_oldest_active_run_seconds",
-    "Age of the oldest run going on now, 0 when there is none.",
+    "Age of the oldest agent run in progress; 0 if there is none.",
 )
 AGENT_RUN_DURATION = _histogram(
     "agent_run_duration_seconds",
-    "Start to end of an agent run.",
+    "Duration of an agent run.",
     ("agent_name",),
     "seconds",
     LATENCY_BUCKETS,
@@ -216,7 +221,7 @@ AGENT_RUN_DURATION = _histogram(
 )
 AGENT_RUN_LLM_CALLS = _histogram(
     "agent_run_llm_calls",
-    "Calls attributed to an agent in one run of it.",
+    "LLM calls attributed to an agent in one of its runs.",
     ("agent_name",),
     "calls",
     COUNT_BUCKETS,
@@ -224,7 +229,7 @@ AGENT_RUN_LLM_CALLS = _histogram(
 )
 AGENT_RUN_TOOL_CALLS = _histogram(
     "agent_run_tool_calls",
-    "Tool executions in one run of an agent.",
+    "Tool executions in one agent run.",
     ("agent_name",),
     "calls",
     COUNT_BUCKETS,
@@ -232,7 +237,7 @@ AGENT_RUN_TOOL_CALLS = _histogram(
 )
 AGENT_RUN_TOKENS = _histogram(
     "agent_run_tokens",
-    "Input and output tokens in one run of an agent.",
+    "Input and output tokens used in one agent run.",
     ("agent_name",),
     "tokens",
     TOKEN_BUCKETS,
@@ -240,7 +245,7 @@ AGENT_RUN_TOKENS = _histogram(
 )
 AGENT_RUN_COST = _histogram(
     "agent_run_cost_usd",
-    "Cost of one run of an agent.",
+    "Cost of one agent run.",
     ("agent_name",),
     "usd",
     COST_BUCKETS,
@@ -255,7 +260,7 @@ TOOL_EXECUTIONS = _counter(
 )
 TOOL_EXECUTION_DURATION = _histogram(
     "tool_execution_duration_seconds",
-    "Start to end of a tool execution.",
+    "Duration of a tool execution.",
     ("agent_name", "tool_name"),
     "seconds",
     TOOL_BUCKETS,
@@ -263,7 +268,7 @@ TOOL_EXECUTION_DURATION = _histogram(
 )
 TOOL_EXECUTIONS_ACTIVE = _in_flight(
     "tool_executions_active",
-    "Tool executions going on.",
+    "Tool executions in progress.",
     ("agent_name", "tool_name"),
     extended=True,
 )
@@ -275,7 +280,7 @@ RETRIEVER_QUERIES = _counter(
 )
 RETRIEVER_QUERY_DURATION = _histogram(
     "retriever_query_duration_seconds",
-    "Start to end of a retriever query.",
+    "Duration of a retriever query.",
     ("agent_name", "retriever"),
     "seconds",
     TOOL_BUCKETS,
@@ -283,7 +288,7 @@ RETRIEVER_QUERY_DURATION = _histogram(
 )
 RETRIEVER_DOCUMENTS = _histogram(
     "retriever_documents",
-    "Documents that one query returned.",
+    "Documents returned by one query.",
     ("agent_name", "retriever"),
     "documents",
     COUNT_BUCKETS,
@@ -291,72 +296,68 @@ RETRIEVER_DOCUMENTS = _histogram(
 )
 
 MODEL_SELECTIONS = _counter(
-    "model_selections_total", "Models that a router chose.", ("intent", "model", "tier")
+    "model_selections_total", "Models chosen by a router.", ("intent", "model", "tier")
 )
 MODEL_FALLBACKS = _counter(
     "model_fallbacks_total",
-    "Calls handed to another model after one failed, by why it failed.",
+    "Calls handed to another model after one failed, by reason for the failure.",
     ("intent", "reason"),
 )
 MODEL_ROUTING_DURATION = _histogram(
     "model_routing_duration_seconds",
-    "Time a router took to choose a model.",
+    "Time taken by a router to choose a model.",
     ("intent",),
     "seconds",
     ROUTING_BUCKETS,
 )
 MODEL_COST_SAVINGS = _counter(
     "model_cost_savings_usd_total",
-    "Cost that was avoided; by the provider's prompt cache under the intent prompt_cache.",
+    "Cost avoided; savings from the provider's prompt cache have the intent prompt_cache.",
     ("intent",),
     "usd",
 )
 
-CACHE_HITS = _counter("cache_hits_total", "Look-ups that a cache answered.", ("cache_type",))
-CACHE_MISSES = _counter(
-    "cache_misses_total", "Look-ups that a cache did not answer.", ("cache_type",)
-)
+CACHE_HITS = _counter("cache_hits_total", "Lookups answered by a cache.", ("cache_type",))
+CACHE_MISSES = _counter("cache_misses_total", "Lookups not answered by a cache.", ("cache_type",))
 CACHE_EVICTIONS = _counter(
-    "cache_evictions_total", "Entries that a cache let go to make room.", ("cache_type",)
+    "cache_evictions_total", "Entries evicted from a cache to make room.", ("cache_type",)
 )
 CACHE_ENTRIES = _held("cache_entries", "Entries in a cache.", ("cache_type",))
 CACHE_SIZE_BYTES = _held("cache_size_bytes", "Size of a cache.", ("cache_type",), "bytes")
 CACHE_HIT_RATIO = _last(
-    "cache_hit_ratio", "Hits by look-ups since the start, 0 to 1.", ("cache_type",), "ratio"
+    "cache_hit_ratio", "Hits per lookup since the start, from 0 to 1.", ("cache_type",), "ratio"
 )
 
 _BUDGET = ("budget", "period")
-BUDGET_LIMIT = _last("budget_limit_usd", "Limit of a budget in each period.", _BUDGET, "usd")
+BUDGET_LIMIT = _last("budget_limit_usd", "Limit of a budget per period.", _BUDGET, "usd")
 BUDGET_SPEND = _last(
-    "budget_spend_usd", "What the calls of a budget cost in the present period.", _BUDGET, "usd"
+    "budget_spend_usd", "Cost of a budget's calls in the current period.", _BUDGET, "usd"
 )
 BUDGET_REMAINING = _last(
     "budget_remaining_usd",
-    "Limit less spend in the present period; below 0 when overspent.",
+    "Limit minus spend in the current period; negative when overspent.",
     _BUDGET,
     "usd",
 )
 BUDGET_PERIOD_END = _last(
     "budget_period_end_timestamp_seconds",
-    "When the current period of a budget ends, in Unix seconds.",
+    "End of the current period of a budget, in Unix time.",
     _BUDGET,
     "seconds",
 )
 BUDGET_PROJECTED_SPEND = _last(
     "budget_projected_spend_usd",
-    "What the current period will have cost at its end at the pace so far; absent until a 24th "
-    "of it has passed.",
+    "Projected spend at the end of the current period, at the rate so far; absent until 1/24 of "
+    "the period has passed.",
     _BUDGET,
     "usd",
 )
-BUDGET_BLOCKED_CALLS = _counter(
-    "budget_blocked_calls_total", "Calls that a budget did not let through.", _BUDGET
-)
+BUDGET_BLOCKED_CALLS = _counter("budget_blocked_calls_total", "Calls refused by a budget.", _BUDGET)
 
-OPEN_RUNS = _in_flight("agentmetrics_open_runs", "Runs being followed now.", ("kind",))
+OPEN_RUNS = _in_flight("agentmetrics_open_runs", "Runs currently tracked.", ("kind",))
 HANDLER_ERRORS = _counter(
     "agentmetrics_handler_errors_total",
-    "Events that could not be understood in full; the agent never notices.",
+    "Events that could not be fully understood; the agent is not affected.",
     ("event",),
 )
 SERIES_DROPPED = health.SERIES_DROPPED
@@ -367,12 +368,12 @@ LEDGER_WRITES = _counter(
     ("status",),
 )
 LEDGER_PENDING_ROWS = _held(
-    "agentmetrics_ledger_pending_rows", "Rows that wait to be written to the ledger.", ()
+    "agentmetrics_ledger_pending_rows", "Rows waiting to be written to the ledger.", ()
 )
 LEDGER_CALLS_DROPPED = _counter(
     "agentmetrics_ledger_calls_dropped_total",
-    "Calls that never came into the ledger, such as those of a program that ended while the "
-    "database was away.",
+    "Calls that never reached the ledger, such as those of a program that ended while the "
+    "database was unreachable.",
     (),
 )
 
@@ -401,6 +402,6 @@ LABEL_VALUES = {
     "token_type": TOKEN_TYPES,
     "token_detail": TOKEN_DETAILS,
 }
-"""The labels that have a fixed set of values, and these."""
+"""The labels with a fixed set of values, and those values."""
 
 make_known((*CATALOG, *APPLICATION), LABEL_VALUES)

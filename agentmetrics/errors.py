@@ -1,4 +1,4 @@
-"""Every exception that a user of agentmetrics can meet."""
+"""Every exception that a user of agentmetrics can encounter."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from datetime import datetime
 
 
 class ConfigurationError(ValueError):
-    """Settings that cannot be used: of each the variable, the value, and what is allowed.
+    """Invalid settings: for each, the variable, the value, and what is allowed.
 
-    ``args`` are one sentence for each mistake.
+    ``args`` holds one sentence per mistake.
     """
 
     def __str__(self) -> str:
@@ -17,14 +17,14 @@ class ConfigurationError(ValueError):
 
 
 class LedgerUnavailable(RuntimeError):  # noqa: N818 - what it is, as a user reads it
-    """The ledger's database cannot be used now; what has to be written waits for it."""
+    """The ledger's database is unreachable; pending writes wait until it is back."""
 
 
 class UnknownMetricError(KeyError, ValueError):
-    """A metric, a label or a label's value that does not exist, as a reading names it.
+    """A reading names a metric, a label or a label value that does not exist.
 
-    A ``KeyError`` because it is a look-up that found nothing, a ``ValueError`` because it is an
-    argument that can never be right.
+    A ``KeyError`` because it is a failed lookup, a ``ValueError`` because the argument can never be
+    right.
     """
 
     def __str__(self) -> str:
@@ -32,13 +32,13 @@ class UnknownMetricError(KeyError, ValueError):
 
 
 class BudgetExceeded(RuntimeError):  # noqa: N818 - named in the metrics as budget_exceeded
-    """A call that was not made: its budget is spent, or it could overspend it.
+    """A call was refused: its budget is spent, or the call could overspend it.
 
-    ``spent_usd`` and ``limit_usd`` are of the budget's current period, which ends at
+    ``spent_usd`` and ``limit_usd`` refer to the budget's current period, which ends at
     ``resets_at`` (``None`` for the limit of one agent run).
 
-    ``args`` are plain data that make the same error again, so that it survives a pickle and the
-    JSON of a task queue's result backend.
+    ``args`` are plain data from which the same error can be rebuilt, so it survives pickling and
+    the JSON of a task queue's result backend.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class BudgetExceeded(RuntimeError):  # noqa: N818 - named in the metrics as budg
         of = ", ".join(f"{name}={value}" for name, value in self.scope.items()) or "all calls"
         until = f"; it resets at {self.resets_at:%Y-%m-%d %H:%M %Z}" if self.resets_at else ""
         return (
-            f"the {self.period} budget {self.budget!r} of {of} {self.reason}: "
+            f"the {self.period} budget {self.budget!r} for {of} {self.reason}: "
             f"{self.spent_usd:.6f} of {self.limit_usd:.6f} USD{until}"
         )
 

@@ -1,4 +1,4 @@
-"""/metrics of a Prometheus recorder: asyncio server, thread server, ASGI app, WSGI app."""
+"""Serves /metrics of a Prometheus recorder: asyncio server, thread server, ASGI app, WSGI app."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ async def start_http_server(
 ) -> MetricsHTTPServer:
     """Serve ``/metrics`` on the running asyncio loop, and return prometheus-async's server.
 
-    Its ``socket`` says where it listens (``port=0`` takes a free one); ``await server.close()``
-    ends it. ``recorder`` is by default the configured one; a layer or fanout around a
-    ``PrometheusRecorder`` serves that one.
+    Its ``socket`` holds the address it listens on (``port=0`` picks a free port); ``await
+    server.close()`` stops it. ``recorder`` defaults to the configured one; for a layer or fanout
+    around a ``PrometheusRecorder``, that recorder is served.
 
-    Raises ``ConfigurationError`` when there is no Prometheus recorder, ``OSError`` when the
-    address cannot be had, ``RuntimeError`` under trio.
+    Raises ``ConfigurationError`` when there is no Prometheus recorder, ``OSError`` when the address
+    is not available, ``RuntimeError`` under trio.
     """
     app = make_wsgi_app(recorder)
     try:
@@ -92,7 +92,8 @@ def _check_asyncio() -> None:
 
 
 class MetricsThread(AbstractContextManager["MetricsThread"]):
-    """A server of ``/metrics`` in a daemon thread; ``close()`` or leaving its ``with`` ends it."""
+    """A server of ``/metrics`` in a daemon thread; ``close()`` or leaving its ``with`` block stops
+    it."""
 
     def __init__(self, server: WSGIServer, thread: threading.Thread) -> None:
         self._server, self._thread = server, thread
@@ -100,12 +101,12 @@ class MetricsThread(AbstractContextManager["MetricsThread"]):
 
     @property
     def url(self) -> str:
-        """The address of the metrics themselves, as a scraper wants it."""
+        """The URL of the metrics, as a scraper needs it."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}/metrics"
 
     def close(self) -> None:
-        """Stop listening; returns when the thread is over."""
+        """Stop listening; returns once the thread has ended."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -117,17 +118,18 @@ class MetricsThread(AbstractContextManager["MetricsThread"]):
 def start_http_server_in_thread(
     recorder: Recorder | None = None, *, host: str = LOOPBACK, port: int = 0
 ) -> MetricsThread:
-    """Serve ``/metrics`` from a thread of its own, for programs without an event loop.
+    """Serve ``/metrics`` from a separate thread, for programs without an event loop.
 
-    Arguments and errors are those of ``start_http_server``.
+    Takes the same arguments and raises the same errors as ``start_http_server``.
     """
     return serve_collector(prometheus_recorder(recorder).scraped, host=host, port=port)
 
 
 def serve_collector(collector: Collector, *, host: str = LOOPBACK, port: int = 0) -> MetricsThread:
-    """Serve what a collector gives, such as the files of a multiprocess directory, from a thread.
+    """Serve the output of a collector, such as the files of a multiprocess directory, from a
+    thread.
 
-    Raises ``OSError`` when the address cannot be had.
+    Raises ``OSError`` when the address is not available.
     """
     from prometheus_client import start_http_server as start
 
@@ -172,9 +174,9 @@ class MetricsApp:
 def make_asgi_app(recorder: Recorder | None = None) -> MetricsApp:
     """An ASGI app that answers every GET with the metrics.
 
-    It stands alone (``uvicorn module:app``), can be mounted, and is an endpoint for a route of
-    Starlette and FastAPI (see ``metrics_route``). prometheus-client's own stops the event loop
-    while it encodes, and takes no lifespan events.
+    It can run standalone (``uvicorn module:app``), be mounted, or be used as an endpoint of a
+    Starlette or FastAPI route (see ``metrics_route``). prometheus-client's own app blocks the event
+    loop while it encodes, and does not handle lifespan events.
 
     Raises ``ConfigurationError`` when there is no Prometheus recorder.
     """
@@ -184,8 +186,8 @@ def make_asgi_app(recorder: Recorder | None = None) -> MetricsApp:
 def metrics_route(path: str = "/metrics", recorder: Recorder | None = None) -> Route:
     """A route for Starlette and FastAPI: ``app.router.routes.append(metrics_route())``.
 
-    An app that is mounted under ``/metrics`` is found at ``/metrics/`` alone, so that every
-    scrape is answered with a redirect; a route is not.
+    An app mounted under ``/metrics`` is only found at ``/metrics/``, so every scrape is answered
+    with a redirect; a route avoids that.
 
     Raises ``ConfigurationError`` when there is no Prometheus recorder.
     """
@@ -228,7 +230,7 @@ async def _scrape(
 
 
 def prometheus_recorder(recorder: Recorder | None = None) -> PrometheusRecorder:
-    """The Prometheus recorder in ``recorder``, or in the configured one, past layers and fanouts.
+    """The Prometheus recorder in ``recorder``, or in the configured one, inside layers and fanouts.
 
     Raises ``ConfigurationError`` when there is none.
     """
@@ -249,11 +251,11 @@ def prometheus_recorder(recorder: Recorder | None = None) -> PrometheusRecorder:
         around.extend(found.inner)
     if recorder is not None:
         raise ConfigurationError(
-            f"{type(recorder).__name__} holds no PrometheusRecorder, and only that has /metrics"
+            f"{type(recorder).__name__} contains no PrometheusRecorder, which /metrics needs"
         )
     raise ConfigurationError(
         "no Prometheus backend is configured: set AGENTMETRICS_BACKEND=prometheus "
-        "(several with commas) or call agentmetrics.configure(backend='prometheus')"
+        "(comma-separated with others) or call agentmetrics.configure(backend='prometheus')"
     )
 
 
@@ -269,18 +271,19 @@ def _restrictable(collector: Collector) -> CollectorRegistry:
 
 
 _WHY = {
-    errno.EADDRINUSE: "the port is in use; give another one",
-    errno.EADDRNOTAVAIL: "this machine has no such address; 127.0.0.1 is itself, 0.0.0.0 is all",
-    errno.EACCES: "ports below 1024 are for root; give a higher one",
+    errno.EADDRINUSE: "the port is in use; choose another",
+    errno.EADDRNOTAVAIL: "this machine has no such address; use 127.0.0.1 for itself or "
+    "0.0.0.0 for all",
+    errno.EACCES: "ports below 1024 require root; choose a higher one",
 }
 
 
 def _cannot_listen(error: OSError | OverflowError, host: str, port: int) -> OSError:
     number = getattr(error, "errno", None) or errno.EINVAL
     if isinstance(error, OverflowError):
-        why = "a port is a number from 0 to 65535"
+        why = "the port must be a number from 0 to 65535"
     elif isinstance(error, socket.gaierror):
-        why = "the host name has no address"
+        why = "the host name does not resolve"
     else:
         why = _WHY.get(number, os.strerror(number))
     return OSError(number, f"cannot serve metrics on {host}:{port}: {why}")

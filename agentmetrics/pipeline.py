@@ -1,5 +1,9 @@
 """The pipeline of a recorder: the one object that ties options, open calls, prices, gates, meters
-and those who hear of finished calls."""
+and those who hear of finished calls.
+
+In one module with its options and with ``pipeline_of``, since none of the three means anything
+without the others.
+"""
 
 from __future__ import annotations
 
@@ -48,13 +52,14 @@ Hearer = Callable[[LLMCall], None]
 
 @dataclass(frozen=True)
 class Options:
-    """What a pipeline is to do; the same for every recorder unless it is told otherwise.
+    """The options of a pipeline; the same for every recorder unless set otherwise.
 
-    ``extra_labels`` name the user's own dimensions, which follow the labels of every ``extended``
-    metric. ``latency_buckets`` are upper bounds in seconds for the latency of calls and the duration
-    of agent runs, ``None`` for the catalogue's; ``buckets`` those of single histograms by name. ``max_series`` is how many label sets one metric may have, and a call open
-    for longer than ``call_ttl_seconds`` is taken to be cancelled. ``prices`` say what calls cost;
-    ``None`` for the price list alone.
+    ``extra_labels`` names the user's own labels, which follow the labels of every ``extended``
+    metric. ``latency_buckets`` are upper bounds in seconds for call latency and agent run duration,
+    ``None`` for those of the catalogue; ``buckets`` are those of individual histograms, by name.
+    ``max_series`` is the maximum number of label sets per metric, and a call open for longer than
+    ``call_ttl_seconds`` is counted as cancelled. ``prices`` provides the cost of calls; ``None``
+    for the price list alone.
     """
 
     extra_labels: tuple[str, ...] = ()
@@ -83,7 +88,7 @@ class Pipeline:
 
     def __init__(self, recorder: Recorder, options: Options | None = None) -> None:
         if recorder.anchor.pipeline is not None:
-            raise ConfigurationError(f"this {type(recorder).__name__} has a pipeline already")
+            raise ConfigurationError(f"this {type(recorder).__name__} already has a pipeline")
         self.options = options = options or _inherited(recorder) or _default_options()
         self.extra_labels = options.extra_labels
         limit = CardinalityLimit(recorder, options.max_series) if not is_limited(recorder) else None
@@ -142,8 +147,8 @@ class Pipeline:
             old, new = getattr(self.options, name), getattr(options, name)
             if old != new:
                 raise ConfigurationError(
-                    f"this {type(self.recorder).__name__} is in use already with "
-                    f"{name}={old!r}, and not with {new!r}: configure it before its first use"
+                    f"this {type(self.recorder).__name__} is already in use with "
+                    f"{name}={old!r}, not {new!r}: configure it before its first use"
                 )
         if options.prices is not None and options.prices is not self.prices:
             self.prices = options.prices
@@ -169,10 +174,11 @@ class Pipeline:
     def subscribe(self, hear: Hearer) -> None:
         """Let ``hear`` have every LLM call that ends, once its metrics are recorded.
 
-        An error that it raises counts as one of recording.
+        An error that it raises counts as one of recording. Subscribing again changes nothing.
         """
-        self._hearers = (*self._hearers, hear)
-        self._tell()
+        if hear not in self._hearers:
+            self._hearers = (*self._hearers, hear)
+            self._tell()
 
     def unsubscribe(self, hear: Hearer) -> None:
         """Let ``hear`` have no more calls."""
@@ -302,7 +308,7 @@ class Pipeline:
         with suppress(Exception):  # it may be the backend itself that fails
             self._count_error(event)
         name = type(error).__name__
-        self.problems.warn((event, name), "could not record all of %s: %s", event, name)
+        self.problems.warn((event, name), "could not fully record %s: %s", event, name)
 
     def _count_error(self, event: str) -> None:
         self._errors.labels(event).inc()

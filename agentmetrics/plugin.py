@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from agentmetrics.calls.attribution import attribute
+from agentmetrics.calls.attribution import attribute, nearest_run
 from agentmetrics.calls.context import current_run, extra_values
 from agentmetrics.calls.facts import (
     AgentRun,
@@ -21,12 +21,13 @@ from agentmetrics.calls.facts import (
 )
 from agentmetrics.calls.outcome import add_control_flow
 from agentmetrics.calls.table import OpenTable, OwnRunId, RunId
+from agentmetrics.catalog import LATENCY_BUCKETS
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.meters.base import Instruments
 from agentmetrics.meters.bundle import Bundles
-from agentmetrics.pipeline import Gate, Hearer, Options, Pipeline, pipeline_of
+from agentmetrics.pipeline import CeilingOf, Gate, Hearer, Options, Pipeline, pipeline_of
 from agentmetrics.providers.error_types import add_class_names, add_reader
-from agentmetrics.recording.exits import Closable, close_at_exit, is_closed
+from agentmetrics.recording.exits import Closable, close_at_exit, skip_at_exit
 from agentmetrics.recording.fork import ForkAware, ForkSafeLock, watch_forks
 from agentmetrics.recording.instruments import (
     Batch,
@@ -53,11 +54,13 @@ from agentmetrics.sources.frameworks import Framework, add_framework, when_impor
 from agentmetrics.sources.surroundings import call_here
 
 __all__ = [
+    "LATENCY_BUCKETS",
     "AgentRun",
     "Batch",
     "Block",
     "Bundles",
     "Ceiling",
+    "CeilingOf",
     "Closable",
     "CounterSeries",
     "Family",
@@ -101,9 +104,10 @@ __all__ = [
     "close_at_exit",
     "current_run",
     "extra_values",
-    "is_closed",
+    "nearest_run",
     "pipeline_for",
     "pipeline_of",
+    "skip_at_exit",
     "watch_forks",
     "when_imported",
 ]
@@ -114,5 +118,7 @@ def add_rows(*metrics: Metric, label_values: Mapping[str, Sequence[str]] | None 
 
     ``label_values`` are the values of those of their labels that have a fixed set
     (``Metric.closed_labels``). Call it where the plugin's module is imported.
+
+    Raises ``ValueError`` for a name that is another metric's already, as the catalogue's are.
     """
     make_known(metrics, label_values or {})

@@ -30,8 +30,13 @@ GAUGE = Metric("bare", "gauge", "bare")
 HISTOGRAM = Metric("bare_seconds", "histogram", "bare", buckets=LATENCY_BUCKETS)
 
 
-class _Call(weakref.ref):  # type: ignore[type-arg]
+class _Call(weakref.ref):
     __slots__ = ("agent", "model", "provider", "started")
+
+    agent: str
+    provider: str
+    model: str
+    started: float
 
 
 class BareHandler(BaseCallbackHandler):

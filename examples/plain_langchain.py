@@ -26,7 +26,7 @@ print()
 calls = recorder.value("llm_calls_total", agent_name="explainer", status="success")
 tokens = recorder.value("llm_tokens_total", agent_name="explainer")  # input and output
 cost_usd = recorder.value("llm_cost_usd_total", agent_name="explainer")
-unpriced = recorder.value("llm_unpriced_calls_total")  # calls whose price nobody knows
+unpriced = recorder.value("llm_unpriced_calls_total")  # calls without a known price
 latency = recorder.histogram("llm_latency_seconds", agent_name="explainer")
 first_token = recorder.histogram("llm_time_to_first_token_seconds")  # the streamed call alone
 print(f"{calls:.0f} calls, {tokens:.0f} tokens, {cost_usd:.6f} USD, {unpriced:.0f} unpriced")

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from agentmetrics import MemoryRecorder
+from agentmetrics.pipeline import pipeline_of
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+
+    from agentmetrics import MetricsCallbackHandler
+    from agentmetrics.calls.facts import LLMCall
 
 pytest_plugins = [
     "tests.services.postgres",
@@ -40,9 +51,60 @@ def pytest_configure(config: pytest.Config) -> None:
     runs_tests = hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
     if runs_tests:
         os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+    config.addinivalue_line(
+        "markers", "asyncio_alone: coroutines that trio cannot run, as LangChain's on asyncio"
+    )
 
 
-@pytest.fixture(params=["asyncio", "trio"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A coroutine runs on both event loops, unless it is marked as one for asyncio alone."""
+    alone = metafunc.definition.get_closest_marker("asyncio_alone")
+    if "anyio_backend" in metafunc.fixturenames and not alone:
+        metafunc.parametrize("anyio_backend", ["asyncio", "trio"], indirect=True)
+
+
+@pytest.fixture
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Both event loops; a test of LangChain, which runs on asyncio alone, overrides it."""
-    return str(request.param)
+    """The event loop of a coroutine."""
+    return str(getattr(request, "param", "asyncio"))
+
+
+@pytest.fixture
+def recorder() -> MemoryRecorder:
+    """One that has nothing recorded yet, and is not the configured one."""
+    return MemoryRecorder()
+
+
+@pytest.fixture
+def handler(recorder: MemoryRecorder) -> MetricsCallbackHandler:
+    """What a user passes to LangChain; it records in the recorder of the test."""
+    from agentmetrics import MetricsCallbackHandler
+
+    return MetricsCallbackHandler(recorder)
+
+
+@pytest.fixture
+def config(handler: MetricsCallbackHandler) -> RunnableConfig:
+    """What ``invoke`` takes: the handler and nothing else."""
+    return {"callbacks": [handler]}
+
+
+@pytest.fixture
+def ended(recorder: MemoryRecorder) -> list[LLMCall]:
+    """The calls that have ended, as subscribers hear of them."""
+    heard: list[LLMCall] = []
+    pipeline_of(recorder).subscribe(heard.append)
+    return heard
+
+
+@pytest.fixture
+def hooks() -> Iterator[None]:
+    """LangChain's hooks, put back afterwards: it has no way to remove one."""
+    from langchain_core.tracers import context
+
+    from agentmetrics.sources.langchain import attach
+
+    before = list(context._configure_hooks)
+    yield
+    context._configure_hooks[:] = before
+    attach._everywhere = None

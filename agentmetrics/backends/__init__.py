@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from importlib.metadata import EntryPoint, entry_points
+import re
+from importlib.metadata import EntryPoint, entry_points, version
 
 from agentmetrics import catalog  # noqa: F401 - its metrics become known to readings
 from agentmetrics.errors import ConfigurationError
@@ -39,19 +40,38 @@ def load(name: str) -> type[Recorder]:
     with one sentence for a backend that cannot be used as it is installed.
     """
     point = available()[name]
+    _check_registered(point)
     try:
         found = point.load()
     except ModuleNotFoundError as error:
-        raise ConfigurationError(_missing(point, error.name or str(error))) from None
+        raise ConfigurationError(_missing(point, error)) from None
     except AttributeError as error:
-        raise ConfigurationError(f"{_plugin(point)} is broken: {error}") from None
+        raise ConfigurationError(f"{_plugin(point)} is broken: {_one_line(error)}") from None
     except Exception as error:  # a plugin's module runs whatever it likes
-        why = f"{type(error).__name__}: {error}"
+        why = f"{type(error).__name__}: {_one_line(error)}"
         raise ConfigurationError(f"{_plugin(point)} cannot be imported: {why}") from error
     return _checked(point, found)
 
 
-def _missing(point: EntryPoint, module: str) -> str:
+def _check_registered(point: EntryPoint) -> None:
+    if _is_built_in(point):
+        return
+    if point.pattern.match(point.value) is None:
+        raise ConfigurationError(
+            f"{_plugin(point)} is broken: its entry point is {point.value!r}; "
+            "an entry point is 'module:Class'"
+        )
+    same = entry_points(group=GROUP, name=point.name)
+    named = sorted({rival.dist.name for rival in same if rival.dist})
+    if len(named) > 1:
+        raise ConfigurationError(
+            f"{' and '.join(map(repr, named))} both register a backend {point.name!r}: "
+            "uninstall all but one of these distributions"
+        )
+
+
+def _missing(point: EntryPoint, error: ModuleNotFoundError) -> str:
+    module = error.name or _one_line(error)
     package = module.partition(".")[0]
     if _is_built_in(point):
         extra = f"{_DISTRIBUTION}[{point.name}]"
@@ -59,10 +79,37 @@ def _missing(point: EntryPoint, module: str) -> str:
             f"the backend {point.name!r} needs the package {package!r}; "
             f"install it with: pip install '{extra}'"
         )
+    if package == _OWN.rstrip("."):
+        ours = f"{_DISTRIBUTION} {version(_DISTRIBUTION)}"
+        return f"{_plugin(point)} does not go with {ours}, which has no module {module!r}"
     if package == point.module.partition(".")[0]:
         again = f": pip install --force-reinstall {point.dist.name}" if point.dist else ""
-        return f"{_plugin(point)} is broken: it has no module {module!r}; install it again{again}"
-    return f"{_plugin(point)} needs the package {package!r}; install it with: pip install {package}"
+        return f"{_plugin(point)} is broken: it has no module {module!r}; reinstall it{again}"
+    if _DISTRIBUTION in str(error):  # one of our own extras, which says by itself what to type
+        return f"{_plugin(point)} cannot be imported: {_one_line(error)}"
+    return f"{_plugin(point)} needs the package {package!r}, {_how_to_get(point, package)}"
+
+
+def _how_to_get(point: EntryPoint, package: str) -> str:
+    """What to type. A package is often installed under another name than it is imported by, so it
+    is the plugin that is installed again, with what it requires."""
+    if point.dist is None:
+        return "which is not installed"
+    for requirement in point.dist.requires or ():
+        name, _, marker = requirement.partition(";")
+        required = re.match(r"[\w.-]+", name)
+        extra = re.search(r"""extra\s*==\s*["']([^"']+)""", marker)
+        if required and _normal(required[0]) == _normal(package) and extra:
+            return f"of its extra; install it with: pip install '{point.dist.name}[{extra[1]}]'"
+    return f"which is not installed; pip install {point.dist.name} installs what it requires"
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _checked(point: EntryPoint, found: object) -> type[Recorder]:
@@ -80,5 +127,5 @@ def _checked(point: EntryPoint, found: object) -> type[Recorder]:
 
 def _plugin(point: EntryPoint) -> str:
     """What to call a backend in an error: its name, and the distribution that it comes from."""
-    of = f" (of the distribution {point.dist.name!r})" if point.dist else ""
+    of = f" (from the distribution {point.dist.name!r})" if point.dist else ""
     return f"the backend plugin {point.name!r}{of}"

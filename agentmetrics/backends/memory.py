@@ -6,7 +6,8 @@ from agentmetrics.recording.store import Store, StoreRecorder
 
 
 class MemoryRecorder(StoreRecorder):
-    """A recorder that delivers nothing: read it with ``value``, ``snapshot`` and the like."""
+    """A recorder that delivers nothing: read it with ``value``, ``histogram``, ``samples`` and
+    ``snapshot``."""
 
     def __init__(self) -> None:
         super().__init__(Store())

@@ -20,7 +20,7 @@ _NO_STEP = nullcontext()
 
 
 class NoopRecorder(Recorder):
-    """A recorder that forgets."""
+    """A recorder that discards everything."""
 
     def bind_counter(self, metric: Metric, values: tuple[str, ...]) -> CounterSeries:
         return NOTHING

@@ -34,13 +34,13 @@ class Exposition(NamedTuple):
 class PrometheusRecorder(StoreRecorder):
     """A recorder that Prometheus scrapes.
 
-    Its series show on ``registry``, prometheus-client's default one unless another is given:
-    an application's own ``/metrics`` has them at once. Recorders on one registry share series.
-    Where ``PROMETHEUS_MULTIPROC_DIR`` is set, every update is also written through to
-    prometheus-client's files there, so that a killed worker loses nothing that it finished.
+    Its series are exposed on ``registry``, by default prometheus-client's default registry, so an
+    application's own ``/metrics`` includes them at once. Recorders on the same registry share
+    series. With ``PROMETHEUS_MULTIPROC_DIR`` set, every update is also written through to
+    prometheus-client's files there, so a killed worker loses nothing that it had finished.
 
-    Raises ``ValueError`` when a metric of the same name is on the registry from elsewhere, and
-    when the multiprocess directory cannot be used.
+    Raises ``ValueError`` when a metric of the same name from elsewhere is already on the registry,
+    and when the multiprocess directory cannot be used.
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
@@ -71,12 +71,13 @@ class PrometheusRecorder(StoreRecorder):
                 self.store.forget(metric)
                 self.registry.register(self._collector)
                 raise ValueError(
-                    f"{metric.name} is already on this Prometheus registry and is not ours: "
-                    "unregister it, or set AGENTMETRICS_NAMESPACE"
+                    f"{metric.name} is already on this Prometheus registry, from something "
+                    "other than agentmetrics: unregister it or set AGENTMETRICS_NAMESPACE"
                 ) from error
 
     def exposition(self, accept: str = "") -> Exposition:
-        """What a scrape gets: text 0.0.4, or OpenMetrics when the ``Accept`` header asks for it."""
+        """The response to a scrape: text 0.0.4, or OpenMetrics if the ``Accept`` header asks for
+        it."""
         self.flush()
         encode, content_type = choose_encoder(accept)
         return Exposition(encode(self.scraped), content_type)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from agentmetrics.backends.statsd_delivery import PROTOCOLS, Delivery
 from agentmetrics.backends.statsd_store import SentCounter, SentGauge, StatsDStore
-from agentmetrics.recording.exits import close_at_exit, is_closed
+from agentmetrics.recording.exits import close_at_exit, skip_at_exit
 from agentmetrics.recording.fork import ForkAware, watch_forks
 from agentmetrics.recording.health import PACKETS_DROPPED
 from agentmetrics.recording.instruments import Batch, CounterSeries, GaugeSeries, HistogramSeries
@@ -46,11 +46,10 @@ class StatsDSettings(Protocol):
 class StatsDRecorder(StoreRecorder, ForkAware):
     """A recorder that sends to a StatsD daemon every ``flush_interval_seconds``.
 
-    ``prefix`` is the first part of every name and may have several with dots between;
-    ``protocol`` is ``udp`` or ``tcp``. Nothing is resolved or connected here: a daemon that is
-    away, then or later, is logged once and its packets count in
-    ``agentmetrics_packets_dropped_total``. The thread begins with the first series. What is not
-    sent yet at ``close``, and at the exit of the program, is sent then.
+    ``prefix`` is the first part of every name and may contain dots; ``protocol`` is ``udp`` or
+    ``tcp``. Nothing is resolved or connected here: an unreachable daemon, now or later, is logged
+    once and its packets are counted in ``agentmetrics_packets_dropped_total``. The thread starts
+    with the first series. Unsent values are sent at ``close`` and when the program ends.
 
     Raises ``ValueError`` on an argument that can never work.
     """
@@ -129,12 +128,13 @@ class StatsDRecorder(StoreRecorder, ForkAware):
                 try:
                     self._periodic = PeriodicFlush(self, self._interval)
                 except RuntimeError as error:  # the system, or a program at its exit, has no more
-                    self._log_once("thread", f"the StatsD thread could not start: {error}")
+                    self._log_once("thread", f"the StatsD thread could not be started: {error}")
 
     def flush(self) -> None:
-        """Send what is not sent yet, and every gauge; six seconds at the worst, with no daemon.
+        """Send what has not been sent yet, and every gauge; takes at most six seconds, without a
+        daemon.
 
-        Inside ``update()`` it leaves that to the thread: the step is not over.
+        Inside ``update()`` this is left to the thread, because the update is not finished.
         """
         if not self._closed and not self._is_updating():
             self._flush()
@@ -170,13 +170,16 @@ class StatsDRecorder(StoreRecorder, ForkAware):
         self.outermost().counter(PACKETS_DROPPED).labels("statsd").inc(packets)
 
     def _log_once(self, kind: str, sentence: str) -> None:
-        self._problems.warn(kind, "%s; what cannot be sent is dropped and counted", sentence)
+        self._problems.warn(
+            kind, "%s; packets that cannot be sent are dropped and counted", sentence
+        )
 
     def probe(self, timeout_seconds: float = 2.0) -> str | None:
-        """Try the way to the daemon; ``None`` when it is fine, else a sentence that says why not.
+        """Test the connection to the daemon; ``None`` if it works, else a sentence that says why
+        not.
 
-        Over UDP that means that the host resolves and refuses no datagram: nothing more can be
-        known. Uses a socket of its own.
+        Over UDP this only means that the host resolves and refuses no datagram: nothing more can be
+        known. Uses its own socket.
         """
         return self._new_delivery().probe(timeout_seconds)
 
@@ -185,7 +188,7 @@ class StatsDRecorder(StoreRecorder, ForkAware):
             if self._closed:
                 return
             self._closed = True
-        is_closed(self)
+        skip_at_exit(self)
         if self._periodic is not None:
             self._periodic.stop()
         self._flush()
@@ -212,7 +215,7 @@ def _check(host: str, port: int, protocol: str, interval: float) -> None:
     if not host:
         raise ValueError("the StatsD host is empty")
     if not 1 <= port <= 65535:
-        raise ValueError(f"the StatsD port is {port}; a port is a number from 1 to 65535")
+        raise ValueError(f"the StatsD port is {port}; it must be a number from 1 to 65535")
     if protocol not in PROTOCOLS:
         raise ValueError(f"the StatsD protocol is {protocol!r}; use {' or '.join(PROTOCOLS)}")
     if not 0 < interval < threading.TIMEOUT_MAX:

@@ -124,7 +124,7 @@ class Delivery:
         lost = self._lost_before()
         fitting = [entry for entry in entries if len(entry) <= MAX_PACKET_BYTES]
         if len(fitting) < len(entries):
-            self.failures.append(OSError(errno.EMSGSIZE, "a metric's name is longer than a packet"))
+            self.failures.append(OSError(errno.EMSGSIZE, "a metric name is longer than a packet"))
             lost += len(entries) - len(fitting)
         if fitting and self._client is None:
             self._connect()
@@ -206,7 +206,7 @@ class Delivery:
         if isinstance(error, socket.gaierror):
             return f"the StatsD host {self._host!r} does not resolve"
         if isinstance(error, ConnectionRefusedError):
-            return f"nothing listens at {where} over {protocol}: the host refuses it"
+            return f"nothing is listening at {where} over {protocol}: connection refused"
         reason = error.strerror or str(error) or type(error).__name__
         return f"StatsD at {where} over {protocol}: {reason}"
 

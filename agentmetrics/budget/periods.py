@@ -41,15 +41,15 @@ def zone_of(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         raise ValueError(
-            f"no time zone is called {name!r} here; write it as in 'Europe/Berlin', and install "
-            "the package tzdata if the machine has no time zones"
+            f"unknown time zone {name!r}; use a name such as 'Europe/Berlin', and install the "
+            "package tzdata if this machine has no time zone data"
         ) from None
 
 
 def check_period(name: str) -> None:
     """Raise ``ValueError`` for a name of no period."""
     if name not in PERIODS:
-        raise ValueError(f"{name!r} is no period; there are {', '.join(PERIODS)}")
+        raise ValueError(f"{name!r} is not a period; use one of {', '.join(PERIODS)}")
 
 
 def unix_seconds(moment: datetime, zone: tzinfo) -> int:

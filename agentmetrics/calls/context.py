@@ -1,4 +1,4 @@
-"""What surrounds a call: the agent run it is in, and the values of the extra labels."""
+"""The context of a call: the agent run it is in, and the values of the extra labels."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _labels: ContextVar[Mapping[str, str]] = ContextVar("agentmetrics_labels", defau
 
 @contextmanager
 def labels(**values: str) -> Iterator[None]:
-    """Give the extra labels these values for everything inside, tasks started there included.
+    """Set these extra labels for everything inside, including tasks started there.
 
-    Only names that ``AGENTMETRICS_EXTRA_LABELS`` lists come through; nested uses add up.
+    Only names listed in ``AGENTMETRICS_EXTRA_LABELS`` are recorded; nested blocks are combined.
     """
     token = _labels.set({**_labels.get(), **values})
     try:

@@ -1,4 +1,4 @@
-"""What sources tell and meters record: calls, tool executions, retriever queries, agent runs."""
+"""What sources report and meters record: calls, tool executions, retriever queries, agent runs."""
 
 from __future__ import annotations
 
@@ -90,8 +90,9 @@ class LLMCall:
 
     ``api_seconds`` is the provider's own account of the time it took, 0 where it gives none.
     ``service_tier`` is the one that served, where it is priced apart (``flex``, ``batch``).
-    ``lookup`` is what is known of a cache that it asked first. ``settle`` is told by those that
-    let the call through once it has ended. ``is_logged`` is whether its log lines were asked for.
+    ``lookup`` is what is known of a cache that it asked first. ``settle`` holds the
+    functions of the gates that settle it once it has ended. ``is_logged`` is whether its log lines
+    were requested.
     """
 
     kind: ClassVar[str] = "llm"

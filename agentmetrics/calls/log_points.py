@@ -36,7 +36,7 @@ def requested(call: LLMCall) -> None:
 
 def refused(call: LLMCall, error: BudgetExceeded) -> None:
     """A budget refuses it: nothing is sent."""
-    logger.debug("error %s error_type=budget_exceeded budget=%s", _labels(call), error.budget)
+    logger.debug("error %s error_type=budget_exceeded budget=%r", _labels(call), error.budget)
 
 
 def ended(call: LLMCall) -> None:

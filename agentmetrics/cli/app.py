@@ -28,7 +28,8 @@ _DEMO_PACKAGES = (
 )
 
 app = typer.Typer(
-    help="Calls, tokens, cost, latency and errors of LLM agents, in the metrics system you have.",
+    help="Calls, tokens, cost, latency and errors of LLM agents, in the metrics "
+    "system you already use.",
     no_args_is_help=True,
     rich_markup_mode="markdown",  # else lines of docstrings are lines of the help
     add_completion=False,
@@ -38,7 +39,7 @@ app = typer.Typer(
 app.add_typer(prices.app, name="prices")
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")]
 
 
 class Period(str, Enum):
@@ -60,7 +61,7 @@ def options(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Say the version and exit."
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
 ) -> None:
@@ -70,23 +71,25 @@ def options(
 @app.command()
 def demo(
     serve: Annotated[
-        bool, typer.Option("--serve", help="Go on with live traffic at /metrics until Ctrl-C.")
+        bool,
+        typer.Option(
+            "--serve", help="Continue with live traffic, served at /metrics, until Ctrl-C."
+        ),
     ] = False,
     host: Host = "127.0.0.1",
     port: Port = DEFAULT_PORT,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print the table as JSON, and nothing else.")
-    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the table as JSON only.")] = False,
 ) -> None:
     """Run three LangGraph agents against a model server on this machine and show their metrics.
 
-    Needs no key and no network. Ends with 1 when the metrics are not what the server counted.
+    Needs no API key and no network. Exits with status 1 when the metrics do not match what the
+    server counted.
     """
     require("demo", *_DEMO_PACKAGES)
     from agentmetrics.cli import demo as demonstration
 
     if serve and json:
-        fail("--serve prints a table for people: give --json without it", code=2)
+        fail("use --json without --serve, which prints a table", code=2)
     if serve:
         demonstration.serve(host, port)
     elif json:
@@ -102,16 +105,16 @@ def check(
         typer.Option(
             "--import",
             metavar="MODULE",
-            help="Import this module first, as your program does: metrics of its own that are in "
-            "the way are found. Repeat it for several.",
+            help="Import this module first, as your program does, to find conflicts with its own "
+            "metrics. Can be repeated.",
             show_default=False,
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Read the AGENTMETRICS_* settings, say what each backend would do, and try its connection.
+    """Read the AGENTMETRICS_* settings, show what each backend would do, and test its connection.
 
-    Exits with status 1 when something is wrong, and says what on standard error.
+    Exits with status 1 when something is wrong, and explains it on standard error.
     """
     checking.run(checking.print_json if json else checking.print_table, modules or ())
 
@@ -122,16 +125,16 @@ def serve(
         Optional[Path],  # noqa: UP045 - typer evaluates it, on Python 3.10 too
         typer.Argument(
             envvar="PROMETHEUS_MULTIPROC_DIR",
-            help="The multiprocess directory of prometheus-client.",
+            help="The prometheus-client multiprocess directory.",
         ),
     ] = None,
     host: Host = "127.0.0.1",
     port: Port = DEFAULT_PORT,
 ) -> None:
-    """Serve /metrics of all processes that write to a multiprocess directory, until Ctrl-C."""
+    """Serve /metrics for all processes that write to a multiprocess directory, until Ctrl-C."""
     require("prometheus", "prometheus_client")
     if directory is None:
-        fail("give the directory to serve, or set PROMETHEUS_MULTIPROC_DIR", code=2)
+        fail("pass the directory to serve, or set PROMETHEUS_MULTIPROC_DIR", code=2)
     serving.run(directory, host, port)
 
 
@@ -140,39 +143,42 @@ def cost(
     by: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
-            help="agent, provider, model, status or an extra dimension; several with commas.",
+            help="agent, provider, model, status or an extra label; comma-separated.",
             show_default="agent",
         ),
     ] = None,
-    period: Annotated[Period, typer.Option(help="What to sum up.")] = Period.DAY,
+    period: Annotated[Period, typer.Option(help="Period to sum up.")] = Period.DAY,
     since: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            help="From this date or time on, as 2025-11-01 or 2025-11-01T18:00.",
-            show_default="the beginning of the period",
+            help="Start date or time, such as 2025-11-01 or 2025-11-01T18:00.",
+            show_default="the start of the period",
         ),
     ] = None,
     until: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Until just before this one.", show_default="the end of the period"),
+        typer.Option(help="End date or time, exclusive.", show_default="the end of the period"),
     ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print every period and row as CSV.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     url: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="The ledger; else AGENTMETRICS_LEDGER_URL.", show_default=False),
+        typer.Option(
+            help="URL of the ledger; by default, AGENTMETRICS_LEDGER_URL.", show_default=False
+        ),
     ] = None,
 ) -> None:
-    """What calls have cost: this day, week or month, against the one before, and its end.
+    """Show what calls cost this day, week or month, beside the previous one and a projection.
 
-    With AGENTMETRICS_BUDGETS_FILE, also how the budgets stand now. Days are those of
-    AGENTMETRICS_TIMEZONE. The ledger may be written meanwhile.
+    With AGENTMETRICS_BUDGETS_FILE, also shows how much of each budget is spent. Days are in
+    AGENTMETRICS_TIMEZONE. Programs may write to the ledger at the same time.
     """
     require("ledger", "sqlalchemy")
     from agentmetrics.cli import cost as costs
+    from agentmetrics.cli.cost_report import ask
 
     if csv and json:
-        fail("give --csv or --json, not both", code=2)
-    report = costs.ask(period.value, ",".join(by or ["agent"]), since, until, url)
+        fail("use --csv or --json, not both", code=2)
+    report = ask(period.value, ",".join(by or ["agent"]), since, until, url)
     show = costs.print_csv if csv else costs.print_json if json else costs.print_table
     show(report)

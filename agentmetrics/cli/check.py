@@ -34,7 +34,7 @@ PROBE_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A setting as its variable would say it."""
+    """A setting as its variable would be written."""
 
     variable: str
     value: str
@@ -60,7 +60,7 @@ class Report:
 
 
 def run(show: Callable[[Report], None], modules: Sequence[str] = ()) -> None:
-    """Examine the environment, show what was found, and exit with 1 when something is wrong."""
+    """Examine the environment, show the findings, and exit with status 1 if there is a problem."""
     report = examine(modules)
     show(report)
     for problem in report.problems:
@@ -103,7 +103,8 @@ def examine(modules: Sequence[str] = ()) -> Report:
 def _not_imported(modules: Sequence[str]) -> Iterator[str]:
     """A sentence for each module that cannot be imported; the others have put what they put on
     the registry that the Prometheus backend is to share."""
-    sys.path.insert(0, "")  # as ``python -m`` does
+    if modules:
+        sys.path.insert(0, "")  # as ``python -m`` does
     for module in modules:
         try:
             import_module(module)
@@ -130,7 +131,7 @@ def _ledger(url: SecretStr, settings: Settings) -> Backend:
 
 
 def _budgets(settings: Settings) -> Backend:
-    does = f"holds calls to the budgets of {settings.budgets_file}"
+    does = f"applies the budgets in {settings.budgets_file}"
     try:
         names = ", ".join(f"{budget.name} ({budget.action})" for budget in make_budgets(settings))
     except ConfigurationError as error:

@@ -5,107 +5,22 @@ from __future__ import annotations
 import csv
 import json
 import sys
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import typer
 from rich.table import Table
 
-from agentmetrics.budget.budgets.budget import Budget, BudgetStatus
-from agentmetrics.budget.budgets.state import BudgetState, Spent
-from agentmetrics.budget.ledger import summary as summaries
-from agentmetrics.budget.ledger.database import Database
-from agentmetrics.budget.ledger.spend import Spend
-from agentmetrics.budget.ledger.summary import LABEL_COLUMNS, PeriodAmounts, Summary
+from agentmetrics.budget.budgets.budget import BudgetStatus
+from agentmetrics.budget.ledger.summary import PeriodAmounts, Summary
 from agentmetrics.budget.ledger.tally import AMOUNTS, Amounts
-from agentmetrics.budget.periods import Period, Span, zone_of
 from agentmetrics.cli.columns import bars, fitted, labels, numbers
-from agentmetrics.cli.console import fail, note, output, tell
-from agentmetrics.config.assembly import make_budgets
-from agentmetrics.config.settings import Settings, load_settings, variable_of
-from agentmetrics.errors import ConfigurationError, LedgerUnavailable
+from agentmetrics.cli.console import output, tell
+from agentmetrics.cli.cost_report import PERIODS, Report
 
-PERIODS: dict[str, Period] = {"day": "daily", "week": "weekly", "month": "monthly"}
 _WORDS = {period: word for word, period in PERIODS.items()}
 _SAID_NOTHING = "\N{EN DASH}"
-
-
-@dataclass(frozen=True)
-class Report:
-    """A summary, and how the budgets stand now."""
-
-    summary: Summary
-    budgets: list[BudgetStatus]
-
-
-def ask(period: str, by: str, since: str | None, until: str | None, url: str | None) -> Report:
-    """The report; ends the program with one sentence where there can be none."""
-    try:
-        settings = load_settings(**({"ledger_url": url} if url else {}))
-        question = summaries.ask(
-            PERIODS[period],
-            [name.strip() for name in by.split(",") if name.strip()],
-            _moment("--since", since),
-            _moment("--until", until),
-            now=time.time(),
-            zone=zone_of(settings.timezone),
-        )
-        database = _database(settings)
-        database.check()
-        with database.snapshot() as snapshot:
-            summary = summaries.answer(question, snapshot)
-        budgets = _budgets(settings, database)
-    except ConfigurationError as error:
-        fail(str(error))
-    except LedgerUnavailable as error:
-        fail(f"the ledger cannot be read: {error}")
-    except ValueError as error:
-        fail(str(error), code=2)
-    for name in _unknown(summary):
-        note(f"no call in this time has {name!r}")
-    return Report(summary, budgets)
-
-
-def _budgets(settings: Settings, database: Database) -> list[BudgetStatus]:
-    """How the budgets of the settings' file stand, by what is written."""
-
-    def follow(budget: Budget, span: Span) -> Spent:
-        spend = Spend(budget.calls(), span.start, span.end, fold=lambda: None)
-        spend.refresh(database.spent([spend])[0])
-        return spend
-
-    zone, now = zone_of(settings.timezone), time.time()
-    return [BudgetState(budget, follow, zone).status(now) for budget in make_budgets(settings)]
-
-
-def _moment(option: str, said: str | None) -> datetime | None:
-    if said is None:
-        return None
-    try:
-        return datetime.fromisoformat(said.replace("Z", "+00:00"))
-    except ValueError:
-        raise ValueError(
-            f"{option} {said!r} is no date: write 2025-11-01 or 2025-11-01T18:00"
-        ) from None
-
-
-def _database(settings: Settings) -> Database:
-    if not settings.ledger_url:
-        fail(
-            f"no ledger is set: give --url, or set {variable_of('ledger_url')}, to a database as "
-            "'sqlite:///spend.db'",
-            code=2,
-        )
-    return Database(settings.ledger_url.get_secret_value())
-
-
-def _unknown(summary: Summary) -> Iterator[str]:
-    for name in summary.by:
-        said = any(group.labels[name] for group in summary.groups)
-        if summary.groups and name not in LABEL_COLUMNS and not said:
-            yield name
 
 
 def print_json(report: Report) -> None:
@@ -140,7 +55,7 @@ def _by_budget(budgets: list[BudgetStatus], width: int) -> Table:
     scopes = (", ".join(f"{k}={v}" for k, v in status.scope.items()) for status in budgets)
     columns = [
         labels("budget", [status.budget for status in budgets]),
-        labels("of", [scope or _SAID_NOTHING for scope in scopes]),
+        labels("scope", [scope or _SAID_NOTHING for scope in scopes]),
         labels("period", [status.period for status in budgets]),
         numbers(
             "limit\nUSD", [f"{b.limit_usd:,.{n}f}" for b, n in zip(budgets, digits, strict=True)]
@@ -151,7 +66,7 @@ def _by_budget(budgets: list[BudgetStatus], width: int) -> Table:
         bars("spent", [min(status.percent, 100) for status in budgets], 100),
         numbers("%", [f"{status.percent:,.0f}" for status in budgets]),
     ]
-    return fitted("Budgets", columns, width, ("spent", "of", "period", "%"))
+    return fitted("Budgets", columns, width, ("spent", "scope", "period", "%"))
 
 
 def _print_summary(summary: Summary) -> None:
@@ -225,7 +140,7 @@ def _shown_periods(periods: Sequence[PeriodAmounts]) -> Iterator[PeriodAmounts]:
 def _sentences(summary: Summary) -> Iterator[str]:
     """What there is to say below the tables."""
     word, count = _WORDS[summary.period], len(summary.periods)
-    before = f"The {word} before" if count == 1 else f"The {count} {word}s before"
+    before = f"Previous {word}" if count == 1 else f"Previous {count} {word}s"
     came_to, whole = summary.previous, summary.previous_whole
     digits = _digits(summary.total if summary.total.cost_nano_usd else whole)
     if not whole.calls:
@@ -234,17 +149,17 @@ def _sentences(summary: Summary) -> Iterator[str]:
         yield f"{before}: USD {_usd(whole, digits)}."
     else:
         yield (
-            f"{before}: USD {_usd(came_to, digits)} up to the same time, "
-            f"USD {_usd(whole, digits)} in all."
+            f"{before}: USD {_usd(came_to, digits)} by the same time, USD {_usd(whole, digits)} "
+            "in total."
         )
     if summary.projected_cost_nano_usd is not None:
         end = Amounts(cost_nano_usd=summary.projected_cost_nano_usd)
-        yield f"At this pace the {word} ends at USD {_usd(end, digits)}."
+        yield f"At this rate, the {word} will end at USD {_usd(end, digits)}."
     total = summary.total
     if total.unpriced_calls:
-        yield f"In no sum (+): {_calls(total.unpriced_calls)} whose price nobody knows."
+        yield f"Excluded from totals (+): {_calls(total.unpriced_calls)} with an unknown price."
     if total.unmetered_calls:
-        yield f"In no sum: {_calls(total.unmetered_calls)} whose tokens nobody told."
+        yield f"Excluded from totals: {_calls(total.unmetered_calls)} with unknown token counts."
 
 
 def _calls(count: int) -> str:
@@ -263,7 +178,7 @@ def _usd(amounts: Amounts, digits: int) -> str:
 
 
 def _cost(amounts: Amounts, digits: int) -> str:
-    """The cost, with a mark where there is more that nobody knows."""
+    """The cost, with a mark where part of it is unknown."""
     if amounts.unpriced_calls and not amounts.cost_nano_usd:
         return "unpriced"
     if amounts.calls and amounts.unmetered_calls == amounts.calls:
@@ -283,8 +198,8 @@ def _trend(trend: float | None) -> str:
     if trend is None:
         return _SAID_NOTHING
     if trend > 9.99:
-        return "> +999 %"
-    return f"{trend:+.0%}".replace("%", " %")
+        return "> +999%"
+    return f"{trend:+.0%}"
 
 
 def _span(start: datetime, end: datetime) -> str:

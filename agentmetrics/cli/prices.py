@@ -21,25 +21,25 @@ from agentmetrics.pricing.source import provider_ids, vendor_of
 
 PER_REQUEST = "request"
 
-app = typer.Typer(help="What calls cost, and where the prices are from.", no_args_is_help=True)
+app = typer.Typer(help="What calls cost, and where the prices come from.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 
 
 @app.command()
 def show(
-    model: Annotated[str, typer.Argument(help="A model, as a framework reports it.")],
+    model: Annotated[str, typer.Argument(help="A model name, as a framework reports it.")],
     provider: Annotated[
         Optional[str],  # noqa: UP045 - typer evaluates it, on Python 3.10 too
-        typer.Option(help="Who serves it; by default the one whose model it is."),
+        typer.Option(help="The provider that serves it; by default, the model's vendor."),
     ] = None,
-    tier: Annotated[str, typer.Option(help="A service tier, as flex or batch.")] = "",
+    tier: Annotated[str, typer.Option(help="A service tier, such as flex or batch.")] = "",
     json: Json = False,
 ) -> None:
-    """Show the rates of a model, the name it was found under, and where.
+    """Show the rates of a model, the name it was found under, and the source.
 
-    Reads AGENTMETRICS_PRICES_FILE and AGENTMETRICS_PRICES_UPDATE as a program does. Ends with 1
-    when nobody knows the price.
+    Reads AGENTMETRICS_PRICES_FILE and AGENTMETRICS_PRICES_UPDATE as a program does. Exits with
+    status 1 when no price is known.
     """
     require("prices", "genai_prices")
     try:
@@ -50,11 +50,11 @@ def show(
     asked = provider or _provider_of(model, prices)
     quote = prices.find(asked, model, tier) if asked else None
     if asked is None or quote is None or not quote.price.bands:
-        of_whom = f" of {asked}" if asked else ""
-        in_tier = f" in the tier {tier!r}" if tier else ""
+        of_whom = f" ({asked})" if asked else ""
+        in_tier = f" in tier {tier!r}" if tier else ""
         fail(
-            f"nobody knows the price of {model!r}{of_whom}{in_tier}; "
-            "give it one in the file that AGENTMETRICS_PRICES_FILE names"
+            f"no price found for {model!r}{of_whom}{in_tier}; "
+            "add one to the file that AGENTMETRICS_PRICES_FILE names"
         )
     if json:
         typer.echo(json_format.dumps(_as_data(asked, model, tier, quote), indent=2))
@@ -72,7 +72,8 @@ def _provider_of(model: str, prices: Prices) -> str | None:
         return found[0] if found else None
     vendor = vendor_of(model)
     if vendor not in found:
-        fail(f"{model!r} has a price at {', '.join(found)}: say which with --provider")
+        choices = ", ".join(found)
+        fail(f"several providers have a price for {model!r}; pass --provider with one of {choices}")
     return vendor
 
 
@@ -103,8 +104,8 @@ def _in_words(rates: dict[str, float | None]) -> dict[str, Any]:
 
 def _print_quote(provider: str, model: str, tier: str, quote: Quote) -> None:
     in_tier = f", tier {tier}" if tier else ""
-    tell(f"{model} of {provider}{in_tier}")
-    tell(f"{quote.source}: {quote.model} of {quote.provider}")
+    tell(f"{model} ({provider}){in_tier}")
+    tell(f"{quote.source}: {quote.model} ({quote.provider})")
     screen = output()
     screen.print()
     screen.print(_rates_table(quote.price.bands))
@@ -122,7 +123,7 @@ def _rates_table(bands: tuple[Band, ...]) -> Table:
         if part != PER_REQUEST:
             table.add_row(part.replace("_", " "), *numbers)
         elif any(each[part] for each in rates):
-            table.add_row("and USD a request", *numbers)
+            table.add_row("and USD per request", *numbers)
     return table
 
 
@@ -133,13 +134,13 @@ def _number(usd: float | None) -> str:
 @app.command()
 def check(
     file: Annotated[
-        Path, typer.Argument(envvar="AGENTMETRICS_PRICES_FILE", help="A file of your own prices.")
+        Path, typer.Argument(envvar="AGENTMETRICS_PRICES_FILE", help="A file with your own prices.")
     ],
     json: Json = False,
 ) -> None:
     """Read a price file and show what it says.
 
-    Ends with 1, and the line, when there is a mistake in it.
+    Exits with status 1 when there is a mistake in it, and names the line.
     """
     try:
         stated = PriceFile(file)
@@ -195,18 +196,18 @@ def _print_file(own: OwnPrices) -> None:
     if own.aliases:
         table = titled_table("Aliases", "provider", "name", "means")
         for alias, meant in own.aliases.items():
-            table.add_row(*alias, f"{meant.model} of {meant.provider}")
+            table.add_row(*alias, f"{meant.model} ({meant.provider})")
         screen.print(table)
     if own.free_providers:
         tell(f"Free: {', '.join(sorted(own.free_providers))}")
     if not (own.prices or own.aliases or own.free_providers):
-        tell("It has no prices.")
+        tell("The file defines no prices.")
 
 
 def _without_price(own: OwnPrices, prices: Prices) -> list[str]:
     return [
-        f"{alias.model} of {alias.provider} means {meant.model} of {meant.provider}, "
-        "whose price nobody knows"
+        f"{alias.model} ({alias.provider}) is an alias of {meant.model} ({meant.provider}), "
+        "which has no known price"
         for alias, meant in own.aliases.items()
         if not _is_priced(*meant, prices)
     ]

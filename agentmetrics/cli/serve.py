@@ -18,7 +18,7 @@ def run(directory: Path, host: str, port: int) -> None:
     from agentmetrics.exposition import serve_collector
 
     if not directory.is_dir():
-        fail(f"{str(directory)!r} is no directory: give the one that the processes write to")
+        fail(f"{str(directory)!r} is not a directory: pass the one that the processes write to")
     with _held():
         try:
             server = serve_collector(MultiprocessCollector(str(directory)), host=host, port=port)

@@ -1,4 +1,4 @@
-"""What the process records with: chosen by ``configure``, or made from the environment."""
+"""What the process records with: set by ``configure``, or made from the environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from agentmetrics.config.assembly import (
 from agentmetrics.config.settings import Settings, load_settings, variable_of
 from agentmetrics.errors import ConfigurationError, LedgerUnavailable
 from agentmetrics.pipeline import Options, Pipeline, default_options, pipeline_of
-from agentmetrics.recording.exits import close_at_exit, is_closed
+from agentmetrics.recording.exits import close_at_exit, skip_at_exit
 from agentmetrics.recording.fork import ForkSafeLock
 from agentmetrics.recording.recorder import Recorder
 
@@ -70,23 +70,24 @@ _changing = ForkSafeLock()
 def configure(
     recorder: Recorder | None = None, *, budgets: Sequence[Budget] = (), **overrides: Any
 ) -> Recorder:
-    """Choose the recorder of the process: one that is given, or one made from the settings.
+    """Set the recorder of the process: the given one, or one made from the settings.
 
-    ``overrides`` are fields of ``Settings`` and stand before the environment:
-    ``configure(backend="statsd", statsd_host="metrics")``. To a recorder that is given, all
-    settings apply but those that say what a recorder is: ``backend``, ``namespace``,
-    ``common_labels`` and StatsD's. The recorder in use before is closed if it was made here.
-    Sources that were given no recorder follow at once. The ledger is that of the settings in both
-    cases; the one in use before is closed. ``budgets`` come into force beside those of the
-    settings' file, instead of those before. An LLM call that is open meanwhile ends where it
-    began, as cancelled: configure before the first.
+    ``overrides`` are fields of ``Settings`` and take precedence over the environment:
+    ``configure(backend="statsd", statsd_host="metrics")``. For a given recorder, all settings apply
+    except those that define a recorder: ``backend``, ``namespace``, ``common_labels`` and those of
+    StatsD. The previous recorder is closed if it was made here. Sources that were given no recorder
+    switch at once. In both cases the ledger is the one from the settings; the previous one is
+    closed. ``budgets`` come into force together with those of the settings' file, and replace the
+    previous ones. An LLM call that is open at that moment ends at the previous recorder, as
+    cancelled: configure before the first call.
 
-    Raises ``ConfigurationError``, and leaves everything as it was.
+    Raises ``ConfigurationError``, and then leaves everything unchanged.
     """
     if recorder is not None and not OF_A_RECORDER.isdisjoint(overrides):
         named = ", ".join(sorted(OF_A_RECORDER & overrides.keys()))
         raise ConfigurationError(
-            f"give configure() a recorder or {named}, not both: these say what a recorder is"
+            f"pass configure() either a recorder or {named}, not both: these settings define "
+            "the recorder"
         )
     settings = load_settings(**overrides)
     limits = make_budgets(settings, budgets)
@@ -165,12 +166,12 @@ def _close(ledger: Ledger | None, recorder: Recorder | None) -> None:
     if ledger is not None:
         ledger.close()
     if recorder is not None:
-        is_closed(recorder)
+        skip_at_exit(recorder)
         recorder.close()
 
 
 def in_use() -> InUse:
-    """What is in use; made from the environment when nothing was configured yet.
+    """What is in use; made from the environment if nothing has been configured yet.
 
     Raises ``ConfigurationError``.
     """
@@ -185,7 +186,7 @@ def in_use() -> InUse:
 
 
 def get_recorder() -> Recorder:
-    """The recorder in use; made from the environment when nothing was configured yet.
+    """The current recorder; made from the environment if nothing has been configured yet.
 
     Raises ``ConfigurationError``.
     """
@@ -193,21 +194,21 @@ def get_recorder() -> Recorder:
 
 
 def get_ledger() -> Ledger:
-    """The ledger in use, which ``AGENTMETRICS_LEDGER_URL`` names.
+    """The current ledger, set by ``AGENTMETRICS_LEDGER_URL``.
 
-    Raises ``ConfigurationError``: also when there is none.
+    Raises ``ConfigurationError``, also when there is none.
     """
     ledger = in_use().ledger
     if ledger is None:
         raise ConfigurationError(
-            f"there is no ledger: set {variable_of('ledger_url')} to a database, as "
+            f"no ledger is configured: set {variable_of('ledger_url')} to a database URL such as "
             "'sqlite:///spend.db'"
         )
     return ledger
 
 
 def pipeline_for(recorder: Recorder | None) -> Pipeline:
-    """The pipeline of a recorder that a source was given, or of the one in use.
+    """The pipeline of the recorder given to a source, or of the one in use.
 
     Raises ``ConfigurationError``.
     """

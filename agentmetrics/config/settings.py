@@ -1,8 +1,9 @@
-"""AGENTMETRICS_* as Settings: read, checked, and wrong in one sentence."""
+"""The AGENTMETRICS_* variables as Settings: read and checked, with one sentence per mistake."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -28,9 +29,9 @@ PREFIX = "AGENTMETRICS_"
 
 
 class Settings(BaseSettings):
-    """What ``AGENTMETRICS_*`` say; each field is the variable of its name in capitals.
+    """The ``AGENTMETRICS_*`` settings; each field is the variable of the same name in upper case.
 
-    Lists are written with commas. The StatsD host, port and prefix fall back on the ``STATSD_*``
+    Lists are comma-separated. The StatsD host, port and prefix fall back on the ``STATSD_*``
     variables of the statsd package.
     """
 
@@ -39,89 +40,93 @@ class Settings(BaseSettings):
     backend: Annotated[tuple[str, ...], NoDecode] = Field(
         ("memory",),
         description="where metrics go: `memory`, `prometheus`, `statsd`, `noop`, or an installed "
-        "plugin; several with commas",
+        "plugin; comma-separated",
     )
     namespace: str = Field(
-        "", description="prefix of every metric name, as `shop` in `shop_llm_calls_total`"
+        "", description="prefix of every metric name, such as `shop` in `shop_llm_calls_total`"
     )
     common_labels: Annotated[dict[str, str], NoDecode] = Field(
-        {}, description="labels that every series gets, as `env=prod,region=eu`"
+        {}, description="labels added to every series, such as `env=prod,region=eu`"
     )
     service: str = Field("", description="name of the service, shown as `service_info`")
     service_version: str = Field("", description="its version, shown as `service_info`")
     extra_labels: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="names of further dimensions of call, agent, tool and retriever metrics; their "
+        description="names of additional labels on call, agent, tool and retriever metrics; their "
         "values come from the run's metadata, the graph's config or `agentmetrics.labels(…)`",
     )
     latency_buckets: Annotated[tuple[float, ...] | None, NoDecode] = Field(
         None,
-        description="upper bounds in seconds of the latency of calls and the duration of agent "
-        "runs, rising",
+        description="upper bounds for call latency and agent run duration, in seconds and "
+        "increasing order",
     )
     buckets: Annotated[dict[str, tuple[float, ...]], NoDecode] = Field(
         {},
-        description="upper bounds of single histograms, by name: "
+        description="upper bounds of individual histograms, by name: "
         "`tool_execution_duration_seconds=0.01,0.1,1;agent_run_cost_usd=0.1,1`",
     )
     max_series: int = Field(
-        2000, ge=1, description="label sets of one metric; past it label values become `other`"
+        2000,
+        ge=1,
+        description="maximum label sets per metric; beyond it, label values become `other`",
     )
     call_ttl_seconds: float = Field(
         21_600.0,
         gt=0,
-        description="a call or run open for longer is taken to be cancelled; the second line "
-        "behind the tracking that notices at once",
+        description="a call or run open for longer is counted as cancelled; a fallback for the "
+        "tracking that notices at once",
     )
     prices_file: Path | None = Field(
         None,
-        description="TOML file of your own prices, which come before the price list's; read again "
-        "when it changes",
+        description="TOML file with your own prices, which take precedence over the price list; "
+        "reloaded when it changes",
     )
     prices_update: bool = Field(
         False,
-        description="fetch newer prices over the network, with genai-prices' own updater: now and "
-        "every hour",
+        description="fetch newer prices over the network with the genai-prices updater, from the "
+        "first call on and then every hour",
     )
-    timezone: str = Field("UTC", description="where days begin, as `Europe/Berlin`")
+    timezone: str = Field(
+        "UTC", description="time zone in which days begin, such as `Europe/Berlin`"
+    )
     ledger_url: SecretStr | None = Field(
         None,
         description="where spend is kept: `sqlite:///spend.db`, or "
         "`postgresql://user:password@host/database`",
     )
     ledger_flush_interval: float = Field(
-        5.0, gt=0, le=3600, description="seconds between two writes to the ledger"
+        5.0, gt=0, le=3600, description="seconds between writes to the ledger"
     )
     ledger_retention_days: int | None = Field(
-        None, ge=1, description="what is older is deleted from the ledger"
+        None, ge=1, description="days after which rows are deleted from the ledger"
     )
     budgets_file: Path | None = Field(
-        None, description="TOML file of budgets, which warn of spend or block calls"
+        None, description="TOML file of budgets, which warn about spend or block calls"
     )
     on_ledger_error: Literal["allow", "block"] = Field(
         "allow",
-        description="`block`: calls of blocking budgets are refused while the ledger cannot be "
-        "written",
+        description="`allow`, or `block` to refuse the calls of blocking budgets while the ledger "
+        "cannot be written to",
     )
     statsd_host: str = Field(
         "localhost",
         validation_alias=AliasChoices("AGENTMETRICS_STATSD_HOST", "STATSD_HOST"),
-        description="StatsD daemon",
+        description="host of the StatsD daemon",
     )
     statsd_port: int = Field(
         8125,
         ge=1,
         le=65535,
         validation_alias=AliasChoices("AGENTMETRICS_STATSD_PORT", "STATSD_PORT"),
-        description="its port",
+        description="port of the StatsD daemon",
     )
     statsd_prefix: str = Field(
         "",
         validation_alias=AliasChoices("AGENTMETRICS_STATSD_PREFIX", "STATSD_PREFIX"),
-        description="first part of every StatsD name",
+        description="first part of every StatsD metric name",
     )
     statsd_protocol: Literal["udp", "tcp"] = Field("udp", description="`udp` or `tcp`")
-    statsd_flush_interval: float = Field(1.0, gt=0, description="seconds between two flushes")
+    statsd_flush_interval: float = Field(1.0, gt=0, description="seconds between flushes")
 
     @field_validator("backend", "extra_labels", mode="before")
     @classmethod
@@ -137,10 +142,10 @@ class Settings(BaseSettings):
                 close = get_close_matches(name.lower(), known, n=1)
                 meant = f"; did you mean {close[0]!r}?" if close else ""
                 raise ValueError(
-                    f"no backend is called {name!r}; there are {', '.join(sorted(known))}{meant}"
+                    f"unknown backend {name!r}; use one of {', '.join(sorted(known))}{meant}"
                 )
         if not names or len(set(names)) != len(names):
-            raise ValueError("name at least one backend, each once")
+            raise ValueError("list at least one backend, each only once")
         return names
 
     @field_validator("extra_labels")
@@ -149,7 +154,7 @@ class Settings(BaseSettings):
         _check_new_labels(names)
         for name in info.data.get("common_labels", ()):
             if name in names:
-                raise ValueError(f"{name!r} is one of AGENTMETRICS_COMMON_LABELS already")
+                raise ValueError(f"{name!r} is already one of AGENTMETRICS_COMMON_LABELS")
         return names
 
     @field_validator("common_labels", mode="before")
@@ -159,7 +164,7 @@ class Settings(BaseSettings):
             return value
         pairs = [pair.partition("=") for pair in _names(value)]
         if not all(equals for _, equals, _ in pairs):
-            raise ValueError("write name=value, several with commas")
+            raise ValueError("use comma-separated name=value pairs")
         return {name.strip(): text.strip() for name, _, text in pairs}
 
     @field_validator("common_labels")
@@ -228,9 +233,9 @@ def _check_new_labels(names: Sequence[str]) -> None:
     for name in names:
         check_label_name(name)
         if name in taken:
-            raise ValueError(f"{name!r} is a label that agentmetrics has already")
+            raise ValueError(f"{name!r} is already a label of agentmetrics")
     if len(set(names)) != len(names):
-        raise ValueError("a label is named twice")
+        raise ValueError("a label is listed twice")
 
 
 def variable_of(field: str) -> str:
@@ -239,13 +244,13 @@ def variable_of(field: str) -> str:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """The settings of the environment, with these instead where given.
+    """The settings from the environment, with the given overrides.
 
-    Raises ``ConfigurationError`` with a sentence for every mistake, variables among them that
-    begin with ``AGENTMETRICS_`` and mean nothing.
+    Raises ``ConfigurationError`` with a sentence for every mistake, including variables that begin
+    with ``AGENTMETRICS_`` but are not settings.
     """
     problems = [
-        f"{name!r} is no setting{_meant(name, Settings.model_fields)}"
+        f"{name!r} is not a setting{_meant(name, Settings.model_fields)}"
         for name in sorted(overrides.keys() - Settings.model_fields.keys())
     ]
     problems += unknown_variables()
@@ -262,15 +267,16 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def unknown_variables() -> list[str]:
-    """A sentence for each variable of the environment that is named like a setting and is none.
+    """A sentence for each environment variable that is named like a setting but is not one.
 
-    Those of an installed plugin begin with its name: ``AGENTMETRICS_<NAME>_``.
+    Variables of an installed plugin begin with its name, ``AGENTMETRICS_<NAME>_``, in which ``_``
+    stands for what a variable's name cannot have.
     """
     known = [name.upper() for name in Settings.model_fields]
-    of_plugins = tuple(f"{name.upper()}_" for name in backends.plugins())
+    of_plugins = tuple(re.sub(r"\W", "_", f"{name.upper()}_") for name in backends.plugins())
     named = [name for name in sorted(os.environ) if name.upper().startswith(PREFIX)]
     return [
-        f"{variable} is set and means nothing{_meant(rest, known, PREFIX)}"
+        f"{variable} is set but is not a setting{_meant(rest, known, PREFIX)}"
         for variable, rest in ((name, name.upper().removeprefix(PREFIX)) for name in named)
         if rest not in known and not rest.startswith(of_plugins)
     ]
@@ -281,7 +287,7 @@ def _meant(name: str, known: Iterable[str], prefix: str = "") -> str:
     close = get_close_matches(name, names, n=1)
     if close:
         return f": did you mean {prefix}{close[0]}?"
-    return f"; there are {', '.join(prefix + each for each in names)}"
+    return f"; use one of {', '.join(prefix + each for each in names)}"
 
 
 def _alias(field: str) -> str:

@@ -107,7 +107,7 @@ class LLMMeter:
 class _CallSeries:
     """The series of one (agent, provider, model, extra labels), each bound on first use.
 
-    Lazily: a series that exists says 0, and no call has cost 0 whose price nobody knows.
+    Lazily: a series that exists says 0, and a call with an unknown price did not cost 0.
     """
 
     def __init__(

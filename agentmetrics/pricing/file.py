@@ -1,4 +1,4 @@
-"""The file of a user's own prices, read again when it has changed."""
+"""The file with the user's own prices, reloaded when it changes."""
 
 from __future__ import annotations
 

@@ -129,17 +129,19 @@ def _own(
     prices: dict[Name, _Model] = {}
     for path, name, model in _named("prices", file.prices):
         if name in prices:
-            raise document.mistake(path, f"{name.model} of {name.provider} has a price already")
+            raise document.mistake(path, f"{name.model} ({name.provider}) already has a price")
         prices[name] = model
     aliases: dict[Name, Name] = {}
     for path, name, target in _named("aliases", file.aliases):
         if name in aliases or name in prices:
-            has = "is an alias" if name in aliases else "has a price"
-            raise document.mistake(path, f"{name.model} of {name.provider} {has} already")
+            has = "is already an alias" if name in aliases else "already has a price"
+            raise document.mistake(path, f"{name.model} ({name.provider}) {has}")
         aliases[name] = _name(target.provider or name.provider, target.model)
     for path, name, _ in _named("aliases", file.aliases):
         if aliases[name] in aliases:
-            raise document.mistake(path, f"{aliases[name].model} is an alias too: name the model")
+            raise document.mistake(
+                path, f"{aliases[name].model} is itself an alias: use the model's name"
+            )
     return prices, aliases, frozenset(map(provider_id, file.free_providers))
 
 
@@ -160,12 +162,12 @@ def _mistake(error: ValidationError, document: Document) -> TomlError:
     path = first["loc"]
     where = ".".join(map(str, path))
     if first["type"] == "extra_forbidden":
-        return document.mistake(path, f"{where} means nothing here; there are {_allowed(path)}")
+        return document.mistake(path, f"{where} is not allowed here; use one of {_allowed(path)}")
     if first["type"] == "missing":
         return document.mistake(path, f"{where} is missing")
     said = first["msg"]
     if first["type"] in ("model_type", "dict_type"):
-        said = "a table belongs here"
+        said = "must be a table"
     return document.mistake(path, f"{where} is {first['input']!r}: {said[0].lower()}{said[1:]}")
 
 

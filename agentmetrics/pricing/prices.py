@@ -1,4 +1,4 @@
-"""Which price a call has: the user's own, none for what is local, else the price list's."""
+"""Which price a call has: the user's own, zero for local providers, or the price list's."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A price, the names under which it was found, and where."""
+    """A price, the names under which it was found, and its source."""
 
     provider: str
     model: str
@@ -99,10 +99,10 @@ class Prices(ForkAware):
         output_tokens: int,
         service_tier: str = "",
     ) -> float | None:
-        """The most that so many tokens can cost, whatever kinds of tokens they turn out to be.
+        """The most that this many tokens can cost, whatever kinds of tokens they turn out to be.
 
-        A call that asks for a tier may be served in the standard one. ``None`` when nobody knows
-        the price of either.
+        A call that requests a tier may be served in the standard one. ``None`` when the price of
+        either is unknown.
         """
         costs = [
             _most_usd(self.pricer(provider, model, tier).price, input_tokens, output_tokens)
@@ -126,7 +126,7 @@ class Prices(ForkAware):
         return found
 
     def find(self, provider: str, model: str, service_tier: str = "") -> Quote | None:
-        """The price of a model, looked up anew; ``None`` where nobody has one."""
+        """The price of a model, looked up again; ``None`` if there is none."""
         own = self.file.prices if self.file else _NO_PRICES
         provider, model = own.meant(provider, model)
         name = own.find(provider, model)
@@ -167,10 +167,10 @@ class Prices(ForkAware):
 
     def _warn_unpriced(self, key: Key) -> None:
         provider, model, tier = map(clean_label, key)
-        in_tier = f" in the tier {tier}" if tier else ""
+        in_tier = f" in tier {tier}" if tier else ""
         self._problems.warn(
             key,
-            "no price found for %s of %s%s: its calls are counted as unpriced",
+            "no price found for %s (%s)%s; its calls are counted as unpriced",
             model, provider, in_tier,
         )  # fmt: skip
 
@@ -181,7 +181,7 @@ class Prices(ForkAware):
             self._watch = watch, PeriodicFlush(watch, WATCH_SECONDS)
 
     def refresh(self) -> None:
-        """Take up a file that has changed and prices that are newer. Blocks; never raises."""
+        """Reload a changed file and fetch newer prices. Blocks; never raises."""
         if self._reloaded() | self._updated():
             with self._changing:
                 self._edition += 1
@@ -194,7 +194,9 @@ class Prices(ForkAware):
         try:
             return self.file.reload()
         except ValueError as mistake:
-            self._failed("prices_file", f"{self.file.path}: {mistake}; the prices before are kept")
+            self._failed(
+                "prices_file", f"{self.file.path}: {mistake}; the previous prices stay in use"
+            )
             return False
 
     def _updated(self) -> bool:

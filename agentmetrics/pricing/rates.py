@@ -27,13 +27,13 @@ class Price(Protocol):
     def cost_usd(self, usage: Usage) -> float | None:
         """The cost of one call in USD, a whole number of nano-dollars.
 
-        ``None`` when nobody knows it, or when the provider did not say how many tokens went
-        either way: a part of a cost is not the cost.
+        ``None`` when it is unknown, or when the provider did not report the tokens in both
+        directions: part of a cost is not the cost.
         """
 
     @property
     def bands(self) -> tuple[Band, ...]:
-        """The rates as they are now, by the size of the input; none where nobody knows them."""
+        """The current rates, by input size; empty if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Rates:
 
     The parts hold the difference to the plain rate of the whole they belong to; the part kept
     for an hour that to the rest of what was written to the cache. ``unknown`` names the parts
-    whose rate nobody knows: fields of ``Usage``.
+    whose rate is unknown: fields of ``Usage``.
     """
 
     request: float
@@ -93,7 +93,7 @@ class Rates:
         )
 
     def in_usd(self) -> dict[str, float | None]:
-        """What ``of_usd`` takes; ``None`` for a part whose rate nobody knows."""
+        """What ``of_usd`` takes; ``None`` for a part whose rate is unknown."""
         created = self.input + self.cache_creation
         nano = {
             "input": self.input,

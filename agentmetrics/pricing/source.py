@@ -4,6 +4,8 @@ Its own look-up takes the first entry whose pattern matches, and a pattern such 
 gpt-5-nano-" or "contains o4-mini" also matches models that came later and cost something else.
 So an entry counts only when its pattern speaks of the whole name, but for what leaves a model
 the same (``names.without_version``); of several entries the one that says most is the model's.
+
+This is the one module that knows the shapes of that package, for which it is a long one.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ _NOT_TEXT = frozenset({"input_image_mtok", "input_video_mtok"})
 """Kinds of input that embeddings have a rate for; LangChain embeds text."""
 
 _AUDIO_APART = frozenset({"openai", "azure"})
-"""Providers whose audio tokens never cost what text does: without a rate, nobody knows it.
+"""Providers whose audio tokens never cost what text does: without a rate, the price is unknown.
 
 https://openai.com/api/pricing; the list lacks the rate for some models.
 """

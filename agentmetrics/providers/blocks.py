@@ -125,7 +125,7 @@ def token_count(value: object, name: str) -> int | None:
         return None
     if type(value) is float and 0 <= value <= MAX_TOKENS and value.is_integer():
         return int(value)
-    raise ValueError(f"{name} is a {type(value).__name__} that counts no tokens")
+    raise ValueError(f"{name} is not a valid token count ({type(value).__name__})")
 
 
 def _anthropic(block: object) -> Counts:

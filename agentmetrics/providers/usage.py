@@ -16,10 +16,10 @@ from agentmetrics.providers.blocks import (
 
 @dataclass
 class Usage:
-    """Tokens of one call, as the provider billed them.
+    """The tokens of one call, as billed by the provider.
 
-    ``input_tokens`` and ``output_tokens`` add up to the total; every other field is a subset
-    of one of the two. ``None`` means that the provider did not say: unknown is not zero.
+    ``input_tokens`` and ``output_tokens`` add up to the total; every other field is a subset of one
+    of the two. ``None`` means that the provider did not report the value: unknown is not zero.
     ``cache_creation_1h_tokens`` is the part of ``cache_creation_tokens`` kept for an hour.
     """
 
@@ -59,9 +59,9 @@ class Usage:
 
     @classmethod
     def of(cls, **counts: object) -> Usage:
-        """Usage from counts that somebody else made: whole floats are taken as integers.
+        """Usage from counts made elsewhere: whole floats are taken as integers.
 
-        Raises ``ValueError`` when one is not a whole number of at least 0, or a part is above
+        Raises ``ValueError`` when a count is not a whole number of at least 0, or a part exceeds
         the whole.
         """
         return cls(**{name: token_count(value, name) for name, value in counts.items()}).checked()
@@ -95,23 +95,24 @@ class Usage:
 
     @classmethod
     def from_response(cls, response: object) -> Usage | None:
-        """Usage of a provider SDK's response object, or of the same as plain data.
+        """Usage from a provider SDK's response object, or from the same as plain data.
 
-        Understood are OpenAI chat completions and responses, Anthropic messages, Gemini,
-        Bedrock Converse and the last chunk of its InvokeModel streams, Cohere, Ollama, and the
-        ``usage_metadata`` of messages that frameworks make of them, each after its reference.
-        ``None`` when there is no usage in it. Raises ``ValueError`` on usage that cannot be.
+        Supports OpenAI chat completions and responses, Anthropic messages, Gemini, Bedrock Converse
+        and the last chunk of its InvokeModel streams, Cohere, Ollama, and the ``usage_metadata`` of
+        messages that frameworks make of them, each according to its API reference. ``None`` when it
+        contains no usage. Raises ``ValueError`` on invalid usage.
         """
         counts = counts_of(response)
         return None if counts is None else cls.of(**counts)
 
     @classmethod
     def from_embedding(cls, response: object) -> Usage | None:
-        """Usage of a provider SDK's answer to an embedding or a reranking: input, and no output.
+        """Usage from a provider SDK's response to an embedding or reranking request: input, no
+        output.
 
-        Understood are OpenAI and what is compatible with it, Ollama, Cohere, Gemini on Vertex,
-        and Bedrock's headers. ``None`` where the provider does not say; Cohere's search units
-        are no tokens. Raises ``ValueError`` on usage that cannot be.
+        Supports OpenAI and compatible APIs, Ollama, Cohere, Gemini on Vertex, and Bedrock's
+        headers. ``None`` if the provider does not report it; Cohere's search units are not tokens.
+        Raises ``ValueError`` on invalid usage.
         """
         tokens = embedded_tokens(response)
         return None if tokens is None else cls.plain(tokens, 0)
@@ -122,4 +123,4 @@ _COUNTS = tuple(f.name for f in fields(Usage) if f.init)
 
 def _check_part(name: str, part: int, whole: int | None) -> None:
     if part > (whole or 0):
-        raise ValueError(f"{part} {name} tokens of {whole}: a part is not above the whole")
+        raise ValueError(f"{part} {name} tokens of {whole}: a part cannot exceed the whole")

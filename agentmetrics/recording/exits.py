@@ -23,8 +23,8 @@ def close_at_exit(closable: Closable) -> None:
     _open[id(closable)] = closable
 
 
-def is_closed(closable: Closable) -> None:
-    """Keep it no longer: somebody has closed it."""
+def skip_at_exit(closable: Closable) -> None:
+    """Leave it alone at the end: somebody has closed it already."""
     _open.pop(id(closable), None)
 
 

@@ -8,7 +8,7 @@ from agentmetrics.recording.metric import Metric
 SERIES_DROPPED = Metric(
     "agentmetrics_series_dropped_total",
     "counter",
-    "Label sets of a metric past its limit, recorded as 'other'.",
+    "Label sets of a metric beyond its limit, recorded as 'other'.",
     ("metric",),
 )
 PACKETS_DROPPED = Metric(

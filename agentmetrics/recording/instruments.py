@@ -1,4 +1,4 @@
-"""Instruments, and the bound series that they give."""
+"""Instruments, and their bound series."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class HistogramSeries(ABC):
 
 
 class Instrument(Generic[S]):
-    """A metric of one recorder, which gives its series by label values."""
+    """A metric of one recorder, which returns its series by label values."""
 
     __slots__ = ("_bind", "metric")
 
@@ -64,7 +64,7 @@ class Instrument(Generic[S]):
     def labels(self, *values: object, **named: object) -> S:
         """The series with these label values: in the order of ``metric.labels``, or by name.
 
-        Values are cleaned (see ``clean_label``). Asking twice gives series that add up to one.
+        Values are cleaned (see ``clean_label``). Series returned for the same values add up to one.
         Raises ``ValueError`` unless there is one value for each label.
         """
         if named:
@@ -86,13 +86,13 @@ class Instrument(Generic[S]):
 
 
 class Counter(Instrument[CounterSeries]):
-    """A value that only rises."""
+    """A value that only increases."""
 
     __slots__ = ()
 
 
 class Gauge(Instrument[GaugeSeries]):
-    """A value that rises and falls."""
+    """A value that can go up and down."""
 
     __slots__ = ()
 

@@ -1,7 +1,7 @@
-"""Metrics and label values that mean something before anything was recorded under them.
+"""Metrics and label values that are valid before anything has been recorded under them.
 
-The catalogue makes its metrics known here, and a plugin those of its own: only then is a reading of
-0 that nobody raised told apart from a name that is misspelt.
+The catalogue registers its metrics here, and a plugin its own: only then can a reading of 0 be
+distinguished from a misspelt name.
 """
 
 from __future__ import annotations
@@ -10,17 +10,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from agentmetrics.errors import UnknownMetricError
-from agentmetrics.recording.metric import Metric
+from agentmetrics.recording.metric import Metric, check_same
 
 _metrics: dict[str, Metric] = {}
-_values: dict[str, tuple[str, ...]] = {}
+_values: dict[tuple[str, str], tuple[str, ...]] = {}
+"""By metric and label: a plugin's ``status`` may have other values than the catalogue's."""
 
 
 def make_known(metrics: Iterable[Metric], values: Mapping[str, Sequence[str]] = {}) -> None:
-    """Let readings of these metrics be 0 while there are none; ``values`` are those of labels
-    with a fixed set of them."""
-    _metrics.update((metric.name, metric) for metric in metrics)
-    _values.update((label, tuple(allowed)) for label, allowed in values.items())
+    """Let readings of these metrics be 0 while there are none; ``values`` are those of their
+    ``closed_labels``, as far as the set is known beforehand.
+
+    Raises ``ValueError`` for a name that is another metric's already.
+    """
+    for metric in metrics:
+        check_same(_metrics.get(metric.name, metric), metric)
+        _metrics[metric.name] = metric
+        for label in metric.closed_labels & values.keys():
+            _values[metric.name, label] = tuple(values[label])
 
 
 def known_metric(name: str) -> Metric | None:
@@ -40,8 +47,7 @@ def check_labels(metric: Metric, labels: Mapping[str, str]) -> None:
         if label not in metric.labels:
             has = f"it has {', '.join(metric.labels)}" if metric.labels else "it has none"
             raise UnknownMetricError(f"{metric.name} has no label {label!r}: {has}")
-        is_ours = metric.name in _metrics and label in metric.closed_labels
-        allowed = _values.get(label, ()) if is_ours else ()
+        allowed = _values.get((metric.name, label), ())
         if allowed and value not in allowed:
             raise UnknownMetricError(
                 f"{metric.name} never has {label}={value!r}{_meant(value, allowed)}"

@@ -12,7 +12,7 @@ MAX_KINDS = 10_000
 
 
 class LogOnce:
-    """Warns of each kind of problem once, until it is told that the kind is over."""
+    """Warns about each kind of problem once, until that kind is reported as over."""
 
     def __init__(self) -> None:
         self._seen: set[Hashable] = set()

@@ -1,4 +1,4 @@
-"""What a metric is, and the label values that every wire format can carry."""
+"""The definition of a metric, and label values that every wire format can carry."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MAX_LABEL_LENGTH = 128
 def clean_label(value: object) -> str:
     """A label value that every wire format can carry.
 
-    Control characters, line separators and lone surrogates become ``_``, text is cut at 128
-    characters, ``None`` is the empty string. Anything but text and numbers becomes ``invalid``:
-    the ``repr`` of somebody's object may hold what must not leave the process.
+    Control characters, line separators and lone surrogates become ``_``, text is truncated to 128
+    characters, and ``None`` is the empty string. Anything other than text and numbers becomes
+    ``invalid``: the ``repr`` of an object may contain data that must not leave the process.
     """
     if isinstance(value, str):
         text = str.__str__(value)[:MAX_LABEL_LENGTH]  # of an enum's member the value
@@ -42,24 +42,24 @@ def _number_text(value: object) -> str:
 
 
 def check_label_name(name: str) -> None:
-    """Raise ``ValueError`` unless ``name`` is a legal Prometheus label name.
+    """Raise ``ValueError`` unless ``name`` is a valid Prometheus label name.
 
-    The rule is that of the Prometheus data model: letters, digits and underscores, no digit
-    first, no leading ``__``; ``le`` and ``quantile`` are taken by histograms and summaries.
+    The rule is that of the Prometheus data model: letters, digits and underscores, not starting
+    with a digit or ``__``; ``le`` and ``quantile`` are reserved for histograms and summaries.
     """
     if not _LABEL_NAME.fullmatch(name) or name in ("le", "quantile"):
         raise ValueError(
-            f"{name!r} is not a legal label name: use letters, digits and underscores, "
-            f"no digit first, no leading '__', and neither 'le' nor 'quantile'{_instead(name)}"
+            f"{name!r} is not a valid label name: use letters, digits and underscores, not "
+            f"starting with a digit or '__', and not 'le' or 'quantile'{_instead(name)}"
         )
 
 
 def check_prefix(prefix: str) -> None:
-    """Raise ``ValueError`` unless ``prefix`` can stand before the names of metrics."""
+    """Raise ``ValueError`` unless ``prefix`` is a valid prefix for metric names."""
     if not _LABEL_NAME.fullmatch(prefix):  # the alphabet of metric names without the colon
         raise ValueError(
-            f"{prefix!r} is no prefix for metric names: use letters, digits and underscores, "
-            f"no digit first, no leading '__'{_instead(prefix)}"
+            f"{prefix!r} is not a valid prefix for metric names: use letters, digits and "
+            f"underscores, not starting with a digit or '__'{_instead(prefix)}"
         )
 
 
@@ -69,25 +69,25 @@ def _instead(name: str) -> str:
 
 
 def check_buckets(buckets: tuple[float, ...]) -> None:
-    """Raise ``ValueError`` unless ``buckets`` are finite upper bounds in rising order."""
+    """Raise ``ValueError`` unless ``buckets`` are finite upper bounds in increasing order."""
     rising = all(low < high for low, high in pairwise(buckets))
     if not buckets or not rising or not all(map(math.isfinite, buckets)):
         raise ValueError(
-            f"buckets {list(buckets)} must be finite numbers in rising order, at least one"
+            f"buckets {list(buckets)} must be finite numbers in increasing order, at least one"
         )
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What a metric is: its name, kind, help text, unit and label names.
+    """The definition of a metric: its name, kind, help text, unit and label names.
 
-    ``buckets`` are the upper bounds of a histogram, without ``+Inf``. ``closed_labels`` names
-    the labels whose values are a fixed set (``status``): the cardinality limit keeps them.
-    ``merge`` says how a gauge of several processes becomes one: the ``sum`` over live
-    processes (things in flight), the ``max`` of them (ages), or the ``last`` value set.
-    ``extended`` metrics get the extra labels that the user configured, after their own.
+    ``buckets`` are the upper bounds of a histogram, without ``+Inf``. ``closed_labels`` lists the
+    labels with a fixed set of values (``status``), which the cardinality limit keeps. ``merge``
+    defines how a gauge of several processes is combined: the ``sum`` over live processes (things in
+    flight), their ``max`` (ages), or the ``last`` value set. ``extended`` metrics get the extra
+    labels that the user configured, after their own.
 
-    Raises ``ValueError`` on a name, label or bucket that Prometheus would refuse.
+    Raises ``ValueError`` on a name, label or bucket that Prometheus would reject.
     """
 
     name: str
@@ -103,13 +103,13 @@ class Metric:
     def __post_init__(self) -> None:
         if not _METRIC_NAME.fullmatch(self.name):
             raise ValueError(
-                f"{self.name!r} is not a legal metric name: use letters, digits and underscores, "
-                "no digit first"
+                f"{self.name!r} is not a valid metric name: use letters, digits and "
+                "underscores, not starting with a digit"
             )
         if self.kind not in ("counter", "gauge", "histogram"):
             raise ValueError(f"{self.kind!r} is not a kind: use counter, gauge or histogram")
         if len(set(self.labels)) != len(self.labels):
-            raise ValueError(f"metric {self.name!r} names a label twice: {self.labels}")
+            raise ValueError(f"metric {self.name!r} lists a label twice: {self.labels}")
         for label in self.labels:
             check_label_name(label)
         if self.kind == "histogram":
@@ -128,7 +128,7 @@ def check_same(known: Metric, asked: Metric) -> None:
     """Raise ``ValueError`` when one name is used for two different metrics."""
     if (known.kind, known.labels, known.buckets) != (asked.kind, asked.labels, asked.buckets):
         raise ValueError(
-            f"{asked.name} is already a {_described(known)}; asked for as a {_described(asked)}"
+            f"{asked.name} is already a {_described(known)}; requested as a {_described(asked)}"
         )
 
 

@@ -39,11 +39,11 @@ class Anchor:
 
 
 class Recorder(ABC):
-    """Where metrics go. A backend implements the abstract methods; sources use the rest.
+    """Where metrics go. A backend implements the abstract methods; sources use the others.
 
-    After construction no method but ``counter``, ``gauge``, ``histogram`` and
-    ``observe_gauge`` may raise for a reason outside the caller's control: delivery that fails
-    is counted and logged by the backend.
+    After construction, no method except ``counter``, ``gauge``, ``histogram`` and ``observe_gauge``
+    may raise for a reason outside the caller's control: failed delivery is counted and logged by
+    the backend.
     """
 
     inner: tuple[Recorder, ...] = ()
@@ -58,8 +58,7 @@ class Recorder(ABC):
 
     @classmethod
     def from_settings(cls, settings: Any) -> Self:
-        """The recorder that ``agentmetrics.Settings`` ask for; what an entry point's class is
-        called with.
+        """The recorder for these ``agentmetrics.Settings``; called on the class of an entry point.
 
         Raises ``agentmetrics.ConfigurationError`` on a setting it cannot use.
         """
@@ -96,7 +95,7 @@ class Recorder(ABC):
         bind: Callable[[Metric, tuple[str, ...]], Any],
     ) -> T:
         if metric.kind != kind:
-            raise ValueError(f"{metric.name} is a {metric.kind}, asked for as a {kind}")
+            raise ValueError(f"{metric.name} is a {metric.kind}, requested as a {kind}")
         known = self._instruments.get(metric.name)
         if known is None:
             self.declare(metric)
@@ -117,16 +116,17 @@ class Recorder(ABC):
 
     @abstractmethod
     def observe_gauge(self, metric: Metric, callback: Callable[[], Observed]) -> None:
-        """Read a gauge from ``callback`` at every collection; the newest callback counts."""
+        """Read a gauge from ``callback`` at every collection; the latest callback replaces earlier
+        ones."""
 
     # Updates
 
     @abstractmethod
     def update(self) -> AbstractContextManager[Any]:
-        """A context in which several updates become one step that no collection sees half of.
+        """A context in which several updates become one step, of which no collection sees only
+        half.
 
-        It can be entered again and again, inside itself and from any thread; sources ask for
-        it once.
+        It is reentrant and can be used from any thread; sources request it once.
         """
 
     def batch(
@@ -135,10 +135,10 @@ class Recorder(ABC):
         sets: Sequence[GaugeSeries],
         observations: Sequence[HistogramSeries],
     ) -> Batch:
-        """One function for updates of always the same series, to be called inside ``update()``.
+        """One function for updates of a fixed set of series, to be called inside ``update()``.
 
-        It takes an amount for each series of ``adds``, then a value for each of ``sets``, then
-        one for each of ``observations``, unchecked: the caller knows what it adds.
+        It takes an amount for each series of ``adds``, then a value for each of ``sets``, then one
+        for each of ``observations``, unchecked: the caller is responsible for the values.
         """
         updates: list[Callable[[float], None]] = [series.inc for series in adds]
         updates += [series.set for series in sets]
@@ -153,25 +153,25 @@ class Recorder(ABC):
     # Delivery
 
     def flush(self) -> None:  # noqa: B027
-        """Deliver what is not delivered yet."""
+        """Deliver everything that has not been delivered yet."""
 
     def reset(self) -> None:  # noqa: B027
-        """Set every series back to zero, except gauges of what is in flight (``merge="sum"``).
+        """Reset every series to zero, except gauges of what is in flight (``merge="sum"``).
 
-        Bound series stay usable. Does nothing where ``resets`` is ``False``.
+        Bound series stay usable. Does nothing if ``resets`` is ``False``.
         """
 
     def close(self) -> None:  # noqa: B027
-        """Flush, and let go of threads and sockets. Updates afterwards are lost, never errors."""
+        """Flush, and release threads and sockets. Later updates are lost, but never raise."""
 
     # Reading
 
     def collect(self) -> list[Family]:
-        """Every metric with at least one series, all as they stand at one moment.
+        """Every metric with at least one series, all from the same moment.
 
         Names and labels are those that were recorded through this recorder: a layer that changes
-        them on the way in changes them back. In Prometheus' multiprocess mode it is this process'
-        own series.
+        them on the way in reverses that here. In Prometheus multiprocess mode, these are only this
+        process's own series.
 
         Raises ``NotImplementedError`` in a recorder that keeps no values.
         """
@@ -181,23 +181,24 @@ class Recorder(ABC):
         )
 
     def value(self, name: str, /, **labels: str) -> float:
-        """The sum over the series of a counter or gauge that have these labels; 0 without any.
+        """The sum over the series of a counter or gauge that have these labels; 0 if there are
+        none.
 
-        Raises ``UnknownMetricError`` for a name that is no metric's, a label that the metric has
-        not, or a value that a label of a fixed set never has; ``ValueError`` for a histogram.
+        Raises ``UnknownMetricError`` for an unknown metric name, a label that the metric does not
+        have, or a value that a label with a fixed set never has; ``ValueError`` for a histogram.
         """
         families = self.collect()
         return reading.total(families, self._named(name, families), labels)
 
     def samples(self) -> Iterator[Sample]:
-        """Every sample as an exposition would have it, all from one moment."""
+        """Every sample as in an exposition, all from the same moment."""
         return reading.samples(self.collect())
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything as plain data: by metric name its kind, help and series.
+        """Everything as plain data: by metric name, its kind, help and series.
 
-        A series is ``{"labels": {…}, "value": v}``, or for a histogram ``{"labels": {…},
-        "count": n, "sum": s, "buckets": {upper bound as text: cumulative count}}``.
+        A series is ``{"labels": {…}, "value": v}``, or for a histogram ``{"labels": {…}, "count":
+        n, "sum": s, "buckets": {upper bound as text: cumulative count}}``.
         """
         return reading.snapshot(self.collect())
 

@@ -34,7 +34,7 @@ class StoredCounter(CounterSeries):
 
     def inc(self, amount: float = 1.0) -> None:
         if not amount >= 0:
-            raise ValueError(f"a counter cannot be raised by {amount}")
+            raise ValueError(f"a counter cannot be incremented by {amount}")
         with self.lock:
             self.value += amount
 
@@ -155,12 +155,21 @@ class Store(ForkAware):
     def collect(self) -> list[Family]:
         """Every family with at least one series, all as they stood at one moment."""
         observed = {metric.name: series for metric, series in self.observed()}
+        families = [
+            Family(metric, observed.get(metric.name) or series) for metric, series in self.kept()
+        ]
+        return [family for family in families if family.series]
+
+    def kept(self) -> list[Family]:
+        """Every family, without what is read from callbacks, all as they stood at one moment.
+
+        It runs nothing of anybody else's, so it may be asked around a fork and under other locks.
+        """
         with self.lock:
-            families = [
-                Family(metric, observed.get(name) or list(_values(self.series[name])))
+            return [
+                Family(metric, list(_values(self.series[name])))
                 for name, metric in self.metrics.items()
             ]
-        return [family for family in families if family.series]
 
     def reset(self) -> None:
         with self.lock:
@@ -265,7 +274,7 @@ class StoreRecorder(Recorder):
 
     def observe_gauge(self, metric: Metric, callback: Callable[[], Observed]) -> None:
         if metric.kind != "gauge":
-            raise ValueError(f"{metric.name} is a {metric.kind}, asked for as a gauge")
+            raise ValueError(f"{metric.name} is a {metric.kind}, requested as a gauge")
         self.declare(metric)
         self.store.observe(metric, callback)
 

@@ -34,14 +34,15 @@ class HistogramValue:
             yield bound, running
 
     def quantile(self, q: float) -> float:
-        """The value below which the share ``q`` (0 to 1) lies, interpolated in its bucket.
+        """The value below which the share ``q`` (0 to 1) of observations lies, interpolated in its
+        bucket.
 
-        The rule is that of Prometheus' ``histogram_quantile``: linear inside a bucket that
-        begins at 0 or at the bound below, the highest bound when it falls into ``+Inf``, NaN
-        when nothing was observed. Raises ``ValueError`` for ``q`` outside 0 to 1.
+        The rule is that of Prometheus' ``histogram_quantile``: linear inside a bucket that begins
+        at 0 or at the bound below, the highest bound if it falls into ``+Inf``, NaN if nothing was
+        observed. Raises ``ValueError`` for ``q`` outside 0 to 1.
         """
         if not 0 <= q <= 1:
-            raise ValueError(f"a quantile lies between 0 and 1, not {q}")
+            raise ValueError(f"a quantile must be between 0 and 1, not {q}")
         if not self.count:
             return float("nan")
         rank, below, lower = q * self.count, 0, 0.0

@@ -28,13 +28,13 @@ _MARK = "__agentmetrics__"
 
 
 class InstrumentedAgent:
-    """Subclass it, and calls of the methods in ``RUN_METHODS`` are runs of an agent.
+    """Base class whose subclasses' methods in ``RUN_METHODS`` are runs of an agent.
 
     They may be plain or async functions, generators or async generators, on asyncio or trio.
     LangChain calls inside are attributed to the agent without passing callbacks. A method that
-    calls another of the same object, or ``super()``, is one run with it; a method that calls
-    itself begins a further one. The run of a generator begins when it is first read.
-    ``super().__init__()`` need not be called.
+    calls another one of the same object, or ``super()``, forms one run with it; a method that calls
+    itself begins another run. The run of a generator begins when it is first read. Calling
+    ``super().__init__()`` is not required.
     """
 
     agent_name: ClassVar[str]

@@ -1,4 +1,4 @@
-"""A cache of the program's own, told of: its look-ups and evictions, and what it holds."""
+"""The program's own cache: its lookups and evictions, and what it holds."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Reading = Callable[[], float]
 
 
 class CacheTracker:
-    """Tell it what a cache does, and it is recorded under ``cache_*{cache_type}``.
+    """Records what a cache does under ``cache_*{cache_type}``.
 
     ``entries`` and ``size_bytes`` read what the cache holds, for as long as the tracker lives;
-    without them it is not known. Trackers of one ``cache_type`` add up. ``recorder`` is by
-    default the configured one. A deep copy is the same tracker. A reading that fails is left out
-    and raises ``agentmetrics_handler_errors_total``; the methods raise nothing.
+    without them it is unknown. Trackers with the same ``cache_type`` add up. ``recorder`` defaults
+    to the configured one. A deep copy is the same tracker. A failed reading is left out and
+    increments ``agentmetrics_handler_errors_total``; the methods raise nothing.
     """
 
     def __init__(
@@ -54,21 +54,21 @@ class CacheTracker:
         return self._series
 
     def hit(self) -> None:
-        """A look-up that the cache answered."""
+        """Record a lookup that the cache answered."""
         try:
             self._now().hit()
         except Exception as error:
             self.failed("cache_hit", error)
 
     def miss(self) -> None:
-        """A look-up that it did not answer."""
+        """Record a lookup that the cache did not answer."""
         try:
             self._now().miss()
         except Exception as error:
             self.failed("cache_miss", error)
 
     def evicted(self, count: float = 1) -> None:
-        """Entries that it let go to make room."""
+        """Record entries evicted to make room."""
         try:
             self._now().evicted(count)
         except Exception as error:

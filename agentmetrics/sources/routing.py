@@ -1,4 +1,4 @@
-"""The choice of a model, as the program tells it: which, how long it took, what it saved."""
+"""Model selection as reported by the program: which model, how long it took, what it saved."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def record_model_selection(
     model: str, *, intent: str = "", tier: str = "", recorder: Recorder | None = None
 ) -> None:
-    """Count a choice of a model in ``model_selections_total{intent,model,tier}``.
+    """Count a model selection in ``model_selections_total{intent,model,tier}``.
 
-    ``intent`` is what the model was chosen for, ``tier`` a class of models (``small``,
-    ``large``). ``recorder`` is by default the configured one.
+    ``intent`` is what the model was chosen for, ``tier`` a class of models (``small``, ``large``).
+    ``recorder`` defaults to the configured one.
     """
     pipeline = pipeline_for(recorder)
     try:
@@ -31,11 +31,11 @@ def record_model_selection(
 
 
 def record_cost_savings(usd: float, *, intent: str, recorder: Recorder | None = None) -> None:
-    """Add cost that a choice avoided, in USD, to ``model_cost_savings_usd_total{intent}``.
+    """Add avoided cost, in USD, to ``model_cost_savings_usd_total{intent}``.
 
-    What cannot be a saving (negative, infinite, NaN, no number) is not added and raises
-    ``agentmetrics_handler_errors_total{event="record_cost_savings"}``, never an error. The intent
-    ``prompt_cache`` is taken by what providers' prompt caches saved.
+    An invalid amount (negative, infinite, NaN, not a number) is not added; it increments
+    ``agentmetrics_handler_errors_total{event="record_cost_savings"}`` and never raises an error.
+    The intent ``prompt_cache`` is reserved for savings from providers' prompt caches.
     """
     pipeline = pipeline_for(recorder)
     try:
@@ -48,10 +48,11 @@ def record_cost_savings(usd: float, *, intent: str, recorder: Recorder | None = 
 
 
 class routing(Block):  # noqa: N801 - used like contextlib's functions
-    """Time a choice of a model; use it with ``with`` or ``async with``.
+    """Time a model selection; use it with ``with`` or ``async with``.
 
-    The block's duration in seconds goes into ``model_routing_duration_seconds{intent}``, also
-    when it is left by an exception, which goes on. ``recorder`` is by default the configured one.
+    The duration of the block, in seconds, is recorded in
+    ``model_routing_duration_seconds{intent}``, even if it is left by an exception, which
+    propagates. ``recorder`` defaults to the configured one.
     """
 
     def __init__(self, intent: str = "", *, recorder: Recorder | None = None) -> None:

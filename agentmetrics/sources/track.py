@@ -1,4 +1,4 @@
-"""track_call: a call that is made without LangChain, as a context manager, sync and async."""
+"""track_call: a call made without LangChain, as a sync and async context manager."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 
 class track_call(Block):  # noqa: N801 - used like contextlib's functions
-    """Follow one call of a model; use it with ``with`` or ``async with``.
+    """Record one call of a model; use it with ``with`` or ``async with``.
 
-    The call begins when the block is entered and ends, once, when it is left: as a success, or
-    as what the exception makes of it, which goes on. ``agent_name`` is by default that of the
-    agent around, found as for LangChain's calls, ``recorder`` the configured one. A call whose
-    usage nobody recorded is counted without tokens. Each object follows one call.
+    The call begins when the block is entered and ends, once, when it is left: as a success, or with
+    the status of the exception, which propagates. ``agent_name`` defaults to that of the enclosing
+    agent, found as for LangChain calls, and ``recorder`` to the configured one. A call without
+    recorded usage is counted without tokens. Each object records one call.
 
-    Entering raises ``BudgetExceeded`` when a budget blocks the call. A budget that reserves
-    needs to know the most that it can use: ``max_input_tokens`` and ``max_output_tokens``.
+    Entering raises ``BudgetExceeded`` when a budget blocks the call. A budget with ``reserve``
+    needs the maximum that the call can use: ``max_input_tokens`` and ``max_output_tokens``.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         audio_input_tokens: int | None = None,
         audio_output_tokens: int | None = None,
     ) -> None:
-        """Say what the call used; the fields are those of ``Usage``, and the last call counts.
+        """Record what the call used; the fields are those of ``Usage``, and the last record counts.
 
-        Tokens that cannot be (negative, NaN, text) are not counted and raise
-        ``agentmetrics_handler_errors_total{event="record_usage"}``, never an error.
+        Invalid token counts (negative, NaN, text) are not counted; they increment
+        ``agentmetrics_handler_errors_total{event="record_usage"}`` and never raise an error.
         """
         try:
             self._call.usage = Usage.of(
@@ -87,10 +87,10 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
             self._pipeline.failed("record_usage", error)
 
     def record_response(self, response: object) -> None:
-        """Take usage and the model that served from a provider SDK's response.
+        """Record usage and the serving model from a provider SDK's response.
 
-        See ``Usage.from_response`` for those that are understood; with one that is not, the
-        call counts and its tokens do not.
+        See ``Usage.from_response`` for supported responses; with any other, the call is counted but
+        its tokens are not.
         """
         try:
             self._call.model = served_model(response) or self._call.model
@@ -100,7 +100,7 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
             self._pipeline.failed("record_response", error)
 
     def record_first_token(self) -> None:
-        """Say that the first chunk with content has come; later calls change nothing."""
+        """Record that the first chunk with content has arrived; later calls have no effect."""
         if not self._call.first_token:
             self._call.first_token = perf_counter()
 

@@ -15,9 +15,9 @@ pytest.register_assert_rewrite("agentmetrics.testing.conformance")
 
 @pytest.fixture
 def agent_metrics() -> Iterator[MemoryRecorder]:
-    """A fresh ``MemoryRecorder`` that is the configured one for the time of the test.
+    """A fresh ``MemoryRecorder`` that is the configured one for the duration of the test.
 
-    What the program records in a recorder it was given itself does not come here.
+    What the program records in its own recorder does not appear here.
     """
     from agentmetrics.backends.memory import MemoryRecorder
     from agentmetrics.config.active import replaced

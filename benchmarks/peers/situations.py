@@ -44,7 +44,7 @@ class Model(BaseChatModel):
 
     def _stream(self, messages: Any, stop: Any = None, run_manager: Any = None, **_: Any) -> Any:
         for word in ("Mount", "Everest", "."):
-            yield ChatGenerationChunk(message=AIMessageChunk(word))
+            yield ChatGenerationChunk(message=AIMessageChunk(content=word))
 
 
 def situations(peer: Peer) -> dict[str, str]:

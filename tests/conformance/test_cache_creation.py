@@ -33,12 +33,12 @@ class TestFiveMinutesAndAnHour:
             ("bedrock-converse", "cache-creation-streamed", "stream"),
         ],
     )
-    def test_are_told_apart(self, wire: str, name: str, way: str) -> None:
+    def test_five_minutes_and_an_hour_are_told_apart(self, wire: str, name: str, way: str) -> None:
         usage = usage_of(wire, name, way)
         assert usage.cache_creation_tokens == 1500
         assert usage.cache_creation_1h_tokens == 500
 
-    def test_of_anthropic_are_not_told_apart_in_a_stream(self) -> None:
+    def test_five_minutes_and_an_hour_of_anthropic_are_not_told_apart_in_a_stream(self) -> None:
         # message_start tells them apart, and langchain-anthropic reads message_delta alone.
         usage = usage_of("anthropic", "cache-creation-streamed", "stream")
         assert usage.cache_creation_tokens == 1500

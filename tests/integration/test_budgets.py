@@ -126,7 +126,7 @@ class TestWithALedger:
             with pytest.raises(agentmetrics.LedgerUnavailable):
                 ledger.flush()
             if choice == "block":
-                with pytest.raises(BudgetExceeded, match="its ledger is away"):
+                with pytest.raises(BudgetExceeded, match="its ledger is unreachable"):
                     spend(recorder)
             else:
                 spend(recorder)
@@ -138,7 +138,9 @@ class TestWithALedger:
 
 
 class TestProcesses:
-    def test_together_overspend_by_what_they_have_not_flushed_at_most(self, tmp_path: Path) -> None:
+    def test_processes_together_overspend_by_what_they_have_not_flushed_at_most(
+        self, tmp_path: Path
+    ) -> None:
         budgets = tmp_path / "budgets.toml"
         budgets.write_text('[budgets.team]\nlimit_usd = 1\naction = "block"\n')
         env = {
@@ -245,9 +247,9 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("text", "said"),
         [
-            ("[budgets.a]\nlimit_usd = -1", "limit_usd=-1: a limit is a number of at least 0"),
+            ("[budgets.a]\nlimit_usd = -1", "limit_usd=-1: must be a number of at least 0"),
             ("[budgets.a]\nlimit_usd = 1\n[budgets.a]", "line 3"),
-            ("[budgets.a]\nlimit_usd = 1\nscope = {tenant = 'x'}", "'tenant' is no label of calls"),
+            ("[budgets.a]\nlimit_usd = 1\nscope = {tenant = 'x'}", "calls have no label 'tenant'"),
         ],
     )
     def test_a_mistake_stops_the_program_with_one_sentence(

@@ -14,7 +14,7 @@ import pytest
 
 from agentmetrics import Budget, BudgetExceeded, Ledger, MemoryRecorder, configure, track_call
 from agentmetrics.budget.budgets.budgets import Budgets, OnLedgerError
-from agentmetrics.budget.ledger import database as databases
+from agentmetrics.budget.ledger import engine
 from agentmetrics.config.active import replaced
 
 ROOT = Path(__file__).parents[2]
@@ -92,7 +92,7 @@ def test_a_process_that_makes_no_call_sees_what_others_spend(url: str) -> None:
 def test_a_ledger_that_was_away_at_the_start_blocks_until_it_is_back(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(databases, "SQLITE_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(engine, "SQLITE_WAIT_SECONDS", 0.05)
     other = sqlite3.connect(tmp_path / "spend.db", isolation_level=None)
     other.execute("CREATE TABLE theirs (x)")
     other.execute("BEGIN EXCLUSIVE")

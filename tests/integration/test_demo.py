@@ -145,7 +145,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(
     assert "\x1b" not in done.stderr
 
 
-def test_the_demo_for_people() -> None:
+def test_the_demo_for_people_shows_every_number_on_80_columns() -> None:
     started = time.monotonic()
     done = run("demo")
     assert time.monotonic() - started < 20
@@ -153,10 +153,10 @@ def test_the_demo_for_people() -> None:
     lines = [line.split() for line in done.stdout.splitlines()]
     assert ["researcher", "5", "15", "0", "0", "0", "15", "0"] in lines
     assert ["total", "15", "24", "1", "1", "1", "15", "0"] in lines
-    assert "Not sent: the daily budget 'briefs' of agent_name=writer is spent" in done.stdout
+    assert "Not sent: the daily budget 'briefs' for agent_name=writer is spent" in done.stdout
     assert ["planner", "5", "93", "468", "0.002162"] in [line[:5] for line in lines]
     assert "24 calls (1 failed, 1 cancelled)" in done.stdout
-    assert "in all: equal." in done.stdout
+    assert "in total. The ledger agrees to the nano-dollar." in done.stdout
     assert "agentmetrics demo --serve" in done.stdout
     assert max(map(len, done.stdout.split("The model server")[0].splitlines())) <= 80
 
@@ -180,7 +180,13 @@ def test_progress_moves_on_a_terminal_and_is_gone_at_the_end() -> None:
 
 def row_of(agent: str, tally: Tally, active: int = 0) -> Row:
     counted = {name: getattr(tally, name) for name in COUNTED}
-    rest = {"runs": 1, "cache_hits": 0, "tool_executions": 0, "active": active, "cost_usd": 0.0}
+    rest: dict[str, Any] = {
+        "runs": 1,
+        "cache_hits": 0,
+        "tool_executions": 0,
+        "active": active,
+        "cost_usd": 0.0,
+    }
     return Row(agent, **counted, **rest, latency_p50=None, latency_p95=None, first_token_p50=None)
 
 
@@ -228,7 +234,7 @@ def test_the_demo_ends_with_1_when_the_server_counted_otherwise(
     assert done.exit_code == 1
     assert "equal" not in done.stdout
     assert "agentmetrics: writer input tokens: " in done.stderr
-    assert done.stderr.endswith("the table is not what the model server counted\n")
+    assert done.stderr.endswith("the table does not match what the model server counted\n")
 
 
 @contextmanager
@@ -290,7 +296,7 @@ def test_live_traffic_is_served_until_a_signal(number: signal.Signals, tmp_path:
         assert process.wait(20) == 0
     said = log.read_text()
     assert "Traceback" not in said
-    assert "in all: equal." in said
+    assert "in total. The ledger agrees to the nano-dollar." in said
     config = yaml.safe_load(said[said.index("scrape_configs:") : said.index("1 of 5")])
     (job,) = config["scrape_configs"]
     assert job["static_configs"] == [{"targets": [url.split("/")[2]]}]

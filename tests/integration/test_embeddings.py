@@ -45,6 +45,7 @@ from tests.services.wire import Answer as ChatAnswer
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.asyncio_alone,
     # the cohere package's own, of its use of pydantic
     pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20"),
     pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince211"),
@@ -62,16 +63,6 @@ REQUESTS = dict.fromkeys(EMBEDDERS, 1) | {"bedrock": len(DOCUMENTS)}
 """Requests for ``DOCUMENTS``: Bedrock's models take one text at a time."""
 SILENT = {"gemini"}
 """Those whose SDK has no place for tokens."""
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def recorder() -> MemoryRecorder:
-    return MemoryRecorder()
 
 
 @pytest.fixture(params=EMBEDDERS)
@@ -147,7 +138,7 @@ def ended(recorder: MemoryRecorder) -> list[LLMCall]:
 
 
 class TestEveryProvider:
-    async def test_is_counted_request_by_request(
+    async def test_every_provider_is_counted_request_by_request(
         self,
         ask: Ask,
         embeddings_wire: EmbeddingsWire,
@@ -163,7 +154,7 @@ class TestEveryProvider:
         equals_the_wire(recorder, embeddings_wire)
         assert bool(embeddings_wire.tokens()) == (provider not in SILENT)
 
-    def test_has_no_tokens_that_it_does_not_report(
+    def test_every_provider_has_no_tokens_that_it_does_not_report(
         self, embeddings_wire: EmbeddingsWire, make: Made, recorder: MemoryRecorder
     ) -> None:
         embeddings_wire.script(Answer(silent=True))
@@ -182,7 +173,7 @@ class TestEveryProvider:
             (500, "server_error"),
         ],
     )
-    async def test_refusal_is_an_error_of_its_type(
+    async def test_every_providers_refusal_is_an_error_of_its_type(
         self,
         ask: Ask,
         status: int,
@@ -204,10 +195,10 @@ class TestEveryProvider:
             embeddings_wire.asked.pop()
         equals_the_wire(recorder, embeddings_wire)
 
-    def test_object_is_left_as_it_is(
+    def test_every_providers_object_is_left_as_it_is(
         self, embeddings_wire: EmbeddingsWire, provider: str, recorder: MemoryRecorder
     ) -> None:
-        own = EMBEDDERS[provider](embeddings_wire)
+        own: Any = EMBEDDERS[provider](embeddings_wire)
         before = dict(vars(own)), dict(getattr(own, "__pydantic_private__", None) or {})
         InstrumentedEmbeddings(own, recorder=recorder).embed_query("x")
         assert (vars(own), dict(own.__pydantic_private__ or {})) == before
@@ -215,7 +206,7 @@ class TestEveryProvider:
         assert recorder.value("llm_calls_total") == 1
         assert len(embeddings_wire.asked) == 2
 
-    def test_is_counted_from_many_threads(
+    def test_every_provider_is_counted_from_many_threads(
         self, embeddings_wire: EmbeddingsWire, provider: str, make: Made, recorder: MemoryRecorder
     ) -> None:
         embeddings = make()
@@ -227,7 +218,7 @@ class TestEveryProvider:
 
 class TestACancelledTask:
     @pytest.mark.parametrize("provider", ["openai", "azure", "mistral", "ollama", "cohere"])
-    async def test_cancels_its_call_that_the_wire_has(
+    async def test_a_cancelled_task_cancels_its_call_that_the_wire_has(
         self, embeddings_wire: EmbeddingsWire, make: Made, recorder: MemoryRecorder
     ) -> None:
         embeddings_wire.script(*[Answer(waits_for=threading.Event())] * 5)
@@ -247,7 +238,7 @@ class TestACancelledTask:
         assert recorder.value("agentmetrics_handler_errors_total") == 0
 
     @pytest.mark.parametrize("provider", ["bedrock"])
-    async def test_does_not_end_a_request_in_a_thread_which_is_billed(
+    async def test_a_cancelled_task_does_not_end_a_request_in_a_thread_which_is_billed(
         self, embeddings_wire: EmbeddingsWire, make: Made, recorder: MemoryRecorder
     ) -> None:
         go_on = threading.Event()
@@ -267,7 +258,7 @@ class TestACancelledTask:
 class TestBatches:
     """Texts that a package sends in several requests."""
 
-    async def test_are_calls_each_with_its_own_tokens(
+    async def test_batches_are_calls_each_with_its_own_tokens(
         self, ask: Ask, embeddings_wire: EmbeddingsWire, recorder: MemoryRecorder
     ) -> None:
         own = openai(embeddings_wire, chunk_size=2)
@@ -277,7 +268,7 @@ class TestBatches:
         assert recorder.histogram("llm_latency_seconds").count == 3
         equals_the_wire(recorder, embeddings_wire)
 
-    def test_that_failed_in_the_middle_are_counted_as_far_as_they_came(
+    def test_batches_that_failed_in_the_middle_are_counted_as_far_as_they_came(
         self, embeddings_wire: EmbeddingsWire, recorder: MemoryRecorder
     ) -> None:
         embeddings = InstrumentedEmbeddings(openai(embeddings_wire), recorder=recorder)
@@ -287,7 +278,7 @@ class TestBatches:
         assert by(recorder, "llm_calls_total", "status") == {("success",): 1, ("error",): 1}
         equals_the_wire(recorder, embeddings_wire)
 
-    def test_that_the_sdk_makes_by_itself_are_one_call_with_all_tokens(
+    def test_batches_that_the_sdk_makes_by_itself_are_one_call_with_all_tokens(
         self, embeddings_wire: EmbeddingsWire, recorder: MemoryRecorder
     ) -> None:
         embeddings = InstrumentedEmbeddings(cohere(embeddings_wire), recorder=recorder)
@@ -296,7 +287,7 @@ class TestBatches:
         assert recorder.value("llm_calls_total") == 1
         assert recorder.value("llm_tokens_total") == sum(embeddings_wire.tokens().values())
 
-    def test_of_no_texts_are_no_calls(
+    def test_batches_of_no_texts_are_no_calls(
         self, embeddings_wire: EmbeddingsWire, recorder: MemoryRecorder
     ) -> None:
         embeddings = InstrumentedEmbeddings(openai(embeddings_wire), recorder=recorder)
@@ -305,7 +296,7 @@ class TestBatches:
 
 
 class TestWhatARequestSays:
-    def test_is_the_price_of_its_input_and_no_output(
+    def test_what_a_request_says_is_the_price_of_its_input_and_no_output(
         self, embeddings_wire: EmbeddingsWire, recorder: MemoryRecorder
     ) -> None:
         embeddings_wire.script(Answer(tokens=1000))
@@ -322,7 +313,7 @@ class TestWhatARequestSays:
             ("openai", 0.0),
         ],
     )
-    def test_is_the_time_that_the_provider_took_where_it_gives_one(
+    def test_what_a_request_says_is_the_time_that_the_provider_took_where_it_gives_one(
         self, seconds: float, make: Made, recorder: MemoryRecorder
     ) -> None:
         calls = ended(recorder)
@@ -330,7 +321,7 @@ class TestWhatARequestSays:
         assert [call.api_seconds for call in calls] == [seconds]
 
     @pytest.mark.parametrize("provider", ["azure"])
-    def test_names_the_model_behind_a_deployment_unless_it_refuses(
+    def test_what_a_request_says_names_the_model_behind_a_deployment_unless_it_refuses(
         self, embeddings_wire: EmbeddingsWire, make: Made, recorder: MemoryRecorder
     ) -> None:
         embeddings_wire.script(Answer(), Refusal(429))
@@ -344,7 +335,9 @@ class TestWhatARequestSays:
         }
 
     @pytest.mark.parametrize("provider", ["openai"])
-    def test_gives_way_to_what_the_user_says(self, make: Made, recorder: MemoryRecorder) -> None:
+    def test_what_a_request_says_gives_way_to_what_the_user_says(
+        self, make: Made, recorder: MemoryRecorder
+    ) -> None:
         make(provider="vllm", model="house-embedder", agent_name="indexer").embed_query("x")
         assert by(recorder, "llm_calls_total", "agent_name", "provider", "model") == {
             ("indexer", "vllm", "house-embedder"): 1
@@ -353,7 +346,9 @@ class TestWhatARequestSays:
 
 class TestAnAnswerOverBareHttp:
     @pytest.mark.parametrize("provider", ["mistral"])
-    def test_is_parsed_once_and_again_where_it_is_asked_for_otherwise(self, make: Made) -> None:
+    def test_an_answer_over_bare_http_is_parsed_once_and_again_where_it_is_asked_for_otherwise(
+        self, make: Made
+    ) -> None:
         asked = {"model": "mistral-embed", "input": ["aeiou"]}
         response = make().client.post(url="/embeddings", json=asked)
         assert response.json() is response.json()
@@ -361,7 +356,7 @@ class TestAnAnswerOverBareHttp:
 
 
 class TestTheExampleInTheDocumentation:
-    def test_runs_and_says_what_the_wire_counted(
+    def test_the_example_in_the_documentation_runs_and_says_what_the_wire_counted(
         self, embeddings_wire: EmbeddingsWire, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("OLLAMA_HOST", embeddings_wire.url)
@@ -395,7 +390,7 @@ class _Librarian(InstrumentedAgent):
 
 
 class TestInsideAnInstrumentedAgent:
-    async def test_a_vector_stores_embeddings_are_the_agents_and_its_runs(
+    async def test_a_vector_stores_embeddings_inside_an_agent_are_the_agents_and_its_runs(
         self,
         ask: Ask,
         embeddings_wire: EmbeddingsWire,
@@ -415,7 +410,7 @@ class TestInsideAnInstrumentedAgent:
 
 class TestInsideANamedAgentsTool:
     @pytest.mark.parametrize("provider", ["openai", "bedrock"])
-    async def test_embeddings_are_the_agents_and_its_runs(
+    async def test_embeddings_inside_a_named_agents_tool_are_the_agents_and_its_runs(
         self,
         ask: Ask,
         wire: Wire,
@@ -462,7 +457,7 @@ class TestAReranker:
         own = RERANKERS[request.param](embeddings_wire)
         return InstrumentedReranker(own, agent_name="ranker", recorder=recorder)
 
-    async def test_requests_are_calls_without_tokens(
+    async def test_a_rerankers_requests_are_calls_without_tokens(
         self,
         ask: Ask,
         reranker: InstrumentedReranker,
@@ -477,7 +472,7 @@ class TestAReranker:
         assert by(recorder, "llm_calls_total", "agent_name") == {("ranker",): 2}
         equals_the_wire(recorder, embeddings_wire)
 
-    def test_of_no_documents_is_no_call(
+    def test_a_reranker_of_no_documents_is_no_call(
         self,
         reranker: InstrumentedReranker,
         embeddings_wire: EmbeddingsWire,
@@ -486,7 +481,7 @@ class TestAReranker:
         assert reranker.compress_documents([], "q") == []
         equals_the_wire(recorder, embeddings_wire)
 
-    def test_refusal_is_an_error_of_its_type(
+    def test_a_rerankers_refusal_is_an_error_of_its_type(
         self,
         reranker: InstrumentedReranker,
         embeddings_wire: EmbeddingsWire,

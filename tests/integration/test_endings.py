@@ -33,7 +33,11 @@ from tests.integration.apps import traffic
 from tests.integration.apps.graphs import followed
 from tests.services.wire import Answer, Wire
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.asyncio_alone,
+    pytest.mark.usefixtures("small_heap"),
+]
 
 N = 1000
 AT_ONCE = 100
@@ -85,13 +89,13 @@ class FakeModel(BaseChatModel):
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         for word in ("one", "two", "three"):
-            yield ChatGenerationChunk(message=AIMessageChunk(word))
+            yield ChatGenerationChunk(message=AIMessageChunk(content=word))
         if self.breaks:
             raise BrokenError
 
     async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
         for word in ("one", "two", "three"):
-            yield ChatGenerationChunk(message=AIMessageChunk(word))
+            yield ChatGenerationChunk(message=AIMessageChunk(content=word))
             await asyncio.sleep(0)
         if self.breaks:
             raise BrokenError
@@ -112,29 +116,9 @@ async def wait() -> str:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def recorder() -> MemoryRecorder:
-    return MemoryRecorder()
-
-
-@pytest.fixture
-def config(recorder: MemoryRecorder) -> Any:
-    """What a user passes: the handler, and a name for the agent."""
-    handler = MetricsCallbackHandler(recorder)
+def config(handler: MetricsCallbackHandler) -> Any:
+    """The handler, and a name for the agent."""
     return {"callbacks": [handler], "metadata": {"agent_name": "tester"}}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_heap() -> Iterator[None]:
-    """Take what is imported out of the garbage collector's sight: a collection is then quick."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def ended(recorder: MemoryRecorder, name: str = "llm_calls_total") -> dict[str, int]:
@@ -191,20 +175,26 @@ async def until_hanging(recorder: MemoryRecorder, gauge: str, n: int) -> None:
 
 
 class TestCancelled:
-    async def test_ainvoke_of_a_bare_model(self, recorder: MemoryRecorder, config: Any) -> None:
+    async def test_a_cancelled_ainvoke_of_a_bare_model_is_a_cancelled_call(
+        self, recorder: MemoryRecorder, config: Any
+    ) -> None:
         model = FakeModel(hangs=True)
         await many(lambda: cancelled(model.ainvoke("x", config)))
         assert ended(recorder) == {"cancelled": N}
         nothing_is_left(recorder)
 
-    async def test_a_chain_with_a_model_in_it(self, recorder: MemoryRecorder, config: Any) -> None:
+    async def test_a_cancelled_chain_is_a_cancelled_run_with_a_cancelled_call(
+        self, recorder: MemoryRecorder, config: Any
+    ) -> None:
         chain: Any = RunnableLambda(_same) | FakeModel(hangs=True)
         await many(lambda: cancelled(chain.ainvoke("x", config), steps=20))
         assert ended(recorder) == {"cancelled": N}
         assert ended(recorder, "agent_runs_total") == {"cancelled": N}
         nothing_is_left(recorder)
 
-    async def test_astream_between_two_words(self, recorder: MemoryRecorder, config: Any) -> None:
+    async def test_an_astream_cancelled_between_two_words_is_a_cancelled_call(
+        self, recorder: MemoryRecorder, config: Any
+    ) -> None:
         model = FakeModel(hangs=True)
 
         async def read() -> None:
@@ -215,7 +205,9 @@ class TestCancelled:
         assert ended(recorder) == {"cancelled": N}
         nothing_is_left(recorder)
 
-    async def test_abatch(self, recorder: MemoryRecorder, config: Any) -> None:
+    async def test_a_cancelled_abatch_is_as_many_cancelled_calls(
+        self, recorder: MemoryRecorder, config: Any
+    ) -> None:
         model = FakeModel(hangs=True)
         for _ in range(N // AT_ONCE):
             task = asyncio.ensure_future(model.abatch(["x"] * AT_ONCE, config))
@@ -228,14 +220,16 @@ class TestCancelled:
         assert ended(recorder) == {"cancelled": N}
         nothing_is_left(recorder)
 
-    async def test_an_instrumented_agent(self, recorder: MemoryRecorder) -> None:
+    async def test_a_cancelled_instrumented_agent_is_a_cancelled_run(
+        self, recorder: MemoryRecorder
+    ) -> None:
         agent = _agent(recorder, FakeModel(hangs=True))
         await many(lambda: cancelled(agent.execute("x"), steps=6))
         assert ended(recorder, "agent_runs_total") == {"cancelled": N}
         assert ended(recorder) == {"cancelled": N}
         nothing_is_left(recorder)
 
-    async def test_a_graph_while_its_model_answers(
+    async def test_a_graph_cancelled_while_its_model_answers_is_a_cancelled_run_and_call(
         self, recorder: MemoryRecorder, config: Any
     ) -> None:
         graph = followed(
@@ -246,7 +240,7 @@ class TestCancelled:
         assert ended(recorder) == {"cancelled": 200}
         nothing_is_left(recorder)
 
-    async def test_a_graph_while_its_tool_works(
+    async def test_a_graph_cancelled_while_its_tool_works_is_a_cancelled_run_and_tool(
         self, recorder: MemoryRecorder, config: Any
     ) -> None:
         graph = followed(
@@ -273,7 +267,9 @@ class TestCancelled:
             del tasks, one
             await _collected()
 
-    async def test_with_track_call_around_it(self, recorder: MemoryRecorder) -> None:
+    async def test_a_task_cancelled_inside_of_track_call_is_a_cancelled_call(
+        self, recorder: MemoryRecorder
+    ) -> None:
         async def call() -> None:
             async with track_call("fake", "fake-1", recorder=recorder):
                 await asyncio.sleep(60)
@@ -282,7 +278,9 @@ class TestCancelled:
         assert ended(recorder) == {"cancelled": N}
         nothing_is_left(recorder)
 
-    async def test_in_an_anyio_scope(self, recorder: MemoryRecorder, config: Any) -> None:
+    async def test_calls_in_a_cancelled_anyio_scope_are_cancelled(
+        self, recorder: MemoryRecorder, config: Any
+    ) -> None:
         model = FakeModel(hangs=True)
         for _ in range(N // AT_ONCE):
             async with anyio.create_task_group() as group:
@@ -298,7 +296,9 @@ class TestCancelled:
 class TestTimedOut:
     """A timeout around a call cancels the call: the caller's patience ended, not the provider."""
 
-    async def test_by_wait_for(self, recorder: MemoryRecorder, config: Any) -> None:
+    async def test_a_call_that_wait_for_times_out_is_cancelled(
+        self, recorder: MemoryRecorder, config: Any
+    ) -> None:
         model = FakeModel(hangs=True)
 
         async def impatient() -> None:
@@ -309,7 +309,9 @@ class TestTimedOut:
         assert ended(recorder) == {"cancelled": N}
         nothing_is_left(recorder)
 
-    async def test_by_anyios_scope(self, recorder: MemoryRecorder, config: Any) -> None:
+    async def test_a_call_that_anyios_scope_times_out_is_cancelled(
+        self, recorder: MemoryRecorder, config: Any
+    ) -> None:
         model = FakeModel(hangs=True)
 
         async def impatient() -> None:
@@ -320,25 +322,28 @@ class TestTimedOut:
         assert ended(recorder) == {"cancelled": N}
         nothing_is_left(recorder)
 
-    @pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.timeout is there from 3.11 on")
-    async def test_inside_a_long_task_that_goes_on(
-        self, recorder: MemoryRecorder, config: Any
+    if sys.version_info >= (3, 11):  # asyncio.timeout is there from 3.11 on
+
+        async def test_calls_timed_out_inside_a_long_task_that_goes_on_are_cancelled(
+            self, recorder: MemoryRecorder, config: Any
+        ) -> None:
+            model = FakeModel(hangs=True)
+
+            async def long_task() -> None:
+                for _ in range(10):
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(0.02):
+                            await model.ainvoke("x", config)
+                # Still running: what it left behind is over all the same.
+                assert recorder.value("llm_active_calls") <= AT_ONCE
+
+            await many(long_task, N // 10)
+            assert ended(recorder) == {"cancelled": N}
+            nothing_is_left(recorder)
+
+    async def test_a_timeout_around_an_agent_is_a_cancelled_run(
+        self, recorder: MemoryRecorder
     ) -> None:
-        model = FakeModel(hangs=True)
-
-        async def long_task() -> None:
-            for _ in range(10):
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(0.02):
-                        await model.ainvoke("x", config)
-            # Still running: what it left behind is over all the same.
-            assert recorder.value("llm_active_calls") <= AT_ONCE
-
-        await many(long_task, N // 10)
-        assert ended(recorder) == {"cancelled": N}
-        nothing_is_left(recorder)
-
-    async def test_around_an_agent_is_a_cancelled_run(self, recorder: MemoryRecorder) -> None:
         agent = _agent(recorder, FakeModel(hangs=True))
 
         async def impatient() -> None:
@@ -350,7 +355,7 @@ class TestTimedOut:
         assert ended(recorder) == {"cancelled": N}
         nothing_is_left(recorder)
 
-    async def test_inside_an_agent_that_lets_it_through_is_an_error_of_the_run(
+    async def test_a_timeout_inside_an_agent_that_lets_it_through_is_an_error_of_the_run(
         self, recorder: MemoryRecorder
     ) -> None:
         model = FakeModel(hangs=True)
@@ -373,7 +378,9 @@ class TestTimedOut:
 
 
 class TestAbandonedStreams:
-    async def test_closed_after_a_word(self, recorder: MemoryRecorder, config: Any) -> None:
+    async def test_a_stream_closed_after_a_word_is_cancelled(
+        self, recorder: MemoryRecorder, config: Any
+    ) -> None:
         model = FakeModel()
 
         async def leave() -> None:
@@ -385,7 +392,7 @@ class TestAbandonedStreams:
         assert ended(recorder) == {"cancelled": N}
         nothing_is_left(recorder)
 
-    async def test_left_with_break_and_never_closed(
+    async def test_a_stream_left_with_break_and_never_closed_is_cancelled(
         self, recorder: MemoryRecorder, config: Any
     ) -> None:
         model = FakeModel()
@@ -399,7 +406,9 @@ class TestAbandonedStreams:
         assert ended(recorder) == {"cancelled": N}
         nothing_is_left(recorder)
 
-    async def test_of_a_chain_left_with_break(self, recorder: MemoryRecorder, config: Any) -> None:
+    async def test_a_stream_of_a_chain_left_with_break_is_cancelled(
+        self, recorder: MemoryRecorder, config: Any
+    ) -> None:
         chain: Any = RunnableLambda(_same) | FakeModel()
 
         async def leave() -> None:
@@ -412,7 +421,9 @@ class TestAbandonedStreams:
         assert ended(recorder, "agent_runs_total") == {"cancelled": N}
         nothing_is_left(recorder)
 
-    async def test_of_an_agent_closed_after_a_word(self, recorder: MemoryRecorder) -> None:
+    async def test_a_stream_of_an_agent_closed_after_a_word_is_cancelled(
+        self, recorder: MemoryRecorder
+    ) -> None:
         agent = _agent(recorder, FakeModel())
 
         async def leave() -> None:
@@ -426,7 +437,9 @@ class TestAbandonedStreams:
         assert ended(recorder) == {"cancelled": N}
         nothing_is_left(recorder)
 
-    async def test_of_an_agent_left_with_break(self, recorder: MemoryRecorder) -> None:
+    async def test_a_stream_of_an_agent_left_with_break_is_cancelled(
+        self, recorder: MemoryRecorder
+    ) -> None:
         agent = _agent(recorder, FakeModel())
 
         async def leave() -> None:
@@ -439,7 +452,7 @@ class TestAbandonedStreams:
         assert ended(recorder) == {"cancelled": N}
         nothing_is_left(recorder)
 
-    async def test_that_were_never_begun_are_no_calls(
+    async def test_streams_that_were_never_begun_are_no_calls(
         self, recorder: MemoryRecorder, config: Any
     ) -> None:
         model = FakeModel()
@@ -454,7 +467,9 @@ class TestAbandonedStreams:
 class TestAbandonedWithoutALoop:
     """The same in sync code, and in threads."""
 
-    def test_stream_closed_after_a_word(self, recorder: MemoryRecorder, config: Any) -> None:
+    def test_a_sync_stream_closed_after_a_word_is_cancelled(
+        self, recorder: MemoryRecorder, config: Any
+    ) -> None:
         model = FakeModel()
         for _ in range(N):
             stream: Any = model.stream("x", config)
@@ -463,7 +478,9 @@ class TestAbandonedWithoutALoop:
         assert ended(recorder) == {"cancelled": N}
         nothing_is_left(recorder)
 
-    def test_stream_left_with_break(self, recorder: MemoryRecorder, config: Any) -> None:
+    def test_a_sync_stream_left_with_break_is_cancelled(
+        self, recorder: MemoryRecorder, config: Any
+    ) -> None:
         model = FakeModel()
         for _ in range(N):
             for _ in model.stream("x", config):
@@ -471,7 +488,9 @@ class TestAbandonedWithoutALoop:
         assert ended(recorder) == {"cancelled": N}
         nothing_is_left(recorder)
 
-    def test_stream_of_an_agent_left_with_break(self, recorder: MemoryRecorder) -> None:
+    def test_a_sync_stream_of_an_agent_left_with_break_is_cancelled(
+        self, recorder: MemoryRecorder
+    ) -> None:
         agent = _agent(recorder, FakeModel())
         for _ in range(N):
             for _ in agent.stream("x"):
@@ -480,7 +499,9 @@ class TestAbandonedWithoutALoop:
         assert ended(recorder) == {"cancelled": N}
         nothing_is_left(recorder)
 
-    def test_streams_of_threads_that_ended(self, recorder: MemoryRecorder, config: Any) -> None:
+    def test_streams_of_threads_that_ended_are_cancelled(
+        self, recorder: MemoryRecorder, config: Any
+    ) -> None:
         model = FakeModel()
 
         def leave_many() -> None:
@@ -496,7 +517,7 @@ class TestAbandonedWithoutALoop:
         assert ended(recorder) == {"cancelled": N}
         nothing_is_left(recorder)
 
-    def test_loop_that_was_stopped_with_calls_open(
+    def test_calls_open_in_a_loop_that_was_stopped_are_cancelled(
         self, recorder: MemoryRecorder, config: Any
     ) -> None:
         model = FakeModel(hangs=True)
@@ -513,7 +534,9 @@ class TestAbandonedWithoutALoop:
 
 
 class TestBroken:
-    async def test_in_the_middle_of_a_stream(self, recorder: MemoryRecorder, config: Any) -> None:
+    async def test_a_stream_that_breaks_in_the_middle_is_an_error(
+        self, recorder: MemoryRecorder, config: Any
+    ) -> None:
         model = FakeModel(breaks=True)
 
         async def read() -> None:
@@ -527,7 +550,9 @@ class TestBroken:
         assert recorder.histogram("llm_time_to_first_token_seconds").count == N
         nothing_is_left(recorder)
 
-    def test_in_the_middle_of_a_sync_stream(self, recorder: MemoryRecorder, config: Any) -> None:
+    def test_a_sync_stream_that_breaks_in_the_middle_is_an_error(
+        self, recorder: MemoryRecorder, config: Any
+    ) -> None:
         model = FakeModel(breaks=True)
         for _ in range(N):
             with suppress(BrokenError):
@@ -536,7 +561,7 @@ class TestBroken:
         assert ended(recorder) == {"error": N}
         nothing_is_left(recorder)
 
-    async def test_by_the_reader_in_the_middle_of_a_stream(
+    async def test_a_stream_whose_reader_breaks_in_the_middle_is_cancelled(
         self, recorder: MemoryRecorder, config: Any
     ) -> None:
         model = FakeModel()
@@ -551,7 +576,9 @@ class TestBroken:
         assert ended(recorder) == {"cancelled": N}
         nothing_is_left(recorder)
 
-    async def test_in_ainvoke_of_an_agent(self, recorder: MemoryRecorder) -> None:
+    async def test_an_agent_that_breaks_in_ainvoke_is_an_error(
+        self, recorder: MemoryRecorder
+    ) -> None:
         agent = _agent(recorder, FakeModel(breaks=True))
 
         async def run() -> None:
@@ -563,7 +590,9 @@ class TestBroken:
         assert ended(recorder) == {"error": N}
         nothing_is_left(recorder)
 
-    def test_in_invoke(self, recorder: MemoryRecorder, config: Any) -> None:
+    def test_a_model_that_breaks_in_invoke_is_an_error(
+        self, recorder: MemoryRecorder, config: Any
+    ) -> None:
         model = FakeModel(breaks=True)
         for _ in range(N):
             with suppress(BrokenError):
@@ -571,7 +600,7 @@ class TestBroken:
         assert ended(recorder) == {"error": N}
         nothing_is_left(recorder)
 
-    async def test_while_others_are_cancelled_and_others_succeed(
+    async def test_calls_break_while_others_are_cancelled_and_others_succeed(
         self, recorder: MemoryRecorder, config: Any
     ) -> None:
         good, bad, slow = FakeModel(), FakeModel(breaks=True), FakeModel(hangs=True)
@@ -632,7 +661,7 @@ class TestOverHttp:
     """Real clients, real connections."""
 
     @pytest.mark.parametrize("provider", ["openai", "anthropic"])
-    async def test_fifty_of_each_ending(
+    async def test_fifty_calls_of_each_ending_over_http_are_counted_as_such(
         self, provider: str, wire: Wire, recorder: MemoryRecorder, config: Any
     ) -> None:
         n, half = 50, 25

@@ -61,7 +61,7 @@ def test_a_plain_chain_prints_both_calls_with_their_tokens_and_cost(wire: Wire) 
 
 def test_a_model_that_is_in_no_price_list_is_unpriced_and_not_free(wire: Wire) -> None:
     wire.always("house-model", Answer(fresh=10, output=5))
-    logged = "no price found for house-model of openai: its calls are counted as unpriced\n"
+    logged = "no price found for house-model (openai); its calls are counted as unpriced\n"
     lines = printed("plain_langchain.py", wire, logged, OPENAI_MODEL="house-model")
     assert "2 calls, 30 tokens, 0.000000 USD, 2 unpriced" in lines
 
@@ -94,7 +94,8 @@ def test_without_a_framework_a_success_and_an_error_are_told_apart(wire: Wire) -
         assert told.pop("agent_name") == "asker"
         assert told.pop("provider") == "openai"
         told.pop("model")
-        values[(name, *told.values())] = float(value)
+        key = (name, *told.values())
+        values[key] = float(value)
     assert values == {
         ("llm_calls_total", "success"): 1,
         ("llm_calls_total", "error"): 1,
@@ -111,7 +112,7 @@ def shop(wire: Wire, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[byt
     port, log = free_port(), tmp_path / "fastapi_app.log"
     env = environment(wire, PORT=str(port))
     with running(
-        [sys.executable, EXAMPLES / "fastapi_app.py"], port=port, log=log, env=env
+        [sys.executable, str(EXAMPLES / "fastapi_app.py")], port=port, log=log, env=env
     ) as process:
         yield f"http://127.0.0.1:{port}", process, log
 

@@ -36,12 +36,9 @@ from agentmetrics.exposition import (
 )
 from tests.services.process import free_port, running
 
+pytestmark = pytest.mark.asyncio_alone
+
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"  # aiohttp knows no other
 
 
 @pytest.fixture
@@ -185,7 +182,9 @@ def listening_address(port: int) -> set[str]:
     return {
         connection.laddr.ip
         for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+        if connection.status == psutil.CONN_LISTEN
+        and connection.laddr
+        and connection.laddr.port == port
     }
 
 
@@ -207,7 +206,7 @@ async def test_servers_listen_on_loopback_unless_told_otherwise(
 @pytest.mark.anyio
 async def test_a_port_in_use_is_one_sentence(recorder: PrometheusRecorder) -> None:
     with start_http_server_in_thread(recorder) as first:
-        sentence = f"127.0.0.1:{first.port}: the port is in use; give another one"
+        sentence = f"127.0.0.1:{first.port}: the port is in use; choose another"
         with pytest.raises(OSError, match="cannot serve metrics on") as caught:
             start_http_server_in_thread(recorder, port=first.port)
         assert caught.value.strerror == f"cannot serve metrics on {sentence}"

@@ -21,6 +21,8 @@ from agentmetrics.pipeline import Options, pipeline_of
 from tests.integration.apps.topologies import AsyncKit, Kit, Owner, graph, own, task_of, told
 from tests.services.wire import Wire
 
+pytestmark = pytest.mark.asyncio_alone
+
 EVERYTHING = (
     "llm_calls_total",
     "llm_tokens_total",
@@ -35,20 +37,11 @@ EVERYTHING = (
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def recorder() -> MemoryRecorder:
+    """One with labels of the user's: the tenant and the type of the task."""
     recorder = MemoryRecorder()
     pipeline_of(recorder, Options(extra_labels=("tenant", "task_type")))
     return recorder
-
-
-@pytest.fixture
-def handler(recorder: MemoryRecorder) -> MetricsCallbackHandler:
-    return MetricsCallbackHandler(recorder)
 
 
 @dataclass
@@ -91,9 +84,9 @@ def office(kit: Kit) -> Any:
     return builder.compile(name="desk")
 
 
-def values(recorder: MemoryRecorder, metric: str, *names: str) -> Counter[Any]:
+def values(recorder: MemoryRecorder, metric: str, *names: str) -> Any:
     """The values of a metric that are not 0, by the values of these labels."""
-    found = Counter[Any]()
+    found: Any = Counter[Any]()  # of floats, which its type does not know
     for sample in recorder.samples():
         if sample.name == metric and sample.value:
             key = tuple(sample.labels[name] for name in names)
@@ -152,7 +145,7 @@ SOURCES: dict[str, tuple[Any, Any, Around]] = {
 
 @pytest.mark.parametrize("source", SOURCES)
 class TestAValue:
-    def test_reaches_everything_in_a_graph(
+    def test_the_value_of_a_label_reaches_everything_in_a_graph(
         self, source: str, wire: Wire, recorder: MemoryRecorder, handler: MetricsCallbackHandler
     ) -> None:
         config, context, around = SOURCES[source]
@@ -164,7 +157,7 @@ class TestAValue:
     if sys.version_info >= (3, 11):  # before, LangGraph does not say the config in async nodes
 
         @pytest.mark.anyio
-        async def test_reaches_everything_in_a_graph_on_an_event_loop(
+        async def test_the_value_of_a_label_reaches_everything_in_a_graph_on_an_event_loop(
             self, source: str, wire: Wire, recorder: MemoryRecorder, handler: MetricsCallbackHandler
         ) -> None:
             config, context, around = SOURCES[source]
@@ -178,7 +171,7 @@ class TestAValue:
 
 
 class TestWhatIsNeverALabelUnasked:
-    def test_is_what_else_stands_in_the_config(
+    def test_what_else_stands_in_the_config_is_never_a_label_unasked(
         self, wire: Wire, recorder: MemoryRecorder, handler: MetricsCallbackHandler
     ) -> None:
         root = office(Kit(wire, recorder))
@@ -191,7 +184,7 @@ class TestWhatIsNeverALabelUnasked:
         names = {name for sample in recorder.samples() for name in sample.labels}
         assert names.isdisjoint(others)
 
-    def test_is_one_when_the_user_names_it(self, wire: Wire) -> None:
+    def test_what_stands_in_the_config_is_a_label_when_the_user_names_it(self, wire: Wire) -> None:
         recorder = MemoryRecorder()
         pipeline_of(recorder, Options(extra_labels=("thread_id",)))
         kit = Kit(wire, recorder)
@@ -201,7 +194,7 @@ class TestWhatIsNeverALabelUnasked:
         assert values(recorder, "llm_calls_total", "thread_id") == {"t-1": 1}
         assert values(recorder, "agent_runs_total", "thread_id") == {"t-1": 1}
 
-    def test_is_cleaned_when_it_is_no_text(
+    def test_what_stands_in_the_config_is_cleaned_when_it_is_no_text(
         self, wire: Wire, recorder: MemoryRecorder, handler: MetricsCallbackHandler
     ) -> None:
         kit = Kit(wire, recorder)
@@ -212,7 +205,7 @@ class TestWhatIsNeverALabelUnasked:
 
 
 class TestANestedCall:
-    def test_has_a_value_of_its_own_where_it_is_given_one(
+    def test_a_nested_call_has_a_value_of_its_own_where_it_is_given_one(
         self, wire: Wire, recorder: MemoryRecorder, handler: MetricsCallbackHandler
     ) -> None:
         kit = Kit(wire, recorder)
@@ -241,7 +234,7 @@ class TestANestedCall:
         assert values(recorder, "llm_calls_total", *names) == expected
         assert values(recorder, "agent_runs_total", *names) == expected
 
-    def test_has_that_of_its_run_where_the_context_is_lost(
+    def test_a_nested_call_has_that_of_its_run_where_the_context_is_lost(
         self, wire: Wire, recorder: MemoryRecorder, handler: MetricsCallbackHandler
     ) -> None:
         kit = Kit(wire, recorder)
@@ -259,7 +252,7 @@ class TestANestedCall:
         names = "agent_name", "tenant", "task_type"
         assert values(recorder, "llm_calls_total", *names) == {("desk", "acme", "review"): 2}
 
-    def test_of_a_stream_has_what_was_around_where_it_was_first_read(
+    def test_a_nested_call_of_a_stream_has_what_was_around_where_it_was_first_read(
         self, wire: Wire, recorder: MemoryRecorder
     ) -> None:
         kit = Kit(wire, recorder)
@@ -302,7 +295,7 @@ class TestValuesOfOthers:
             assert values(recorder, metric, "agent_name", "tenant") == expected
 
     @pytest.mark.parametrize("source", ["labels", "configurable", "metadata"])
-    def test_are_not_theirs_in_threads(
+    def test_threads_do_not_have_the_values_of_others(
         self, source: str, wire: Wire, recorder: MemoryRecorder, handler: MetricsCallbackHandler
     ) -> None:
         def work(name: str, agent: Any) -> None:
@@ -322,7 +315,7 @@ class TestValuesOfOthers:
 
         @pytest.mark.anyio
         @pytest.mark.parametrize("source", ["labels", "configurable", "metadata"])
-        async def test_are_not_theirs_in_tasks(
+        async def test_tasks_do_not_have_the_values_of_others(
             self, source: str, wire: Wire, recorder: MemoryRecorder, handler: MetricsCallbackHandler
         ) -> None:
             async def work(name: str, agent: Any) -> None:
@@ -339,7 +332,7 @@ class TestValuesOfOthers:
 
 
 class TestAThread:
-    def test_of_a_checkpointer_keeps_the_values_of_each_turn(
+    def test_a_thread_of_a_checkpointer_keeps_the_values_of_each_turn(
         self, wire: Wire, recorder: MemoryRecorder, handler: MetricsCallbackHandler
     ) -> None:
         kit = Kit(wire, recorder)

@@ -82,6 +82,7 @@ class SQLiteCache(BaseCache):
 
 @pytest.fixture
 def recorder(agent_metrics: MemoryRecorder) -> Iterator[MemoryRecorder]:
+    """The configured one, in which no error of ours and nothing open is left afterwards."""
     yield agent_metrics
     set_llm_cache(None)
     assert agent_metrics.value("agentmetrics_handler_errors_total") == 0
@@ -90,6 +91,7 @@ def recorder(agent_metrics: MemoryRecorder) -> Iterator[MemoryRecorder]:
 
 @pytest.fixture
 def config(recorder: MemoryRecorder) -> Any:
+    """A handler that records in the configured recorder, and the intent of the run."""
     return {"callbacks": [MetricsCallbackHandler()], "metadata": {"intent": "summary"}}
 
 
@@ -109,7 +111,7 @@ def fallbacks(recorder: MemoryRecorder) -> dict[tuple[str, str], float]:
 
 class TestFallbacks:
     @pytest.mark.parametrize("way", WAYS)
-    def test_to_another_provider(
+    def test_fallbacks_to_another_provider_count_with_their_reasons(
         self, wire: Wire, recorder: MemoryRecorder, config: Any, openai: Any, claude: Any, way: str
     ) -> None:
         wire.script(MODEL, BUSY)
@@ -128,14 +130,14 @@ class TestFallbacks:
         }
 
     @pytest.mark.parametrize("way", WAYS)
-    def test_that_were_not_needed(
+    def test_fallbacks_that_were_not_needed_do_not_count(
         self, wire: Wire, recorder: MemoryRecorder, config: Any, openai: Any, claude: Any, way: str
     ) -> None:
         WAYS[way](openai(MODEL).with_fallbacks([claude]), "x", config)
         assert wire.count() == 1
         assert fallbacks(recorder) == {}
 
-    def test_after_the_providers_own_package_has_retried(
+    def test_fallbacks_after_the_providers_own_package_has_retried_count_once(
         self, wire: Wire, recorder: MemoryRecorder, config: Any, openai: Any, claude: Any
     ) -> None:
         wire.script(MODEL, BUSY, BUSY)
@@ -143,7 +145,7 @@ class TestFallbacks:
         assert wire.count(model=MODEL, http_status=429) == 2
         assert fallbacks(recorder) == {("summary", "rate_limit"): 1}
 
-    def test_where_half_of_a_batch_was_refused(
+    def test_fallbacks_where_half_of_a_batch_was_refused_count_for_that_half(
         self, wire: Wire, recorder: MemoryRecorder, config: Any, openai: Any, claude: Any
     ) -> None:
         wire.script(MODEL, BUSY, Answer(), BUSY, Answer())
@@ -153,7 +155,7 @@ class TestFallbacks:
         assert fallbacks(recorder) == {("summary", "rate_limit"): 2}
 
     @pytest.mark.parametrize("way", AGENT_WAYS)
-    def test_of_an_agents_middleware(
+    def test_fallbacks_of_an_agents_middleware_count_with_their_reasons(
         self, wire: Wire, recorder: MemoryRecorder, config: Any, openai: Any, claude: Any, way: str
     ) -> None:
         wire.script(MODEL, BUSY)
@@ -177,7 +179,7 @@ class TestFallbacks:
 class TestCaches:
     @pytest.mark.parametrize("way", ["invoke", "ainvoke", "batch", "abatch"])
     @pytest.mark.parametrize("instrumented", [False, True], ids=["plain", "instrumented"])
-    def test_ask_the_provider_once(
+    def test_caches_ask_the_provider_once(
         self,
         wire: Wire,
         recorder: MemoryRecorder,
@@ -197,7 +199,7 @@ class TestCaches:
         assert recorder.histogram("llm_latency_seconds").count == 2
         assert recorder.histogram("llm_api_latency_seconds").count == 2
 
-    def test_in_a_file_answer_the_next_process(
+    def test_caches_in_a_file_answer_the_next_process(
         self, wire: Wire, recorder: MemoryRecorder, config: Any, openai: Any, tmp_path: Path
     ) -> None:
         path = tmp_path / "answers.sqlite"
@@ -214,7 +216,7 @@ class TestCaches:
         assert recorder.value("cache_hits_total", cache_type="disk") == 2
         assert recorder.value("cache_size_bytes", cache_type="disk") == path.stat().st_size
 
-    def test_asked_by_equal_calls_at_once_bill_what_the_provider_billed(
+    def test_caches_asked_by_equal_calls_at_once_bill_what_the_provider_billed(
         self, wire: Wire, recorder: MemoryRecorder, config: Any, openai: Any
     ) -> None:
         set_llm_cache(InMemoryCache())
@@ -235,7 +237,7 @@ class TestCaches:
         assert recorder.value("llm_cache_misses_total") == wire.count()
         assert recorder.value("llm_cache_hits_total") == 12 - wire.count()
 
-    def test_do_not_stand_before_streams(
+    def test_caches_do_not_stand_before_streams(
         self, wire: Wire, recorder: MemoryRecorder, config: Any, openai: Any
     ) -> None:
         set_llm_cache(InMemoryCache())
@@ -246,7 +248,7 @@ class TestCaches:
 
 
 class TestPromptCaches:
-    def test_save_what_was_read_from_them(
+    def test_prompt_caches_save_what_was_read_from_them(
         self, wire: Wire, recorder: MemoryRecorder, config: Any, openai: Any, claude: Any
     ) -> None:
         wire.script(MODEL, Answer(cache_read=2048), Answer())

@@ -11,15 +11,16 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import pytest
 
-from agentmetrics import MemoryRecorder, MetricsCallbackHandler
+from agentmetrics import MemoryRecorder
 from agentmetrics.calls.facts import LLMCall
-from agentmetrics.pipeline import pipeline_of
 from tests.services.replay import Replay
+from tests.services.wire import NO_KEY
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
@@ -69,7 +70,7 @@ class Stream:
 def _openai(url: str, **options: Any) -> Any:
     from langchain_openai import ChatOpenAI
 
-    return ChatOpenAI(model="gpt-5", base_url=f"{url}/v1", api_key="x", max_retries=0, **options)
+    return ChatOpenAI(model="gpt-5", base_url=f"{url}/v1", api_key=NO_KEY, max_retries=0, **options)
 
 
 def _anthropic(url: str) -> Any:
@@ -77,33 +78,35 @@ def _anthropic(url: str) -> Any:
 
     thinking = {"type": "enabled", "budget_tokens": 1024}
     return ChatAnthropic(
-        model="claude-haiku-4-5", base_url=url, api_key="x", max_retries=0, max_tokens=2048,
-        thinking=thinking,
+        model_name="claude-haiku-4-5", base_url=url, api_key=NO_KEY, max_retries=0,
+        max_tokens_to_sample=2048, thinking=thinking, timeout=None, stop=None,
     )  # fmt: skip
 
 
 def _deepseek(url: str) -> Any:
     from langchain_deepseek import ChatDeepSeek
 
-    return ChatDeepSeek(model="deepseek-reasoner", api_base=url, api_key="x", max_retries=0)
+    return ChatDeepSeek(model="deepseek-reasoner", base_url=url, api_key=NO_KEY, max_retries=0)
 
 
 def _groq(url: str) -> Any:
     from langchain_groq import ChatGroq
 
-    return ChatGroq(model="openai/gpt-oss-20b", base_url=url, api_key="x", max_retries=0)
+    return ChatGroq(model="openai/gpt-oss-20b", base_url=url, api_key=NO_KEY, max_retries=0)
 
 
 def _mistral(url: str) -> Any:
     from langchain_mistralai import ChatMistralAI
 
-    return ChatMistralAI(model="magistral-small-latest", endpoint=url, api_key="x", max_retries=1)
+    return ChatMistralAI(
+        model_name="magistral-small-latest", base_url=url, api_key=NO_KEY, max_retries=1
+    )
 
 
 def _openrouter(url: str) -> Any:
     from langchain_openrouter import ChatOpenRouter
 
-    return ChatOpenRouter(model="deepseek/deepseek-r1", base_url=url, api_key="x", max_retries=0)
+    return ChatOpenRouter(model="deepseek/deepseek-r1", base_url=url, api_key=NO_KEY, max_retries=0)
 
 
 def _ollama(url: str) -> Any:
@@ -122,14 +125,14 @@ def _gemini(url: str) -> Any:
     from langchain_google_genai import ChatGoogleGenerativeAI
 
     return ChatGoogleGenerativeAI(
-        model="gemini-2.5-flash", base_url=url, api_key="x", max_retries=1, include_thoughts=True
+        model="gemini-2.5-flash", base_url=url, api_key=NO_KEY, max_retries=1, include_thoughts=True
     )
 
 
 def _cohere(url: str) -> Any:
     from langchain_cohere import ChatCohere
 
-    return ChatCohere(model="command-a-03-2025", base_url=url, cohere_api_key="x")
+    return ChatCohere(model="command-a-03-2025", base_url=url, cohere_api_key=NO_KEY)
 
 
 # https://platform.openai.com/docs/api-reference/responses-streaming
@@ -180,7 +183,7 @@ RESPONSES_SAID = _numbered(
 )
 
 # https://docs.anthropic.com/en/docs/build-with-claude/streaming
-_MESSAGE = {
+_MESSAGE: dict[str, Any] = {
     "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-haiku-4-5-20251001",
     "content": [], "stop_reason": None, "stop_sequence": None,
     "usage": {"input_tokens": 10, "output_tokens": 1},
@@ -253,9 +256,7 @@ STREAMS: dict[str, Stream] = {
     ),
     **{
         f"openai's responses, {version}": Stream(
-            lambda url, version=version: _openai(
-                url, use_responses_api=True, output_version=version
-            ),
+            partial(_openai, use_responses_api=True, output_version=version),
             RESPONSES_ANNOUNCED,
             RESPONSES_SAID,
         )
@@ -382,23 +383,6 @@ STREAMS: dict[str, Stream] = {
 
 
 @pytest.fixture
-def recorder() -> MemoryRecorder:
-    return MemoryRecorder()
-
-
-@pytest.fixture
-def ended(recorder: MemoryRecorder) -> list[LLMCall]:
-    heard: list[LLMCall] = []
-    pipeline_of(recorder).subscribe(heard.append)
-    return heard
-
-
-@pytest.fixture
-def config(recorder: MemoryRecorder) -> Any:
-    return {"callbacks": [MetricsCallbackHandler(recorder)]}
-
-
-@pytest.fixture
 def model(name: str, replay: Replay) -> Any:
     stream = STREAMS[name]
     replay.script(stream.media_type, list(stream.announced), list(stream.said))
@@ -427,14 +411,14 @@ def check(recorder: MemoryRecorder, ended: list[LLMCall], sent: list[float], rea
 
 class TestTheFirstToken:
     @pytest.mark.parametrize("name", STREAMS)
-    def test_of_a_stream_is_its_first_output(
+    def test_the_first_token_of_a_stream_is_its_first_output(
         self, model: Any, config: Any, replay: Replay, recorder: MemoryRecorder, ended: Any
     ) -> None:
         read = first_said(model.stream("x", config))
         check(recorder, ended, replay.first_output_sent, read)
 
     @pytest.mark.parametrize("name", [name for name in STREAMS if name != "ollama: text"])
-    def test_of_v3_events_is_the_same(
+    def test_the_first_token_of_v3_events_is_the_same(
         self, model: Any, config: Any, replay: Replay, recorder: MemoryRecorder, ended: Any
     ) -> None:
         read = first_said(iter(model.stream_events("x", config, version="v3")))

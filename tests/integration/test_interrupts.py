@@ -19,11 +19,12 @@ from langgraph.types import Command, interrupt
 from agentmetrics import MemoryRecorder, MetricsCallbackHandler
 from tests.integration.apps import traffic
 from tests.integration.test_providers import equals_the_wire
-from tests.services.wire import AGENT_HEADER, Answer, Wire
+from tests.services.wire import AGENT_HEADER, NO_KEY, Answer, Wire
 from tests.unit.scripted import assert_settled, by, runs
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.asyncio_alone,
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
 ]
 
@@ -31,18 +32,8 @@ TASK: Any = {"messages": [("user", "x")]}
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def recorder() -> MemoryRecorder:
-    return MemoryRecorder()
-
-
-@pytest.fixture
-def config(recorder: MemoryRecorder) -> Any:
-    handler = MetricsCallbackHandler(recorder)
+def config(handler: MetricsCallbackHandler) -> Any:
+    """The handler, and the thread that a checkpointer keeps."""
     return {"callbacks": [handler], "configurable": {"thread_id": "1"}}
 
 
@@ -135,7 +126,7 @@ def in_a_model(wire: Wire) -> Any:
     model = Cautious(
         model="gpt-4o",
         base_url=f"{wire.url}/v1",
-        api_key="none",
+        api_key=NO_KEY,
         default_headers={AGENT_HEADER: "asker"},
     )
 
@@ -245,7 +236,7 @@ INTERRUPTED = [name for name, ending in ENDINGS.items() if ending.resumed]
 class TestControlFlow:
     @pytest.mark.parametrize("way", WAYS)
     @pytest.mark.parametrize("ending", ENDINGS)
-    async def test_is_no_error(
+    async def test_control_flow_is_no_error(
         self, ending: str, way: str, wire: Wire, recorder: MemoryRecorder, config: Any
     ) -> None:
         expected = ENDINGS[ending]
@@ -261,7 +252,7 @@ class TestControlFlow:
 
     @pytest.mark.parametrize("way", WAYS)
     @pytest.mark.parametrize("ending", INTERRUPTED)
-    async def test_goes_on_as_a_run_of_its_own(
+    async def test_control_flow_goes_on_as_a_run_of_its_own(
         self, ending: str, way: str, wire: Wire, recorder: MemoryRecorder, config: Any
     ) -> None:
         expected = ENDINGS[ending]

@@ -151,20 +151,24 @@ def cost_nano_usd(calls: int) -> int:
 
 
 class TestAFleetWithKillsAndADatabaseThatGoesAway:
-    def test_made_all_its_calls_for_the_most_part_in_order(self, outcome: Outcome) -> None:
+    def test_the_fleet_made_all_its_calls_for_the_most_part_in_order(
+        self, outcome: Outcome
+    ) -> None:
         killed = [made for made in outcome.made.values() if made.was_killed]
         assert sum(made.calls for made in outcome.made.values()) == CALLS
         assert len(outcome.made) == PROCESSES + 3
         assert [made.calls < CALLS // PROCESSES for made in killed] == [True] * 3
         assert sum(made.flushed > 0 for made in killed) >= 2
 
-    def test_lacks_nothing_of_those_that_ended_in_order(self, outcome: Outcome) -> None:
+    def test_the_ledger_lacks_nothing_of_the_processes_that_ended_in_order(
+        self, outcome: Outcome
+    ) -> None:
         for agent, made in outcome.made.items():
             if not made.was_killed:
                 assert outcome.written[agent].calls == made.calls
                 assert outcome.written[agent].cost_nano_usd == cost_nano_usd(made.calls)
 
-    def test_lacks_of_the_killed_ones_at_most_what_they_had_not_flushed(
+    def test_the_ledger_lacks_of_the_killed_ones_at_most_what_they_had_not_flushed(
         self, outcome: Outcome
     ) -> None:
         for agent, made in outcome.made.items():
@@ -173,7 +177,9 @@ class TestAFleetWithKillsAndADatabaseThatGoesAway:
                 written = outcome.written.get(agent, Amounts())
                 assert made.flushed <= written.calls <= made.calls + 1
 
-    def test_has_of_every_process_exactly_its_first_calls(self, outcome: Outcome) -> None:
+    def test_the_ledger_has_of_every_process_exactly_its_first_calls(
+        self, outcome: Outcome
+    ) -> None:
         sums = list(accumulate(range(CALLS // PROCESSES + 2)))
         assert set(outcome.written) <= set(outcome.made)
         for agent, written in outcome.written.items():
@@ -184,7 +190,7 @@ class TestAFleetWithKillsAndADatabaseThatGoesAway:
                 cost_nano_usd=cost_nano_usd(written.calls),
             ), agent
 
-    def test_agrees_with_the_metrics_to_the_nano_dollar(self, outcome: Outcome) -> None:
+    def test_the_ledger_agrees_with_the_metrics_to_the_nano_dollar(self, outcome: Outcome) -> None:
         told = {a: m.metrics_usd for a, m in outcome.made.items() if m.metrics_usd is not None}
         assert len(told) == PROCESSES
         for agent, usd in told.items():

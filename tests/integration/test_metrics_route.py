@@ -90,7 +90,7 @@ def test_a_route_added_to_an_application_that_exists_answers_under_a_path_of_one
 
 
 def test_a_route_needs_a_prometheus_recorder() -> None:
-    with pytest.raises(ConfigurationError, match="holds no PrometheusRecorder"):
+    with pytest.raises(ConfigurationError, match="contains no PrometheusRecorder"):
         metrics_route(recorder=MemoryRecorder())
 
 

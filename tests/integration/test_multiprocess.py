@@ -149,35 +149,41 @@ def after_the_kill(gunicorn: Server) -> Server:
 
 
 class TestFourWorkersOfWhichOneIsKilledUnderLoad:
-    def test_served_every_call_but_the_killed_one(self, after_the_kill: Server) -> None:
+    def test_four_workers_served_every_call_but_the_killed_one(
+        self, after_the_kill: Server
+    ) -> None:
         finished = after_the_kill.finished()
         del finished[1000], finished[SLOW]  # those made at import, and by a test
         assert after_the_kill.answered == CALLS
         assert finished == Counter(range(1, CALLS + 1))
 
-    def test_shared_the_work(self, after_the_kill: Server) -> None:
+    def test_four_workers_shared_the_work(self, after_the_kill: Server) -> None:
         ledgers = {int(path.stem) for path in after_the_kill.ledgers.glob("*.ledger")}
         assert after_the_kill.killed in ledgers
         assert len(ledgers) >= WORKERS + 1  # one came in the killed one's place
 
-    def test_counted_every_call_that_finished(self, after_the_kill: Server) -> None:
+    def test_four_workers_counted_every_call_that_finished(self, after_the_kill: Server) -> None:
         metrics = after_the_kill.get("/metrics")
         finished = sum(after_the_kill.finished().values())
         assert total(metrics, "llm_calls_total", status="success") == finished
         assert total(metrics, "llm_calls_total") == finished
         assert total(metrics, "llm_latency_seconds_count") == finished
 
-    def test_counted_every_token_of_them(self, after_the_kill: Server) -> None:
+    def test_four_workers_counted_every_token_of_the_calls_that_finished(
+        self, after_the_kill: Server
+    ) -> None:
         metrics, finished = after_the_kill.get("/metrics"), after_the_kill.finished()
         tokens = sum(n * times for n, times in finished.items())
         assert total(metrics, "llm_tokens_total", token_type="input") == tokens
         assert total(metrics, "llm_tokens_total", token_type="output") == sum(finished.values())
 
-    def test_has_nothing_in_flight(self, after_the_kill: Server) -> None:
+    def test_four_workers_have_nothing_in_flight_when_all_calls_have_ended(
+        self, after_the_kill: Server
+    ) -> None:
         for gauge in ("llm_active_calls", "agentmetrics_open_runs"):
             wait_for(lambda: total(after_the_kill.get("/metrics"), gauge) == 0)  # noqa: B023
 
-    def test_shows_a_call_while_it_runs_and_not_when_it_has_ended(
+    def test_four_workers_show_a_call_while_it_runs_and_not_when_it_has_ended(
         self, after_the_kill: Server
     ) -> None:
         slow = threading.Thread(target=after_the_kill.get, args=(f"/call?{SLOW}",))
@@ -186,7 +192,7 @@ class TestFourWorkersOfWhichOneIsKilledUnderLoad:
         slow.join(timeout=10)
         wait_for(lambda: in_flight(after_the_kill) == 0, 5)
 
-    def test_left_no_file_of_what_the_dead_worker_had_in_flight(
+    def test_no_file_is_left_of_what_the_dead_worker_had_in_flight(
         self, after_the_kill: Server
     ) -> None:
         after_the_kill.get("/metrics")
@@ -196,7 +202,7 @@ class TestFourWorkersOfWhichOneIsKilledUnderLoad:
             f for f in files if f.startswith("gauge_live") and str(after_the_kill.killed) in f
         ] == []
 
-    def test_says_the_same_to_a_real_prometheus(
+    def test_four_workers_say_the_same_to_a_real_prometheus(
         self, after_the_kill: Server, prometheus: Callable[..., PrometheusServer]
     ) -> None:
         ask = prometheus(f"127.0.0.1:{after_the_kill.port}")
@@ -221,7 +227,7 @@ def told(request: pytest.FixtureRequest) -> dict[str, object]:
 
 
 class TestForkWithoutMultiprocessMode:
-    def test_leaves_the_child_nothing_in_flight(
+    def test_a_fork_without_multiprocess_mode_leaves_the_child_nothing_in_flight(
         self, told: dict[str, list[dict[str, float]]]
     ) -> None:
         before, after = told["child"]
@@ -229,11 +235,15 @@ class TestForkWithoutMultiprocessMode:
             assert child["llm_active_calls"] == child["agentmetrics_open_runs"] == 0
             assert child["entries"] == 0
 
-    def test_lets_the_child_count_its_own(self, told: dict[str, list[dict[str, float]]]) -> None:
+    def test_a_fork_without_multiprocess_mode_lets_the_child_count_its_own(
+        self, told: dict[str, list[dict[str, float]]]
+    ) -> None:
         before, after = told["child"]
         assert after["llm_calls_total"] == before["llm_calls_total"] + 1
 
-    def test_changes_nothing_in_the_parent(self, told: dict[str, dict[str, float]]) -> None:
+    def test_a_fork_without_multiprocess_mode_changes_nothing_in_the_parent(
+        self, told: dict[str, dict[str, float]]
+    ) -> None:
         assert told["parent during"] == {
             "llm_active_calls": 1,
             "agentmetrics_open_runs": 1,
@@ -241,7 +251,9 @@ class TestForkWithoutMultiprocessMode:
             "entries": 1,
         }
 
-    def test_lets_the_parent_end_its_call(self, told: dict[str, dict[str, float]]) -> None:
+    def test_a_fork_without_multiprocess_mode_lets_the_parent_end_its_call(
+        self, told: dict[str, dict[str, float]]
+    ) -> None:
         assert told["parent after"] == {
             "llm_active_calls": 0,
             "agentmetrics_open_runs": 0,
@@ -249,5 +261,7 @@ class TestForkWithoutMultiprocessMode:
             "entries": 0,
         }
 
-    def test_under_load_leaves_no_child_waiting_for_a_lock(self, told: dict[str, object]) -> None:
+    def test_a_fork_without_multiprocess_mode_under_load_leaves_no_child_waiting_for_a_lock(
+        self, told: dict[str, object]
+    ) -> None:
         assert told["children under load"] == 20

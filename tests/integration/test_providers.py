@@ -22,6 +22,7 @@ from tests.services.wire import Answer, Refusal, Wire
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.asyncio_alone,
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
     # langchain-openai's own, about fields of the openai package that are None
     pytest.mark.filterwarnings("ignore:Unexpected type for token usage:UserWarning"),
@@ -32,16 +33,6 @@ AGENT = "tester"
 MESSAGE = HumanMessage("x")
 TOO_LONG = Refusal(400, "invalid_request_error", "prompt is too long: 9 tokens > 8 maximum")
 MODELS = {"openai": "gpt-4o", "anthropic": "claude-haiku-4-5"}
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def recorder() -> MemoryRecorder:
-    return MemoryRecorder()
 
 
 @pytest.fixture(params=["openai", "anthropic"])
@@ -121,7 +112,7 @@ WAYS: dict[str, tuple[int, bool, Callable[[Any], Any]]] = {
 
 class TestEveryWayToCall:
     @pytest.mark.parametrize("way", WAYS)
-    async def test_is_counted_as_the_wire_counts_it(
+    async def test_every_way_to_call_is_counted_as_the_wire_counts_it(
         self, way: str, wire: Wire, provider: str, make: Make, recorder: MemoryRecorder
     ) -> None:
         calls, _, call = WAYS[way]
@@ -131,7 +122,7 @@ class TestEveryWayToCall:
         equals_the_wire(recorder, wire)
 
     @pytest.mark.parametrize("way", WAYS)
-    async def test_has_a_first_token_when_it_streams(
+    async def test_every_way_to_call_has_a_first_token_when_it_streams(
         self, way: str, wire: Wire, make: Make, recorder: MemoryRecorder
     ) -> None:
         _, streams, call = WAYS[way]
@@ -139,7 +130,7 @@ class TestEveryWayToCall:
         first_tokens = recorder.histogram("llm_time_to_first_token_seconds").count
         assert first_tokens == (1 if streams else 0)
 
-    async def test_is_counted_once_where_the_handler_is_attached_twice(
+    async def test_every_way_to_call_is_counted_once_where_the_handler_is_attached_twice(
         self, wire: Wire, make: Make, recorder: MemoryRecorder
     ) -> None:
         again = MetricsCallbackHandler(recorder, agent_name=AGENT)
@@ -147,7 +138,7 @@ class TestEveryWayToCall:
         assert recorder.value("llm_calls_total") == 1
         equals_the_wire(recorder, wire)
 
-    async def test_is_counted_from_many_threads(
+    async def test_every_way_to_call_is_counted_from_many_threads(
         self, wire: Wire, make: Make, recorder: MemoryRecorder
     ) -> None:
         model = make()
@@ -199,7 +190,7 @@ class TestWhatTheProviderRefuses:
         ],
     )
     @pytest.mark.parametrize("way", ["ainvoke", "astream"])
-    async def test_is_an_error_of_its_type(
+    async def test_what_the_provider_refuses_is_an_error_of_its_type(
         self,
         way: str,
         refusal: Refusal,
@@ -216,7 +207,7 @@ class TestWhatTheProviderRefuses:
         assert recorder.value("llm_errors_total") == 1
         equals_the_wire(recorder, wire)
 
-    async def test_and_then_answers_to_the_sdk_is_one_call(
+    async def test_what_the_provider_refuses_and_then_answers_to_the_sdk_is_one_call(
         self, wire: Wire, provider: str, recorder: MemoryRecorder
     ) -> None:
         model = _model(wire, provider, recorder, max_retries=1)
@@ -226,7 +217,7 @@ class TestWhatTheProviderRefuses:
         assert recorder.value("llm_calls_total", status="success") == 1
         assert recorder.value("llm_calls_total") == 1
 
-    async def test_and_then_answers_to_with_retry_is_two_calls(
+    async def test_what_the_provider_refuses_and_then_answers_to_with_retry_is_two_calls(
         self, wire: Wire, provider: str, make: Make, recorder: MemoryRecorder
     ) -> None:
         wire.script(MODELS[provider], Refusal(429))
@@ -236,7 +227,7 @@ class TestWhatTheProviderRefuses:
         assert recorder.value("llm_calls_total", status="success") == 1
         equals_the_wire(recorder, wire)
 
-    async def test_falls_back_to_the_other_provider_and_both_are_counted(
+    async def test_what_the_provider_refuses_falls_back_to_the_other_provider_and_both_are_counted(
         self, wire: Wire, recorder: MemoryRecorder
     ) -> None:
         first, second = (_model(wire, name, recorder) for name in ("openai", "anthropic"))
@@ -312,14 +303,14 @@ class TestWhatGoesWrongOnTheWay:
 
 
 class TestUsage:
-    async def test_of_several_choices_is_counted_once_and_names_the_model_that_served(
+    async def test_usage_of_several_choices_is_counted_once_and_names_the_model_that_served(
         self, wire: Wire, recorder: MemoryRecorder
     ) -> None:
         result = await _model(wire, "openai", recorder, n=3).agenerate([[MESSAGE]])
         assert len(result.generations[0]) == 3
         equals_the_wire(recorder, wire)
 
-    async def test_that_a_stream_does_not_send_is_unknown_and_not_zero(
+    async def test_usage_that_a_stream_does_not_send_is_unknown_and_not_zero(
         self, wire: Wire, recorder: MemoryRecorder
     ) -> None:
         model = _model(wire, "openai", recorder).model_copy(update={"stream_usage": False})
@@ -329,13 +320,14 @@ class TestUsage:
             assert series(recorder, name) == {}
 
     @pytest.mark.parametrize("kind", ["cache_read", "cache_creation"])
-    async def test_of_anthropics_cache_costs_the_same_streamed_or_not(
+    async def test_usage_of_anthropics_cache_costs_the_same_streamed_or_not(
         self, kind: str, wire: Wire
     ) -> None:
         costs = []
         for way in ("ainvoke", "astream"):
             recorder = MemoryRecorder()
-            answer = Answer(fresh=10, output=20, **{kind: 100_000})
+            counts: Any = {kind: 100_000}
+            answer = Answer(fresh=10, output=20, **counts)
             wire.script(MODELS["anthropic"], answer)
             await WAYS[way][2](_model(wire, "anthropic", recorder))
             assert recorder.value("llm_token_details_total", token_detail=kind) == 100_000
@@ -343,7 +335,7 @@ class TestUsage:
         assert costs[0] == pytest.approx(costs[1], rel=1e-12)
         assert sum(costs) == pytest.approx(sum(traffic.costs(wire).values()), rel=1e-9)
 
-    async def test_of_anthropics_hour_long_cache_has_its_own_price(
+    async def test_usage_of_anthropics_hour_long_cache_has_its_own_price(
         self, wire: Wire, recorder: MemoryRecorder
     ) -> None:
         wire.script(MODELS["anthropic"], Answer(fresh=10, output=1, cache_creation_1h=1_000_000))
@@ -351,7 +343,7 @@ class TestUsage:
         assert recorder.value("llm_cost_usd_total") == pytest.approx(2.000015)
         equals_the_wire(recorder, wire)
 
-    async def test_that_langchains_cache_answers_is_a_hit_and_costs_nothing(
+    async def test_usage_that_langchains_cache_answers_is_a_hit_and_costs_nothing(
         self, wire: Wire, make: Make, recorder: MemoryRecorder
     ) -> None:
         model = make(cache=InMemoryCache())
@@ -364,7 +356,7 @@ class TestUsage:
 
 class TestAgentsWithTools:
     @pytest.mark.parametrize("way", ["ainvoke", "astream", "astream_events v2"])
-    async def test_are_runs_with_their_calls_and_tools(
+    async def test_agents_with_tools_are_runs_with_their_calls_and_tools(
         self, way: str, wire: Wire, provider: str, recorder: MemoryRecorder
     ) -> None:
         maker = traffic.openai if provider == "openai" else traffic.anthropic
@@ -387,7 +379,7 @@ class TestAgentsWithTools:
         assert recorder.histogram("agent_run_tokens").sum == sent
         equals_the_wire(recorder, wire)
 
-    async def test_end_their_run_with_the_error_of_their_call(
+    async def test_agents_with_tools_end_their_run_with_the_error_of_their_call(
         self, wire: Wire, provider: str, recorder: MemoryRecorder
     ) -> None:
         maker = traffic.openai if provider == "openai" else traffic.anthropic

@@ -14,20 +14,11 @@ from tests.integration.apps.topologies import AsyncKit, Kit, Runs, Topology, gra
 from tests.integration.test_topologies import Passed, arun, check, run
 from tests.services.wire import Wire
 
-pytestmark = pytest.mark.filterwarnings(
+pytestmark = [
+    pytest.mark.asyncio_alone,
     # langgraph-supervisor's own, about what it builds on
-    "ignore:create_react_agent has been moved:DeprecationWarning"
-)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def recorder() -> MemoryRecorder:
-    return MemoryRecorder()
+    pytest.mark.filterwarnings("ignore:create_react_agent has been moved:DeprecationWarning"),
+]
 
 
 def supervisor(kit: Kit) -> Any:
@@ -68,7 +59,7 @@ SWARM = Topology(swarm, (Runs(told("alice"), 1, "interrupted"), Runs(told("bob")
 @pytest.mark.parametrize("topology", [OFFICE, SWARM], ids=["supervisor", "swarm"])
 class TestCallsAndRuns:
     @pytest.mark.parametrize("how", ["invoke", "stream"])
-    def test_are_each_with_the_right_agent(
+    def test_published_calls_and_runs_are_each_with_the_right_agent(
         self, topology: Topology, how: str, wire: Wire, recorder: MemoryRecorder
     ) -> None:
         kit, attached = Kit(wire, recorder), Passed(recorder)
@@ -79,7 +70,7 @@ class TestCallsAndRuns:
 
         @pytest.mark.anyio
         @pytest.mark.parametrize("how", ["ainvoke", "astream", "astream_events"])
-        async def test_are_each_with_the_right_agent_on_an_event_loop(
+        async def test_published_calls_and_runs_are_each_with_the_right_agent_on_an_event_loop(
             self, topology: Topology, how: str, wire: Wire, recorder: MemoryRecorder
         ) -> None:
             kit, attached = AsyncKit(wire, recorder), Passed(recorder)

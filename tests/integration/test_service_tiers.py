@@ -11,7 +11,7 @@ from agentmetrics import MemoryRecorder, MetricsCallbackHandler
 from tests.integration.apps import traffic
 from tests.services.wire import Answer, Wire
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.asyncio_alone]
 
 # USD per million tokens, input and output: developers.openai.com/api/docs/pricing,
 # platform.claude.com/docs/en/about-claude/pricing
@@ -22,16 +22,6 @@ RATES = {
     ("anthropic", "claude-haiku-4-5", "standard"): (1, 5),
     ("anthropic", "claude-haiku-4-5", "batch"): (0.5, 2.5),
 }
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def recorder() -> MemoryRecorder:
-    return MemoryRecorder()
 
 
 def _model(wire: Wire, provider: str, name: str, recorder: MemoryRecorder) -> BaseChatModel:

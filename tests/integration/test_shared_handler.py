@@ -59,7 +59,9 @@ def together(work: Callable[[int], None]) -> None:
 
 
 class TestAHandlerOf64Threads:
-    def test_counts_every_call_as_the_wire_does(self, wire: Wire, recorder: MemoryRecorder) -> None:
+    def test_a_handler_of_64_threads_counts_every_call_as_the_wire_does(
+        self, wire: Wire, recorder: MemoryRecorder
+    ) -> None:
         """Each thread has four answers, a batch, a stream, a refusal, and a stream it leaves."""
         config: Any = {"callbacks": [MetricsCallbackHandler(recorder, agent_name=AGENT)]}
         good = traffic.openai(wire, AGENT, "gpt-4o-mini")
@@ -88,7 +90,9 @@ class TestAHandlerOf64Threads:
         assert recorder.value("agentmetrics_handler_errors_total") == 0
         assert_settled(recorder)
 
-    def test_has_every_thread_in_flight_at_once(self, wire: Wire, recorder: MemoryRecorder) -> None:
+    def test_a_handler_of_64_threads_has_every_thread_in_flight_at_once(
+        self, wire: Wire, recorder: MemoryRecorder
+    ) -> None:
         config: Any = {"callbacks": [MetricsCallbackHandler(recorder, agent_name=AGENT)]}
         model = traffic.openai(wire, AGENT, "gpt-4o")
         seen: list[float] = []
@@ -125,7 +129,7 @@ class TestACopyOfAChain:
     }
 
     @pytest.mark.parametrize("made_by", COPIES)
-    def test_records_where_the_chain_does(
+    def test_a_copy_of_a_chain_records_where_the_chain_does(
         self, made_by: str, wire: Wire, recorder: MemoryRecorder
     ) -> None:
         chain = chain_of(wire, MetricsCallbackHandler(agent_name=AGENT))
@@ -143,7 +147,7 @@ class TestACopyOfAChain:
         equals_the_wire(recorder, wire)
 
     @pytest.mark.parametrize("made_by", ["copy", "deepcopy", "model_copy"])
-    def test_keeps_a_recorder_that_was_given(
+    def test_a_copy_of_a_chain_keeps_a_recorder_that_was_given(
         self, made_by: str, wire: Wire, recorder: MemoryRecorder
     ) -> None:
         own = MemoryRecorder()
@@ -152,7 +156,7 @@ class TestACopyOfAChain:
         assert recorder.value("llm_calls_total") == 0
         equals_the_wire(own, wire)
 
-    def test_that_was_pickled_records_in_the_configured_one(
+    def test_a_copy_of_a_chain_that_was_pickled_records_in_the_configured_one(
         self, wire: Wire, recorder: MemoryRecorder
     ) -> None:
         own = MemoryRecorder()
@@ -161,7 +165,7 @@ class TestACopyOfAChain:
         assert own.value("llm_calls_total") == 0
         equals_the_wire(recorder, wire)
 
-    def test_of_a_graph_with_the_handler_on_its_model_counts_a_call_once(
+    def test_a_copy_of_a_chain_of_a_graph_with_the_handler_on_its_model_counts_a_call_once(
         self, wire: Wire, recorder: MemoryRecorder
     ) -> None:
         handler = MetricsCallbackHandler(agent_name=AGENT)
@@ -174,7 +178,9 @@ class TestACopyOfAChain:
         assert by(recorder, "tool_executions_total", "tool_name") == {"add": 1}
         equals_the_wire(recorder, wire)
 
-    def test_in_another_process_records_there(self, wire: Wire, recorder: MemoryRecorder) -> None:
+    def test_a_copy_of_a_chain_in_another_process_records_there(
+        self, wire: Wire, recorder: MemoryRecorder
+    ) -> None:
         chain = chain_of(wire, MetricsCallbackHandler(MemoryRecorder(), agent_name=AGENT))
         done = subprocess.run(
             [sys.executable, "-m", "tests.integration.apps.unpickled"],

@@ -56,7 +56,9 @@ def dropped(recorder: StatsDRecorder) -> float:
 
 
 class TestWhatIsRecordedIsWhatTheDaemonHas:
-    def test_over_several_flushes(self, statsd: StatsDDaemon, make: Make) -> None:
+    def test_the_daemon_has_what_is_recorded_over_several_flushes(
+        self, statsd: StatsDDaemon, make: Make
+    ) -> None:
         recorder, dice = make("shop.agents"), random.Random(7)
         counters: dict[str, float] = defaultdict(float)
         gauges: dict[str, float] = {}
@@ -105,7 +107,7 @@ class TestWhatIsRecordedIsWhatTheDaemonHas:
         for value in (-5, -5, 3, -7.5, 0, -1):
             depth.set(value)
             recorder.flush()
-            assert eventually(lambda value=value: statsd.gauges() == {"depth.mail": value}), value
+            assert eventually(lambda: statsd.gauges() == {"depth.mail": value}), value  # noqa: B023
 
     @pytest.mark.parametrize("agent", ["a:1|c", "a|#env:prod", "a;env=prod", "a/b c", "ü\n", ""])
     def test_a_hostile_label_is_one_component_of_one_name(
@@ -184,7 +186,7 @@ class TestADaemonThatGoesAndComesBack:
         recorder = make()
         assert recorder.probe(2) is None
         statsd.stop()
-        assert "nothing listens at" in (recorder.probe(2) or "")
+        assert "nothing is listening at" in (recorder.probe(2) or "")
         statsd.start()
         assert recorder.probe(2) is None
 
@@ -374,7 +376,7 @@ class TestLeaving:
         assert eventually(lambda: statsd.timers() == {"seconds": [500.0]})
         assert statsd.counters() == {"calls_total": 3}
 
-    def test_a_program_that_is_configured_by_its_environment_too(
+    def test_a_program_that_is_configured_by_its_environment_has_sent_everything(
         self, statsd: StatsDDaemon, protocol: str
     ) -> None:
         script = """

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +34,8 @@ from tests.unit.scripted import by
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.asyncio_alone,
+    pytest.mark.usefixtures("small_heap"),
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
 ]
 
@@ -233,27 +235,9 @@ TABLE_OF_ANTHROPIC = [
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_heap() -> Iterator[None]:
-    """Take what is imported out of the garbage collector's sight: a collection is then quick."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.fixture
-def recorder() -> MemoryRecorder:
-    return MemoryRecorder()
-
-
-@pytest.fixture
-def config(recorder: MemoryRecorder) -> Any:
-    return {"callbacks": [MetricsCallbackHandler(recorder, agent_name=AGENT)]}
+def handler(recorder: MemoryRecorder) -> MetricsCallbackHandler:
+    """One that names the agent of all calls."""
+    return MetricsCallbackHandler(recorder, agent_name=AGENT)
 
 
 @pytest.fixture
@@ -320,20 +304,19 @@ def nothing_is_left(recorder: MemoryRecorder) -> None:
     )
     assert [s for s in recorder.samples() if s.name in in_flight and s.value] == []
     assert not pipeline_of(recorder).table._open
-    assert not pipeline_of(recorder).table.abandoned
     assert recorder.value("agentmetrics_handler_errors_total") == 0
 
 
 class TestAWay:
     @pytest.mark.usefixtures("forsaken")
     @pytest.mark.parametrize(("way", "ending"), TABLE)
-    async def test_to_an_ending_counts_each_call_once(
+    async def test_every_way_to_an_ending_counts_each_call_once(
         self, way: str, ending: str, wire: Wire, recorder: MemoryRecorder, config: Any
     ) -> None:
         await self._comes_to(WAYS[way], ENDINGS[ending], "openai", wire, recorder, config)
 
     @pytest.mark.parametrize(("way", "ending"), TABLE_OF_ANTHROPIC)
-    async def test_to_an_ending_of_anthropic_counts_each_call_once(
+    async def test_every_way_to_an_ending_of_anthropic_counts_each_call_once(
         self, way: str, ending: str, wire: Wire, recorder: MemoryRecorder, config: Any
     ) -> None:
         await self._comes_to(WAYS[way], OF_ANTHROPIC[ending], "anthropic", wire, recorder, config)
@@ -367,7 +350,7 @@ class TestAWay:
 
 # Cancelled: by whoever waits for it, once the call hangs at the wire
 
-Work = Callable[[], Awaitable[Any]]
+Work = Callable[[], Coroutine[Any, Any, Any]]
 
 
 async def _by_its_task(work: Work, hangs: Work) -> None:
@@ -398,7 +381,7 @@ CANCELLED_BY: dict[str, Callable[[Work, Work], Awaitable[None]]] = {
     "anyio's task group": _by_anyios_task_group,
     "anyio's deadline": _by_anyios_deadline,
 }
-if NEW_PYTHON:
+if sys.version_info >= (3, 11):
 
     class _SiblingError(Exception):
         pass
@@ -465,7 +448,7 @@ CANCELLATIONS = [(way, how) for way in ASYNC_WAYS for how in CANCELLED_BY]
 
 class TestACancelledCall:
     @pytest.mark.parametrize(("way", "how"), [pair for pair in CANCELLATIONS if is_reached(*pair)])
-    async def test_is_cancelled_once(
+    async def test_a_cancelled_call_is_cancelled_once(
         self,
         way: str,
         how: str,
@@ -495,7 +478,7 @@ class TestACancelledCall:
     @pytest.mark.parametrize(
         ("way", "how"), [pair for pair in CANCELLATIONS if not is_reached(*pair)]
     )
-    async def test_that_goes_on_by_itself_ends_as_the_wire_says(
+    async def test_a_cancelled_call_that_goes_on_by_itself_ends_as_the_wire_says(
         self,
         way: str,
         how: str,
@@ -601,7 +584,7 @@ if NEW_PYTHON:
 class TestAStreamThatItsReaderLeaves:
     @pytest.mark.parametrize("way", LEFT)
     @pytest.mark.parametrize("provider", MODELS)
-    async def test_is_cancelled_once(
+    async def test_a_stream_that_its_reader_leaves_is_cancelled_once(
         self, way: str, provider: str, wire: Wire, recorder: MemoryRecorder, config: Any
     ) -> None:
         maker = traffic.openai if provider == "openai" else traffic.anthropic
@@ -615,7 +598,7 @@ class TestAStreamThatItsReaderLeaves:
         equals_the_wire(recorder, wire)
         nothing_is_left(recorder)
 
-    async def test_of_a_graph_in_threads_goes_on_to_its_end(
+    async def test_a_stream_that_its_reader_leaves_of_a_graph_in_threads_goes_on_to_its_end(
         self, wire: Wire, model: Any, recorder: MemoryRecorder, config: Any
     ) -> None:
         # A thread cannot be cancelled: closing the stream waits for it.
@@ -642,7 +625,7 @@ class TestABatch:
         ],
     )
     @pytest.mark.usefixtures("forsaken")
-    async def test_of_which_one_is_refused_counts_the_others_too(
+    async def test_a_batch_of_which_one_is_refused_counts_the_others_too(
         self, way: str, wire: Wire, model: Any, recorder: MemoryRecorder, config: Any
     ) -> None:
         wire.script(MODELS["openai"], Refusal(429))
@@ -654,7 +637,7 @@ class TestABatch:
         equals_the_wire(recorder, wire)
         nothing_is_left(recorder)
 
-    async def test_that_is_left_after_its_first_answer_is_billed_for_the_others(
+    async def test_a_batch_that_is_left_after_its_first_answer_is_billed_for_the_others(
         self, wire: Wire, model: Any, recorder: MemoryRecorder, config: Any
     ) -> None:
         await _abroken_off(model.abatch_as_completed(XYZ, config))
@@ -665,7 +648,7 @@ class TestABatch:
         nothing_is_left(recorder)
 
     @pytest.mark.parametrize("again", [_twice, _or_again], ids=["retries", "fallbacks"])
-    async def test_of_retries_or_fallbacks_counts_every_attempt(
+    async def test_a_batch_of_retries_or_fallbacks_counts_every_attempt(
         self, again: Any, wire: Wire, model: Any, recorder: MemoryRecorder, config: Any
     ) -> None:
         wire.script(MODELS["openai"], Refusal(500), Refusal(429))
@@ -690,7 +673,7 @@ class TestCtrlC:
     # Not batches and graphs: those wait for the threads that they started.
 
     @pytest.mark.parametrize("way", WAYS)
-    def test_is_a_cancelled_call_and_no_error(
+    def test_ctrl_c_is_a_cancelled_call_and_no_error(
         self, way: str, wire: Wire, model: Any, recorder: MemoryRecorder, config: Any
     ) -> None:
         wire.always(MODELS["openai"], Answer(hangs=True))

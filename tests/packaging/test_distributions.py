@@ -67,17 +67,17 @@ def test_an_index_would_take_both(wheel: Path, sdist: Path):
 
 
 class TestTheDescription:
-    def test_is_the_readme(self, description, metadata):
+    def test_the_description_is_the_readme(self, description, metadata):
         readme = (ROOT / "README.md").read_text(encoding="utf-8")
         assert description.splitlines()[0] == readme.splitlines()[0]
         assert len(link_targets(description)) == len(link_targets(readme)) > 0
         assert metadata["Description-Content-Type"] == "text/markdown"
 
-    def test_has_no_link_that_needs_the_files_beside_it(self, description):
+    def test_the_description_has_no_link_that_needs_the_files_beside_it(self, description):
         relative = [t for t in link_targets(description) if not re.match(r"https?://|#", t)]
         assert relative == []
 
-    def test_links_to_files_that_are_there(self, description, project):
+    def test_the_description_links_to_files_that_are_there(self, description, project):
         base = project["project"]["urls"]["Source"] + "/blob/main/"
         ours = [t.removeprefix(base) for t in link_targets(description) if t.startswith(base)]
         assert ours
@@ -92,7 +92,7 @@ class TestTheDescription:
             ('<a href="docs/design.md">', "docs/design.md"),
         ],
     )
-    def test_would_not_hide_a_link(self, markdown, target):
+    def test_the_description_would_not_hide_a_link(self, markdown, target):
         assert link_targets(markdown) == [target]
 
 
@@ -106,19 +106,19 @@ def test_every_address_of_the_project_is_in_one_repository(metadata, project):
 
 
 class TestTheWheel:
-    def test_has_the_package_and_nothing_beside_it(self, wheel_files):
+    def test_the_wheel_has_the_package_and_nothing_beside_it(self, wheel_files):
         tops = {name.partition("/")[0] for name in wheel_files}
         assert {top for top in tops if not top.endswith(".dist-info")} == {"agentmetrics"}
 
-    def test_has_every_file_of_the_package(self, wheel_files):
+    def test_the_wheel_has_every_file_of_the_package(self, wheel_files):
         files = (path for path in (ROOT / "agentmetrics").rglob("*") if path.is_file())
         sources = {path.relative_to(ROOT).as_posix() for path in files if path.suffix != ".pyc"}
         assert {name for name in wheel_files if name.startswith("agentmetrics/")} == sources
 
-    def test_says_that_it_is_typed(self, wheel_files):
+    def test_the_wheel_says_that_it_is_typed(self, wheel_files):
         assert "agentmetrics/py.typed" in wheel_files
 
-    def test_brings_its_licence(self, wheel_files):
+    def test_the_wheel_brings_its_licence(self, wheel_files):
         (name,) = (name for name in wheel_files if name.endswith("/licenses/LICENSE"))
         assert wheel_files[name] == (ROOT / "LICENSE").read_bytes()
 

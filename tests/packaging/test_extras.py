@@ -88,7 +88,7 @@ class TestWithEachExtra:
         # 1000 tokens at 0.15 and 200 at 0.60 USD a million
         assert float(cost) == pytest.approx(0.00027 if has_prices else 0)
 
-    def test_the_names_of_the_others_say_what_to_install(self, environment: Environments, extra):
+    def test_names_of_other_extras_say_what_to_install(self, environment: Environments, extra):
         told = environment(extra).run(
             "import agentmetrics, json\n"
             "told = {}\n"
@@ -122,7 +122,7 @@ class TestWithEachExtra:
 
 
 class TestTheCore:
-    def test_needs_nothing_of_the_extras_or_of_the_tests(self, environment: Environments):
+    def test_the_core_needs_nothing_of_the_extras_or_of_the_tests(self, environment: Environments):
         with (ROOT / "pyproject.toml").open("rb") as file:
             project = tomllib.load(file)
         extras = [

@@ -79,7 +79,8 @@ def test_totals_are_those_of_plain_arithmetic(given_updates):
     memory = MemoryRecorder()
     for update in given_updates:
         apply(memory, update)
-    jobs, running = Tally(), Tally()
+    jobs: Tally[tuple[str, str]] = Tally()
+    running: Tally[str] = Tally()
     observed: list[float] = []
     for kind, queue, status, amount in given_updates:
         clean = queue.replace("\n", "_")
@@ -195,4 +196,5 @@ def test_buckets_are_those_of_prometheus_client_for_any_float(values):
         memory.histogram(SECONDS).labels("a").observe(value)
     for sample in memory.samples():
         their_value = registry.get_sample_value(sample.name, sample.labels)
+        assert their_value is not None, sample
         assert sample.value == their_value or (math.isnan(sample.value) and math.isnan(their_value))

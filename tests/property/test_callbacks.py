@@ -152,7 +152,8 @@ NEARLY_RIGHT: dict[str, Any] = {
     "event": events | anything,
 }
 """Arguments that have more shapes than any value has."""
-STARTS = {
+Methods = list[tuple[str, tuple[str, ...]]]
+STARTS: dict[str, Methods] = {
     "llm": [
         ("on_chat_model_start", ("serialized", "messages", "invocation_params", "options")),
         ("on_llm_start", ("serialized", "prompts", "invocation_params", "options")),
@@ -161,7 +162,7 @@ STARTS = {
     "tool": [("on_tool_start", ("serialized", "input_str", "inputs", "tool_call_id"))],
     "retriever": [("on_retriever_start", ("serialized", "query"))],
 }
-BETWEEN = [
+BETWEEN: Methods = [
     ("on_llm_new_token", ("token", "chunk")),
     ("on_stream_event", ("event",)),
     ("on_text", ("text",)),
@@ -170,7 +171,7 @@ BETWEEN = [
     ("on_agent_finish", ("finish",)),
     ("on_custom_event", ("name", "data")),
 ]
-ENDS = {
+ENDS: dict[str, Methods] = {
     "llm": [("on_llm_end", ("response",)), ("on_llm_error", ("error", "response"))],
     "chain": [("on_chain_end", ("outputs",)), ("on_chain_error", ("error",))],
     "tool": [("on_tool_end", ("output",)), ("on_tool_error", ("error",))],
@@ -187,7 +188,7 @@ FINISHED = {
 Event = tuple[str, dict[str, Any]]
 
 
-def calls_of(methods: list[tuple[str, tuple[str, ...]]]) -> st.SearchStrategy[Event]:
+def calls_of(methods: Methods) -> st.SearchStrategy[Event]:
     """One of these methods with any of its arguments, each of them anything."""
     return st.one_of(
         [
@@ -235,11 +236,21 @@ def check_samples(recorder: MemoryRecorder) -> None:
     assert [record.getMessage() for record in records] == []
 
 
+class Kept(logging.Handler):
+    """What is logged, in a list."""
+
+    def __init__(self, records: list[logging.LogRecord]) -> None:
+        super().__init__()
+        self.records = records
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
 @contextmanager
 def logged() -> Iterator[list[logging.LogRecord]]:
     records: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = records.append  # type: ignore[method-assign]
+    handler = Kept(records)
     logger = logging.getLogger("agentmetrics")
     logger.addHandler(handler)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 
 from hypothesis import given
@@ -78,8 +79,8 @@ def test_bound_bundles_are_found_again_by_clean_and_unclean_values(given_values)
 
 def test_bundles_past_their_number_are_let_go_and_bound_anew(monkeypatch):
     monkeypatch.setattr(bundle, "MAX_BUNDLES", 3)
-    made: list[tuple[str, ...]] = []
-    bundles: Bundles[int] = Bundles(lambda *key: made.append(key) or len(made))
+    made = itertools.count(1)
+    bundles: Bundles[int] = Bundles(lambda *key: next(made))
     for number in range(10):
         bundles[(str(number),)]
         assert len(bundles) <= 3

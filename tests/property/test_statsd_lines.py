@@ -74,9 +74,9 @@ def test_the_differences_add_up_to_what_was_counted(flushes: list[list[int]]) ->
     for amounts in flushes:
         for amount in amounts:
             record(store, CALLS, ("x", "y", "z"), amount)
-        received += sum(
-            int(LINE.fullmatch(line)["value"]) for p in sent(store) for line in p.split("\n")
-        )  # type: ignore[index]
+        parsed = [LINE.fullmatch(line) for p in sent(store) for line in p.split("\n")]
+        received += sum(int(line["value"]) for line in parsed if line)
+        assert all(parsed)
     assert received == sum(map(sum, flushes))
 
 

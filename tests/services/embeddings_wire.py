@@ -179,7 +179,7 @@ class _OpenAI(_Api):
         vectors: list[Any] = [vector(text) for text in _texts(body["input"])]
         if body.get("encoding_format") == "base64":
             vectors = [base64.b64encode(struct.pack("<6f", *v)).decode() for v in vectors]
-        told = {
+        told: dict[str, Any] = {
             "object": "list",
             "data": [
                 {"object": "embedding", "index": i, "embedding": v} for i, v in enumerate(vectors)

@@ -103,7 +103,7 @@ class PostgresServer:
         """The URL of a database with nothing in it."""
         name = f"test_{next(_databases)}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+            connection.execute(f"CREATE DATABASE {name}")
         return self.url(name)
 
 

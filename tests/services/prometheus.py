@@ -26,6 +26,7 @@ class PrometheusServer:
     def __init__(self, url: str, targets: Sequence[str]) -> None:
         self.url = url
         self.targets = targets
+        self._scraped_at: float | None = None
 
     def get(self, path: str, **parameters: str) -> Any:
         query = urllib.parse.urlencode(parameters)
@@ -47,8 +48,13 @@ class PrometheusServer:
         raise AssertionError(f"Prometheus was not ready in {seconds} s")
 
     def values(self, promql: str, *labels: str) -> dict[tuple[str, ...], float]:
-        """The answer as of now: a value by the values of these labels, which tell all apart."""
-        data = self.get("query", query=promql)
+        """A value by the values of these labels, which tell all series apart.
+
+        The answer is as of the scrape that was last waited for, or else as of now: on a busy
+        machine a later scrape can time out, which makes every series stale.
+        """
+        at = {} if self._scraped_at is None else {"time": f"{self._scraped_at:.3f}"}
+        data = self.get("query", query=promql, **at)
         assert data["resultType"] == "vector", data
         found = {
             tuple(series["metric"].get(label, "") for label in labels): float(series["value"][1])
@@ -65,11 +71,13 @@ class PrometheusServer:
 
     def scraped(self, seconds: float = 20.0) -> None:
         """Wait until every target was scraped, whole, by a scrape that began after this call."""
+        self._scraped_at = None
         now, deadline = time.time(), time.monotonic() + seconds
         while time.monotonic() < deadline:
             # `up` is stored together with the samples of its scrape, under the scrape's own time.
             fresh = self.values(f"timestamp(up) > {now:.3f} and up == 1", "instance")
             if len(fresh) == len(self.targets):
+                self._scraped_at = max(fresh.values())
                 return
             time.sleep(0.05)
         raise AssertionError(f"not scraped in {seconds} s: {self.get('targets')}")

@@ -19,12 +19,13 @@ def answer(
     """A reply with its usage block."""
     message = AIMessage(text)
     if tokens is not None:
-        message.usage_metadata = {
+        block: Any = {  # which a test may make wrong
             "input_tokens": tokens[0],
             "output_tokens": tokens[1],
             "total_tokens": sum(tokens),
             **usage,
         }
+        message.usage_metadata = block
     if model:
         message.response_metadata = {"model_name": model}
     return message
@@ -82,10 +83,10 @@ class StreamingChat(Chat):
         for number, letter in enumerate(found.content):
             if number == self.fails_after:
                 raise ConnectionResetError
-            yield ChatGenerationChunk(message=AIMessageChunk(letter))
+            yield ChatGenerationChunk(message=AIMessageChunk(content=letter))
         yield ChatGenerationChunk(
             message=AIMessageChunk(
-                "",
+                content="",
                 usage_metadata=found.usage_metadata,
                 response_metadata=found.response_metadata,
                 chunk_position="last",

@@ -30,15 +30,16 @@ from tests.unit.scripted import Chat, answer, assert_settled, by, calls, errors,
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def recorder(agent_metrics) -> MemoryRecorder:
-    return agent_metrics
-
-
 def one_call(tokens: int = 5) -> None:
     """A call made without LangChain."""
     with track_call("openai", "gpt-4o") as call:
         call.record_usage(input_tokens=tokens, output_tokens=tokens)
+
+
+def name_around() -> str | None:
+    """The agent whose run is around."""
+    run = current_run.get()
+    return None if run is None else run.agent_name
 
 
 class Reviewer(InstrumentedAgent):
@@ -67,8 +68,12 @@ class Reviewer(InstrumentedAgent):
 
 
 class TestARun:
-    def test_of_a_plain_method_is_counted_with_its_duration_and_totals(self, recorder):
-        Reviewer().run(lambda: [one_call(5), one_call(7)])
+    def test_a_run_of_a_plain_method_is_counted_with_its_duration_and_totals(self, recorder):
+        def two_calls() -> None:
+            one_call(5)
+            one_call(7)
+
+        Reviewer().run(two_calls)
         assert runs(recorder) == {("reviewer", "success"): 1}
         assert calls(recorder) == {("reviewer", "success"): 2}
         assert recorder.histogram("agent_run_duration_seconds", agent_name="reviewer").count == 1
@@ -79,13 +84,13 @@ class TestARun:
         )
         assert_settled(recorder)
 
-    async def test_of_an_async_method_is_too(self, recorder):
+    async def test_a_run_of_an_async_method_is_counted_too(self, recorder):
         await Reviewer().execute()
         assert runs(recorder) == {("reviewer", "success"): 1}
         assert recorder.histogram("agent_run_llm_calls").sum == 1
         assert_settled(recorder)
 
-    async def test_of_a_generator_begins_when_it_is_first_read(self, recorder):
+    async def test_a_run_of_a_generator_begins_when_it_is_first_read(self, recorder):
         stream, async_stream = Reviewer().stream(), Reviewer().astream()
         assert recorder.value("agent_active_runs") == 0
         stream.close()
@@ -93,7 +98,7 @@ class TestARun:
         assert runs(recorder) == {}
         assert_settled(recorder)
 
-    def test_of_a_generator_lasts_until_it_is_exhausted(self, recorder):
+    def test_a_run_of_a_generator_lasts_until_it_is_exhausted(self, recorder):
         stream = Reviewer().stream(2)
         assert next(stream) == 0
         assert runs(recorder) == {}
@@ -106,13 +111,13 @@ class TestARun:
         assert recorder.histogram("agent_run_llm_calls").sum == 2
         assert_settled(recorder)
 
-    async def test_of_an_async_generator_does_too(self, recorder):
+    async def test_a_run_of_an_async_generator_lasts_until_it_is_exhausted(self, recorder):
         assert [number async for number in Reviewer().astream()] == [0, 1, 2]
         assert runs(recorder) == {("reviewer", "success"): 1}
         assert recorder.histogram("agent_run_llm_calls").sum == 3
         assert_settled(recorder)
 
-    async def test_shows_as_active_while_it_goes_on(self, recorder):
+    async def test_a_run_shows_as_active_while_it_goes_on(self, recorder):
         inside, leave = anyio.Event(), anyio.Event()
 
         async def work():
@@ -130,12 +135,12 @@ class TestARun:
     @pytest.mark.parametrize(
         "name", ["run", "execute", "invoke", "stream", "arun", "aexecute", "ainvoke", "astream"]
     )
-    def test_is_each_method_of_these_names(self, recorder, name):
+    def test_each_method_of_these_names_is_a_run(self, recorder, name):
         agent = type("Agent", (InstrumentedAgent,), {name: lambda self: 7})()
         assert getattr(agent, name)() == 7
         assert runs(recorder) == {("Agent", "success"): 1}
 
-    def test_is_no_other_method(self, recorder):
+    def test_no_other_method_is_a_run(self, recorder):
         class Agent(InstrumentedAgent):
             @staticmethod
             def run():
@@ -154,7 +159,7 @@ class TestARun:
         assert (agent.run(), agent.execute(), agent.plan()) == (1, Agent, 2)
         assert runs(recorder) == {}
 
-    def test_has_the_class_name_unless_it_was_given_one(self, recorder):
+    def test_a_run_has_the_name_of_its_class_unless_the_agent_was_given_one(self, recorder):
         class Writer(Reviewer):
             pass
 
@@ -169,7 +174,7 @@ class TestARun:
             ("named", "success"),
         }
 
-    def test_goes_to_the_agents_own_recorder_if_it_has_one(self, recorder):
+    def test_a_run_goes_to_the_agents_own_recorder_if_it_has_one(self, recorder):
         own = MemoryRecorder()
 
         class Own(Reviewer):
@@ -182,7 +187,7 @@ class TestARun:
         assert calls(own) == {("Own", "success"): 1}
         assert runs(recorder) == {}
 
-    def test_needs_no_super_init(self, recorder):
+    def test_a_run_needs_no_super_init(self, recorder):
         class Stubborn(Reviewer):
             __slots__ = ()
 
@@ -201,8 +206,8 @@ class TestARun:
             (RunnableSerializable, InstrumentedAgent),
         ],
     )
-    def test_may_be_of_a_pydantic_model(self, recorder, bases):
-        class Model(*bases):
+    def test_a_run_may_be_of_a_pydantic_model(self, recorder, bases):
+        class Model(*bases):  # type: ignore[misc]  # bases that are parameters
             agent_name: ClassVar[str] = "model"
             answer: int = 7
 
@@ -213,7 +218,7 @@ class TestARun:
         assert set(Model.model_fields) - {"name"} == {"answer"}
         assert runs(recorder) == {("model", "success"): 1}
 
-    def test_has_an_agent_name_that_is_cleaned(self, recorder):
+    def test_a_run_has_an_agent_name_that_is_cleaned(self, recorder):
         class Odd(Reviewer):
             agent_name = "a\nb" * 5000
 
@@ -224,7 +229,7 @@ class TestARun:
 
 
 class TestAMethod:
-    def test_keeps_its_kind_name_signature_and_docstring(self):
+    def test_a_method_keeps_its_kind_name_signature_and_docstring(self):
         kinds = {
             "execute": inspect.iscoroutinefunction,
             "stream": inspect.isgeneratorfunction,
@@ -237,6 +242,7 @@ class TestAMethod:
         class Agent(InstrumentedAgent):
             async def execute(self, code: str, *, depth: int = 1) -> str:
                 """Do it."""
+                return code
 
         for name, is_of_its_kind in kinds.items():
             assert is_of_its_kind(getattr(Reviewer, name))
@@ -246,14 +252,14 @@ class TestAMethod:
         assert Agent.execute.__doc__ == "Do it."
         assert list(inspect.signature(Agent.execute).parameters) == ["self", "code", "depth"]
 
-    def test_may_take_any_arguments(self, recorder):
+    def test_a_method_may_take_any_arguments(self, recorder):
         class Agent(InstrumentedAgent):
             def run(self, *args, **kwargs):
                 return args, kwargs
 
         assert Agent().run(1, 2, method=3, entry=4) == ((1, 2), {"method": 3, "entry": 4})
 
-    async def test_that_returns_a_coroutine_lasts_until_that_is_over(self, recorder):
+    async def test_a_method_that_returns_a_coroutine_lasts_until_that_is_over(self, recorder):
         agent = Reviewer()
         coroutine = agent.run(lambda: anyio.lowlevel.checkpoint())
         assert runs(recorder) == {}
@@ -261,7 +267,7 @@ class TestAMethod:
         await coroutine
         assert runs(recorder) == {("reviewer", "success"): 1}
 
-    async def test_that_returns_a_generator_lasts_until_that_is_over(self, recorder):
+    async def test_a_method_that_returns_a_generator_lasts_until_that_is_over(self, recorder):
         class Agent(InstrumentedAgent):
             def invoke(self, generator):
                 return generator
@@ -280,15 +286,17 @@ class TestAMethod:
         assert calls(recorder) == {("Agent", "success"): 2}
         assert_settled(recorder)
 
-    async def test_that_returns_another_awaitable_is_over_and_returns_just_that(self, recorder):
+    async def test_a_method_that_returns_another_awaitable_is_over_and_returns_just_that(
+        self, recorder
+    ):
         awaitable = _Suspension()
         assert Reviewer().run(lambda: awaitable) is awaitable
         assert runs(recorder) == {("reviewer", "success"): 1}
 
-    def test_gets_what_is_sent_and_thrown_into_its_generator(self, recorder):
+    def test_a_method_gets_what_is_sent_and_thrown_into_its_generator(self, recorder):
         class Agent(InstrumentedAgent):
             def stream(self):
-                got = []
+                got: list[str] = []
                 while len(got) < 2:
                     try:
                         got.append((yield len(got)))
@@ -304,8 +312,8 @@ class TestAMethod:
         assert stopped.value.value == ["a", "b"]
         assert runs(recorder) == {("Agent", "success"): 1}
 
-    async def test_gets_what_is_sent_and_thrown_into_its_async_generator(self, recorder):
-        got = []
+    async def test_a_method_gets_what_is_sent_and_thrown_into_its_async_generator(self, recorder):
+        got: list[str] = []
 
         class Agent(InstrumentedAgent):
             async def astream(self):
@@ -324,12 +332,11 @@ class TestAMethod:
         assert runs(recorder) == {("Agent", "success"): 1}
 
 
+@pytest.mark.asyncio_alone
 class TestAMethodThatReturnsATask:
-    @pytest.fixture
-    def anyio_backend(self):
-        return "asyncio"
-
-    async def test_returns_just_that_and_lasts_until_it_is_done(self, recorder):
+    async def test_a_method_that_returns_a_task_returns_just_that_and_lasts_until_it_is_done(
+        self, recorder
+    ):
         task = asyncio.ensure_future(asyncio.sleep(0, 7))
         assert Reviewer().run(lambda: task) is task
         assert recorder.value("agent_active_runs") == 1
@@ -337,7 +344,7 @@ class TestAMethodThatReturnsATask:
         assert runs(recorder) == {("reviewer", "success"): 1}
         assert_settled(recorder)
 
-    async def test_has_the_calls_of_the_task(self, recorder):
+    async def test_a_method_that_returns_a_task_has_the_calls_of_the_task(self, recorder):
         async def work():
             one_call()
 
@@ -345,14 +352,16 @@ class TestAMethodThatReturnsATask:
         assert calls(recorder) == {("reviewer", "success"): 1}
         assert recorder.histogram("agent_run_llm_calls").sum == 1
 
-    async def test_ends_as_cancelled_with_it(self, recorder):
+    async def test_a_method_that_returns_a_task_ends_as_cancelled_with_it(self, recorder):
         task = Reviewer().run(lambda: asyncio.ensure_future(asyncio.sleep(60)))
         task.cancel()
         await asyncio.wait({task})
         assert runs(recorder) == {("reviewer", "cancelled"): 1}
         assert_settled(recorder)
 
-    async def test_ends_with_its_error_which_stays_unretrieved(self, recorder):
+    async def test_a_method_that_returns_a_task_ends_with_its_error_which_stays_unretrieved(
+        self, recorder
+    ):
         async def fail():
             raise ValueError
 
@@ -383,7 +392,7 @@ class Plain:
 
 
 class TestAnInheritedMethod:
-    async def test_is_a_run_of_the_agent_and_of_no_other_class(self, recorder):
+    async def test_an_inherited_method_is_a_run_of_the_agent_and_of_no_other_class(self, recorder):
         class Agent(InstrumentedAgent, Plain):
             pass
 
@@ -394,7 +403,7 @@ class TestAnInheritedMethod:
         assert runs(recorder) == {("Agent", "success"): 4}
         assert_settled(recorder)
 
-    def test_is_the_one_that_python_would_have_found(self, recorder):
+    def test_an_inherited_method_is_the_one_that_python_would_have_found(self, recorder):
         class Agent(InstrumentedAgent, Plain):
             pass
 
@@ -409,7 +418,7 @@ class TestAnInheritedMethod:
         assert Agent().run() == "plain"
         assert runs(recorder) == {("SpecialAgent", "success"): 1, ("Agent", "success"): 1}
 
-    def test_is_abstract_only_until_a_later_class_defines_it(self, recorder):
+    def test_an_inherited_method_is_abstract_only_until_a_later_class_defines_it(self, recorder):
         class Abstract(ABC):
             @abstractmethod
             def run(self): ...
@@ -425,11 +434,11 @@ class TestAnInheritedMethod:
             pass
 
         with pytest.raises(TypeError, match="abstract"):
-            Agent()
+            Agent()  # type: ignore[abstract]
         assert ConcreteAgent().run() == 7
         assert runs(recorder) == {("ConcreteAgent", "success"): 1}
 
-    def test_may_be_patched_where_it_is_defined(self, recorder):
+    def test_an_inherited_method_may_be_patched_where_it_is_defined(self, recorder):
         class Agent(InstrumentedAgent, Plain):
             pass
 
@@ -440,7 +449,7 @@ class TestAnInheritedMethod:
         assert Agent().run() == "plain"
         assert runs(recorder) == {("Agent", "success"): 2}  # a mock is no method
 
-    def test_of_a_dataclass_with_slots_is_too(self, recorder):
+    def test_an_inherited_method_of_a_dataclass_with_slots_is_a_run(self, recorder):
         @dataclass(slots=True)
         class Agent(InstrumentedAgent, Plain):
             depth: int = 1
@@ -448,7 +457,7 @@ class TestAnInheritedMethod:
         assert Agent().run() == "plain"
         assert runs(recorder) == {("Agent", "success"): 1}
 
-    def test_from_two_agents_is_one_run(self, recorder):
+    def test_an_inherited_method_from_two_agents_is_one_run(self, recorder):
         class Left(InstrumentedAgent, Plain):
             pass
 
@@ -487,8 +496,8 @@ class TestNesting:
             def run(self, work=one_call):
                 return super().run(work)
 
-            async def execute(self):
-                return await super().execute()
+            async def execute(self, work=anyio.lowlevel.checkpoint):
+                return await super().execute(work)
 
             async def astream(self, items=3):
                 async for item in super().astream(items):
@@ -552,8 +561,8 @@ class TestNesting:
     async def test_tasks_and_threads_started_inside_belong_to_the_run(self, recorder):
         async def work():
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(anyio.to_thread.run_sync, one_call)
-                tasks.start_soon(anyio.to_thread.run_sync, one_call)
+                for _ in range(2):
+                    tasks.start_soon(anyio.to_thread.run_sync, lambda: one_call())
 
         await Reviewer().execute(work)
         assert calls(recorder) == {("reviewer", "success"): 3}
@@ -585,18 +594,20 @@ class TestNesting:
 
 
 class TestBetweenTwoYields:
-    def test_the_readers_own_calls_are_not_the_agents(self, recorder):
+    def test_between_two_yields_the_readers_own_calls_are_not_the_agents(self, recorder):
         for _ in Reviewer().stream(2):
             one_call()
         assert calls(recorder) == {("reviewer", "success"): 2, ("unknown", "success"): 2}
         assert recorder.histogram("agent_run_llm_calls").sum == 2
 
-    async def test_the_readers_own_calls_are_not_the_async_agents(self, recorder):
+    async def test_between_two_yields_the_readers_own_calls_are_not_the_async_agents(
+        self, recorder
+    ):
         async for _ in Reviewer().astream(2):
             one_call()
         assert calls(recorder) == {("reviewer", "success"): 2, ("unknown", "success"): 2}
 
-    def test_a_reader_that_is_an_agent_keeps_its_own(self, recorder):
+    def test_between_two_yields_a_reader_that_is_an_agent_keeps_its_own(self, recorder):
         class Planner(InstrumentedAgent):
             def run(self):
                 for _ in Reviewer().stream(2):
@@ -605,7 +616,7 @@ class TestBetweenTwoYields:
         Planner().run()
         assert calls(recorder) == {("reviewer", "success"): 2, ("Planner", "success"): 2}
 
-    def test_each_step_may_come_from_another_thread_or_context(self, recorder):
+    def test_each_step_of_a_generator_may_come_from_another_thread_or_context(self, recorder):
         stream = Reviewer().stream(3)
         for number in range(3):
             assert contextvars.copy_context().run(next, stream) == number
@@ -619,7 +630,9 @@ class TestTheEnd:
         ("error", "status"),
         [(ValueError("secret"), "error"), (KeyboardInterrupt(), "cancelled")],
     )
-    def test_by_an_exception_is_told_and_the_exception_goes_on(self, recorder, error, status):
+    def test_a_run_that_an_exception_ends_says_so_and_the_exception_goes_on(
+        self, recorder, error, status
+    ):
         def work():
             raise error
 
@@ -630,7 +643,7 @@ class TestTheEnd:
         assert "secret" not in str(recorder.snapshot())
         assert_settled(recorder)
 
-    async def test_by_an_exception_in_a_coroutine_or_generator_is_too(self, recorder):
+    async def test_an_exception_in_a_coroutine_or_generator_ends_its_run_too(self, recorder):
         class Failing(InstrumentedAgent):
             async def execute(self):
                 raise ValueError
@@ -653,7 +666,7 @@ class TestTheEnd:
         assert runs(recorder) == {("Failing", "error"): 3}
         assert_settled(recorder)
 
-    async def test_of_a_cancelled_run_is_cancelled(self, recorder):
+    async def test_a_cancelled_run_ends_as_cancelled(self, recorder):
         inside = anyio.Event()
 
         async def work():
@@ -667,7 +680,7 @@ class TestTheEnd:
         assert runs(recorder) == {("reviewer", "cancelled"): 1}
         assert_settled(recorder)
 
-    async def test_by_a_timeout_of_its_own_is_an_error(self, recorder):
+    async def test_a_timeout_of_its_own_ends_a_run_with_an_error(self, recorder):
         async def work():
             with anyio.fail_after(0):
                 await anyio.sleep_forever()
@@ -676,7 +689,7 @@ class TestTheEnd:
             await Reviewer().execute(work)
         assert runs(recorder) == {("reviewer", "error"): 1}
 
-    async def test_of_a_cancelled_stream_is_cancelled(self, recorder):
+    async def test_a_cancelled_stream_ends_as_cancelled(self, recorder):
         class Slow(InstrumentedAgent):
             async def astream(self):
                 yield 1
@@ -696,7 +709,7 @@ class TestTheEnd:
         assert runs(recorder) == {("Slow", "cancelled"): 1}
         assert_settled(recorder)
 
-    def test_of_a_generator_that_its_reader_left_is_cancelled(self, recorder):
+    def test_a_generator_that_its_reader_left_ends_as_cancelled(self, recorder):
         cleaned = []
 
         class Agent(InstrumentedAgent):
@@ -704,7 +717,7 @@ class TestTheEnd:
                 try:
                     yield 1
                 finally:
-                    cleaned.append(current_run.get().agent_name)
+                    cleaned.append(name_around())
 
         for _ in Agent().stream():
             break
@@ -713,7 +726,7 @@ class TestTheEnd:
         assert runs(recorder) == {("Agent", "cancelled"): 1}
         assert_settled(recorder)
 
-    async def test_of_an_async_generator_that_its_reader_closed_is_cancelled(self, recorder):
+    async def test_an_async_generator_that_its_reader_closed_ends_as_cancelled(self, recorder):
         cleaned = []
 
         class Agent(InstrumentedAgent):
@@ -722,7 +735,7 @@ class TestTheEnd:
                     yield 1
                 finally:
                     await anyio.lowlevel.checkpoint()
-                    cleaned.append(current_run.get().agent_name)
+                    cleaned.append(name_around())
 
         async with aclosing(Agent().astream()) as stream:
             assert await stream.asend(None) == 1
@@ -730,7 +743,7 @@ class TestTheEnd:
         assert runs(recorder) == {("Agent", "cancelled"): 1}
         assert_settled(recorder)
 
-    async def test_of_a_stream_that_ends_quietly_when_it_is_left_is_cancelled(self, recorder):
+    async def test_a_stream_that_ends_quietly_when_it_is_left_ends_as_cancelled(self, recorder):
         class Agent(InstrumentedAgent):
             def stream(self):
                 with suppress(GeneratorExit):
@@ -747,7 +760,7 @@ class TestTheEnd:
         assert runs(recorder) == {("Agent", "cancelled"): 2}
         assert_settled(recorder)
 
-    def test_of_a_coroutine_that_is_thrown_away_leaves_nothing_open(self, recorder):
+    def test_a_coroutine_that_is_thrown_away_leaves_nothing_open(self, recorder):
         def step(coroutine):
             coroutine.send(None)
 
@@ -769,12 +782,9 @@ async def _suspended():
     await _Suspension()
 
 
+@pytest.mark.asyncio_alone
 class TestAMethodThatIsALangChainRunnable:
-    @pytest.fixture
-    def anyio_backend(self):
-        return "asyncio"
-
-    async def test_may_be_a_generator(self, recorder):
+    async def test_a_method_that_is_a_langchain_runnable_may_be_a_generator(self, recorder):
         class Agent(InstrumentedAgent):
             def stream(self, text):
                 yield from text
@@ -791,29 +801,26 @@ class TestAMethodThatIsALangChainRunnable:
         assert_settled(recorder)
 
 
+@pytest.mark.asyncio_alone
 class TestLangChainInside:
-    @pytest.fixture
-    def anyio_backend(self):
-        return "asyncio"
-
-    def test_is_attributed_without_passing_callbacks(self, recorder):
+    def test_langchain_inside_an_agent_is_attributed_without_passing_callbacks(self, recorder):
         Reviewer().run(lambda: (RunnableLambda(lambda x: x) | Chat()).invoke("hi"))
         assert calls(recorder) == {("reviewer", "success"): 1}
         assert recorder.histogram("agent_run_llm_calls").sum == 1
         assert recorder.histogram("agent_run_tokens").sum == 15
         assert_settled(recorder)
 
-    async def test_is_attributed_on_an_event_loop_too(self, recorder):
+    async def test_langchain_inside_an_agent_is_attributed_on_an_event_loop_too(self, recorder):
         await Reviewer().execute(lambda: Chat().ainvoke("hi"))
         assert calls(recorder) == {("reviewer", "success"): 2}
         assert_settled(recorder)
 
-    def test_outside_of_agents_is_not_recorded(self, recorder):
+    def test_langchain_outside_of_agents_is_not_recorded(self, recorder):
         Reviewer().run()
         Chat().invoke("hi")
         assert calls(recorder) == {("reviewer", "success"): 1}
 
-    def test_that_fails_is_the_agents_error(self, recorder):
+    def test_a_failure_of_langchain_inside_an_agent_is_the_agents_error(self, recorder):
         with pytest.raises(TimeoutError):
             Reviewer().run(lambda: Chat(answers=[TimeoutError()]).invoke("hi"))
         assert calls(recorder) == {("reviewer", "error"): 1}
@@ -875,7 +882,7 @@ def in_a_fresh_interpreter(code: str) -> str:
 
 
 class TestLangChain:
-    def test_is_not_imported_by_agents_and_calls_of_their_own(self):
+    def test_langchain_is_not_imported_by_agents_and_calls_of_their_own(self):
         printed = in_a_fresh_interpreter(
             """
             import sys
@@ -894,7 +901,7 @@ class TestLangChain:
         assert printed.split("\n") == ["1.0", "[]"]
 
     @pytest.mark.parametrize("when", ["before", "inside"])
-    def test_that_is_imported_later_still_finds_the_agent(self, when):
+    def test_langchain_that_is_imported_later_still_finds_the_agent(self, when):
         imports = "from langchain_core.language_models import FakeListChatModel"
         printed = in_a_fresh_interpreter(
             f"""
@@ -915,7 +922,7 @@ class TestLangChain:
 
 class TestTrackCall:
     @pytest.mark.parametrize(("response", "model"), RESPONSES.values(), ids=RESPONSES.keys())
-    def test_takes_usage_and_model_from_a_response(self, recorder, response, model):
+    def test_a_tracked_call_takes_usage_and_model_from_a_response(self, recorder, response, model):
         with track_call("someone", "asked-for") as call:
             call.record_response(response)
         assert by(recorder, "llm_tokens_total", "model", "token_type") == {
@@ -925,7 +932,7 @@ class TestTrackCall:
         assert by(recorder, "llm_token_details_total", "token_detail")["cache_read"] == 40
         assert errors(recorder) == {}
 
-    async def test_works_with_async_with_too(self, recorder):
+    async def test_a_tracked_call_works_with_async_with_too(self, recorder):
         async with track_call("openai", "gpt-4o", agent_name="planner") as call:
             assert by(recorder, "llm_active_calls", "agent_name") == {"planner": 1}
             call.record_usage(1000, 100)
@@ -933,7 +940,7 @@ class TestTrackCall:
         assert recorder.value("llm_cost_usd_total") == pytest.approx(0.0035)
         assert_settled(recorder)
 
-    def test_counts_every_kind_of_token(self, recorder):
+    def test_a_tracked_call_counts_every_kind_of_token(self, recorder):
         with track_call("anthropic", "claude-sonnet-4-5") as call:
             call.record_usage(
                 100, 50, cache_read_tokens=10, cache_creation_tokens=20,
@@ -948,13 +955,13 @@ class TestTrackCall:
             "audio_output": 2,
         }
 
-    def test_takes_the_usage_that_was_said_last(self, recorder):
+    def test_a_tracked_call_takes_the_usage_that_was_said_last(self, recorder):
         with track_call("openai", "gpt-4o") as call:
             call.record_usage(1, 1)
             call.record_usage(10, 5)
         assert recorder.value("llm_tokens_total") == 15
 
-    def test_knows_the_first_token_of_a_stream(self, recorder):
+    def test_a_tracked_call_knows_the_first_token_of_a_stream(self, recorder):
         with track_call("openai", "gpt-4o") as call:
             call.record_first_token()
             call.record_first_token()
@@ -962,7 +969,7 @@ class TestTrackCall:
         assert recorder.histogram("llm_time_to_first_token_seconds").count == 1
         assert recorder.histogram("llm_time_per_output_token_seconds").count == 1
 
-    def test_ends_as_what_the_exception_makes_of_it(self, recorder):
+    def test_a_tracked_call_ends_as_what_the_exception_makes_of_it(self, recorder):
         for error in (TimeoutError(), KeyboardInterrupt()):
             with pytest.raises(type(error)), track_call("openai", "gpt-4o"):
                 raise error
@@ -970,7 +977,7 @@ class TestTrackCall:
         assert by(recorder, "llm_errors_total", "error_type") == {"timeout": 1}
         assert_settled(recorder)
 
-    async def test_that_is_cancelled_is_cancelled(self, recorder):
+    async def test_a_tracked_call_that_is_cancelled_is_cancelled(self, recorder):
         inside = anyio.Event()
 
         async def call():
@@ -986,7 +993,7 @@ class TestTrackCall:
         assert_settled(recorder)
 
     @pytest.mark.parametrize("wrong", [-1, float("nan"), "12", "my secret prompt", [1], True])
-    def test_counts_the_call_and_not_tokens_that_cannot_be(self, recorder, wrong):
+    def test_a_tracked_call_is_counted_without_tokens_that_cannot_be(self, recorder, wrong):
         with track_call("openai", "gpt-4o") as call:
             call.record_usage(input_tokens=wrong, output_tokens=5)
         with track_call("openai", "gpt-4o") as call:
@@ -996,14 +1003,14 @@ class TestTrackCall:
         assert errors(recorder) == {"record_usage": 1, "record_response": 1}
 
     @pytest.mark.parametrize("response", [None, "text", {}, object(), answer(tokens=None)])
-    def test_counts_the_call_of_a_response_without_usage(self, recorder, response):
+    def test_a_tracked_call_of_a_response_without_usage_is_counted(self, recorder, response):
         with track_call("openai", "gpt-4o") as call:
             call.record_response(response)
         assert calls(recorder) == {("unknown", "success"): 1}
         assert recorder.value("llm_tokens_total") == 0
         assert errors(recorder) == {}
 
-    def test_belongs_to_the_agent_around_unless_told_otherwise(self, recorder):
+    def test_a_tracked_call_belongs_to_the_agent_around_unless_told_otherwise(self, recorder):
         def work():
             one_call()
             with track_call("openai", "gpt-4o", agent_name="other"):
@@ -1013,14 +1020,14 @@ class TestTrackCall:
         assert calls(recorder) == {("reviewer", "success"): 1, ("other", "success"): 1}
         assert recorder.histogram("agent_run_llm_calls").sum == 1
 
-    def test_of_an_agent_is_the_agents(self, recorder):
+    def test_a_tracked_call_of_an_agent_is_the_agents(self, recorder):
         agent = Reviewer()
         with agent.track_call(provider="openai", model="gpt-4o"):
             pass
         assert calls(recorder) == {("reviewer", "success"): 1}
 
     @pytest.mark.parametrize("wrong", [None, 5, ["a"], "a\nb" * 5000, object()])
-    def test_takes_any_name_and_cleans_it(self, recorder, wrong):
+    def test_a_tracked_call_takes_any_name_and_cleans_it(self, recorder, wrong):
         with track_call(wrong, wrong, agent_name=wrong) as call:
             call.record_usage(1, 1)
         assert recorder.value("llm_calls_total", status="success") == 1
@@ -1038,7 +1045,7 @@ class Unreliable(MemoryRecorder):
 class TestABackendThatFails:
     """Nothing that goes wrong in metrics reaches the agent."""
 
-    async def test_is_never_noticed_by_the_agent(self):
+    async def test_a_backend_that_fails_is_never_noticed_by_the_agent(self):
         class Agent(Reviewer):
             recorder = Unreliable()
 
@@ -1048,12 +1055,16 @@ class TestABackendThatFails:
         assert list(agent.stream()) == [0, 1, 2]
         assert [item async for item in agent.astream()] == [0, 1, 2]
 
-    def test_is_never_noticed_by_a_tracked_call(self):
-        with track_call("openai", "gpt-4o", recorder=Unreliable()) as call:
-            call.record_usage("many", 1)
+    def test_a_backend_that_fails_is_never_noticed_by_a_tracked_call(self, caplog):
+        recorder = Unreliable()
+        with track_call("openai", "gpt-4o", recorder=recorder) as call:
+            call.record_usage("many", 1)  # type: ignore[arg-type]
             call.record_usage(1, 1)
+        assert_settled(recorder)
+        assert "OSError" in caplog.text
+        assert "secret" not in caplog.text
 
-    def test_does_not_hide_the_agents_own_error(self):
+    def test_a_backend_that_fails_does_not_hide_the_agents_own_error(self):
         class Agent(Reviewer):
             recorder = Unreliable()
 

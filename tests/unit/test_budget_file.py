@@ -63,15 +63,18 @@ def test_a_file_is_utf_8_whatever_the_machine_writes(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("[budgets.a]\nlimit_usd = 1\n[budgets.a]\nlimit_usd = 2", "line 3"),
-        ("budgets = 3", "holds no budget"),
-        ("", "holds no budget"),
-        ("[budget.a]\nlimit_usd = 1", "line 1: [budget] is not known: write [budgets.NAME]"),
-        ("[budgets]\na = 3", "[budgets.a] is no table"),
+        ("budgets = 3", "defines no budgets"),
+        ("", "defines no budgets"),
+        ("[budget.a]\nlimit_usd = 1", "line 1: [budget] is not a known table: use [budgets.NAME]"),
+        ("[budgets]\na = 3", "[budgets.a] must be a table"),
         ("[budgets.a]\nperiod = 'daily'", "[budgets.a] has no limit_usd"),
-        ("[budgets.a]\nlimit = 3", "line 2: [budgets.a] limit: there are limit_usd, period"),
-        ("\n[budgets.a]\nlimit_usd = -3", "line 3: [budgets.a] limit_usd=-3: a limit is a nu"),
-        ("[budgets.a]\nlimit_usd = 1\nthresholds = 80", "thresholds=80: use a list"),
-        ("[budgets.a]\nlimit_usd = 1\nscope = 'x'", "scope='x': use a table of labels"),
+        (
+            "[budgets.a]\nlimit = 3",
+            "line 2: [budgets.a] has an unknown key 'limit': use one of limit_usd, period",
+        ),
+        ("\n[budgets.a]\nlimit_usd = -3", "line 3: [budgets.a] limit_usd=-3: must be a nu"),
+        ("[budgets.a]\nlimit_usd = 1\nthresholds = 80", "thresholds=80: must be a list"),
+        ("[budgets.a]\nlimit_usd = 1\nscope = 'x'", "scope='x': must be a table of labels"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_its_place(tmp_path: Path, text: str, said: str) -> None:

@@ -7,6 +7,8 @@ import logging
 import sys
 import threading
 import uuid
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -46,7 +48,8 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def recorder():
+def recorder() -> MemoryRecorder:
+    """Not the configured one: whoever records in it was given it."""
     return MemoryRecorder()
 
 
@@ -66,7 +69,7 @@ def llm_call(started: float = 1000.0) -> LLMCall:
     return call
 
 
-FACTS = {
+FACTS: dict[str, Callable[[], Any]] = {
     "llm": llm_call,
     "agent": lambda: AgentRun("planner", 1000.0),
     "tool": lambda: ToolExecution("planner", "search", 1000.0),
@@ -83,7 +86,7 @@ FINISHED = {
 
 class TestACall:
     @pytest.mark.parametrize("kind", FACTS)
-    def test_is_open_from_its_start_to_its_end(self, pipeline, recorder, table, kind):
+    def test_a_call_is_open_from_its_start_to_its_end(self, pipeline, recorder, table, kind):
         run_id, fact = OwnRunId(), FACTS[kind]()
         table.start(run_id, fact)
         assert by(recorder, "agentmetrics_open_runs", "kind") == {kind: 1}
@@ -95,13 +98,13 @@ class TestACall:
         if kind in FINISHED:
             assert by(recorder, FINISHED[kind], "status") == {"success": 1}
 
-    def test_ends_once_however_often_it_is_taken(self, table):
+    def test_a_call_ends_once_however_often_it_is_taken(self, table):
         run_id = OwnRunId()
         table.start(run_id, llm_call())
         assert table.take(run_id) is not None
         assert table.take(run_id) is None
 
-    def test_ends_once_when_threads_race_for_it(self, pipeline, recorder, table):
+    def test_a_call_ends_once_when_threads_race_for_it(self, pipeline, recorder, table):
         run_ids = [OwnRunId() for _ in range(200)]
         for run_id in run_ids:
             table.start(run_id, llm_call())
@@ -122,30 +125,30 @@ class TestACall:
         assert recorder.value("llm_calls_total") == 200
         assert_settled(recorder)
 
-    def test_that_two_sources_saw_is_the_first_ones(self, recorder, table):
+    def test_a_call_that_two_sources_saw_is_the_first_ones(self, recorder, table):
         run_id, first = uuid.uuid4(), llm_call()
         table.start(run_id, first)
         table.start(run_id, llm_call())
         assert table.get(run_id) is first
         assert recorder.value("llm_active_calls") == 1
 
-    def test_takes_the_time_from_start_to_end(self, pipeline, recorder, table, clock):
+    def test_a_call_takes_the_time_from_start_to_end(self, pipeline, recorder, table, clock):
         run_id = OwnRunId()
         table.start(run_id, llm_call())
         clock.now += 2.5
         pipeline.finish(table.take(run_id))
         assert recorder.histogram("llm_latency_seconds").sum == 2.5
 
-    def test_of_ours_never_has_the_number_of_a_uuid(self):
+    def test_a_call_of_ours_never_has_the_number_of_a_uuid(self):
         numbers = [OwnRunId().int for _ in range(3)]
         assert numbers[0] > numbers[1] > numbers[2]
         assert max(numbers) < 0 <= uuid.UUID(int=0).int
 
-    def test_is_recorded_where_all_sources_of_the_recorder_record(self, recorder):
+    def test_a_call_is_recorded_where_all_sources_of_the_recorder_record(self, recorder):
         assert pipeline_of(recorder) is pipeline_of(recorder)
         assert pipeline_of(recorder) is not pipeline_of(MemoryRecorder())
 
-    def test_is_shared_by_recorders_of_one_prometheus_registry(self):
+    def test_a_call_is_shared_by_recorders_of_one_prometheus_registry(self):
         from prometheus_client import CollectorRegistry
 
         registry = CollectorRegistry()
@@ -159,7 +162,9 @@ class TestACall:
 )
 class TestAnAbandonedCall:
     @pytest.mark.parametrize("kind", FINISHED)
-    def test_ends_as_cancelled_when_its_run_id_is_let_go(self, recorder, table, clock, kind):
+    def test_an_abandoned_call_ends_as_cancelled_when_its_run_id_is_let_go(
+        self, recorder, table, clock, kind
+    ):
         run_id = uuid.uuid4()
         table.start(run_id, FACTS[kind]())
         clock.now += 2
@@ -170,7 +175,7 @@ class TestAnAbandonedCall:
         if kind == "llm":
             assert recorder.histogram("llm_latency_seconds").sum == 2
 
-    def test_ends_at_the_next_start_at_the_latest(self, recorder, table):
+    def test_an_abandoned_call_ends_at_the_next_start_at_the_latest(self, recorder, table):
         run_id = uuid.uuid4()
         table.start(run_id, llm_call())
         del run_id
@@ -178,7 +183,7 @@ class TestAnAbandonedCall:
         instrument = recorder.store.series["llm_calls_total"]
         assert {key[-1]: series.value for key, series in instrument.items()}["cancelled"] == 1
 
-    def test_that_was_an_agents_chain_ends_the_run_too(self, recorder, table):
+    def test_an_abandoned_call_that_was_an_agents_chain_ends_the_run_too(self, recorder, table):
         run_id, chain = uuid.uuid4(), ChainRun("graph", 1000.0)
         table.start(run_id, chain)
         table.begin_run(chain, "planner", ())
@@ -187,22 +192,22 @@ class TestAnAbandonedCall:
         assert runs(recorder) == {("planner", "cancelled"): 1}
         assert_settled(recorder)
 
-    def test_is_not_ended_twice_by_its_own_end(self, pipeline, recorder, table):
+    def test_an_abandoned_call_is_not_ended_twice_by_its_own_end(self, pipeline, recorder, table):
         run_id = uuid.uuid4()
         table.start(run_id, llm_call())
         pipeline.finish(table.take(run_id))
         del run_id
         assert by(recorder, "llm_calls_total", "status") == {"success": 1}
 
-    def test_is_noticed_inside_of_any_lock(self, recorder, table):
+    def test_an_abandoned_call_is_noticed_inside_of_any_lock(self, recorder, table):
         run_id = [uuid.uuid4()]
         table.start(run_id[0], llm_call())
         with recorder.update():
             run_id.clear()  # the reference dies here; nothing may wait for a lock
         assert by(recorder, "llm_calls_total", "status") == {"cancelled": 1}
 
-    def test_is_ended_before_a_gate_is_asked(self, pipeline, table):
-        settled = []
+    def test_an_abandoned_call_is_ended_before_a_gate_is_asked(self, pipeline, table):
+        settled: list[LLMCall] = []
         pipeline.guard(lambda call, ceiling: settled.append)
         run_id, abandoned = uuid.uuid4(), llm_call()
         pipeline.open_call(run_id, abandoned, lambda: None)
@@ -211,7 +216,7 @@ class TestAnAbandonedCall:
         assert settled[:1] == [abandoned]
 
     @pytest.mark.parametrize("is_over", [True, False])
-    def test_takes_none_with_it_whose_id_has_the_same_number(
+    def test_an_abandoned_call_takes_none_with_it_whose_id_has_the_same_number(
         self, pipeline, recorder, table, is_over
     ):
         first, second = (uuid.UUID(int=7) for _ in range(2))
@@ -226,7 +231,7 @@ class TestAnAbandonedCall:
         table.end_abandoned()
         assert table.get(second) is chain
 
-    def test_keeps_nothing(self, recorder, table):
+    def test_an_abandoned_call_keeps_nothing(self, recorder, table):
         for _ in range(1000):
             table.start(uuid.uuid4(), llm_call())
         assert recorder.value("llm_calls_total", status="cancelled") == 1000
@@ -244,20 +249,24 @@ class TestAScope:
         return chain
 
     @pytest.mark.parametrize("kind", [ToolExecution, RetrieverQuery])
-    def test_of_what_is_in_a_tool_or_retriever_is_the_chain_of_that(self, table, chain, kind):
+    def test_a_scope_of_what_is_in_a_tool_or_retriever_is_the_chain_of_that(
+        self, table, chain, kind
+    ):
         outer, inner = uuid.uuid4(), uuid.uuid4()
         table.start(outer, chain)
         table.start(inner, kind("planner", "search", 1000.0, scope=chain))
         assert table.scope(outer) is chain
         assert table.scope(inner) is chain
 
-    def test_is_none_in_a_call_and_in_what_nobody_saw(self, table):
+    def test_a_scope_is_none_in_a_call_and_in_what_nobody_saw(self, table):
         run_id = uuid.uuid4()
         table.start(run_id, llm_call())
         assert table.scope(run_id) is None
         assert table.scope(uuid.uuid4()) is None
 
-    def test_is_still_there_when_it_is_over_for_as_long_as_its_id(self, recorder, table, chain):
+    def test_a_scope_is_still_there_when_it_is_over_for_as_long_as_its_id(
+        self, recorder, table, chain
+    ):
         run_id = uuid.uuid4()
         table.start(run_id, chain)
         assert table.leave(run_id) is chain
@@ -268,13 +277,15 @@ class TestAScope:
         assert_settled(recorder)
         assert not table._ended
 
-    def test_that_says_nothing_is_not_kept(self, table):
+    def test_a_scope_that_says_nothing_is_not_kept(self, table):
         run_id = uuid.uuid4()
         table.start(run_id, ChainRun("chain", 1000.0))
         assert table.leave(run_id) is not None
         assert not table._ended
 
-    def test_is_forgotten_after_the_time_to_live(self, pipeline, recorder, table, chain, clock):
+    def test_a_scope_is_forgotten_after_the_time_to_live(
+        self, pipeline, recorder, table, chain, clock
+    ):
         old, young = uuid.uuid4(), uuid.uuid4()
         for run_id, seconds in ((old, table.ttl_seconds - 1), (young, 0)):
             table.start(run_id, chain if run_id is old else ChainRun("g", clock.now, chain.run))
@@ -287,13 +298,13 @@ class TestAScope:
         assert table.scope(old) is None
         assert table.scope(young) is not None
 
-    def test_that_is_over_is_not_the_forked_childs(self, table, chain):
+    def test_a_scope_that_is_over_is_not_the_forked_childs(self, table, chain):
         run_id = uuid.uuid4()
         table.start(run_id, chain)
         table.leave(run_id)
         assert in_a_child(lambda: table.scope(run_id)) == "None"
 
-    def test_begins_one_run(self, pipeline, recorder, table):
+    def test_a_scope_begins_one_run(self, pipeline, recorder, table):
         run_id, chain = uuid.uuid4(), ChainRun("graph", 1000.0)
         table.start(run_id, chain)
         table.begin_run(chain, "writer", ())
@@ -305,7 +316,9 @@ class TestAScope:
 
 
 class TestTheTimeToLive:
-    def test_ends_as_cancelled_what_is_open_for_longer(self, recorder, table, clock):
+    def test_the_time_to_live_ends_as_cancelled_what_is_open_for_longer(
+        self, recorder, table, clock
+    ):
         old, young = OwnRunId(), OwnRunId()
         table.start(old, llm_call(started=clock.now))
         recorder.value("llm_active_calls")  # a sweep that finds nothing
@@ -318,7 +331,7 @@ class TestTheTimeToLive:
         assert table.take(old) is None
         assert table.take(young) is not None
 
-    def test_is_the_recorders(self, clock):
+    def test_the_time_to_live_is_the_recorders(self, clock):
         recorder = MemoryRecorder()
         pipeline_of(recorder, Options(call_ttl_seconds=10.0))
         table, run_id = pipeline_of(recorder).table, OwnRunId()
@@ -326,10 +339,12 @@ class TestTheTimeToLive:
         clock.now += 11
         assert recorder.value("llm_active_calls") == 0
 
-    def test_lets_a_late_end_be_ignored(self, recorder, table, clock):
+    def test_the_time_to_live_lets_a_late_end_be_ignored(self, recorder, table, clock):
         handler, run_id = MetricsCallbackHandler(recorder), uuid.uuid4()
         handler.on_tool_start({}, "", run_id=run_id, name="search")
-        pipeline_of(recorder).table.get(run_id).started = clock.now
+        tool = pipeline_of(recorder).table.get(run_id)
+        assert isinstance(tool, ToolExecution)
+        tool.started = clock.now
         clock.now += table.ttl_seconds + 1
         assert by(recorder, "tool_executions_total", "status") == {"cancelled": 1}
         handler.on_tool_end("", run_id=run_id)
@@ -337,7 +352,7 @@ class TestTheTimeToLive:
 
 
 class TestAFork:
-    def test_leaves_open_calls_to_the_parent(self, pipeline, recorder, table):
+    def test_a_fork_leaves_open_calls_to_the_parent(self, pipeline, recorder, table):
         run_ids = [uuid.uuid4(), OwnRunId()]
         table.start(run_ids[0], llm_call())
         table.start(run_ids[1], ToolExecution("planner", "search", 1000.0))
@@ -367,7 +382,7 @@ class TestAFork:
         assert recorder.value("tool_executions_active") == 1
         assert recorder.value("llm_calls_total", status="cancelled") == 1
 
-    def test_while_another_thread_settles_leaves_no_lock_behind(self, recorder, table):
+    def test_a_fork_while_another_thread_settles_leaves_no_lock_behind(self, recorder, table):
         holding, stop = threading.Event(), threading.Event()
 
         def hold():
@@ -386,8 +401,9 @@ class TestAFork:
 
 
 class TestASubscriber:
-    def test_hears_every_call_that_ends_with_its_cost(self, pipeline, table):
-        heard, other = [], []
+    def test_a_subscriber_hears_every_call_that_ends_with_its_cost(self, pipeline, table):
+        heard: list[LLMCall] = []
+        other: list[LLMCall] = []
         pipeline.subscribe(heard.append)
         pipeline.subscribe(other.append)
         first, second = llm_call(), llm_call()
@@ -397,15 +413,16 @@ class TestASubscriber:
         assert heard == other == [first, second]
         assert [call.cost_usd is not None for call in heard] == [True, True]
 
-    def test_hears_of_abandoned_calls(self, pipeline, table):
-        heard = []
+    def test_a_subscriber_hears_of_abandoned_calls(self, pipeline, table):
+        heard: list[LLMCall] = []
         pipeline.subscribe(heard.append)
         table.start(uuid.uuid4(), llm_call())
         table.end_abandoned()
         assert [call.status for call in heard] == ["cancelled"]
 
-    def test_hears_no_more_when_it_says_so(self, pipeline, recorder, table):
-        heard, other = [], []
+    def test_a_subscriber_hears_no_more_when_it_says_so(self, pipeline, recorder, table):
+        heard: list[LLMCall] = []
+        other: list[LLMCall] = []
         pipeline.subscribe(heard.append)
         pipeline.subscribe(other.append)
         pipeline.unsubscribe(heard.append)
@@ -413,18 +430,20 @@ class TestASubscriber:
         assert (len(heard), len(other)) == (0, 1)
         assert recorder.value("llm_calls_total") == 1
 
-    def test_hears_of_calls_that_cannot_be_recorded(self, pipeline, recorder, table, monkeypatch):
+    def test_a_subscriber_hears_of_calls_that_cannot_be_recorded(
+        self, pipeline, recorder, table, monkeypatch
+    ):
         def fails(call):
             raise RuntimeError
 
-        heard = []
+        heard: list[LLMCall] = []
         monkeypatch.setattr(pipeline.llm, "record", fails)
         pipeline.subscribe(heard.append)
         pipeline.finish(llm_call())
         assert len(heard) == 1
         assert errors(recorder) == {"record": 1}
 
-    def test_that_fails_costs_no_metric(self, pipeline, recorder, table):
+    def test_a_subscriber_that_fails_costs_no_metric(self, pipeline, recorder, table):
         def fails(call):
             raise RuntimeError
 
@@ -437,7 +456,7 @@ class TestASubscriber:
 class TestAGate:
     """What it returns settles the call that it let through."""
 
-    def test_settles_after_all_who_hear_of_calls_whoever_came_first(self, pipeline, table):
+    def test_a_gate_settles_after_all_who_hear_of_calls_whoever_came_first(self, pipeline, table):
         order = []
         pipeline.guard(lambda call, ceiling: lambda ended: order.append("settled"))
         pipeline.subscribe(lambda ended: order.append("heard"))
@@ -446,8 +465,9 @@ class TestAGate:
         pipeline.succeed(call)
         assert order == ["heard", "settled"]
 
-    def test_that_is_gone_settles_what_it_let_through(self, pipeline, table):
-        settled, run_id, call = [], OwnRunId(), llm_call()
+    def test_a_gate_that_is_gone_settles_what_it_let_through(self, pipeline, table):
+        settled: list[LLMCall] = []
+        run_id, call = OwnRunId(), llm_call()
 
         def gate(call, ceiling):
             return settled.append
@@ -458,8 +478,9 @@ class TestAGate:
         pipeline.succeed(call)
         assert settled == [call]
 
-    def test_settles_each_call_once_though_it_is_tried_again(self, pipeline, table):
-        settled, refusals = [], [BudgetExceeded("team", "daily", {}, 1.0, 1.0, None)]
+    def test_a_gate_settles_each_call_once_though_it_is_tried_again(self, pipeline, table):
+        settled: list[LLMCall] = []
+        refusals = [BudgetExceeded("team", "daily", {}, 1.0, 1.0, None)]
 
         def refuse_once(call, ceiling):
             if refusals:
@@ -478,7 +499,7 @@ class TestAGate:
 
 
 class TestAFailure:
-    def test_to_record_is_counted_and_logged_once_without_its_text(
+    def test_a_failure_to_record_is_counted_and_logged_once_without_its_text(
         self, pipeline, recorder, table, monkeypatch, caplog
     ):
         def fails(fact):
@@ -493,10 +514,10 @@ class TestAFailure:
             assert_settled(recorder)
         assert errors(recorder) == {"record": 3}
         assert [record.getMessage() for record in caplog.records] == [
-            "could not record all of record: RuntimeError"
+            "could not fully record record: RuntimeError"
         ]
 
-    def test_of_one_abandoned_call_does_not_keep_the_others_open(
+    def test_a_failure_of_one_abandoned_call_does_not_keep_the_others_open(
         self, pipeline, recorder, table, monkeypatch
     ):
         def fails(fact):

@@ -21,12 +21,7 @@ from agentmetrics import MemoryRecorder, backends, cli
 from agentmetrics.cli.app import app
 from agentmetrics.config.settings import Settings, variable_of
 
-
-@pytest.fixture(autouse=True)
-def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("AGENTMETRICS_", "STATSD_", "PROMETHEUS_", "FORCE_COLOR", "NO_COLOR")):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("no_settings")
 
 
 def run(*arguments: str, **environment: str) -> Result:
@@ -48,7 +43,7 @@ def in_a_process(*arguments: str, lines: str = "", **environment: str) -> tuple[
 # The program
 
 
-def test_version() -> None:
+def test_the_version_is_shown() -> None:
     done = run("--version")
     assert (done.exit_code, done.stdout) == (0, f"agentmetrics {version('llm-agentmetrics')}\n")
 
@@ -68,7 +63,7 @@ def test_the_module_runs_as_the_script_does(start: list[str]) -> None:
 
 
 @pytest.mark.parametrize("package", ["typer", "rich"])
-def test_without_the_cli_extra_it_says_what_to_install(
+def test_without_the_cli_extra_the_command_says_what_to_install(
     package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in list(sys.modules):
@@ -84,7 +79,7 @@ def test_without_the_cli_extra_it_says_what_to_install(
 
 
 @pytest.mark.parametrize("package", ["langgraph", "langchain_openai", "uvicorn", "genai_prices"])
-def test_without_the_demo_extra_it_says_what_to_install(
+def test_without_the_demo_extra_the_command_says_what_to_install(
     package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
@@ -129,17 +124,17 @@ def test_check_lists_every_setting_as_its_variable() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "allowed"),
     [
-        ("BACKEND", "promethues", "there are memory, noop, prometheus, statsd"),
-        ("BACKEND", "memory,memory", "each once"),
+        ("BACKEND", "promethues", "use one of memory, noop, prometheus, statsd"),
+        ("BACKEND", "memory,memory", "each only once"),
         ("BACKEND", ",", "at least one backend"),
         ("STATSD_PORT", "none", "valid integer"),
         ("STATSD_PORT", "99999", "less than or equal to 65535"),
         ("STATSD_PROTOCOL", "icmp", "'udp' or 'tcp'"),
         ("STATSD_FLUSH_INTERVAL", "0", "greater than 0"),
-        ("LATENCY_BUCKETS", "2,1", "rising order"),
+        ("LATENCY_BUCKETS", "2,1", "increasing order"),
         ("LATENCY_BUCKETS", "1,x", "valid number"),
         ("EXTRA_LABELS", "1st", "letters, digits and underscores"),
-        ("EXTRA_LABELS", "agent_name", "has already"),
+        ("EXTRA_LABELS", "agent_name", "is already a label"),
         ("COMMON_LABELS", "env", "name=value"),
         ("NAMESPACE", "a-b", "letters, digits and underscores"),
         ("MAX_SERIES", "0", "greater than or equal to 1"),
@@ -165,7 +160,7 @@ def test_check_points_at_a_misspelt_variable() -> None:
     done = run("check", AGENTMETRICS_BACKENDS="statsd")
     assert done.exit_code == 1
     assert done.stderr == (
-        "agentmetrics: AGENTMETRICS_BACKENDS is set and means nothing: "
+        "agentmetrics: AGENTMETRICS_BACKENDS is set but is not a setting: "
         "did you mean AGENTMETRICS_BACKEND?\n"
     )
 
@@ -182,7 +177,7 @@ def test_check_tells_every_mistake() -> None:
     assert first.endswith("did you mean 'prometheus'?")
     assert second.endswith("; write 'my_app'")
     assert third.startswith(
-        "agentmetrics: AGENTMETRICS_X is set and means nothing; there are AGENT"
+        "agentmetrics: AGENTMETRICS_X is set but is not a setting; use one of AGENT"
     )
 
 
@@ -210,7 +205,7 @@ def test_check_finds_a_metric_name_that_is_taken() -> None:
     assert complaints.count("\n") == 1
 
 
-def test_check_of_a_multiprocess_directory(tmp_path: Path) -> None:
+def test_check_finds_out_whether_the_multiprocess_directory_is_there(tmp_path: Path) -> None:
     environment = {"AGENTMETRICS_BACKEND": "prometheus", "COLUMNS": "300"}
     code, said, _ = in_a_process("check", **environment, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
     assert code == 0
@@ -287,7 +282,7 @@ def test_check_sends_no_metrics_to_the_daemon(protocol: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_check_of_a_statsd_daemon_that_is_not_there(protocol: str) -> None:
+def test_check_says_where_no_statsd_daemon_is(protocol: str) -> None:
     with listening(protocol) as daemon:
         port = port_of(daemon)  # and gone again
     code, said, complaints = in_a_process(
@@ -301,13 +296,13 @@ def test_check_of_a_statsd_daemon_that_is_not_there(protocol: str) -> None:
     assert re.search(r"statsd .* fails", said)
 
 
-def test_check_of_a_statsd_host_that_does_not_resolve() -> None:
+def test_check_says_which_statsd_host_does_not_resolve() -> None:
     done = run("check", AGENTMETRICS_BACKEND="statsd", STATSD_HOST="nowhere.invalid")
     assert done.exit_code == 1
     assert "'nowhere.invalid' does not resolve" in done.stderr
 
 
-def test_check_of_a_backend_whose_package_is_missing() -> None:
+def test_check_says_what_to_install_for_a_backend_without_its_package() -> None:
     code, _, complaints = in_a_process(
         "check", lines="sys.modules['statsd'] = None", AGENTMETRICS_BACKEND="statsd"
     )
@@ -352,7 +347,7 @@ def on_a_terminal(*arguments: str, **environment: str) -> str:
     return said.decode()
 
 
-def test_colours_on_a_terminal_and_not_with_no_color() -> None:
+def test_colours_are_for_terminals_and_not_with_no_color() -> None:
     green, red = "\x1b[32mok", "\x1b[1;31magentmetrics:"
     assert green in on_a_terminal("check")
     assert red in on_a_terminal("check", AGENTMETRICS_BACKEND="x")
@@ -367,23 +362,25 @@ def test_serve_without_a_directory_says_how_to_give_one() -> None:
     done = run("serve")
     assert done.exit_code == 2
     assert done.stderr == (
-        "agentmetrics: give the directory to serve, or set PROMETHEUS_MULTIPROC_DIR\n"
+        "agentmetrics: pass the directory to serve, or set PROMETHEUS_MULTIPROC_DIR\n"
     )
 
 
-def test_serve_of_no_directory(tmp_path: Path) -> None:
+def test_serve_refuses_what_is_no_directory(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     done = run("serve", str(file))
     assert done.exit_code == 1
     assert done.stderr == (
-        f"agentmetrics: '{file}' is no directory: give the one that the processes write to\n"
+        f"agentmetrics: '{file}' is not a directory: pass the one that the processes write to\n"
     )
 
 
 def test_serve_takes_the_directory_from_the_environment(tmp_path: Path) -> None:
     missing = str(tmp_path / "missing")
-    assert f"'{missing}' is no directory" in run("serve", PROMETHEUS_MULTIPROC_DIR=missing).stderr
+    assert (
+        f"'{missing}' is not a directory" in run("serve", PROMETHEUS_MULTIPROC_DIR=missing).stderr
+    )
 
 
 @pytest.mark.parametrize("command", ["serve", "demo"])
@@ -396,7 +393,7 @@ def test_a_port_in_use_is_one_sentence(command: str, tmp_path: Path) -> None:
     assert done.stdout == ""
     assert done.stderr == (
         f"agentmetrics: cannot serve metrics on 127.0.0.1:{port}: "
-        "the port is in use; give another one\n"
+        "the port is in use; choose another\n"
     )
 
 
@@ -412,4 +409,4 @@ def test_demo_is_for_people_or_for_programs() -> None:
     done = run("demo", "--serve", "--json")
     assert done.exit_code == 2
     assert done.stdout == ""
-    assert "give --json without it" in done.stderr
+    assert "use --json without --serve" in done.stderr

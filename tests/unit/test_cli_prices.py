@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -12,6 +11,8 @@ from typer.testing import CliRunner, Result
 
 from agentmetrics.cli.app import app
 from tests.unit.test_cli import on_a_terminal
+
+pytestmark = pytest.mark.usefixtures("no_settings")
 
 FILE = """
 free_providers = ["lmstudio"]
@@ -26,13 +27,6 @@ input = 0.02
 prod = "gpt-4o-mini"
 gone = { provider = "fireworks", model = "nothing" }
 """
-
-
-@pytest.fixture(autouse=True)
-def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("AGENTMETRICS_", "FORCE_COLOR", "NO_COLOR")):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -55,18 +49,18 @@ def rates(done: Result) -> dict[str, list[str]]:
 
 
 class TestShow:
-    def test_has_the_rates_where_they_are_from_and_what_the_name_means(self) -> None:
+    def test_show_has_the_rates_where_they_are_from_and_what_the_name_means(self) -> None:
         done = run("show", "gpt-4o-2024-08-06", "--provider", "azure")
         assert (done.exit_code, done.stderr) == (0, "")
         asked, found = done.stdout.splitlines()[:2]
-        assert asked == "gpt-4o-2024-08-06 of azure"
+        assert asked == "gpt-4o-2024-08-06 (azure)"
         assert found.startswith("genai-prices ")
-        assert found.endswith(": gpt-4o of openai")
+        assert found.endswith(": gpt-4o (openai)")
         assert rates(done)["input"] == ["2.5"]
         assert rates(done)["cache read"] == ["1.25"]
         assert rates(done)["audio input"] == ["unknown"]
 
-    def test_has_a_column_for_each_size_of_the_input(self) -> None:
+    def test_show_has_a_column_for_each_size_of_the_input(self) -> None:
         done = run("show", "claude-sonnet-4-5")
         assert rates(done)["USD per million tokens"] == [
             "input ≤ 200,000",
@@ -74,21 +68,21 @@ class TestShow:
         ]
         assert rates(done)["output"] == ["15", "22.5"]
 
-    def test_looks_like_every_other_table(self) -> None:
+    def test_show_looks_like_every_other_table(self) -> None:
         table = run("show", "gpt-4o").stdout.split("\n\n")[1].splitlines()
         assert table[0].startswith("USD per million tokens")
         assert [row.split()[0] for row in table if row.startswith(" ")] == []
 
-    def test_has_the_fee_of_a_request_where_there_is_one(self) -> None:
-        assert rates(run("show", "sonar"))["and USD a request"] == ["0.012"]
-        assert "and USD a request" not in rates(run("show", "gpt-4o"))
+    def test_show_has_the_fee_of_a_request_where_there_is_one(self) -> None:
+        assert rates(run("show", "sonar"))["and USD per request"] == ["0.012"]
+        assert "and USD per request" not in rates(run("show", "gpt-4o"))
 
-    def test_of_a_service_tier(self) -> None:
+    def test_show_has_the_rates_of_a_service_tier(self) -> None:
         done = run("show", "gpt-5", "--tier", "flex")
-        assert done.stdout.startswith("gpt-5 of openai, tier flex\n")
+        assert done.stdout.startswith("gpt-5 (openai), tier flex\n")
         assert rates(done)["input"] == ["0.625"]
 
-    def test_as_json(self) -> None:
+    def test_show_can_give_json(self) -> None:
         found = json.loads(run("show", "gemini-2.5-pro", "--json").stdout)
         assert found["source"].startswith("genai-prices ")
         assert {name: found[name] for name in found if name not in ("rates", "source")} == {
@@ -114,53 +108,55 @@ class TestShow:
             ("accounts/fireworks/models/kimi-k2p5", "fireworks"),
         ],
     )
-    def test_without_a_provider_takes_the_one_whose_model_it_is(
+    def test_show_without_a_provider_takes_the_one_whose_model_it_is(
         self, model: str, provider: str
     ) -> None:
         assert json.loads(run("show", model, "--json").stdout)["provider"] == provider
 
-    def test_asks_for_the_provider_where_it_may_be_several(self) -> None:
+    def test_show_asks_for_the_provider_where_it_may_be_several(self) -> None:
         done = run("show", "openai/gpt-oss-20b")
         assert done.exit_code == 1
-        assert "openai/gpt-oss-20b' has a price at" in done.stderr
-        assert done.stderr.endswith(": say which with --provider\n")
+        assert "several providers have a price for 'openai/gpt-oss-20b'" in done.stderr
+        assert "; pass --provider with one of doubleword, groq, " in done.stderr
 
-    def test_reads_the_users_own_prices_first(self, path: Path) -> None:
+    def test_show_reads_the_users_own_prices_first(self, path: Path) -> None:
         own = {"AGENTMETRICS_PRICES_FILE": str(path)}
-        assert "prices.toml: gpt-4o of openai" in run("show", "gpt-4o", **own).stdout
+        assert "prices.toml: gpt-4o (openai)" in run("show", "gpt-4o", **own).stdout
         prod = run("show", "prod", **own).stdout.splitlines()
-        assert prod[0] == "prod of azure"
-        assert prod[1].endswith(": gpt-4o-mini of openai")
+        assert prod[0] == "prod (azure)"
+        assert prod[1].endswith(": gpt-4o-mini (openai)")
         free = run("show", "x", "--provider", "lmstudio", **own).stdout
-        assert "free by declaration: x of lmstudio" in free
+        assert "free by declaration: x (lmstudio)" in free
 
     @pytest.mark.parametrize(
         ("arguments", "what"),
         [
             (["gpt-99"], "'gpt-99'"),
-            (["gpt-99", "--provider", "openai"], "'gpt-99' of openai"),
-            (["gpt-4o", "--tier", "flex"], "'gpt-4o' of openai in the tier 'flex'"),
+            (["gpt-99", "--provider", "openai"], "'gpt-99' (openai)"),
+            (["gpt-4o", "--tier", "flex"], "'gpt-4o' (openai) in tier 'flex'"),
             (["ft:gpt-4o-2024-08-06:acme::id"], "'ft:gpt-4o-2024-08-06:acme::id'"),
         ],
     )
     @pytest.mark.parametrize("form", [[], ["--json"]])
-    def test_of_an_unknown_price_ends_with_1_and_a_sentence(
+    def test_show_of_an_unknown_price_ends_with_1_and_a_sentence(
         self, arguments: list[str], what: str, form: list[str]
     ) -> None:
         done = run("show", *arguments, *form)
         assert (done.exit_code, done.stdout) == (1, "")
         assert done.stderr == (
-            f"agentmetrics: nobody knows the price of {what}; "
-            "give it one in the file that AGENTMETRICS_PRICES_FILE names\n"
+            f"agentmetrics: no price found for {what}; "
+            "add one to the file that AGENTMETRICS_PRICES_FILE names\n"
         )
 
-    def test_with_a_mistake_in_the_file_ends_with_it(self, path: Path) -> None:
+    def test_show_with_a_mistake_in_the_file_ends_with_it(self, path: Path) -> None:
         path.write_text("[prices.openai.a]\ninput = 'x'")
         done = run("show", "gpt-4o", AGENTMETRICS_PRICES_FILE=str(path))
         assert done.exit_code == 1
         assert done.stderr.startswith(f"agentmetrics: AGENTMETRICS_PRICES_FILE='{path}': line 2: ")
 
-    def test_without_the_extra_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_show_without_the_extra_says_what_to_install(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setitem(sys.modules, "genai_prices", None)
         done = run("show", "gpt-4o")
         assert done.exit_code == 1
@@ -168,17 +164,17 @@ class TestShow:
 
 
 class TestCheck:
-    def test_shows_what_the_file_says(self, path: Path) -> None:
+    def test_check_shows_what_the_file_says(self, path: Path) -> None:
         done = run("check", str(path))
         assert done.exit_code == 0
         rows = [line.split() for line in done.stdout.splitlines()]
         assert ["openai", "gpt-4o", "2", "8", "cache_read", "0.5"] in rows
         assert ["openai", "gpt-4o,", "tier", "flex", "1", "4"] in rows
         assert ["voyage", "my-embedder", "0.02"] in rows
-        assert ["azure", "prod", "gpt-4o-mini", "of", "azure"] in rows
+        assert ["azure", "prod", "gpt-4o-mini", "(azure)"] in rows
         assert "Free: lmstudio" in done.stdout
 
-    def test_shows_names_as_they_are_written(self, path: Path) -> None:
+    def test_check_shows_names_as_they_are_written(self, path: Path) -> None:
         path.write_text(
             '[prices.openai."m[/x]"]\ninput = 1\n[prices.openai."[b]a:apple:"]\ninput = 2'
         )
@@ -187,12 +183,12 @@ class TestCheck:
         assert "m[/x]" in done.stdout
         assert "[b]a:apple:" in done.stdout
 
-    def test_notes_an_alias_that_gives_no_price(self, path: Path) -> None:
+    def test_check_notes_an_alias_that_gives_no_price(self, path: Path) -> None:
         assert run("check", str(path)).stderr == (
-            "note: gone of azure means nothing of fireworks, whose price nobody knows\n"
+            "note: gone (azure) is an alias of nothing (fireworks), which has no known price\n"
         )
 
-    def test_as_json(self, path: Path) -> None:
+    def test_check_can_give_json(self, path: Path) -> None:
         found = json.loads(run("check", str(path), "--json").stdout)
         assert (found["ok"], found["problems"], found["free_providers"]) == (
             True,
@@ -211,16 +207,16 @@ class TestCheck:
             "means": {"provider": "azure", "model": "gpt-4o-mini"},
         }
 
-    def test_takes_the_file_from_the_environment(self, path: Path) -> None:
+    def test_check_takes_the_file_from_the_environment(self, path: Path) -> None:
         assert run("check", AGENTMETRICS_PRICES_FILE=str(path)).exit_code == 0
 
-    def test_of_an_empty_file(self, path: Path) -> None:
+    def test_check_of_an_empty_file_says_that_it_has_no_prices(self, path: Path) -> None:
         path.write_text("# nothing yet\n")
-        assert run("check", str(path)).stdout == "It has no prices.\n"
+        assert run("check", str(path)).stdout == "The file defines no prices.\n"
 
-    def test_of_a_mistake_ends_with_1_and_its_line(self, path: Path) -> None:
+    def test_check_of_a_mistake_ends_with_1_and_its_line(self, path: Path) -> None:
         path.write_text("[prices.openai.a]\ninput = 1\n[prices.openai.a]\ninput = 2\n")
-        sentence = "line 3: [prices.openai.a] is given twice"
+        sentence = "line 3: [prices.openai.a] is defined twice"
         done = run("check", str(path))
         assert (done.exit_code, done.stdout) == (1, "")
         assert done.stderr == f"agentmetrics: {path}: {sentence}\n"
@@ -228,7 +224,9 @@ class TestCheck:
         assert done.exit_code == 1
         assert json.loads(done.stdout) == {"ok": False, "problems": [sentence]}
 
-    def test_of_a_file_that_is_not_there(self, tmp_path: Path) -> None:
+    def test_check_of_a_file_that_is_not_there_ends_with_1_and_its_name(
+        self, tmp_path: Path
+    ) -> None:
         missing = tmp_path / "missing.toml"
         done = run("check", str(missing))
         assert done.exit_code == 1
@@ -236,6 +234,6 @@ class TestCheck:
             f"agentmetrics: {missing}: cannot be read: No such file or directory\n"
         )
 
-    def test_has_colours_on_a_terminal_alone(self, path: Path) -> None:
+    def test_check_has_colours_on_a_terminal_alone(self, path: Path) -> None:
         assert "\x1b[" in on_a_terminal("prices", "check", str(path))
         assert "\x1b[" not in run("check", str(path)).stdout

@@ -23,13 +23,13 @@ def refused(resets_at: datetime | None = RESETS) -> BudgetExceeded:
 
 @pytest.mark.parametrize("resets_at", [RESETS, None])
 class TestARefusal:
-    def test_is_made_again_of_its_args(self, resets_at) -> None:
+    def test_a_refusal_is_made_again_from_its_args(self, resets_at) -> None:
         error = refused(resets_at)
         again = BudgetExceeded(*error.args)
         assert str(again) == str(error)
         assert vars(again) == vars(error)
 
-    def test_is_made_again_of_its_args_as_json(self, resets_at) -> None:
+    def test_a_refusal_is_made_again_from_its_args_as_json(self, resets_at) -> None:
         error = refused(resets_at)
         again = BudgetExceeded(*json.loads(json.dumps(error.args)))
         assert str(again) == str(error)
@@ -37,7 +37,7 @@ class TestARefusal:
         assert again.scope == {"agent_name": "reviewer"}
 
     @pytest.mark.parametrize("way", [copy.copy, lambda e: pickle.loads(pickle.dumps(e))])
-    def test_is_the_same_after_a_copy_and_a_pickle(self, resets_at, way) -> None:
+    def test_a_refusal_is_the_same_after_a_copy_and_a_pickle(self, resets_at, way) -> None:
         error = refused(resets_at)
         assert str(way(error)) == str(error)
         assert vars(way(error)) == vars(error)
@@ -45,7 +45,7 @@ class TestARefusal:
 
 def test_a_refusal_is_one_sentence() -> None:
     assert str(refused()) == (
-        "the daily budget 'team' of agent_name=reviewer is spent: 1.250000 of 1.000000 USD; "
+        "the daily budget 'team' for agent_name=reviewer is spent: 1.250000 of 1.000000 USD; "
         "it resets at 2026-11-29 00:00 UTC"
     )
 
@@ -65,7 +65,7 @@ def test_a_pickle_keeps_the_time_zone() -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_every_error_is_made_again_of_its_args(error: Exception) -> None:
+def test_every_error_is_made_again_from_its_args(error: Exception) -> None:
     assert str(type(error)(*error.args)) == str(error)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 

@@ -29,7 +29,7 @@ def test_the_prometheus_recorder_is_found_inside_layers_and_fanouts() -> None:
     assert exposition.prometheus_recorder(around) is inner
 
 
-def test_without_an_argument_it_is_the_configured_one() -> None:
+def test_without_an_argument_the_configured_recorder_is_served() -> None:
     inner = PrometheusRecorder(CollectorRegistry())
     with active.replaced(FanoutRecorder([MemoryRecorder(), inner])):
         assert exposition.prometheus_recorder() is inner
@@ -46,7 +46,7 @@ def test_no_prometheus_backend_configured_says_what_to_set(make: object) -> None
 
 
 def test_a_given_recorder_without_prometheus_is_named() -> None:
-    with pytest.raises(ConfigurationError, match="MemoryRecorder holds no PrometheusRecorder"):
+    with pytest.raises(ConfigurationError, match="MemoryRecorder contains no PrometheusRecorder"):
         exposition.start_http_server_in_thread(MemoryRecorder())
 
 
@@ -63,9 +63,9 @@ async def test_a_missing_aiohttp_names_the_extra(
 @pytest.mark.parametrize(
     ("host", "port", "why"),
     [
-        ("127.0.0.1", 70000, "127.0.0.1:70000: a port is a number from 0 to 65535"),
+        ("127.0.0.1", 70000, "127.0.0.1:70000: the port must be a number from 0 to 65535"),
         ("192.0.2.1", 0, "192.0.2.1:0: this machine has no such address"),
-        ("nowhere.invalid", 0, "nowhere.invalid:0: the host name has no address"),
+        ("nowhere.invalid", 0, "nowhere.invalid:0: the host name does not resolve"),
     ],
 )
 def test_an_address_that_cannot_be_had_is_one_sentence(host: str, port: int, why: str) -> None:

@@ -39,8 +39,8 @@ from agentmetrics.sources.langchain import attach
 from agentmetrics.sources.langchain.callbacks import fallbacks as routing
 from tests.unit.scripted import Chat, StreamingChat, Text, answer, assert_settled, by, errors
 
-RETRY = {"stop_after_attempt": 3, "wait_exponential_jitter": False}
-QUESTION = {"messages": [("user", "x")]}
+RETRY: dict[str, Any] = {"stop_after_attempt": 3, "wait_exponential_jitter": False}
+QUESTION: Any = {"messages": [("user", "x")]}
 PROMPT = ChatPromptTemplate.from_template("{x}")
 
 Ways = dict[str, Callable[[Runnable[Any, Any], Any, Any], Any]]
@@ -60,7 +60,7 @@ ONE: Ways = {
 MANY: Ways = {
     "batch": lambda chain, x, config: chain.batch([x] * 4, config, return_exceptions=True),
     "batch one by one": lambda chain, x, config: chain.batch(
-        [x] * 4, {**config, "max_concurrency": 1}, return_exceptions=True
+        [x] * 4, config | {"max_concurrency": 1}, return_exceptions=True
     ),
     "abatch": lambda chain, x, config: asyncio.run(
         chain.abatch([x] * 4, config, return_exceptions=True)
@@ -72,16 +72,6 @@ MANY: Ways = {
 WAYS: Ways = ONE | MANY
 # On Python 3.10 LangGraph does not tell async nodes, and so their models, what they run in.
 AGENT_WAYS = ["invoke", "stream", *(["ainvoke", "astream"] if sys.version_info >= (3, 11) else [])]
-
-
-@pytest.fixture
-def recorder(agent_metrics) -> MemoryRecorder:
-    return agent_metrics
-
-
-@pytest.fixture
-def config(recorder):
-    return {"callbacks": [MetricsCallbackHandler()]}
 
 
 @pytest.fixture(params=WAYS)
@@ -149,7 +139,7 @@ class TestWithFallbacks:
         n = run(chain.with_fallbacks([PROMPT | works() | StrOutputParser()]), {"x": "y"})
         assert fallbacks(recorder) == {"timeout": n}
 
-    def test_inside_a_chain_they_count_the_same(self, recorder, run):
+    def test_fallbacks_inside_a_chain_count_the_same(self, recorder, run):
         model = fails().with_fallbacks([works()])
         n = run(PROMPT | model | StrOutputParser(), {"x": "y"})
         assert fallbacks(recorder) == {"timeout": n}
@@ -158,7 +148,8 @@ class TestWithFallbacks:
         def unreadable(message: AIMessage) -> str:
             raise ConnectionError
 
-        n = run((works() | RunnableLambda(unreadable)).with_fallbacks([works()]))
+        chain: Runnable[Any, Any] = works() | RunnableLambda(unreadable)
+        n = run(chain.with_fallbacks([works()]))
         assert fallbacks(recorder) == {"connection": n}
 
     def test_what_is_bound_afterwards_changes_nothing(self, recorder, run):
@@ -181,12 +172,13 @@ class TestWithFallbacks:
             """Ask."""
             return works().invoke(question).text
 
-        asked = RunnableLambda(lambda x: {"question": x}) | ask
+        asked: Runnable[Any, Any] = RunnableLambda(lambda x: {"question": x}) | ask
         n = run(fails().with_fallbacks([asked]))
         assert fallbacks(recorder) == {"timeout": n}
 
     def test_a_canned_answer_is_no_model(self, recorder, config, run):
-        run(fails().with_fallbacks([RunnableLambda(lambda _: "sorry")]))
+        canned: Runnable[Any, Any] = RunnableLambda(lambda _: "sorry")
+        run(fails().with_fallbacks([canned]))
         works().invoke("something else", config)
         assert fallbacks(recorder) == {}
 
@@ -219,7 +211,7 @@ class TestWithFallbacks:
             list(broken.with_fallbacks([works()]).stream("x", config))
         assert fallbacks(recorder) == {}
 
-    def test_they_are_seen_by_a_handler_that_nobody_passed(self, recorder):
+    def test_fallbacks_are_seen_by_a_handler_that_nobody_passed(self, recorder):
         class Writer(InstrumentedAgent):
             def run(self, how: str) -> None:
                 ONE[how](fails().with_fallbacks([works()]), "x", None)
@@ -228,7 +220,7 @@ class TestWithFallbacks:
             Writer().run(how)
         assert fallbacks(recorder) == {"timeout": len(ONE)}
 
-    def test_they_are_seen_by_a_handler_of_the_whole_process(self, recorder):
+    def test_fallbacks_are_seen_by_a_handler_of_the_whole_process(self, recorder):
         hooks = list(langchain_context._configure_hooks)
         try:
             instrument(recorder)
@@ -238,7 +230,7 @@ class TestWithFallbacks:
             attach._everywhere = None
         assert fallbacks(recorder) == {"timeout": 1}
 
-    def test_in_a_node_of_a_graph_they_count_once_each(self, recorder, config):
+    def test_fallbacks_in_a_node_of_a_graph_count_once_each(self, recorder, config):
         model = fails().with_fallbacks([works()])
         graph = StateGraph(MessagesState)
         graph.add_node("ask", lambda state: {"messages": [model.invoke(state["messages"])]})
@@ -247,13 +239,13 @@ class TestWithFallbacks:
         graph.compile().invoke(QUESTION, config)
         assert fallbacks(recorder) == {"timeout": 1}
 
-    def test_two_handlers_on_one_recorder_count_once(self, recorder, run):
+    def test_two_handlers_on_one_recorder_count_a_fallback_once(self, recorder, run):
         handler = MetricsCallbackHandler()
         model = fails().with_config(callbacks=[handler])
         n = run(model.with_fallbacks([works()]), callbacks=[handler, MetricsCallbackHandler()])
         assert fallbacks(recorder) == {"timeout": n}
 
-    def test_two_recorders_count_each_for_itself(self, recorder, run):
+    def test_two_recorders_count_fallbacks_each_for_itself(self, recorder, run):
         other = MemoryRecorder()
         handlers = [MetricsCallbackHandler(other), MetricsCallbackHandler()]
         model = fails().with_fallbacks([fails().with_fallbacks([works()])])
@@ -273,22 +265,22 @@ class TestARefusal:
     # LangChain starts all of a batch, and drops those behind the one that is refused.
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     @pytest.mark.parametrize("first", [fails(), PROMPT | fails()], ids=["model", "chain"])
-    def test_hands_over_as_a_failure_does(self, recorder, run, first):
+    def test_a_refusal_hands_over_as_a_failure_does(self, recorder, run, first):
         n = run(first.with_fallbacks([works()]))
         assert fallbacks(recorder) == {"budget_exceeded": n}
 
 
 class TestNested:
-    def test_the_outer_one_takes_over_from_all_of_the_inner(self, recorder, run):
+    def test_outer_fallbacks_take_over_from_all_of_the_inner_ones(self, recorder, run):
         n = run(fails().with_fallbacks([fails()]).with_fallbacks([works()]))
         assert fallbacks(recorder) == {"timeout": 2 * n}
 
-    def test_the_inner_one_may_be_what_takes_over(self, recorder, run):
+    def test_inner_fallbacks_may_be_what_takes_over(self, recorder, run):
         inner = fails(ConnectionError()).with_fallbacks([works()])
         n = run(fails().with_fallbacks([inner]))
         assert fallbacks(recorder) == {"timeout": n, "connection": n}
 
-    def test_an_inner_one_that_recovers_hands_nothing_over(self, recorder, run):
+    def test_inner_fallbacks_that_recover_hand_nothing_over(self, recorder, run):
         n = run(fails().with_fallbacks([works()]).with_fallbacks([works()]))
         assert fallbacks(recorder) == {"timeout": n}
 
@@ -303,7 +295,7 @@ class TestRetries:
         n = run(fails().with_retry(**RETRY).with_fallbacks([works()]))
         assert fallbacks(recorder) == {"timeout": n}
 
-    def test_a_retry_of_all_of_them_is_no_fallback(self, recorder, config):
+    def test_a_retry_of_all_models_is_no_fallback(self, recorder, config):
         model = fails().with_fallbacks([fails()]).with_retry(**RETRY)
         for way, n in (("invoke", 1), ("ainvoke", 1), ("batch", 4), ("abatch", 4)):
             recorder.reset()
@@ -313,28 +305,28 @@ class TestRetries:
 
 
 class TestTheIntent:
-    def test_is_that_of_the_runs_metadata(self, recorder, run):
+    def test_the_intent_is_that_of_the_runs_metadata(self, recorder, run):
         n = run(fails().with_fallbacks([works()]), metadata={"intent": "summary"})
         assert by(recorder, "model_fallbacks_total", "intent", "reason") == {
             ("summary", "timeout"): n
         }
 
-    def test_is_else_that_of_the_labels_around(self, recorder, run):
+    def test_the_intent_is_else_that_of_the_labels_around(self, recorder, run):
         with agentmetrics.labels(intent="chat"):
             n = run(fails().with_fallbacks([works()]))
         assert by(recorder, "model_fallbacks_total", "intent") == {"chat": n}
 
-    def test_is_else_empty(self, recorder, run):
+    def test_the_intent_is_else_empty(self, recorder, run):
         n = run(fails().with_fallbacks([works()]))
         assert by(recorder, "model_fallbacks_total", "intent") == {"": n}
 
-    def test_is_made_a_clean_label(self, recorder, run):
+    def test_the_intent_is_made_a_clean_label(self, recorder, run):
         n = run(fails().with_fallbacks([works()]), metadata={"intent": ["a", "list"]})
         assert by(recorder, "model_fallbacks_total", "intent") == {"invalid": n}
 
 
 class TestWhatIsNoFallback:
-    def test_another_call_after_an_error_that_was_swallowed(self, recorder, run):
+    def test_another_call_after_an_error_that_was_swallowed_is_no_fallback(self, recorder, run):
         def helps_itself(x: str, config: Any) -> AIMessage:
             try:
                 return fails().invoke(x, config)
@@ -346,7 +338,7 @@ class TestWhatIsNoFallback:
         assert recorder.value("llm_calls_total", model="down") > 0
         assert fallbacks(recorder) == {}
 
-    def test_calls_side_by_side(self, recorder, run):
+    def test_calls_side_by_side_are_no_fallbacks(self, recorder, run):
         def may_fail(model: Chat) -> Runnable[Any, Any]:
             def ask(x: str, config: Any) -> str:
                 try:
@@ -364,7 +356,7 @@ class TestWhatIsNoFallback:
         n = run(RunnableParallel(a=model, b=model, c=works(), d=works().with_fallbacks([fails()])))
         assert fallbacks(recorder) == {"timeout": 2 * n}
 
-    def test_many_at_once_on_one_event_loop(self, recorder, config):
+    def test_many_fallbacks_at_once_on_one_event_loop_count_their_own(self, recorder, config):
         async def at_once() -> None:
             model = fails().with_fallbacks([fails(ConnectionError()), works()])
             asked = [model.ainvoke("x", config) for _ in range(20)]
@@ -374,7 +366,9 @@ class TestWhatIsNoFallback:
         assert fallbacks(recorder) == {"timeout": 20, "connection": 20}
 
     @pytest.mark.parametrize("first", [RunnableLambda(str) | works(), works()])
-    def test_what_the_reader_of_a_stream_does_between_two_words(self, recorder, config, first):
+    def test_what_the_reader_of_a_stream_does_between_two_words_is_no_fallback(
+        self, recorder, config, first
+    ):
         for _ in first.with_fallbacks([works()]).stream("x", config):
             with pytest.raises(TimeoutError):
                 fails().invoke("x", config)
@@ -382,7 +376,7 @@ class TestWhatIsNoFallback:
         assert fallbacks(recorder) == {}
 
     @pytest.mark.parametrize("first", ["a word of its own", "a model's words"])
-    def test_what_the_reader_does_before_the_member_asks_its_next_model(
+    def test_what_the_reader_does_before_the_member_asks_its_next_model_is_no_fallback(
         self, recorder, config, first
     ):
         def two_parts(x: str) -> Iterator[Any]:
@@ -400,7 +394,7 @@ class TestWhatIsNoFallback:
         assert fallbacks(recorder) == {}
 
     def test_a_stream_that_was_left_does_not_hand_over_afterwards(self, recorder, config):
-        stream = works().with_fallbacks([works()]).stream("x", config)
+        stream: Any = works().with_fallbacks([works()]).stream("x", config)
         next(stream)
         stream.close()
         with pytest.raises(TimeoutError):
@@ -427,7 +421,7 @@ class TestModelFallbackMiddleware:
 
         return ask
 
-    def test_each_hand_over_counts(self, recorder, ask):
+    def test_each_hand_over_of_the_middleware_counts(self, recorder, ask):
         other = fails(ConnectionError(), kind=Chat)
         ask(fails(kind=Chat), ModelFallbackMiddleware(other, works(Chat)))
         assert by(recorder, "model_fallbacks_total", "intent", "reason") == {
@@ -439,18 +433,18 @@ class TestModelFallbackMiddleware:
         ask(fails(kind=Chat), ModelFallbackMiddleware(fails(kind=Chat)))
         assert fallbacks(recorder) == {"timeout": 1}
 
-    def test_the_last_failure_hands_nothing_over(self, recorder, ask, config):
+    def test_the_last_failure_in_the_middleware_hands_nothing_over(self, recorder, ask, config):
         ask(fails(kind=Chat), ModelFallbackMiddleware(fails(ConnectionError(), kind=Chat)))
         works(Chat).invoke("something else", config)
         assert fallbacks(recorder) == {"timeout": 1}
 
-    def test_a_retry_is_none(self, recorder, ask):
+    def test_a_retry_in_the_middleware_is_no_hand_over(self, recorder, ask):
         model = Chat(answers=[TimeoutError(), TimeoutError(), answer()])
         ask(model, ModelRetryMiddleware(max_retries=2, initial_delay=0.0))
         assert recorder.value("llm_calls_total", status="success") == 1
         assert fallbacks(recorder) == {}
 
-    def test_a_model_that_gave_up_hands_over_once(self, recorder, ask):
+    def test_a_model_that_gave_up_in_the_middleware_hands_over_once(self, recorder, ask):
         retries = ModelRetryMiddleware(max_retries=2, initial_delay=0.0, on_failure="error")
         ask(fails(kind=Chat), ModelFallbackMiddleware(works(Chat)), retries)
         assert recorder.value("llm_calls_total", model="down") == 3
@@ -483,7 +477,9 @@ class TestModelFallbackMiddleware:
             ("the same messages", {"tools": [add]}),
         ],
     )
-    def test_a_middlewares_own_question_that_failed_is_none(self, recorder, ask, guarded, options):
+    def test_a_middlewares_own_question_that_failed_is_no_hand_over(
+        self, recorder, ask, guarded, options
+    ):
         guard = fails(kind=Chat)
 
         class Guards(AgentMiddleware):
@@ -501,11 +497,11 @@ class TestModelFallbackMiddleware:
         assert by(recorder, "llm_calls_total", "model") == {"down": 1, "up": 1}
         assert fallbacks(recorder) == {}
 
-    def test_with_tools_they_are_hand_overs_like_others(self, recorder, ask):
+    def test_models_with_tools_hand_over_like_others(self, recorder, ask):
         ask(fails(kind=ChatWithTools), ModelFallbackMiddleware(works(ChatWithTools)), tools=[add])
         assert fallbacks(recorder) == {"timeout": 1}
 
-    def test_a_call_in_the_next_step_of_the_agent_is_none(self, recorder, ask):
+    def test_a_call_in_the_next_step_of_the_agent_is_no_hand_over(self, recorder, ask):
         wants_tool = AIMessage("", tool_calls=[{"name": "add", "args": {}, "id": "1"}])
         ask(ChatWithTools(answers=[wants_tool, answer()]), tools=[add])
         assert recorder.value("llm_calls_total", status="success") == 2
@@ -526,10 +522,6 @@ class TestModelFallbackMiddleware:
 
 
 class TestEventsByHand:
-    @pytest.fixture
-    def handler(self, recorder):
-        return MetricsCallbackHandler()
-
     def test_a_failure_whose_start_nobody_saw_is_left_alone(self, recorder, handler):
         handler.on_chain_error(TimeoutError(), run_id=uuid.uuid4(), parent_run_id=uuid.uuid4())
         handler.on_llm_error(TimeoutError(), run_id=uuid.uuid4(), parent_run_id=uuid.uuid4())
@@ -548,7 +540,7 @@ class TestEventsByHand:
         assert fallbacks(recorder) == {}
         routing._around.set(None)
 
-    def test_one_of_a_batch_does_not_take_over_for_another(self, recorder, handler):
+    def test_one_call_of_a_batch_does_not_take_over_for_another(self, recorder, handler):
         elsewhere, call, first, called, second, beside = (uuid.uuid4() for _ in range(6))
 
         def fails_elsewhere() -> None:
@@ -567,7 +559,7 @@ class TestEventsByHand:
         for run_id in (elsewhere, first, second):
             handler.on_chain_error(TimeoutError(), run_id=run_id)
 
-    def test_of_calls_at_once_in_an_agent_only_the_last_is_taken_over_from(self, recorder, handler):
+    def test_only_the_last_of_calls_at_once_in_an_agent_is_taken_over_from(self, recorder, handler):
         node, first, last, third = (uuid.uuid4() for _ in range(4))
         metadata = {"langgraph_node": "model", "ls_integration": "langchain_create_agent"}
         handler.on_chain_start({}, {}, run_id=node, name="model", metadata=metadata)

@@ -10,13 +10,14 @@ import math
 import pickle
 import threading
 import uuid
-from typing import ClassVar
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import anyio
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.documents import Document
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessageChunk, HumanMessage, ToolCall
 from langchain_core.outputs import (
     ChatGeneration,
     ChatGenerationChunk,
@@ -32,8 +33,8 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 
 import agentmetrics
 from agentmetrics import InstrumentedAgent, MemoryRecorder, MetricsCallbackHandler, instrument
+from agentmetrics.config.active import replaced
 from agentmetrics.pipeline import Options, pipeline_of
-from agentmetrics.sources.langchain import attach
 from tests.unit.scripted import (
     Chat,
     StreamingChat,
@@ -46,33 +47,11 @@ from tests.unit.scripted import (
     runs,
 )
 
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"  # which LangChain runs on
-
-
-@pytest.fixture
-def recorder(agent_metrics) -> MemoryRecorder:
-    return agent_metrics
-
-
-@pytest.fixture
-def config(recorder):
-    return {"callbacks": [MetricsCallbackHandler()]}
-
-
-@pytest.fixture
-def hooks():
-    """LangChain's hooks, put back afterwards: it has no way to remove one."""
-    before = list(langchain_context._configure_hooks)
-    yield
-    langchain_context._configure_hooks[:] = before
-    attach._everywhere = None
+pytestmark = pytest.mark.asyncio_alone
 
 
 class TestAChatModel:
-    def test_call_is_counted_with_tokens_cost_and_latency(self, recorder, config):
+    def test_a_chat_model_call_is_counted_with_tokens_cost_and_latency(self, recorder, config):
         Chat(answers=[answer(tokens=(1000, 100), model="gpt-4o-2024-08-06")]).invoke("hi", config)
         labels = {"agent_name": "unknown", "provider": "openai", "model": "gpt-4o-2024-08-06"}
         assert recorder.value("llm_calls_total", **labels, status="success") == 1
@@ -90,14 +69,14 @@ class TestAChatModel:
         assert_settled(recorder)
 
     @pytest.mark.anyio
-    async def test_call_counts_the_same_on_an_event_loop(self, recorder, config):
+    async def test_a_chat_model_call_counts_the_same_on_an_event_loop(self, recorder, config):
         await Chat().ainvoke("hi", config)
         assert calls(recorder) == {("unknown", "success"): 1}
         assert by(recorder, "llm_tokens_total", "token_type") == {"input": 10, "output": 5}
         assert_settled(recorder)
 
     @pytest.mark.anyio
-    async def test_call_shows_as_active_while_it_runs(self, recorder, config):
+    async def test_a_chat_model_call_shows_as_active_while_it_runs(self, recorder, config):
         model = Chat(started=anyio.Event(), waits_for=anyio.Event())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(model.ainvoke, "hi", config)
@@ -109,7 +88,7 @@ class TestAChatModel:
             model.waits_for.set()
         assert_settled(recorder)
 
-    def test_details_are_subsets(self, recorder, config):
+    def test_details_of_tokens_are_subsets(self, recorder, config):
         message = answer(
             tokens=(100, 50),
             input_token_details={"cache_read": 40, "cache_creation": 7, "audio": 5},
@@ -125,7 +104,9 @@ class TestAChatModel:
             "audio_output": 3,
         }
 
-    def test_of_anthropic_prices_an_unstreamed_cache_as_a_streamed_one(self, recorder, config):
+    def test_a_chat_model_of_anthropic_prices_an_unstreamed_cache_as_a_streamed_one(
+        self, recorder, config
+    ):
         unstreamed = {
             "cache_creation": 0,
             "ephemeral_5m_input_tokens": 600,
@@ -154,7 +135,7 @@ class TestAChatModel:
         Chat(answers=[choices]).invoke("hi", config)
         assert by(recorder, "llm_tokens_total", "model") == {"gpt-4o-2024-08-06": 15}
 
-    def test_of_an_unknown_provider_has_the_one_that_served(self, recorder):
+    def test_a_chat_model_of_an_unknown_provider_has_the_one_that_served(self, recorder):
         handler, run_id, message = MetricsCallbackHandler(), uuid.uuid4(), answer()
         message.response_metadata = {"model_provider": "openai", "model": "gpt-4o-2024-08-06"}
         handler.on_chat_model_start({}, [[]], run_id=run_id)
@@ -165,25 +146,27 @@ class TestAChatModel:
             ("openai", "gpt-4o-2024-08-06"): 1
         }
 
-    def test_that_is_not_told_its_model_has_the_one_asked_for(self, recorder, config):
+    def test_a_chat_model_that_is_not_told_its_model_has_the_one_asked_for(self, recorder, config):
         Chat(answers=[answer()]).invoke("hi", config)
         assert by(recorder, "llm_calls_total", "model") == {"gpt-4o": 1}
 
-    def test_without_usage_is_counted_without_tokens(self, recorder, config):
+    def test_a_chat_model_without_usage_is_counted_without_tokens(self, recorder, config):
         Chat(answers=[answer(tokens=None)]).invoke("hi", config)
         assert calls(recorder) == {("unknown", "success"): 1}
         assert not any(s.name.startswith("llm_tokens") for s in recorder.samples())
         assert not any(s.name.startswith("llm_cost") for s in recorder.samples())
         assert recorder.value("llm_unpriced_calls_total") == 0
 
-    def test_whose_price_nobody_knows_is_counted_as_that_and_costs_nothing(self, recorder, config):
+    def test_a_chat_model_whose_price_nobody_knows_is_counted_as_that_and_costs_nothing(
+        self, recorder, config
+    ):
         Chat(model="gpt-99").invoke("hi", config)
         assert by(recorder, "llm_unpriced_calls_total", "provider", "model") == {
             ("openai", "gpt-99"): 1
         }
         assert not any(s.name.startswith("llm_cost") for s in recorder.samples())
 
-    def test_of_a_local_provider_costs_zero_by_declaration(self, recorder, config):
+    def test_a_chat_model_of_a_local_provider_costs_zero_by_declaration(self, recorder, config):
         Chat(provider="ollama", model="llama3").invoke("hi", config)
         assert recorder.histogram("llm_call_cost_usd", provider="ollama").count == 1
         assert recorder.value("llm_unpriced_calls_total") == 0
@@ -200,7 +183,7 @@ class TestAChatModel:
         assert calls(recorder) == {("unknown", "success"): 3}
         assert_settled(recorder)
 
-    def test_answer_from_langchains_cache_bills_nothing(self, recorder, config):
+    def test_an_answer_from_langchains_cache_bills_nothing(self, recorder, config):
         model = Chat(cache=InMemoryCache(), answers=[answer()])
         for _ in range(3):
             model.invoke("hi", config)
@@ -229,7 +212,7 @@ class TestAnError:
             (ValueError("my secret prompt"), "other"),
         ],
     )
-    def test_is_counted_by_type(self, recorder, config, error, error_type):
+    def test_an_error_is_counted_by_type(self, recorder, config, error, error_type):
         with pytest.raises(type(error)):
             Chat(answers=[error]).invoke("hi", config)
         assert calls(recorder) == {("unknown", "error"): 1}
@@ -237,13 +220,13 @@ class TestAnError:
         assert "secret" not in str(recorder.snapshot())
         assert_settled(recorder)
 
-    def test_that_is_somebody_cancelling_is_no_error(self, recorder, config):
+    def test_an_error_that_is_somebody_cancelling_is_no_error(self, recorder, config):
         with pytest.raises(KeyboardInterrupt):
             Chat(answers=[KeyboardInterrupt()]).invoke("hi", config)
         assert calls(recorder) == {("unknown", "cancelled"): 1}
         assert recorder.value("llm_errors_total") == 0
 
-    def test_after_a_billed_answer_bills_it(self, recorder):
+    def test_an_error_after_a_billed_answer_bills_it(self, recorder):
         handler, run_id = MetricsCallbackHandler(), uuid.uuid4()
         handler.on_chat_model_start(
             {}, [[]], run_id=run_id, metadata={"ls_provider": "openai", "ls_model_name": "gpt-4o"}
@@ -256,7 +239,9 @@ class TestAnError:
 
 
 class TestAStream:
-    def test_has_a_time_to_its_first_token_and_for_each_further_one(self, recorder, config):
+    def test_a_stream_has_a_time_to_its_first_token_and_for_each_further_one(
+        self, recorder, config
+    ):
         model = StreamingChat(answers=[answer("hello", tokens=(10, 5))])
         assert "".join(chunk.text for chunk in model.stream("hi", config)) == "hello"
         assert calls(recorder) == {("unknown", "success"): 1}
@@ -268,14 +253,14 @@ class TestAStream:
         assert first.sum + 4 * further.sum == pytest.approx(latency.sum)
 
     @pytest.mark.anyio
-    async def test_counts_the_same_on_an_event_loop(self, recorder, config):
+    async def test_a_stream_counts_the_same_on_an_event_loop(self, recorder, config):
         model = StreamingChat()
         assert len([chunk async for chunk in model.astream("hi", config)]) == 6
         assert recorder.histogram("llm_time_to_first_token_seconds").count == 1
         assert recorder.value("llm_tokens_total") == 15
         assert_settled(recorder)
 
-    def test_of_events_has_its_first_token_too(self, recorder, config):
+    def test_a_stream_of_events_has_its_first_token_too(self, recorder, config):
         stream = StreamingChat().stream_events("hi", config, version="v3")
         assert str(stream.text) == "hello"
         assert calls(recorder) == {("unknown", "success"): 1}
@@ -283,14 +268,14 @@ class TestAStream:
         assert recorder.value("llm_tokens_total") == 15
         assert_settled(recorder)
 
-    def test_that_its_reader_leaves_is_cancelled(self, recorder, config):
-        stream = StreamingChat().stream("hi", config)
+    def test_a_stream_that_its_reader_leaves_is_cancelled(self, recorder, config):
+        stream: Any = StreamingChat().stream("hi", config)
         next(stream)
         stream.close()
         assert calls(recorder) == {("unknown", "cancelled"): 1}
         assert_settled(recorder)
 
-    def test_that_breaks_off_is_an_error(self, recorder, config):
+    def test_a_stream_that_breaks_off_is_an_error(self, recorder, config):
         with pytest.raises(ConnectionResetError):
             list(StreamingChat(fails_after=2).stream("hi", config))
         assert calls(recorder) == {("unknown", "error"): 1}
@@ -298,7 +283,9 @@ class TestAStream:
         assert_settled(recorder)
 
     @pytest.mark.parametrize("output_tokens", [0, 1])
-    def test_of_one_token_has_no_time_per_further_token(self, recorder, config, output_tokens):
+    def test_a_stream_of_one_token_has_no_time_per_further_token(
+        self, recorder, config, output_tokens
+    ):
         model = StreamingChat(answers=[answer("a", tokens=(10, output_tokens))])
         list(model.stream("hi", config))
         assert recorder.histogram("llm_time_to_first_token_seconds").count == 1
@@ -307,19 +294,21 @@ class TestAStream:
     @pytest.mark.parametrize(
         ("chunk", "counts"),
         [
-            (AIMessageChunk(""), False),
-            (AIMessageChunk("", additional_kwargs={"role": "assistant"}), False),
-            (AIMessageChunk("", additional_kwargs={"reasoning_content": "hm"}), True),
-            (AIMessageChunk([{"type": "text", "text": "a"}]), True),
+            (AIMessageChunk(content=""), False),
+            (AIMessageChunk(content="", additional_kwargs={"role": "assistant"}), False),
+            (AIMessageChunk(content="", additional_kwargs={"reasoning_content": "hm"}), True),
+            (AIMessageChunk(content=[{"type": "text", "text": "a"}]), True),
             (
                 AIMessageChunk(
-                    "", tool_call_chunks=[{"name": "f", "args": "", "id": "1", "index": 0}]
+                    content="", tool_call_chunks=[{"name": "f", "args": "", "id": "1", "index": 0}]
                 ),
                 True,
             ),
         ],
     )
-    def test_begins_with_its_first_chunk_that_carries_something(self, recorder, chunk, counts):
+    def test_a_stream_begins_with_its_first_chunk_that_carries_something(
+        self, recorder, chunk, counts
+    ):
         handler, run_id = MetricsCallbackHandler(), uuid.uuid4()
         handler.on_chat_model_start({}, [[]], run_id=run_id)
         generation = ChatGenerationChunk(message=chunk)
@@ -329,7 +318,7 @@ class TestAStream:
         streamed = any("first_token_seconds_count" in s.name for s in recorder.samples())
         assert streamed == counts
 
-    def test_of_text_chunks_begins_with_the_first(self, recorder):
+    def test_a_stream_of_text_chunks_begins_with_the_first(self, recorder):
         handler, run_id = MetricsCallbackHandler(), uuid.uuid4()
         handler.on_llm_start({}, ["hi"], run_id=run_id)
         handler.on_llm_new_token("", chunk=None, run_id=run_id)
@@ -338,7 +327,7 @@ class TestAStream:
         handler.on_llm_end(LLMResult(generations=[[]]), run_id=run_id)
         assert recorder.histogram("llm_time_to_first_token_seconds").count == 1
 
-    def test_token_of_a_call_that_nobody_saw_begin_is_ignored(self, recorder):
+    def test_a_token_of_a_call_that_nobody_saw_begin_is_ignored(self, recorder):
         handler = MetricsCallbackHandler()
         handler.on_llm_new_token("a", run_id=uuid.uuid4())
         handler.on_stream_event({"event": "content-block-delta"}, run_id=uuid.uuid4())
@@ -356,30 +345,31 @@ class TestAStream:
             for chunk in chunks:
                 generation = ChatGenerationChunk(message=chunk)
                 handler.on_llm_new_token(chunk.text, chunk=generation, run_id=run_id)
-            generations = [[ChatGeneration(message=message)]]
-            handler.on_llm_end(LLMResult(generations=generations, **result), run_id=run_id)
+            handler.on_llm_end(
+                LLMResult(generations=[[ChatGeneration(message=message)]], **result), run_id=run_id
+            )
 
         return run
 
     @pytest.mark.parametrize(
         ("provider", "tokens"), [("openai", (47, 2)), ("deepseek", (47, 2)), ("mine", (94, 3))]
     )
-    def test_that_tells_its_usage_so_far_has_that_of_the_last_chunk(
+    def test_a_stream_that_tells_its_usage_so_far_has_that_of_the_last_chunk(
         self, recorder, run, provider, tokens
     ):
         def told(text, output):
             usage = answer(tokens=(47, output)).usage_metadata
             whose = {"model_provider": provider}
-            return AIMessageChunk(text, usage_metadata=usage, response_metadata=whose)
+            return AIMessageChunk(content=text, usage_metadata=usage, response_metadata=whose)
 
-        chunks = [told("a", 1), AIMessageChunk("b"), told("", 2)]
+        chunks = [told("a", 1), AIMessageChunk(content="b"), told("", 2)]
         run(chunks, answer(tokens=(94, 3)))
         found = by(recorder, "llm_tokens_total", "token_type")
         assert (found["input"], found["output"]) == tokens
         assert errors(recorder) == {}
 
-    def test_that_tells_impossible_usage_so_far_is_no_worse_for_it(self, recorder, run):
-        wrong = AIMessageChunk("a", response_metadata={"model_provider": "openai"})
+    def test_a_stream_that_tells_impossible_usage_so_far_is_no_worse_for_it(self, recorder, run):
+        wrong = AIMessageChunk(content="a", response_metadata={"model_provider": "openai"})
         wrong.usage_metadata = {"input_tokens": -1, "output_tokens": 0, "total_tokens": -1}
         run([wrong, wrong], answer(tokens=(10, 5)))
         assert recorder.value("llm_tokens_total") == 15
@@ -389,22 +379,24 @@ class TestAStream:
     @pytest.mark.parametrize(
         ("named", "model"), [("o3" * 3, "o3"), ("gpt-4o", "gpt-4o"), ("aab" * 2, "aab"), ("", "")]
     )
-    def test_whose_choices_each_name_the_model_has_it_once(
+    def test_a_stream_whose_choices_each_name_the_model_has_it_once(
         self, recorder, run, named, model, usage
     ):
-        run([AIMessageChunk("a")], answer(tokens=usage, model=named))
+        run([AIMessageChunk(content="a")], answer(tokens=usage, model=named))
         assert by(recorder, "llm_calls_total", "model") == {model or "asked": 1}
 
-    def test_whose_package_passed_over_an_error_is_one(self, recorder, run):
+    def test_a_stream_whose_package_passed_over_an_error_is_an_error(self, recorder, run):
         message = answer(tokens=None)
         message.response_metadata = {"finish_reason": "error", "model_provider": "openrouter"}
-        run([AIMessageChunk("a")], message, provider="openrouter")
+        run([AIMessageChunk(content="a")], message, provider="openrouter")
         assert calls(recorder) == {("unknown", "error"): 1}
         assert by(recorder, "llm_errors_total", "error_type") == {"server_error": 1}
         assert errors(recorder) == {}
         assert_settled(recorder)
 
-    def test_that_broke_off_after_such_an_error_has_the_error_that_was_raised(self, recorder):
+    def test_a_stream_that_broke_off_after_a_passed_over_error_has_the_one_that_was_raised(
+        self, recorder
+    ):
         handler, run_id = MetricsCallbackHandler(), uuid.uuid4()
         metadata = {"ls_provider": "openrouter", "ls_model_name": "asked"}
         handler.on_chat_model_start({}, [[]], run_id=run_id, metadata=metadata)
@@ -442,31 +434,31 @@ class TestTheProvidersOwnTime:
     HEADERS: ClassVar = {"headers": {"openai-processing-ms": "60000"}}
 
     @pytest.mark.parametrize("tokens", [(10, 5), None])
-    def test_is_the_api_latency(self, run, tokens):
+    def test_the_providers_own_time_is_the_api_latency(self, run, tokens):
         assert run(self.HEADERS, tokens=tokens) == 60
 
-    def test_is_the_api_latency_of_a_call_that_failed_after_it(self, run):
+    def test_the_providers_own_time_is_the_api_latency_of_a_call_that_failed_after_it(self, run):
         assert run(self.HEADERS, status="error") == 60
 
-    def test_leaves_the_callers_view_as_it_is(self, run, recorder):
+    def test_the_providers_own_time_leaves_the_callers_view_as_it_is(self, run, recorder):
         run(self.HEADERS)
         assert recorder.histogram("llm_latency_seconds").sum < 60
 
-    def test_of_headers_is_not_that_of_a_stream(self, run):
+    def test_the_providers_own_time_of_headers_is_not_that_of_a_stream(self, run):
         assert 0 < run(self.HEADERS, streams=True) < 60
 
     @pytest.mark.parametrize("headers", [None, {}, "text", {"openai-processing-ms": "soon"}])
-    def test_that_nobody_reports_is_the_callers_view(self, run, headers):
+    def test_the_providers_own_time_that_nobody_reports_is_the_callers_view(self, run, headers):
         assert 0 < run({"headers": headers}) < 60
 
-    def test_is_groqs_in_the_queue_and_at_work(self, run):
+    def test_the_providers_own_time_is_groqs_in_the_queue_and_at_work(self, run):
         times = {"token_usage": {"queue_time": 20.5, "total_time": 40}}
         assert run(times, provider="groq") == 60.5
         assert 0 < run(times, provider="openai") < 60
 
 
 class TestATextModel:
-    def test_call_takes_its_usage_from_the_output(self, recorder, config):
+    def test_a_text_model_call_takes_its_usage_from_the_output(self, recorder, config):
         Text(output={"token_usage": {"prompt_tokens": 7, "completion_tokens": 3}}).invoke(
             "hi", config
         )
@@ -476,12 +468,12 @@ class TestATextModel:
             ("gpt-3.5-turbo-instruct", "output"): 3,
         }
 
-    def test_call_has_the_model_that_was_asked_for(self, recorder, config):
+    def test_a_text_model_call_has_the_model_that_was_asked_for(self, recorder, config):
         output = {"model_name": "the class's default", "token_usage": {"prompt_tokens": 1}}
         Text(output=output, model="davinci").invoke("hi", config)
         assert by(recorder, "llm_calls_total", "model") == {"davinci": 1}
 
-    def test_call_that_asked_for_none_has_the_model_of_its_output(self, recorder):
+    def test_a_text_model_call_that_asked_for_none_has_the_model_of_its_output(self, recorder):
         handler, run_id = MetricsCallbackHandler(), uuid.uuid4()
         handler.on_llm_start({}, ["hi"], run_id=run_id)
         output = {"model_name": "davinci"}
@@ -489,7 +481,7 @@ class TestATextModel:
         handler.on_llm_end(response, run_id=run_id)
         assert by(recorder, "llm_calls_total", "model") == {"davinci": 1}
 
-    def test_call_has_the_model_that_its_generation_names(self, recorder, config):
+    def test_a_text_model_call_has_the_model_that_its_generation_names(self, recorder, config):
         handler, run_id = MetricsCallbackHandler(), uuid.uuid4()
         metadata = {"ls_provider": "ollama", "ls_model_name": "llama3"}
         handler.on_llm_start({}, ["hi"], run_id=run_id, metadata=metadata)
@@ -497,12 +489,12 @@ class TestATextModel:
         handler.on_llm_end(LLMResult(generations=[[generation]]), run_id=run_id)
         assert by(recorder, "llm_calls_total", "model") == {"llama3:8b": 1}
 
-    def test_with_several_prompts_is_several_calls(self, recorder, config):
+    def test_a_text_model_with_several_prompts_is_several_calls(self, recorder, config):
         Text().generate(["a", "b"], callbacks=config["callbacks"])
         assert recorder.value("llm_calls_total") == 2
         assert_settled(recorder)
 
-    def test_called_directly_has_the_provider_of_its_parameters(self, recorder):
+    def test_a_text_model_called_directly_has_the_provider_of_its_parameters(self, recorder):
         handler, run_id = MetricsCallbackHandler(), uuid.uuid4()
         handler.on_llm_start(
             {},
@@ -514,14 +506,14 @@ class TestATextModel:
         assert by(recorder, "llm_calls_total", "provider", "model") == {("openai", "davinci"): 1}
 
     @pytest.mark.anyio
-    async def test_counts_on_an_event_loop_too(self, recorder, config):
+    async def test_a_text_model_counts_on_an_event_loop_too(self, recorder, config):
         await Text().ainvoke("hi", config)
         assert recorder.value("llm_calls_total", status="success") == 1
         assert_settled(recorder)
 
 
 class TestTools:
-    def test_are_counted_by_name_and_status(self, recorder, config):
+    def test_tools_are_counted_by_name_and_status(self, recorder, config):
         @tool
         def search(query: str) -> str:
             """Search."""
@@ -541,7 +533,7 @@ class TestTools:
         assert "secret" not in str(recorder.snapshot())
         assert_settled(recorder)
 
-    def test_show_as_active_while_they_run(self, recorder, config):
+    def test_tools_show_as_active_while_they_run(self, recorder, config):
         seen = []
 
         @tool
@@ -558,7 +550,7 @@ class TestTools:
         ("name", "serialized", "shown"),
         [("a", {"name": "b"}, "a"), (None, {"name": "b"}, "b"), (None, None, "unknown")],
     )
-    def test_have_the_name_of_the_run_or_of_the_tool(self, recorder, name, serialized, shown):
+    def test_tools_have_the_name_of_the_run_or_of_the_tool(self, recorder, name, serialized, shown):
         handler, run_id = MetricsCallbackHandler(), uuid.uuid4()
         handler.on_tool_start(serialized, "", run_id=run_id, name=name)
         handler.on_tool_end("", run_id=run_id)
@@ -575,7 +567,7 @@ class Shelf(BaseRetriever):
 
 
 class TestRetrievers:
-    def test_are_counted_with_their_documents(self, recorder, config):
+    def test_retrievers_are_counted_with_their_documents(self, recorder, config):
         Shelf().invoke("q", config)
         labels = {"agent_name": "unknown", "retriever": "Shelf"}
         assert recorder.value("retriever_queries_total", **labels, status="success") == 1
@@ -584,14 +576,14 @@ class TestRetrievers:
         assert "secret" not in str(recorder.snapshot())
         assert_settled(recorder)
 
-    def test_that_fail_have_no_documents(self, recorder, config):
+    def test_retrievers_that_fail_have_no_documents(self, recorder, config):
         with pytest.raises(ConnectionResetError):
             Shelf(fails=True).invoke("q", config)
         assert by(recorder, "retriever_queries_total", "status") == {"error": 1}
         assert not any(s.name.startswith("retriever_documents") for s in recorder.samples())
         assert_settled(recorder)
 
-    def test_whose_documents_cannot_be_counted_still_count(self, recorder):
+    def test_retrievers_whose_documents_cannot_be_counted_still_count(self, recorder):
         handler, run_id = MetricsCallbackHandler(), uuid.uuid4()
         handler.on_retriever_start({}, "q", run_id=run_id)
         handler.on_retriever_end(None, run_id=run_id)  # type: ignore[arg-type]
@@ -614,7 +606,7 @@ def calling(model):
 
 class TestTheEventLoop:
     @pytest.mark.anyio
-    async def test_counts_tools_and_retrievers_the_same(self, recorder, config):
+    async def test_tools_and_retrievers_count_the_same_on_an_event_loop(self, recorder, config):
         @tool
         async def search(query: str) -> str:
             """Search."""
@@ -627,7 +619,9 @@ class TestTheEventLoop:
         assert_settled(recorder)
 
     @pytest.mark.anyio
-    async def test_counts_calls_cancelled_by_a_timeout(self, recorder, config):
+    async def test_calls_cancelled_by_a_timeout_of_the_event_loop_are_counted(
+        self, recorder, config
+    ):
         model = Chat(waits_for=anyio.Event())
         for _ in range(20):
             with pytest.raises(TimeoutError):
@@ -640,21 +634,21 @@ class TestTheEventLoop:
 
 
 class TestChains:
-    def test_have_no_metrics_of_their_own_and_leave_nothing_behind(self, recorder, config):
+    def test_chains_have_no_metrics_of_their_own_and_leave_nothing_behind(self, recorder, config):
         chain = RunnableLambda(lambda x: x) | Chat() | RunnableLambda(lambda x: x)
         RunnableParallel(a=chain, b=chain).invoke("hi", config)
         assert calls(recorder) == {("unknown", "success"): 2}
         assert runs(recorder) == {}
         assert_settled(recorder)
 
-    def test_that_fail_leave_nothing_behind(self, recorder, config):
+    def test_chains_that_fail_leave_nothing_behind(self, recorder, config):
         with pytest.raises(TimeoutError):
             (RunnableLambda(lambda x: x) | Chat(answers=[TimeoutError()])).invoke("hi", config)
         assert calls(recorder) == {("unknown", "error"): 1}
         assert_settled(recorder)
 
     @pytest.mark.anyio
-    async def test_that_are_cancelled_end_their_calls_too(self, recorder, config):
+    async def test_chains_that_are_cancelled_end_their_calls_too(self, recorder, config):
         model = Chat(started=anyio.Event(), waits_for=anyio.Event())
         task = asyncio.create_task((RunnableLambda(lambda x: x) | model).ainvoke("hi", config))
         await model.started.wait()
@@ -672,7 +666,7 @@ class TestChains:
 class TestAnAgent:
     """Who a call is put down to: the first of the rules that answers."""
 
-    def test_named_to_the_handler_has_everything(self, recorder):
+    def test_an_agent_named_to_the_handler_has_everything(self, recorder):
         config = {
             "callbacks": [MetricsCallbackHandler(agent_name="planner")],
             "metadata": {"agent_name": "other"},
@@ -685,7 +679,7 @@ class TestAnAgent:
     RULES = ("handler", "metadata", "create_agent", "around", "graph", "writing", "unknown")
 
     @pytest.mark.parametrize("first", range(len(RULES)), ids=RULES)
-    def test_is_the_first_that_answers(self, recorder, first):
+    def test_an_agent_is_the_first_that_answers(self, recorder, first):
         given = self.RULES[first:]
         metadata = {}
         if "metadata" in given:
@@ -700,8 +694,8 @@ class TestAnAgent:
                 return work()
 
         handler = MetricsCallbackHandler(agent_name="handler" if "handler" in given else None)
-        config = {"callbacks": [handler], "metadata": metadata}
-        work = Chat()
+        config: RunnableConfig = {"callbacks": [handler], "metadata": metadata}
+        work: Any = Chat()
         if "writing" in given:
             work = graph_of(calling(work), "graph" if "graph" in given else None)
 
@@ -712,7 +706,7 @@ class TestAnAgent:
         assert calls(recorder) == {(self.RULES[first], "success"): 1}
         assert_settled(recorder)
 
-    def test_named_graph_is_a_run_with_totals(self, recorder, config):
+    def test_a_named_graph_is_a_run_with_totals(self, recorder, config):
         @tool
         def search(query: str) -> str:
             """Search."""
@@ -733,7 +727,7 @@ class TestAnAgent:
         assert by(recorder, "tool_executions_total", "agent_name") == {"writer": 1}
         assert_settled(recorder)
 
-    def test_told_to_one_call_has_that_call_and_not_the_run(self, recorder, config):
+    def test_an_agent_told_to_one_call_has_that_call_and_not_the_run(self, recorder, config):
         def node(state):
             Chat().invoke("hi", {"metadata": {"agent_name": "other"}})
             return {"messages": [Chat().invoke("hi")]}
@@ -743,7 +737,7 @@ class TestAnAgent:
         assert recorder.histogram("agent_run_llm_calls", agent_name="writer").sum == 1
         assert_settled(recorder)
 
-    def test_in_a_graph_inside_a_graph_is_the_nearest(self, recorder, config):
+    def test_an_agent_in_a_graph_inside_a_graph_is_the_nearest(self, recorder, config):
         inner = graph_of(calling(Chat()), "inner")
 
         def node(state):
@@ -754,7 +748,7 @@ class TestAnAgent:
         assert calls(recorder) == {("inner", "success"): 1, ("outer", "success"): 1}
         assert_settled(recorder)
 
-    def test_that_fails_or_is_interrupted_says_so(self, recorder, config):
+    def test_an_agent_that_fails_or_is_interrupted_says_so(self, recorder, config):
         from langgraph.checkpoint.memory import InMemorySaver
         from langgraph.types import interrupt
 
@@ -770,13 +764,14 @@ class TestAnAgent:
         graph.add_node("asking", ask)
         graph.add_edge(START, "asking")
         asker = graph.compile(name="asker", checkpointer=InMemorySaver())
-        asker.invoke({"messages": []}, {**config, "configurable": {"thread_id": "1"}})
+        thread: Any = {**config, "configurable": {"thread_id": "1"}}
+        asker.invoke({"messages": []}, thread)
         assert runs(recorder)["writer", "error"] == 1
         assert sum(n for (agent, _), n in runs(recorder).items() if agent == "asker") == 1
         assert ("asker", "error") not in runs(recorder)
         assert_settled(recorder)
 
-    def test_of_create_agent_has_its_calls_tools_and_runs(self, recorder, config):
+    def test_an_agent_of_create_agent_has_its_calls_tools_and_runs(self, recorder, config):
         from langchain.agents import create_agent
 
         @tool
@@ -789,10 +784,9 @@ class TestAnAgent:
                 return self
 
         asks = answer("")
-        call = {"name": "search", "args": {"query": "x"}, "id": "1", "type": "tool_call"}
-        asks.tool_calls = [call]
+        asks.tool_calls = [ToolCall(name="search", args={"query": "x"}, id="1", type="tool_call")]
         agent = create_agent(Tooled(answers=[asks, answer("done")]), [search], name="researcher")
-        agent.invoke({"messages": [("user", "hi")]}, config)
+        agent.invoke({"messages": [HumanMessage("hi")]}, config)
         assert calls(recorder) == {("researcher", "success"): 2}
         assert by(recorder, "tool_executions_total", "agent_name", "tool_name") == {
             ("researcher", "search"): 1
@@ -802,9 +796,12 @@ class TestAnAgent:
         assert recorder.histogram("agent_run_tool_calls").sum == 1
         assert_settled(recorder)
 
-    def test_has_a_call_that_was_given_callbacks_of_its_own(self, recorder, config):
+    def test_an_agent_has_a_call_that_was_given_callbacks_of_its_own(self, recorder, config):
         def node(state):
-            given = {"callbacks": [MetricsCallbackHandler()], "metadata": {"a": "b"}}
+            given: RunnableConfig = {
+                "callbacks": [MetricsCallbackHandler()],
+                "metadata": {"a": "b"},
+            }
             (RunnableLambda(lambda x: x) | Chat()).invoke("hi", given)
             return {"messages": [Chat().invoke("hi", given)]}
 
@@ -814,7 +811,9 @@ class TestAnAgent:
         assert_settled(recorder)
 
     @pytest.mark.parametrize("kind", ["graph", "agent"])
-    def test_has_a_call_in_a_thread_that_was_handed_the_config(self, recorder, config, kind):
+    def test_an_agent_has_a_call_in_a_thread_that_was_handed_the_config(
+        self, recorder, config, kind
+    ):
         """A plain thread has none of the context that it was started in."""
 
         class Agent(InstrumentedAgent):
@@ -837,7 +836,7 @@ class TestAnAgent:
         assert recorder.histogram("agent_run_llm_calls", agent_name="writer").sum == 1
         assert_settled(recorder)
 
-    def test_of_a_tool_with_a_name_of_its_own_is_not_that_of_what_the_tool_runs(
+    def test_an_agent_of_a_tool_with_a_name_of_its_own_is_not_that_of_what_the_tool_runs(
         self, recorder, config
     ):
         @tool
@@ -858,7 +857,7 @@ class TestAnAgent:
         assert runs(recorder) == {("writer", "success"): 1}
         assert_settled(recorder)
 
-    def test_whose_nodes_start_at_once_has_one_run(self, recorder):
+    def test_an_agent_whose_nodes_start_at_once_has_one_run(self, recorder):
         handler, graph, together = MetricsCallbackHandler(), uuid.uuid4(), threading.Barrier(8)
         handler.on_chain_start({}, {}, run_id=graph, name="writer")
 
@@ -881,7 +880,7 @@ class TestAnAgent:
         assert runs(recorder) == {("writer", "success"): 1}
         assert recorder.histogram("agent_run_llm_calls", agent_name="writer").sum == 8
 
-    def test_inside_a_graphs_node_has_its_own_totals(self, recorder, config):
+    def test_an_agent_inside_a_graphs_node_has_its_own_totals(self, recorder, config):
         class Reviewer(InstrumentedAgent):
             def run(self):
                 return (RunnableLambda(lambda x: x) | Chat()).invoke("hi")
@@ -895,7 +894,7 @@ class TestAnAgent:
         assert recorder.histogram("agent_run_llm_calls", agent_name="Reviewer").sum == 1
         assert_settled(recorder)
 
-    def test_sums_add_up_to_the_total(self, recorder, config):
+    def test_the_sums_of_agents_add_up_to_the_total(self, recorder, config):
         inner = graph_of(calling(Chat()), "inner")
         for work, agent in [(Chat(), None), (inner, None), (inner, "told"), (Chat(), "told")]:
             metadata = {"agent_name": agent} if agent else {}
@@ -910,17 +909,17 @@ class TestAnAgent:
 
 
 class TestSeveralHandlers:
-    def test_count_a_call_once(self, recorder):
-        both = [MetricsCallbackHandler(), MetricsCallbackHandler()]
-        StreamingChat().invoke("hi", {"callbacks": both})
-        list(StreamingChat().stream("hi", {"callbacks": both}))
-        Shelf().invoke("q", {"callbacks": both})
+    def test_several_handlers_count_a_call_once(self, recorder):
+        both: RunnableConfig = {"callbacks": [MetricsCallbackHandler(), MetricsCallbackHandler()]}
+        StreamingChat().invoke("hi", both)
+        list(StreamingChat().stream("hi", both))
+        Shelf().invoke("q", both)
         assert recorder.value("llm_calls_total") == 2
         assert recorder.value("llm_tokens_total") == 30
         assert recorder.value("retriever_queries_total") == 1
         assert_settled(recorder)
 
-    def test_count_an_agents_run_once(self, recorder):
+    def test_several_handlers_count_an_agents_run_once(self, recorder):
         both = [MetricsCallbackHandler(), MetricsCallbackHandler()]
         config = {"callbacks": both, "metadata": {"agent_name": "planner"}}
         graph_of(calling(Chat()), "graph").invoke({"messages": []}, config)
@@ -928,10 +927,9 @@ class TestSeveralHandlers:
         assert recorder.histogram("agent_run_llm_calls").sum == 1
         assert_settled(recorder)
 
-    def test_of_other_recorders_count_apart(self):
+    def test_several_handlers_of_other_recorders_count_apart(self):
         recorders = [MemoryRecorder(), MemoryRecorder()]
-        handlers = [MetricsCallbackHandler(recorder) for recorder in recorders]
-        Chat().invoke("hi", {"callbacks": handlers})
+        Chat().invoke("hi", {"callbacks": [MetricsCallbackHandler(each) for each in recorders]})
         assert [recorder.value("llm_calls_total") for recorder in recorders] == [1, 1]
 
 
@@ -998,7 +996,9 @@ class TestOddEvents:
             lambda h: h.on_retriever_error(ValueError(), run_id=None),
         ],
     )
-    def test_that_cannot_be_understood_are_counted_and_never_raise(self, recorder, event):
+    def test_odd_events_that_cannot_be_understood_are_counted_and_never_raise(
+        self, recorder, event
+    ):
         event(MetricsCallbackHandler())
         assert recorder.value("agentmetrics_handler_errors_total") >= 1
 
@@ -1010,13 +1010,13 @@ class TestOddEvents:
         handler.on_llm_end(LLMResult(generations=[]), run_id=run_id)
         assert calls(recorder) == {("unknown", "success"): 1}
 
-    def test_are_logged_once_a_kind_and_without_their_text(self, recorder, caplog):
+    def test_odd_events_are_logged_once_a_kind_and_without_their_text(self, recorder, caplog):
         handler = MetricsCallbackHandler()
         with caplog.at_level(logging.WARNING, "agentmetrics"):
             for _ in range(3):
                 handler.on_tool_end("my secret output", run_id=None)  # type: ignore[arg-type]
         assert [record.getMessage() for record in caplog.records] == [
-            "could not record all of on_tool_end: AttributeError"
+            "could not fully record on_tool_end: AttributeError"
         ]
         assert errors(recorder) == {"on_tool_end": 3}
 
@@ -1026,10 +1026,8 @@ WRONG = [-1, math.nan, math.inf, "12", "my secret prompt", 1.5, [1], {}, True, 1
 
 class TestBadUsage:
     @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: str(type(wrong)) + repr(wrong)[:9])
-    def test_counts_the_call_and_not_the_tokens(self, recorder, config, wrong):
-        message = answer()
-        message.usage_metadata["input_tokens"] = wrong
-        Chat(answers=[message]).invoke("hi", config)
+    def test_bad_usage_counts_the_call_and_not_the_tokens(self, recorder, config, wrong):
+        Chat(answers=[answer(input_tokens=wrong)]).invoke("hi", config)
         assert calls(recorder) == {("unknown", "success"): 1}
         assert recorder.value("llm_tokens_total") == 0
         assert recorder.value("llm_cost_usd_total") == 0
@@ -1047,7 +1045,9 @@ class TestBadUsage:
             {"output_token_details": "none"},
         ],
     )
-    def test_in_the_details_is_the_same(self, recorder, config, details):
+    def test_bad_usage_in_the_details_counts_the_call_and_not_the_tokens(
+        self, recorder, config, details
+    ):
         Chat(answers=[answer(tokens=(10, 5), **details)]).invoke("hi", config)
         assert calls(recorder) == {("unknown", "success"): 1}
         assert recorder.value("llm_tokens_total") == 0
@@ -1055,10 +1055,8 @@ class TestBadUsage:
         assert errors(recorder) == {"on_llm_end": 1}
         assert_settled(recorder)
 
-    def test_that_is_none_is_unknown_and_no_error(self, recorder, config):
-        message = answer()
-        message.usage_metadata["output_tokens"] = None
-        Chat(answers=[message]).invoke("hi", config)
+    def test_usage_that_is_none_is_unknown_and_no_error(self, recorder, config):
+        Chat(answers=[answer(output_tokens=None)]).invoke("hi", config)
         assert by(recorder, "llm_tokens_total", "token_type") == {"input": 10}
         assert recorder.value("llm_cost_usd_total") == 0
         assert recorder.value("llm_unpriced_calls_total") == 1
@@ -1073,7 +1071,7 @@ class TestBadUsage:
             LLMResult(generations=[[Generation(text="")]], llm_output={"token_usage": {}}),
         ],
     )
-    def test_a_response_without_any_is_a_call_without_tokens(self, recorder, response):
+    def test_a_response_without_any_usage_is_a_call_without_tokens(self, recorder, response):
         handler, run_id = MetricsCallbackHandler(), uuid.uuid4()
         handler.on_chat_model_start({}, [[]], run_id=run_id)
         handler.on_llm_end(response, run_id=run_id)
@@ -1111,16 +1109,19 @@ class TestBadUsage:
 
 class TestExtraLabels:
     @pytest.fixture
-    def recorder(self):
+    def recorder(self) -> Iterator[MemoryRecorder]:
+        """The configured one, with labels of the user's: the tenant and the type of the task."""
         recorder = MemoryRecorder()
         pipeline_of(recorder, Options(extra_labels=("tenant", "task_type")))
-        with agentmetrics.config.active.replaced(recorder):
+        with replaced(recorder):
             yield recorder
 
-    def test_come_from_the_run_metadata_or_the_context_or_are_empty(self, recorder, config):
+    def test_extra_labels_come_from_the_run_metadata_or_the_context_or_are_empty(
+        self, recorder, handler, config
+    ):
         with agentmetrics.labels(tenant="acme", unheard_of="x"):
-            Chat().invoke("hi", {**config, "metadata": {"task_type": "summary"}})
-            Chat().invoke("hi", {**config, "metadata": {"tenant": "told"}})
+            Chat().invoke("hi", {"callbacks": [handler], "metadata": {"task_type": "summary"}})
+            Chat().invoke("hi", {"callbacks": [handler], "metadata": {"tenant": "told"}})
         Chat().invoke("hi", config)
         assert by(recorder, "llm_tokens_total", "tenant", "task_type") == {
             ("acme", "summary"): 15,
@@ -1128,7 +1129,7 @@ class TestExtraLabels:
             ("", ""): 15,
         }
 
-    def test_nest_and_end_with_their_block(self, recorder, config):
+    def test_extra_labels_nest_and_end_with_their_block(self, recorder, config):
         with agentmetrics.labels(tenant="acme"):
             with agentmetrics.labels(task_type="review"):
                 Chat().invoke("hi", config)
@@ -1138,7 +1139,7 @@ class TestExtraLabels:
             ("acme", ""): 1,
         }
 
-    def test_are_on_tools_retrievers_and_agents_too(self, recorder, config):
+    def test_extra_labels_are_on_tools_retrievers_and_agents_too(self, recorder, config):
         @tool
         def search(query: str) -> str:
             """Search."""
@@ -1158,12 +1159,13 @@ class TestExtraLabels:
             assert set(by(recorder, metric, "tenant")) == {"acme"}
         assert_settled(recorder)
 
-    def test_are_cleaned(self, recorder, config):
-        Chat().invoke("hi", {**config, "metadata": {"tenant": ["my", "secret"], "task_type": 3}})
+    def test_extra_labels_are_cleaned(self, recorder, handler):
+        odd: Any = {"tenant": ["my", "secret"], "task_type": 3}
+        Chat().invoke("hi", {"callbacks": [handler], "metadata": odd})
         assert by(recorder, "llm_calls_total", "tenant", "task_type") == {("invalid", "3"): 1}
 
     @pytest.mark.anyio
-    async def test_reach_the_tasks_started_inside(self, recorder, config):
+    async def test_extra_labels_reach_the_tasks_started_inside(self, recorder, config):
         async def work(tenant):
             with agentmetrics.labels(tenant=tenant):
                 async with anyio.create_task_group() as tasks:
@@ -1176,25 +1178,25 @@ class TestExtraLabels:
 
 
 class TestTheHandlerItself:
-    def test_records_in_the_recorder_it_was_given(self, recorder):
+    def test_the_handler_records_in_the_recorder_it_was_given(self, recorder):
         own = MemoryRecorder()
         handler = MetricsCallbackHandler(recorder=own, agent_name="planner")
         Chat().invoke("hi", {"callbacks": [handler]})
         assert calls(own) == {("planner", "success"): 1}
         assert calls(recorder) == {}
 
-    def test_stays_itself_when_a_chain_is_copied(self):
+    def test_the_handler_stays_itself_when_a_chain_is_copied(self):
         handler = MetricsCallbackHandler(MemoryRecorder())
         assert copy.deepcopy({"callbacks": [handler]})["callbacks"][0] is handler
         assert copy.copy(handler) is handler
 
-    def test_is_pickled_without_its_recorder(self, recorder):
+    def test_the_handler_is_pickled_without_its_recorder(self, recorder):
         handler = MetricsCallbackHandler(MemoryRecorder(), agent_name="planner")
         again = pickle.loads(pickle.dumps(handler))
         Chat().invoke("hi", {"callbacks": [again]})
         assert calls(recorder) == {("planner", "success"): 1}
 
-    def test_serves_many_threads_at_once(self, recorder, config):
+    def test_the_handler_serves_many_threads_at_once(self, recorder, config):
         together = threading.Barrier(8)
 
         def work():
@@ -1211,7 +1213,7 @@ class TestTheHandlerItself:
         assert recorder.value("llm_tokens_total") == 200 * 15
         assert_settled(recorder)
 
-    def test_keeps_no_text_of_anybody(self, recorder, config):
+    def test_the_handler_keeps_no_text_of_anybody(self, recorder, config):
         with pytest.raises(ValueError, match="secret"):
             (Chat(answers=[answer("secret reply")]) | RunnableLambda(_fail)).invoke(
                 "secret prompt", config
@@ -1225,20 +1227,20 @@ def _fail(value):
 
 
 class TestInstrument:
-    def test_records_every_run_of_the_process(self, recorder, hooks):
+    def test_instrument_records_every_run_of_the_process(self, recorder, hooks):
         instrument()
         Chat().invoke("hi")
         graph_of(calling(Chat()), "writer").invoke({"messages": []})
         assert calls(recorder) == {("unknown", "success"): 1, ("writer", "success"): 1}
         assert_settled(recorder)
 
-    def test_gives_way_to_a_handler_that_is_passed(self, recorder, hooks):
+    def test_instrument_gives_way_to_a_handler_that_is_passed(self, recorder, hooks):
         own = MemoryRecorder()
         instrument()
         Chat().invoke("hi", {"callbacks": [MetricsCallbackHandler(own)]})
         assert (calls(own), calls(recorder)) == ({("unknown", "success"): 1}, {})
 
-    def test_attaches_once(self, recorder, hooks):
+    def test_instrument_attaches_once(self, recorder, hooks):
         first = instrument(agent_name="planner")
         hooked = len(langchain_context._configure_hooks)
         assert instrument(agent_name="planner") is first
@@ -1246,14 +1248,14 @@ class TestInstrument:
         Chat().invoke("hi")
         assert calls(recorder) == {("planner", "success"): 1}
 
-    def test_refuses_another_recorder_or_name_later(self, recorder, hooks):
+    def test_instrument_refuses_another_recorder_or_name_later(self, recorder, hooks):
         instrument()
-        with pytest.raises(ValueError, match="called before, with another"):
+        with pytest.raises(ValueError, match="already called with another recorder"):
             instrument(MemoryRecorder())
-        with pytest.raises(ValueError, match="called before, with another"):
+        with pytest.raises(ValueError, match="already called with another recorder"):
             instrument(agent_name="planner")
 
-    def test_leaves_agents_their_own_recorder(self, recorder, hooks):
+    def test_instrument_leaves_agents_their_own_recorder(self, recorder, hooks):
         own = MemoryRecorder()
 
         class Reviewer(InstrumentedAgent):

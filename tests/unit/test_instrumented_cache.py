@@ -23,8 +23,10 @@ from agentmetrics import (
     MetricsCallbackHandler,
     configure,
 )
-from agentmetrics.sources.langchain.wrappers import cache as llm_cache
+from agentmetrics.sources.langchain.callbacks import lookups
 from tests.unit.scripted import Chat, by, errors
+
+pytestmark = pytest.mark.usefixtures("caches_let_go")
 
 ANSWER = [Generation(text="answer")]
 
@@ -63,11 +65,6 @@ class Elsewhere(BaseCache):
 
 
 @pytest.fixture
-def recorder(agent_metrics) -> MemoryRecorder:
-    return agent_metrics
-
-
-@pytest.fixture
 def switching_often():
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -83,7 +80,7 @@ def look_ups(recorder: MemoryRecorder, cache_type: str = "llm") -> tuple[float, 
 
 
 class TestLookUps:
-    def test_are_hits_and_misses(self, recorder):
+    def test_look_ups_are_hits_and_misses(self, recorder):
         cache = InstrumentedCache(InMemoryCache())
         assert cache.lookup("a", "model") is None
         cache.update("a", "model", ANSWER)
@@ -91,7 +88,7 @@ class TestLookUps:
         assert cache.lookup("a", "another model") is None
         assert look_ups(recorder) == (1, 2)
 
-    def test_count_the_same_on_an_event_loop(self, recorder):
+    def test_look_ups_count_the_same_on_an_event_loop(self, recorder):
         async def ask() -> None:
             cache = InstrumentedCache(InMemoryCache())
             assert await cache.alookup("a", "model") is None
@@ -101,7 +98,7 @@ class TestLookUps:
         asyncio.run(ask())
         assert look_ups(recorder) == (1, 1)
 
-    def test_give_the_share_of_hits_once_there_were_any(self, recorder):
+    def test_look_ups_give_the_share_of_hits_once_there_were_any(self, recorder):
         cache = InstrumentedCache(InMemoryCache())
         assert by(recorder, "cache_hit_ratio", "cache_type") == {}
         cache.update("a", "model", ANSWER)
@@ -109,7 +106,7 @@ class TestLookUps:
             cache.lookup(prompt, "model")
         assert recorder.value("cache_hit_ratio", cache_type="llm") == 0.75
 
-    def test_of_two_caches_of_one_type_add_up(self, recorder):
+    def test_look_ups_of_two_caches_of_one_type_add_up(self, recorder):
         caches = [InstrumentedCache(InMemoryCache()) for _ in range(2)]
         for cache in caches:
             cache.update("a", "model", ANSWER)
@@ -120,7 +117,7 @@ class TestLookUps:
         assert recorder.value("cache_entries", cache_type="llm") == 3
         assert recorder.value("cache_hit_ratio", cache_type="llm") == pytest.approx(2 / 3)
 
-    def test_of_two_types_stand_apart(self, recorder):
+    def test_look_ups_of_two_types_stand_apart(self, recorder):
         near, far = (
             InstrumentedCache(InMemoryCache(), "near"),
             InstrumentedCache(Elsewhere(), "far"),
@@ -131,7 +128,7 @@ class TestLookUps:
         assert look_ups(recorder, "near") == (1, 0)
         assert look_ups(recorder, "far") == (0, 1)
 
-    def test_take_for_an_answer_what_langchain_takes_for_one(self, recorder):
+    def test_look_ups_take_for_an_answer_what_langchain_takes_for_one(self, recorder):
         inner = Elsewhere()
         inner.answer = tuple(ANSWER)
         assert InstrumentedCache(inner).lookup("a", "model") == tuple(ANSWER)
@@ -139,7 +136,7 @@ class TestLookUps:
 
 
 class TestWhatItHolds:
-    def test_is_known_of_a_cache_in_memory(self, recorder):
+    def test_what_a_cache_in_memory_holds_is_known(self, recorder):
         cache = InstrumentedCache(InMemoryCache())
         for prompt in "abca":
             cache.update(prompt, "model", ANSWER)
@@ -155,7 +152,7 @@ class TestWhatItHolds:
         assert recorder.value("cache_entries") == 3
         assert recorder.value("cache_evictions_total", cache_type="llm") == 7
 
-    def test_an_update_of_what_it_holds_lets_the_oldest_go(self, recorder):
+    def test_an_update_of_what_a_full_cache_holds_lets_the_oldest_go(self, recorder):
         # langchain-core makes room before it looks whether the prompt is there already.
         inner = InMemoryCache(maxsize=2)
         cache = InstrumentedCache(inner)
@@ -165,7 +162,9 @@ class TestWhatItHolds:
         assert recorder.value("cache_evictions_total") == 1
         assert recorder.value("cache_entries") == 1
 
-    def test_what_was_cleared_while_it_was_updated_had_not_to_go(self, recorder, monkeypatch):
+    def test_what_was_cleared_while_the_cache_was_updated_had_not_to_go(
+        self, recorder, monkeypatch
+    ):
         inner = InMemoryCache()
         cache = InstrumentedCache(inner)
         cache.update("a", "model", ANSWER)
@@ -187,14 +186,14 @@ class TestWhatItHolds:
             thread.join()
         assert recorder.value("cache_evictions_total") == 8 * 200 - 8
 
-    def test_of_another_cache_is_unknown(self, recorder):
+    def test_what_another_cache_holds_is_unknown(self, recorder):
         cache = InstrumentedCache(Elsewhere())
         cache.update("a", "model", ANSWER)
         names = {sample.name for sample in recorder.samples()}
         assert not names & {"cache_entries", "cache_size_bytes"}
         assert recorder.value("cache_evictions_total") == 0
 
-    def test_of_another_cache_is_read_where_it_can_be(self, recorder):
+    def test_what_another_cache_holds_is_read_where_it_can_be(self, recorder):
         inner = Elsewhere()
         gone = [0]
         cache = InstrumentedCache(
@@ -217,7 +216,7 @@ class TestWhatItHolds:
         assert recorder.value("cache_evictions_total", cache_type="disk") == 4
         assert errors(recorder) == {}
 
-    def test_that_cannot_be_read_raises_nothing_and_is_left_out(self, recorder):
+    def test_what_cannot_be_read_of_a_cache_raises_nothing_and_is_left_out(self, recorder):
         def broken() -> float:
             raise OSError
 
@@ -228,24 +227,24 @@ class TestWhatItHolds:
         assert errors(recorder)["cache_size_bytes"] >= 1
         del readable, cache
 
-    def test_that_cannot_be_read_after_an_update_raises_nothing(self, recorder):
+    def test_what_cannot_be_read_of_a_cache_after_an_update_raises_nothing(self, recorder):
         readings = iter([0])
         cache = InstrumentedCache(Elsewhere(), evictions=lambda: next(readings))
         cache.update("a", "model", ANSWER)
         assert errors(recorder) == {"cache_evictions": 1}
 
-    def test_counts_for_as_long_as_it_lives(self, recorder):
+    def test_what_a_cache_holds_counts_for_as_long_as_the_cache_lives(self, recorder):
         cache = InstrumentedCache(InMemoryCache())
         cache.update("a", "model", ANSWER)
         assert recorder.value("cache_entries") == 1
         del cache
         gc.collect()
         assert recorder.value("cache_entries") == 0
-        assert llm_cache.instrumented == set()  # and no handler looks for one any more
+        assert lookups.instrumented == set()  # and no handler looks for one any more
 
 
 class TestTheCacheInside:
-    def test_is_asked_for_everything_in_the_same_way(self, recorder):
+    def test_the_cache_inside_is_asked_for_everything_in_the_same_way(self, recorder):
         inner = Elsewhere()
         cache = InstrumentedCache(inner)
         cache.lookup("a", "model")
@@ -263,7 +262,7 @@ class TestTheCacheInside:
             ("aclear", {"llm_string": "model"}),
         ]
 
-    def test_may_have_only_the_synchronous_methods(self, recorder):
+    def test_the_cache_inside_may_have_only_the_synchronous_methods(self, recorder):
         class Plain(BaseCache):
             lookup, update, clear = Elsewhere.lookup, Elsewhere.update, Elsewhere.clear
             __init__, _do = Elsewhere.__init__, Elsewhere._do
@@ -273,7 +272,7 @@ class TestTheCacheInside:
         assert inner.done == [("lookup", "a", "model")]
         assert look_ups(recorder) == (0, 1)
 
-    def test_raises_as_it_would_alone(self, recorder):
+    def test_the_cache_inside_raises_as_it_would_alone(self, recorder):
         inner = Elsewhere()
         inner.error = error = ConnectionResetError()
         cache = InstrumentedCache(inner)
@@ -291,7 +290,7 @@ class TestTheCacheInside:
         assert look_ups(recorder) == (0, 0)
         assert errors(recorder) == {}
 
-    def test_that_raises_makes_no_miss_of_a_call(self, recorder):
+    def test_the_cache_inside_that_raises_makes_no_miss_of_a_call(self, recorder):
         inner = Elsewhere()
         inner.error = ConnectionResetError()
         with pytest.raises(ConnectionResetError):
@@ -301,7 +300,7 @@ class TestTheCacheInside:
         assert recorder.value("llm_calls_total", status="error") == 1
         assert recorder.value("llm_cache_misses_total") == 0
 
-    def test_is_no_less_a_cache_to_a_model(self, recorder):
+    def test_an_instrumented_cache_is_no_less_a_cache_to_a_model(self, recorder):
         cache = InstrumentedCache(InMemoryCache())
         model = Chat(cache=cache)
         assert isinstance(cache, BaseCache)
@@ -311,7 +310,7 @@ class TestTheCacheInside:
 
 class TestCopies:
     @pytest.mark.parametrize("copied", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))])
-    def test_hold_what_was_held_and_are_counted(self, recorder, copied):
+    def test_copies_hold_what_was_held_and_are_counted(self, recorder, copied):
         cache = InstrumentedCache(InMemoryCache(maxsize=5), "prompts")
         cache.update("a", "model", ANSWER)
         again = copied(cache)
@@ -321,14 +320,16 @@ class TestCopies:
         assert recorder.value("cache_entries", cache_type="prompts") == 1 + 2
         assert look_ups(recorder, "prompts") == (1, 1)
 
-    def test_record_in_the_same_place(self, recorder):
+    def test_copies_record_in_the_same_place(self, recorder):
         own = MemoryRecorder()
         model = Chat(cache=InstrumentedCache(InMemoryCache(), recorder=own))
         copy.deepcopy(model).invoke("a")
         assert look_ups(own) == (0, 1)
         assert look_ups(recorder) == (0, 0)
 
-    def test_that_are_shallow_ask_the_same_cache_and_record_in_the_same_place(self, recorder):
+    def test_copies_that_are_shallow_ask_the_same_cache_and_record_in_the_same_place(
+        self, recorder
+    ):
         own = MemoryRecorder()
         cache = InstrumentedCache(InMemoryCache(), recorder=own)
         cache.update("a", "model", ANSWER)
@@ -337,7 +338,7 @@ class TestCopies:
         assert look_ups(recorder) == (0, 0)
 
     @pytest.mark.parametrize("copied", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))])
-    def test_of_a_tracker_count_with_it(self, recorder, copied):
+    def test_copies_of_a_tracker_count_with_it(self, recorder, copied):
         tracker = CacheTracker("prompt")
         copied(tracker).hit()
         tracker.miss()
@@ -345,7 +346,7 @@ class TestCopies:
 
 
 class TestATracker:
-    def test_tells_of_a_cache_of_ones_own(self, recorder):
+    def test_a_tracker_tells_of_a_cache_of_ones_own(self, recorder):
         prompts = {"a": "b", "c": "d"}
         cache = CacheTracker("prompt", entries=lambda: len(prompts), size_bytes=lambda: 1234)
         cache.hit()
@@ -359,32 +360,34 @@ class TestATracker:
         assert recorder.value("cache_size_bytes", cache_type="prompt") == 1234
         assert recorder.value("cache_hit_ratio", cache_type="prompt") == pytest.approx(2 / 3)
 
-    def test_shows_zeros_from_the_start(self, recorder):
+    def test_a_tracker_shows_zeros_from_the_start(self, recorder):
         cache = CacheTracker("prompt")
         shown = {s.name: s.value for s in recorder.samples() if "cache_type" in s.labels}
         assert shown == {"cache_hits_total": 0, "cache_misses_total": 0, "cache_evictions_total": 0}
         del cache
 
     @pytest.mark.parametrize("count", [-1, math.nan, None, "many"])
-    def test_does_not_count_what_cannot_be(self, recorder, count):
+    def test_a_tracker_does_not_count_what_cannot_be(self, recorder, count):
         CacheTracker("prompt").evicted(count)
         assert recorder.value("cache_evictions_total") == 0
         assert errors(recorder) == {"cache_evicted": 1}
 
-    def test_follows_the_configured_recorder(self, recorder):
+    def test_a_tracker_follows_the_configured_recorder(self, recorder):
         cache = CacheTracker("prompt", entries=lambda: 7)
         cache.hit()
-        other = configure(MemoryRecorder())
+        configure(other := MemoryRecorder())
         cache.hit()
         assert look_ups(recorder, "prompt") == look_ups(other, "prompt") == (1, 0)
         assert other.value("cache_entries") == 7
 
-    def test_has_a_clean_type(self, recorder):
+    def test_a_tracker_has_a_clean_type(self, recorder):
         cache = CacheTracker("pro\nmpt")
         assert cache.cache_type == "pro_mpt"
 
     @pytest.mark.parametrize(("method", "event"), [("hit", "cache_hit"), ("miss", "cache_miss")])
-    def test_that_a_backend_refuses_raises_nothing(self, recorder, monkeypatch, method, event):
+    def test_a_tracker_that_a_backend_refuses_raises_nothing(
+        self, recorder, monkeypatch, method, event
+    ):
         cache = CacheTracker("prompt")
 
         def broken() -> None:
@@ -394,7 +397,7 @@ class TestATracker:
         getattr(cache, method)()
         assert errors(recorder) == {event: 1}
 
-    def test_logs_each_kind_of_failure_once_and_without_its_text(self, recorder, caplog):
+    def test_a_tracker_logs_each_kind_of_failure_once_and_without_its_text(self, recorder, caplog):
         def broken() -> float:
             raise OSError("a secret path")
 
@@ -404,6 +407,6 @@ class TestATracker:
                 recorder.samples()
                 list(recorder.samples())
         assert [record.message for record in caplog.records] == [
-            "could not record all of cache_entries: OSError"
+            "could not fully record cache_entries: OSError"
         ]
         del cache

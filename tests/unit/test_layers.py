@@ -62,7 +62,7 @@ class BrokenLater(MemoryRecorder):
 
 
 class TestAFanout:
-    def test_gives_every_backend_every_update(self):
+    def test_a_fanout_gives_every_backend_every_update(self):
         backends = [MemoryRecorder(), MemoryRecorder()]
         fanout = FanoutRecorder(backends)
         fanout.counter(JOBS).labels("a", "ok").inc(2)
@@ -80,7 +80,7 @@ class TestAFanout:
 
     @pytest.mark.parametrize("broken", [Broken, BrokenLater])
     @pytest.mark.parametrize("first", [True, False])
-    def test_loses_nothing_in_the_others_when_one_fails(self, broken, first):
+    def test_a_fanout_loses_nothing_in_the_others_when_one_fails(self, broken, first):
         good = MemoryRecorder()
         fanout = FanoutRecorder([broken(), good] if first else [good, broken()])
         with fanout.update():
@@ -105,7 +105,9 @@ class TestAFanout:
         assert good.value("jobs_total") == 0
         fanout.close()
 
-    def test_stays_usable_for_other_threads_after_an_update_that_one_backend_failed_at(self):
+    def test_a_fanout_stays_usable_for_other_threads_after_an_update_that_one_backend_failed_at(
+        self,
+    ):
         good = MemoryRecorder()
         fanout = FanoutRecorder([good, Broken()])
         with fanout.update():
@@ -117,29 +119,29 @@ class TestAFanout:
         other.join(10)
         assert good.value("jobs_total") == 1
 
-    def test_logs_a_failure_once_a_kind_and_without_its_text(self, caplog):
+    def test_a_fanout_logs_a_failure_once_a_kind_and_without_its_text(self, caplog):
         fanout = FanoutRecorder([MemoryRecorder(), BrokenLater()])
         with caplog.at_level(logging.WARNING, "agentmetrics"):
             for _ in range(3):
                 fanout.counter(JOBS).labels("a", "ok").inc()
         assert [record.getMessage() for record in caplog.records] == [
-            "a backend failed at inc: OSError; the others go on"
+            "a backend failed in inc: OSError; the others continue"
         ]
 
-    def test_refuses_a_wrong_amount_before_any_backend_has_it(self):
+    def test_a_fanout_refuses_a_wrong_amount_before_any_backend_has_it(self):
         backends = [MemoryRecorder(), MemoryRecorder()]
         jobs = FanoutRecorder(backends).counter(JOBS).labels("a", "ok")
-        with pytest.raises(ValueError, match="cannot be raised by -1"):
+        with pytest.raises(ValueError, match="cannot be incremented by -1"):
             jobs.inc(-1)
         assert [backend.value("jobs_total") for backend in backends] == [0, 0]
 
-    def test_needs_a_recorder(self):
+    def test_a_fanout_needs_a_recorder(self):
         with pytest.raises(ValueError, match="at least one recorder"):
             FanoutRecorder([])
 
 
 class TestANamespace:
-    def test_prefixes_every_name(self):
+    def test_a_namespace_prefixes_every_name(self):
         memory = MemoryRecorder()
         shop = Namespace(memory, "shop")
         shop.counter(JOBS).labels("a", "ok").inc()
@@ -147,13 +149,13 @@ class TestANamespace:
         assert memory.value("shop_jobs_total") == 1
         assert memory.value("shop_up") == 1
 
-    def test_refuses_an_illegal_prefix_when_it_is_made(self):
-        with pytest.raises(ValueError, match="not a legal metric name"):
+    def test_a_namespace_refuses_an_illegal_prefix_when_it_is_made(self):
+        with pytest.raises(ValueError, match="not a valid metric name"):
             Namespace(MemoryRecorder(), "my shop")
 
 
 class TestCommonLabels:
-    def test_are_on_every_series(self):
+    def test_common_labels_are_on_every_series(self):
         memory = MemoryRecorder()
         layer = CommonLabels(memory, {"env": "prod"})
         layer.counter(JOBS).labels("a", "ok").inc()
@@ -163,13 +165,13 @@ class TestCommonLabels:
         assert memory.value("up", env="prod") == 1
         assert memory.value("depth", env="prod", queue="a") == 2
 
-    def test_have_legal_names(self):
-        with pytest.raises(ValueError, match="not a legal label name"):
+    def test_common_labels_have_legal_names(self):
+        with pytest.raises(ValueError, match="not a valid label name"):
             CommonLabels(MemoryRecorder(), {"my env": "prod"})
 
 
 class TestTheCardinalityLimit:
-    def test_turns_label_values_past_it_into_other(self):
+    def test_the_cardinality_limit_turns_label_values_past_it_into_other(self):
         memory = MemoryRecorder()
         depth = CardinalityLimit(memory, 2).gauge(DEPTH)
         for queue in ("a", "b", "c", "d"):
@@ -180,7 +182,7 @@ class TestTheCardinalityLimit:
             "other": 2,
         }
 
-    def test_keeps_known_label_sets_when_it_is_reached(self):
+    def test_the_cardinality_limit_keeps_known_label_sets_when_it_is_reached(self):
         memory = MemoryRecorder()
         depth = CardinalityLimit(memory, 1).gauge(DEPTH)
         depth.labels("a").inc()
@@ -188,7 +190,7 @@ class TestTheCardinalityLimit:
         depth.labels("a").inc()
         assert memory.value("depth", queue="a") == 2
 
-    def test_keeps_labels_whose_values_are_a_fixed_set(self):
+    def test_the_cardinality_limit_keeps_labels_whose_values_are_a_fixed_set(self):
         memory = MemoryRecorder()
         jobs = CardinalityLimit(memory, 1).counter(JOBS)
         for queue, status in [("a", "ok"), ("b", "ok"), ("c", "failed"), ("d", "failed")]:
@@ -197,41 +199,41 @@ class TestTheCardinalityLimit:
         assert memory.value("jobs_total", status="ok") == 2
         assert memory.value("jobs_total", queue="other") == 3
 
-    def test_counts_what_it_turned_away(self):
+    def test_the_cardinality_limit_counts_what_it_turned_away(self):
         memory = MemoryRecorder()
         depth = CardinalityLimit(memory, 1).gauge(DEPTH)
         for queue in ("a", "b", "c"):
             depth.labels(queue).inc()
         assert memory.value("agentmetrics_series_dropped_total", metric="depth") == 2
 
-    def test_holds_for_each_metric_by_itself(self):
+    def test_the_cardinality_limit_holds_for_each_metric_by_itself(self):
         memory = MemoryRecorder()
         limit = CardinalityLimit(memory, 1)
         limit.gauge(DEPTH).labels("a").inc()
         limit.histogram(SECONDS).labels("b").observe(1)
         assert memory.histogram("seconds", queue="b").count == 1
 
-    def test_never_touches_a_metric_without_labels(self):
+    def test_the_cardinality_limit_never_touches_a_metric_without_labels(self):
         memory = MemoryRecorder()
         CardinalityLimit(memory, 1).gauge(UP).labels().set(1)
         assert memory.value("up") == 1
         assert memory.value("agentmetrics_series_dropped_total") == 0
 
-    def test_holds_for_gauges_that_are_read(self):
+    def test_the_cardinality_limit_holds_for_gauges_that_are_read(self):
         memory = MemoryRecorder()
         CardinalityLimit(memory, 2).observe_gauge(
             DEPTH, lambda: {("a",): 1.0, ("b",): 2.0, ("c",): 3.0}
         )
         assert memory.value("depth", queue="other") == 3
 
-    def test_adds_up_what_of_a_read_gauge_is_past_it(self):
+    def test_the_cardinality_limit_adds_up_what_of_a_read_gauge_is_past_it(self):
         memory = MemoryRecorder()
         CardinalityLimit(memory, 1).observe_gauge(
             DEPTH, lambda: {("a",): 1.0, ("b",): 2.0, ("c",): 3.0}
         )
         assert memory.value("depth", queue="other") == 5
 
-    def test_is_put_around_a_recorder_once(self):
+    def test_the_cardinality_limit_is_put_around_a_recorder_once(self):
         memory = MemoryRecorder()
         assert isinstance(pipeline_of(memory).recorder, CardinalityLimit)
         assert pipeline_of(pipeline_of(memory).recorder) is pipeline_of(memory)
@@ -254,7 +256,7 @@ class TestALayer:
         ],
         ids=["namespace", "limit", "fanout", "namespace in a fanout"],
     )
-    def test_has_the_options_of_the_recorder_inside(self, around):
+    def test_a_layer_has_the_options_of_the_recorder_inside(self, around):
         memory = MemoryRecorder()
         options = Options(extra_labels=("tenant",), max_series=7, call_ttl_seconds=60.0)
         pipeline_of(memory, options)

@@ -28,8 +28,7 @@ from agentmetrics import (
     get_recorder,
     track_call,
 )
-from agentmetrics.budget.ledger import database as databases
-from agentmetrics.budget.ledger import schema
+from agentmetrics.budget.ledger import engine, schema
 from agentmetrics.budget.ledger.database import Database
 from agentmetrics.budget.ledger.tally import Amounts, Key, Row
 from agentmetrics.budget.ledger.url import without_password
@@ -38,15 +37,9 @@ from tests.services.postgres import PASSWORD
 from tests.services.process import free_port
 from tests.unit.test_store import in_a_child
 
+pytestmark = pytest.mark.usefixtures("no_settings", "agent_metrics")
+
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def unset(monkeypatch, agent_metrics):
-    """An environment without any settings, and what the test configures undone after it."""
-    for name in list(os.environ):
-        if name.startswith("AGENTMETRICS_"):
-            monkeypatch.delenv(name)
 
 
 def sentence_of(url: str) -> str:
@@ -66,20 +59,20 @@ class TestAURL:
     @pytest.mark.parametrize(
         ("url", "reason"),
         [
-            ("spend.db", "this is no database URL; write 'sqlite:///spend.db' or 'postgresql://"),
-            ("sqlite:spend.db", "this is no database URL"),
-            ("sqlite://", "the ledger needs a file: write 'sqlite:///spend.db'"),
+            ("spend.db", "this is not a database URL; use 'sqlite:///spend.db' or 'postgresql://"),
+            ("sqlite:spend.db", "this is not a database URL"),
+            ("sqlite://", "the ledger needs a file: use 'sqlite:///spend.db'"),
             ("sqlite:///", "the ledger needs a file"),
             ("sqlite:///:memory:", "the ledger needs a file"),
             ("sqlite:///file:spend.db?uri=true", "the ledger needs a file"),
-            ("mysql://joe:s3cret@host/spend", "is kept in SQLite or PostgreSQL; write"),
-            ("postgresql+asyncpg://joe:s3cret@host/spend", "is kept in SQLite or PostgreSQL"),
-            ("postgresql://joe:s3cret@host:port/spend", "this is no database URL"),
+            ("mysql://joe:s3cret@host/spend", "must be SQLite or PostgreSQL; use"),
+            ("postgresql+asyncpg://joe:s3cret@host/spend", "must be SQLite or PostgreSQL"),
+            ("postgresql://joe:s3cret@host:port/spend", "this is not a database URL"),
             ("postgresql://joe:s3cret@2@host/spend", "write '@' as '%40' in the user name and"),
             ("postgresql://host.invalid/spend", "failed to resolve host 'host.invalid'"),
         ],
     )
-    def test_that_can_never_work_is_one_sentence(self, url, reason):
+    def test_a_url_that_can_never_work_is_one_sentence(self, url, reason):
         sentence = sentence_of(url)
         assert sentence.startswith(repr(without_password(url)))
         assert reason in sentence
@@ -94,17 +87,17 @@ class TestAURL:
             ("sqlite:////tmp/a:b@c/spend.db", "sqlite:////tmp/a:b@c/spend.db"),
         ],
     )
-    def test_is_shown_without_its_password(self, url, shown):
+    def test_a_url_is_shown_without_its_password(self, url, shown):
         shown = shown or "postgresql://joe@host/db?password=***&x=1"
         assert without_password(url) == shown
 
     @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
-    def test_of_postgresql_needs_no_driver(self, scheme, postgres):
+    def test_a_url_of_postgresql_needs_no_driver(self, scheme, postgres):
         url = postgres().replace("postgresql", scheme)
         with Ledger(url) as ledger:
             assert ledger.summary().total == Amounts()
 
-    def test_is_that_of_nobody_when_it_is_empty(self, monkeypatch):
+    def test_a_url_is_that_of_nobody_when_it_is_empty(self, monkeypatch):
         monkeypatch.setenv("AGENTMETRICS_LEDGER_URL", "")
         configure()
         with pytest.raises(ConfigurationError, match="set AGENTMETRICS_LEDGER_URL to a database"):
@@ -112,7 +105,7 @@ class TestAURL:
 
 
 class TestAMissingPackage:
-    def test_is_named_with_what_to_install(self, monkeypatch):
+    def test_a_missing_package_is_named_with_what_to_install(self, monkeypatch):
         real = builtins.__import__
 
         def without_sqlalchemy(name, *args, **kwargs):
@@ -131,8 +124,8 @@ class TestAMissingPackage:
             "package 'sqlalchemy'; install it with: pip install 'llm-agentmetrics[ledger]'"
         )
 
-    def test_may_be_the_driver(self, monkeypatch):
-        monkeypatch.setattr(databases, "find_spec", lambda name: None)
+    def test_a_missing_package_may_be_the_driver(self, monkeypatch):
+        monkeypatch.setattr(engine, "find_spec", lambda name: None)
         assert sentence_of("postgresql://host/spend") == (
             "'postgresql://host/spend': PostgreSQL needs the package 'psycopg'; "
             "install it with: pip install 'psycopg[binary]'"
@@ -140,25 +133,25 @@ class TestAMissingPackage:
 
 
 class TestAFile:
-    def test_that_is_a_directory(self, tmp_path):
+    def test_a_ledger_file_that_is_a_directory_is_refused(self, tmp_path):
         url = f"sqlite:///{tmp_path}"
-        assert sentence_of(url) == f"'{url}': this is a directory; name a file in it"
+        assert sentence_of(url) == f"'{url}': this is a directory; use a file in it"
 
-    def test_in_a_directory_that_is_none(self, tmp_path):
+    def test_a_ledger_file_in_a_directory_that_is_none_is_refused(self, tmp_path):
         url = f"sqlite:///{tmp_path}/missing/spend.db"
-        assert sentence_of(url) == f"'{url}': there is no directory '{tmp_path}/missing'"
+        assert sentence_of(url) == f"'{url}': the directory '{tmp_path}/missing' does not exist"
 
-    def test_that_is_no_database(self, tmp_path):
+    def test_a_ledger_file_that_is_no_database_is_refused(self, tmp_path):
         path = tmp_path / "spend.db"
         path.write_bytes(b"not a database " * 100)
         url = f"sqlite:///{path}"
-        assert sentence_of(url) == f"'{url}': this file is no SQLite database"
+        assert sentence_of(url) == f"'{url}': this file is not a SQLite database"
         assert path.read_bytes() == b"not a database " * 100
 
     @pytest.mark.parametrize(
         ("mode", "reason"), [(0o000, "cannot be opened"), (0o444, "cannot be written")]
     )
-    def test_that_this_user_may_not_read_or_write(self, mode, reason):
+    def test_a_ledger_file_that_this_user_may_not_read_or_write_is_refused(self, mode, reason):
         # Not below pytest's own directory, which nobody but its owner can enter.
         with tempfile.TemporaryDirectory(prefix="agentmetrics-") as directory:
             path = Path(directory, "spend.db")
@@ -180,18 +173,18 @@ def said_to_somebody_else(url: str) -> str:
 
 
 class TestAServer:
-    def test_that_refuses_the_password(self, postgres):
+    def test_a_server_that_refuses_the_password_is_said_to_without_it(self, postgres):
         url = postgres().replace(PASSWORD, "wr0ng-w0rd")
         sentence = sentence_of(url)
         assert 'password authentication failed for user "postgres"' in sentence
         assert "wr0ng-w0rd" not in sentence
 
-    def test_that_has_no_such_database(self, postgres):
+    def test_a_server_that_has_no_such_database_says_so(self, postgres):
         assert 'database "nowhere" does not exist' in sentence_of(
             postgres().rpartition("/")[0] + "/nowhere"
         )
 
-    def test_where_this_user_may_make_no_tables(self, postgres):
+    def test_a_server_where_this_user_may_make_no_tables_says_so(self, postgres):
         url = postgres()
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("DROP ROLE IF EXISTS reader")
@@ -199,10 +192,12 @@ class TestAServer:
         reader = url.replace("postgres:", "reader:", 1)
         assert "permission denied for schema public" in sentence_of(reader)
 
-    def test_that_is_not_there_now_is_a_warning(self, caplog):
+    def test_a_server_that_is_not_there_now_is_a_warning(self, caplog):
         with Ledger(f"postgresql://joe:{PASSWORD}@127.0.0.1:{free_port()}/spend"):
             (warning,) = (record.getMessage() for record in caplog.records)
-        assert warning.startswith("the ledger cannot be opened yet, what comes waits: 'postgresql:")
+        assert warning.startswith(
+            "the ledger cannot be opened yet; calls are kept in memory until it can: 'postgresql:"
+        )
         assert PASSWORD not in warning
 
 
@@ -223,7 +218,7 @@ def version(database: Database) -> int:
 
 
 class TestTheTables:
-    def test_are_what_the_code_takes_them_to_be(self, ledger_url):
+    def test_the_tables_are_what_the_code_takes_them_to_be(self, ledger_url):
         database = Database(ledger_url)
         database.prepare()
         found = MetaData()
@@ -244,7 +239,7 @@ class TestTheTables:
             }
             assert keys[name] == [column.name for column in table.primary_key]
 
-    def test_come_from_version_to_version_in_order(self, ledger_url):
+    def test_the_tables_come_from_version_to_version_in_order(self, ledger_url):
         first = Database(ledger_url)
         first.prepare()
         first.add("writer", 1, A_ROW)
@@ -260,12 +255,12 @@ class TestTheTables:
                 (5,)
             ]
 
-    def test_come_from_nothing_to_the_newest_version(self, ledger_url):
+    def test_the_tables_come_from_nothing_to_the_newest_version(self, ledger_url):
         database = Database(ledger_url, THREE_VERSIONS)
         database.prepare()
         assert version(database) == 3
 
-    def test_go_on_being_written_by_who_started_before(self, ledger_url):
+    def test_the_tables_go_on_being_written_by_who_started_before(self, ledger_url):
         before = Database(ledger_url)
         before.prepare()
         Database(ledger_url, THREE_VERSIONS).prepare()
@@ -273,7 +268,7 @@ class TestTheTables:
         with before.snapshot() as snapshot:
             assert snapshot.amounts(0, 1000, []) == [(Amounts(cost_nano_usd=5),)]
 
-    def test_stay_as_they_were_when_a_migration_fails(self, ledger_url):
+    def test_the_tables_stay_as_they_were_when_a_migration_fails(self, ledger_url):
         first = Database(ledger_url)
         first.prepare()
         broken = Database(ledger_url, (*THREE_VERSIONS, ("ALTER TABLE nowhere ADD COLUMN x TEXT",)))
@@ -283,14 +278,14 @@ class TestTheTables:
         with first._engine.connect() as connection:
             assert not inspect(connection).has_table("agentmetrics_ledger_more")
 
-    def test_of_a_newer_version_are_left_alone(self, ledger_url):
+    def test_the_tables_of_a_newer_version_are_left_alone(self, ledger_url):
         Database(ledger_url, THREE_VERSIONS).prepare()
         assert sentence_of(ledger_url).endswith(
-            "its schema has version 3 and this agentmetrics knows those up to 1: "
+            "its schema version is 3, and this agentmetrics supports versions up to 1: "
             "install a newer llm-agentmetrics"
         )
 
-    def test_are_made_once_by_many_that_start_at_once(self, ledger_url):
+    def test_the_tables_are_made_once_by_many_that_start_at_once(self, ledger_url):
         """All wait before the door until the last has come."""
         program = """
             import sys
@@ -325,7 +320,7 @@ class TestTheTables:
         with Database(ledger_url).snapshot() as snapshot:
             assert snapshot.amounts(0, 2**40, []) == [(Amounts(calls=4, unmetered_calls=4),)]
 
-    def test_are_made_once_however_close_the_starts_are(self, tmp_path):
+    def test_the_tables_are_made_once_however_close_the_starts_are(self, tmp_path):
         """Two that turn on SQLite's write-ahead log at once can lock each other out for a moment.
 
         It happens in a few of a hundred rounds.
@@ -362,7 +357,7 @@ class TestTheConfiguredLedger:
     def url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'spend.db'}"
 
-    def test_takes_the_calls_of_the_configured_recorder(self, url):
+    def test_the_configured_ledger_takes_the_calls_of_the_configured_recorder(self, url):
         configure(ledger_url=url, timezone="Asia/Kolkata")
         with track_call("openai", "gpt-4o") as call:
             call.record_usage(input_tokens=100, output_tokens=10)
@@ -370,7 +365,9 @@ class TestTheConfiguredLedger:
         assert (summary.total.calls, summary.timezone) == (1, "Asia/Kolkata")
         assert get_recorder().value("agentmetrics_ledger_writes_total", status="success") == 1
 
-    def test_is_that_of_the_environment_for_a_recorder_that_was_given(self, url, monkeypatch):
+    def test_the_configured_ledger_is_that_of_the_environment_for_a_recorder_that_was_given(
+        self, url, monkeypatch
+    ):
         monkeypatch.setenv("AGENTMETRICS_LEDGER_URL", url)
         recorder = configure(MemoryRecorder())
         with track_call("openai", "gpt-4o"):
@@ -378,7 +375,9 @@ class TestTheConfiguredLedger:
         assert get_recorder() is recorder
         assert get_ledger().summary("daily").total.calls == 1
 
-    def test_is_written_and_left_when_another_is_configured(self, url, tmp_path):
+    def test_the_configured_ledger_is_written_and_left_when_another_is_configured(
+        self, url, tmp_path
+    ):
         other = f"sqlite:///{tmp_path / 'other.db'}"
         for each in (url, other):
             configure(ledger_url=each)
@@ -388,10 +387,12 @@ class TestTheConfiguredLedger:
         for each in (url, other):
             with Ledger(each) as ledger:
                 assert ledger.summary("daily").total.calls == 1
-        with pytest.raises(ConfigurationError, match="there is no ledger"):
+        with pytest.raises(ConfigurationError, match="no ledger is configured"):
             get_ledger()
 
-    def test_hears_each_call_once_when_a_recorder_is_configured_again(self, url, monkeypatch):
+    def test_the_configured_ledger_hears_each_call_once_when_a_recorder_is_configured_again(
+        self, url, monkeypatch
+    ):
         monkeypatch.setenv("AGENTMETRICS_LEDGER_URL", url)
         recorder = MemoryRecorder()
         for _ in range(3):
@@ -400,7 +401,9 @@ class TestTheConfiguredLedger:
                 pass
         assert get_ledger().summary("daily").total.calls == 3
 
-    def test_hears_no_call_together_with_the_one_before(self, url, tmp_path, monkeypatch):
+    def test_the_configured_ledger_hears_no_call_together_with_the_one_before(
+        self, url, tmp_path, monkeypatch
+    ):
         """A call that ends in the middle of ``configure`` is in one of the two."""
         attach = Ledger.attach
 
@@ -420,7 +423,7 @@ class TestTheConfiguredLedger:
                 total += ledger.summary("daily").total.calls
         assert total == 2
 
-    def test_comes_back_after_a_block_that_replaced_it(self, url):
+    def test_the_configured_ledger_comes_back_after_a_block_that_replaced_it(self, url):
         configure(ledger_url=url)
         ledger = get_ledger()
         with active.replaced(MemoryRecorder()):
@@ -431,19 +434,21 @@ class TestTheConfiguredLedger:
             assert inside is not ledger
         assert get_ledger() is ledger
 
-    def test_that_cannot_be_opened_leaves_everything_as_it_was(self, url, tmp_path):
+    def test_the_configured_ledger_that_cannot_be_opened_leaves_everything_as_it_was(
+        self, url, tmp_path
+    ):
         configure(ledger_url=url)
         before = get_recorder(), get_ledger()
         with pytest.raises(ConfigurationError):
             configure(ledger_url=f"sqlite:///{tmp_path}")
         assert (get_recorder(), get_ledger()) == before
 
-    def test_has_its_other_settings(self, url):
+    def test_the_configured_ledger_has_its_other_settings(self, url):
         configure(ledger_url=url, ledger_flush_interval=0.5, ledger_retention_days=7)
         writer = get_ledger()._writer
         assert (writer._interval, writer._retention_seconds) == (0.5, 7 * 86_400)
 
-    def test_is_written_when_the_program_ends(self, url):
+    def test_the_configured_ledger_is_written_when_the_program_ends(self, url):
         program = """
             import sys
             from agentmetrics import configure, track_call

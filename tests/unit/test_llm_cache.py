@@ -14,7 +14,7 @@ from langchain_core.globals import set_llm_cache
 from langchain_core.load import dumps, loads
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from agentmetrics import (
     BudgetExceeded,
@@ -28,6 +28,7 @@ from agentmetrics.pipeline import pipeline_of
 from tests.unit.scripted import Chat, StreamingChat, Text, answer, assert_settled, by, errors
 
 pytestmark = [
+    pytest.mark.usefixtures("caches_let_go"),
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
     # of langchain-core, on loads() without a list of what may be loaded
     pytest.mark.filterwarnings("ignore:The default value of `allowed_objects`"),
@@ -66,13 +67,9 @@ class NoCache(InMemoryCache):
 
 
 @pytest.fixture
-def recorder(agent_metrics) -> MemoryRecorder:
-    return agent_metrics
-
-
-@pytest.fixture
-def config(recorder):
-    return {"callbacks": [MetricsCallbackHandler()], "metadata": {"agent_name": "tester"}}
+def config(handler: MetricsCallbackHandler) -> RunnableConfig:
+    """The handler, and a name for the agent."""
+    return {"callbacks": [handler], "metadata": {"agent_name": "tester"}}
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +136,7 @@ if hasattr(Chat, "stream_events"):  # langchain-core 1.4 and later
     PAST["stream_events v3"] = lambda model, x, config: (
         model.stream_events(x, config, version="v3").output
     )
-CACHES = {
+CACHES: dict[str, Callable[[], BaseCache]] = {
     "in memory": InMemoryCache,
     "as text": TextCache,
     "without messages": OldCache,
@@ -162,7 +159,9 @@ def cache(request):
 
 
 class TestAGlobalCache:
-    def test_first_is_missed_then_hit_on_every_path(self, recorder, config, cache, ask):
+    def test_a_global_cache_is_first_missed_then_hit_on_every_path(
+        self, recorder, config, cache, ask
+    ):
         model = chat(StreamingChat)
         for x in ("a", "a", "b", "a"):
             ask(model, x, config)
@@ -217,7 +216,9 @@ class TestAGlobalCache:
         assert recorder.value("llm_calls_total") == 1
 
     @pytest.mark.parametrize("past", PAST)
-    def test_what_streams_past_it_is_neither(self, recorder, config, cache, past):
+    def test_what_streams_past_a_global_cache_is_neither_hit_nor_missed(
+        self, recorder, config, cache, past
+    ):
         model = chat(StreamingChat)
         for _ in range(3):
             PAST[past](model, "a", config)
@@ -257,12 +258,16 @@ class TestAGlobalCache:
 class TestAnAnswerThatIsFoundBeforeItsOwnEndIsTold:
     """LangChain marks the one object that the cache and the first call share."""
 
-    def test_bills_the_first_of_equal_prompts(self, recorder, config, cache):
+    def test_an_answer_found_before_its_own_end_is_told_bills_the_first_of_equal_prompts(
+        self, recorder, config, cache
+    ):
         chat().generate([[HumanMessage(x)] for x in "aab"], **config)
         assert (misses(recorder), hits(recorder)) == (2, 1)
         assert billed(recorder) == 1 + 2
 
-    def test_bills_the_first_of_equal_calls_at_once(self, recorder, config, cache):
+    def test_an_answer_found_before_its_own_end_is_told_bills_the_first_of_equal_calls_at_once(
+        self, recorder, config, cache
+    ):
         model = chat()
 
         async def at_once() -> None:
@@ -275,32 +280,32 @@ class TestAnAnswerThatIsFoundBeforeItsOwnEndIsTold:
 
 
 class TestAModelsOwnCache:
-    def test_of_another_class_shows_its_hits(self, recorder, config, ask):
+    def test_a_models_own_cache_of_another_class_shows_its_hits(self, recorder, config, ask):
         model = chat(StreamingChat, cache=InMemoryCache())
         ask(model, "a", config)
         ask(model, "a", config)
         assert (misses(recorder), hits(recorder)) == (0, 1)  # no event tells of its miss
 
-    def test_that_is_instrumented_shows_both(self, recorder, config, ask):
+    def test_a_models_own_cache_that_is_instrumented_shows_both(self, recorder, config, ask):
         model = chat(StreamingChat, cache=InstrumentedCache(InMemoryCache()))
         for x in ("a", "a", "b"):
             ask(model, x, config)
         assert (misses(recorder), hits(recorder)) == (2, 1)
 
-    def test_leaves_models_without_one_alone(self, recorder, config, ask):
+    def test_a_models_own_cache_leaves_models_without_one_alone(self, recorder, config, ask):
         cached = chat(StreamingChat, cache=InstrumentedCache(InMemoryCache()))
         ask(cached, "a", config)
         ask(chat(StreamingChat), "a", config)
         assert (misses(recorder), hits(recorder)) == (1, 0)
 
-    def test_stands_before_a_global_one(self, recorder, config):
+    def test_a_models_own_cache_stands_before_a_global_one(self, recorder, config):
         set_llm_cache(InMemoryCache())
         model = chat(cache=InstrumentedCache(InMemoryCache()))
         model.invoke("a", config)
         model.invoke("a", config)
         assert (misses(recorder), hits(recorder)) == (1, 1)
 
-    def test_beside_a_global_one_of_another_class_both_show(self, recorder, config):
+    def test_a_models_own_cache_and_a_global_one_of_another_class_both_show(self, recorder, config):
         set_llm_cache(InMemoryCache())
         own, model = chat(cache=InstrumentedCache(InMemoryCache())), chat()
         own.invoke("a", config)
@@ -309,7 +314,9 @@ class TestAModelsOwnCache:
         own.invoke("a", config)
         assert (misses(recorder), hits(recorder)) == (2, 2)
 
-    def test_that_is_instrumented_shows_hits_without_a_mark(self, recorder, config, ask):
+    def test_a_models_own_cache_that_is_instrumented_shows_hits_without_a_mark(
+        self, recorder, config, ask
+    ):
         model = chat(StreamingChat, cache=InstrumentedCache(OldCache()))
         ask(model, "a", config)
         ask(model, "a", config)
@@ -318,18 +325,20 @@ class TestAModelsOwnCache:
 
 
 class TestNoCache:
-    def test_in_use_is_neither_hit_nor_missed(self, recorder, config, ask):
+    def test_no_cache_in_use_is_neither_hit_nor_missed(self, recorder, config, ask):
         ask(chat(StreamingChat), "a", config)
         assert (misses(recorder), hits(recorder)) == (0, 0)
 
-    def test_in_use_is_not_asked_for_answers_without_usage(self, recorder, config):
+    def test_no_cache_in_use_is_not_asked_for_answers_without_usage(self, recorder, config):
         elsewhere = InstrumentedCache(InMemoryCache())
         Chat(answers=[answer(tokens=None)]).invoke("a", config)
         assert recorder.value("llm_calls_total") == 1
         assert (misses(recorder), hits(recorder)) == (0, 0)
         del elsewhere
 
-    def test_for_this_model_is_known_of_an_instrumented_one(self, recorder, config, ask):
+    def test_a_model_without_a_cache_is_known_where_the_global_one_is_instrumented(
+        self, recorder, config, ask
+    ):
         set_llm_cache(InstrumentedCache(InMemoryCache()))
         model = chat(StreamingChat, cache=False)
         ask(model, "a", config)
@@ -342,7 +351,7 @@ class TestCallsThatFail:
     def fails(self, **options: Any) -> Chat:
         return Chat(answers=[TimeoutError()], **options)
 
-    def test_have_missed_an_instrumented_cache(self, recorder, config, ask):
+    def test_calls_that_fail_have_missed_an_instrumented_cache(self, recorder, config, ask):
         set_llm_cache(InstrumentedCache(InMemoryCache()))
         with pytest.raises(TimeoutError):
             ask(self.fails(), "a", config)
@@ -350,7 +359,7 @@ class TestCallsThatFail:
             ("tester", "gpt-4o"): 1
         }
 
-    def test_count_only_as_far_as_they_got(self, recorder, config):
+    def test_calls_that_fail_count_only_as_far_as_they_got(self, recorder, config):
         set_llm_cache(InstrumentedCache(InMemoryCache()))
         with pytest.raises(TimeoutError):
             self.fails().generate([[HumanMessage(x)] for x in "abc"], **config)
@@ -358,20 +367,22 @@ class TestCallsThatFail:
         assert misses(recorder) == 1  # LangChain never came to the others
         assert by(recorder, "llm_calls_total", "status") == {"error": 1, "cancelled": 2}
 
-    def test_are_not_known_of_another_cache(self, recorder, config):
+    def test_calls_that_fail_are_not_known_of_another_cache(self, recorder, config):
         set_llm_cache(InMemoryCache())
         with pytest.raises(TimeoutError):
             self.fails().invoke("a", config)
         assert misses(recorder) == 0
 
-    def test_have_missed_nothing_where_they_streamed(self, recorder, config):
+    def test_calls_that_fail_have_missed_nothing_where_they_streamed(self, recorder, config):
         set_llm_cache(InstrumentedCache(InMemoryCache()))
         model = StreamingChat(answers=[TimeoutError()])
         with pytest.raises(TimeoutError):
             list(model.stream("a", config))
         assert misses(recorder) == 0
 
-    def test_that_were_cancelled_have_missed_an_instrumented_cache(self, recorder, config):
+    def test_calls_that_fail_that_were_cancelled_have_missed_an_instrumented_cache(
+        self, recorder, config
+    ):
         set_llm_cache(InstrumentedCache(InMemoryCache()))
 
         class Hangs(Chat):
@@ -395,7 +406,7 @@ class TestTextModels:
     def text(self, **options: Any) -> Text:
         return Text(output={"token_usage": {"prompt_tokens": 3, "completion_tokens": 4}}, **options)
 
-    def test_miss_with_a_call_and_hit_without(self, recorder, config, cache):
+    def test_text_models_miss_with_a_call_and_hit_without(self, recorder, config, cache):
         model = self.text()
         for x in ("a", "a", "b"):
             model.invoke(x, config)
@@ -403,7 +414,7 @@ class TestTextModels:
         assert hits(recorder) == 0  # LangChain sends nothing at all
         assert recorder.value("llm_tokens_total") == 14
 
-    def test_hits_are_known_to_an_instrumented_cache(self, recorder, config):
+    def test_hits_of_text_models_are_known_to_an_instrumented_cache(self, recorder, config):
         set_llm_cache(InstrumentedCache(InMemoryCache()))
         model = self.text()
         model.generate(["a", "b", "a"], **config)
@@ -412,13 +423,15 @@ class TestTextModels:
         assert recorder.value("cache_misses_total", cache_type="llm") == 4
         assert misses(recorder) == recorder.value("llm_calls_total") == 4
 
-    def test_without_a_cache_miss_nothing(self, recorder, config):
+    def test_text_models_without_a_cache_miss_nothing(self, recorder, config):
         self.text().invoke("a", config)
         assert misses(recorder) == 0
 
 
 class TestABatchThatIsRefused:
-    def test_half_way_leaves_its_look_ups_to_no_other_call(self, recorder, config):
+    def test_a_batch_that_is_refused_half_way_leaves_its_look_ups_to_no_other_call(
+        self, recorder, config
+    ):
         set_llm_cache(InstrumentedCache(InMemoryCache()))
         asked = []
 
@@ -439,10 +452,10 @@ class TestABatchThatIsRefused:
 
 
 class TestTwoHandlers:
-    def test_on_two_recorders_see_the_same(self, recorder, config):
+    def test_two_handlers_on_two_recorders_see_the_same(self, recorder, config):
         other = MemoryRecorder()
         set_llm_cache(InstrumentedCache(InMemoryCache()))
-        both = {"callbacks": [MetricsCallbackHandler(), MetricsCallbackHandler(other)]}
+        both: Any = {"callbacks": [MetricsCallbackHandler(), MetricsCallbackHandler(other)]}
         model = chat()
         model.generate([[HumanMessage(x)] for x in "abc"], **both)
         model.generate([[HumanMessage(x)] for x in "ad"], **both)
@@ -452,7 +465,9 @@ class TestTwoHandlers:
 
 class TestLayeredCaches:
     @pytest.mark.parametrize("everywhere", [True, False], ids=["global", "of the model"])
-    def test_bill_what_neither_had_and_nothing_else(self, recorder, config, everywhere):
+    def test_layered_caches_bill_what_neither_had_and_nothing_else(
+        self, recorder, config, everywhere
+    ):
         first, second = InstrumentedCache(NoCache(), "near"), InstrumentedCache(TextCache(), "far")
 
         class Layered(BaseCache):
@@ -475,7 +490,7 @@ class TestLayeredCaches:
 
 
 class TestResultsByHand:
-    def test_without_generations_are_calls(self, recorder, config):
+    def test_results_by_hand_without_generations_are_calls(self, recorder, config):
         set_llm_cache(InMemoryCache())
 
         class Empty(Chat):
@@ -488,7 +503,9 @@ class TestResultsByHand:
         model.generate([[HumanMessage("a")]], **config)
         assert recorder.value("llm_calls_total") == 1
 
-    def test_of_a_model_with_messages_of_its_own_are_read_as_far_as_they_go(self, recorder):
+    def test_results_by_hand_of_a_model_with_messages_of_its_own_are_read_as_far_as_they_go(
+        self, recorder
+    ):
         set_llm_cache(InMemoryCache())
         handler, run_id = MetricsCallbackHandler(), uuid.uuid4()
         handler.on_chat_model_start({}, [[]], run_id=run_id)

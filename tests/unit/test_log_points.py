@@ -64,7 +64,7 @@ def test_a_call_that_a_budget_refuses_logs_no_request(recorder, config, caplog) 
         Chat().invoke("x", config=config)
     assert lines(caplog) == [
         f"start {LABELS}",
-        f"error {LABELS} error_type=budget_exceeded budget=team",
+        f"error {LABELS} error_type=budget_exceeded budget='team'",
     ]
     budgets.close()
 
@@ -79,8 +79,8 @@ def test_an_abandoned_call_logs_that_it_was_cancelled(recorder, caplog) -> None:
 def test_a_hostile_name_stays_on_its_line(recorder, caplog) -> None:
     with caplog.at_level(logging.DEBUG, "agentmetrics.calls"):
         handler = MetricsCallbackHandler(recorder)
-        config = {"callbacks": [handler], "metadata": {"agent_name": "a\nstart agent_name='b'"}}
-        Chat(model="m\r\nx").invoke("x", config=config)
+        hostile = {"agent_name": "a\nstart agent_name='b'"}
+        Chat(model="m\r\nx").invoke("x", {"callbacks": [handler], "metadata": hostile})
     assert all("\n" not in line and "\r" not in line for line in lines(caplog))
 
 
@@ -97,15 +97,15 @@ class TestAStreamWithoutUsage:
         for _ in StreamingChat(answers=[answer("abc", tokens)]).stream("x", config=config):
             pass
 
-    def test_is_said_once_with_what_to_pass(self, config, caplog) -> None:
+    def test_a_stream_without_usage_is_logged_once_with_what_to_pass(self, config, caplog) -> None:
         for _ in range(3):
             self.stream(config, None)
         [logged] = caplog.records
         assert logged.getMessage() == (
-            "no tokens reported in a stream of gpt-4o of openai: counted without tokens and cost; "
-            "pass stream_usage=True to the chat model"
+            "no token usage reported in a stream from gpt-4o (openai), which is counted without "
+            "tokens and cost; pass stream_usage=True to the chat model"
         )
 
-    def test_is_not_said_where_tokens_are_reported(self, config, caplog) -> None:
+    def test_a_stream_that_reports_tokens_is_not_logged(self, config, caplog) -> None:
         self.stream(config, (10, 3))
         assert caplog.records == []

@@ -17,7 +17,8 @@ SECONDS = Metric("seconds", "histogram", "Durations.", ("queue",), "seconds", (1
 
 
 @pytest.fixture
-def recorder():
+def recorder() -> MemoryRecorder:
+    """One that has a counter, a gauge and a histogram of two queues."""
     recorder = MemoryRecorder()
     jobs = recorder.counter(JOBS)
     jobs.labels("a", "ok").inc(1)
@@ -32,14 +33,14 @@ def recorder():
 
 
 class TestValue:
-    def test_sums_the_series_with_the_labels(self, recorder):
+    def test_value_sums_the_series_with_the_labels(self, recorder):
         assert recorder.value("jobs_total") == 7
         assert recorder.value("jobs_total", queue="a") == 3
         assert recorder.value("jobs_total", status="ok") == 5
         assert recorder.value("jobs_total", status="ok", queue="a") == 1
         assert recorder.value("depth", queue="a") == 3
 
-    def test_is_zero_where_nothing_was_recorded(self, recorder):
+    def test_value_is_zero_where_nothing_was_recorded(self, recorder):
         assert recorder.value("jobs_total", queue="c") == 0
         assert recorder.value("llm_calls_total", status="error") == 0
         assert MemoryRecorder().value("llm_calls_total", agent_name="planner") == 0
@@ -57,7 +58,9 @@ class TestValue:
             ("llm_memory_available_mb", {"agent_name": "x"}, "no label 'agent_name': it has none"),
         ],
     )
-    def test_of_what_does_not_exist_names_what_may_be_meant(self, recorder, name, labels, said):
+    def test_value_of_what_does_not_exist_names_what_may_be_meant(
+        self, recorder, name, labels, said
+    ):
         for empty_or_not in (MemoryRecorder(), recorder):
             if not name.startswith("job") or empty_or_not is recorder:
                 with pytest.raises(UnknownMetricError) as raised:
@@ -66,36 +69,36 @@ class TestValue:
                 assert isinstance(raised.value, KeyError)
                 assert isinstance(raised.value, ValueError)
 
-    def test_points_at_histogram_when_the_metric_is_one(self, recorder):
+    def test_value_points_at_histogram_when_the_metric_is_one(self, recorder):
         with pytest.raises(ValueError, match=r"read it with histogram\('seconds'\)"):
             recorder.value("seconds")
 
 
 class TestHistogram:
-    def test_gives_count_sum_buckets_and_quantiles(self, recorder):
+    def test_histogram_gives_count_sum_buckets_and_quantiles(self, recorder):
         found = recorder.histogram("seconds", queue="a")
         assert (found.count, found.sum) == (2, 2.5)
         assert found.buckets == {1.0: 1, 2.5: 2, math.inf: 2}
         assert found.quantile(0.5) == 1.0
 
-    def test_adds_up_the_series_with_the_labels(self, recorder):
+    def test_histogram_adds_up_the_series_with_the_labels(self, recorder):
         assert recorder.histogram("seconds").count == 3
         assert recorder.histogram("seconds").sum == 11.5
 
-    def test_is_empty_where_no_series_has_the_labels(self, recorder):
+    def test_histogram_is_empty_where_no_series_has_the_labels(self, recorder):
         assert recorder.histogram("seconds", queue="c").count == 0
 
-    def test_refuses_a_name_that_is_no_histogram(self, recorder):
+    def test_histogram_refuses_a_name_that_is_no_histogram(self, recorder):
         for name in ("jobs_total", "unheard_of"):
             with pytest.raises(KeyError, match=name):
                 recorder.histogram(name)
 
-    def test_gives_the_instrument_for_a_metric(self, recorder):
+    def test_histogram_gives_the_instrument_for_a_metric(self, recorder):
         assert recorder.histogram(SECONDS).metric is SECONDS
 
 
 class TestSamples:
-    def test_are_lines_of_an_exposition(self, recorder):
+    def test_samples_are_lines_of_an_exposition(self, recorder):
         found = list(recorder.samples())
         assert Sample("jobs_total", {"queue": "a", "status": "failed"}, 2) in found
         assert [s for s in found if s.labels.get("queue") == "b" and "seconds" in s.name] == [
@@ -108,7 +111,7 @@ class TestSamples:
 
 
 class TestSnapshot:
-    def test_is_plain_data(self, recorder):
+    def test_a_snapshot_is_plain_data(self, recorder):
         snapshot = recorder.snapshot()
         assert json.loads(json.dumps(snapshot)) == snapshot
         assert snapshot["depth"] == {
@@ -123,7 +126,7 @@ class TestSnapshot:
             "buckets": {"1.0": 0, "2.5": 0, "+Inf": 1},
         }
 
-    def test_does_not_change_afterwards(self, recorder):
+    def test_a_snapshot_does_not_change_afterwards(self, recorder):
         snapshot = recorder.snapshot()
         recorder.gauge(DEPTH).labels("a").set(99)
         assert snapshot["depth"]["series"][0]["value"] == 3

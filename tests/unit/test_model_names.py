@@ -44,7 +44,7 @@ def resolved(provider: str, model: str) -> tuple[str, str] | None:
 
 
 class TestTheCorpus:
-    def test_is_large_and_of_every_kind(self):
+    def test_the_corpus_is_large_and_of_every_kind(self):
         kinds = Counter(row["kind"] for row in ROWS)
         assert len(ROWS) >= 200
         assert sum(not row["price_model"] for row in ROWS) >= 25
@@ -56,7 +56,7 @@ class TestTheCorpus:
             "together", "variant", "vertex", "xai",
         }  # fmt: skip
 
-    def test_resolves_right_and_to_no_sibling(self, record_property, capsys):
+    def test_the_corpus_resolves_right_and_to_no_sibling(self, record_property, capsys):
         found = [(row, expected(row), resolved(row["provider"], row["model"])) for row in ROWS]
         wrong = [(r["provider"], r["model"], want, got) for r, want, got in found if want != got]
         siblings = [each for each in wrong if each[3] is not None]
@@ -70,7 +70,7 @@ class TestTheCorpus:
         assert missing < len(ROWS) / 20  # else this says little about the installed list
 
     @pytest.mark.parametrize("row", ROWS[:: len(ROWS) // 20], ids=lambda row: row["model"])
-    def test_says_the_same_in_capitals_and_with_spaces_around(self, row):
+    def test_the_corpus_says_the_same_in_capitals_and_with_spaces_around(self, row):
         assert resolved(row["provider"].upper(), f" {row['model'].upper()} ") == expected(row)
 
 
@@ -91,7 +91,7 @@ class TestAMadeUpSibling:
         ["anthropic", "aws", "azure", "cohere", "deepseek", "google", "groq", "mistral",
          "moonshotai", "openai", "together", "x-ai"],
     )  # fmt: skip
-    def test_of_a_listed_model_has_no_price(self, provider):
+    def test_a_made_up_sibling_of_a_listed_model_has_no_price(self, provider):
         (listed,) = (p for p in get_snapshot().providers if p.id == provider)
         named = {literal.lower() for m in listed.models for literal in literals(m.match)}
         found = [
@@ -116,7 +116,9 @@ class TestAMadeUpSibling:
             ("google_genai", "gemini-3.5-flash-8b"),
         ],
     )
-    def test_that_the_price_list_itself_would_take_for_another_has_no_price(self, provider, model):
+    def test_a_made_up_sibling_that_the_price_list_itself_would_take_for_another_has_no_price(
+        self, provider, model
+    ):
         assert get_snapshot().find_provider_model(model, None, provider_id(provider), None)
         assert resolved(provider, model) is None
 
@@ -142,12 +144,12 @@ class TestProviders:
             ("my-openai-proxy", "my_openai_proxy"),
         ],
     )
-    def test_have_one_spelling(self, reported, means):
+    def test_providers_have_one_spelling(self, reported, means):
         assert provider_id(reported) == means
 
 
 class TestNames:
-    def test_begin_with_the_reported_one(self):
+    def test_names_begin_with_the_reported_one(self):
         arn = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.amazon.nova-pro-v1:0"
         assert list(names_of("bedrock", arn)) == [
             Name("aws", arn),
@@ -163,25 +165,25 @@ class TestNames:
             "global.amazon.nova-pro-v1:0",
         ],
     )
-    def test_of_what_is_priced_apart_are_themselves(self, model):
+    def test_names_of_what_is_priced_apart_are_themselves(self, model):
         assert list(names_of("bedrock", model)) == [Name("aws", model)]
 
-    def test_of_a_gateway_may_begin_with_the_provider(self):
+    def test_names_of_a_gateway_may_begin_with_the_provider(self):
         assert Name("groq", "qwen/qwen3-32b") in names_of("litellm", "groq/qwen/qwen3-32b")
         assert Name("openai", "gpt-4o") not in names_of("groq", "openai/gpt-4o")
 
-    def test_of_a_fine_tune_have_its_base_only_as_that(self):
+    def test_names_of_a_fine_tune_have_its_base_only_as_that(self):
         assert list(names_of("openai", "ft:gpt-4o-2024-08-06:acme::id")) == [
             Name("openai", "ft:gpt-4o-2024-08-06:acme::id"),
             Name("openai", "ft:gpt-4o-2024-08-06"),
         ]
 
     @pytest.mark.parametrize("model", ["", "x" * 128])
-    def test_that_are_empty_or_may_have_been_cut_are_none(self, model):
+    def test_names_that_are_empty_or_may_have_been_cut_are_none(self, model):
         assert list(names_of("openai", model)) == []
 
     @given(st.text(max_size=40), st.text(max_size=200))
-    def test_are_few_for_any_text(self, provider, model):
+    def test_names_are_few_for_any_text(self, provider, model):
         assert len(list(names_of(provider, model))) < 250
 
     @pytest.mark.parametrize(
@@ -197,7 +199,7 @@ class TestNames:
             ("mistral-large-2411", "mistral-large-2411"),
         ],
     )
-    def test_without_the_snapshot(self, model, bare):
+    def test_names_without_the_snapshot_are_the_models(self, model, bare):
         assert without_snapshot(model) == bare
 
     @pytest.mark.parametrize(
@@ -215,5 +217,5 @@ class TestNames:
             ("-latest", "-latest"),
         ],
     )
-    def test_without_what_leaves_the_model_the_same(self, model, bare):
+    def test_names_without_what_leaves_the_model_the_same_are_the_models(self, model, bare):
         assert without_version(model) == bare

@@ -27,8 +27,8 @@ from agentmetrics import (
 from agentmetrics.config.active import replaced
 
 SENTENCE = (
-    "llm_calls_total is already on this Prometheus registry and is not ours: "
-    "unregister it, or set AGENTMETRICS_NAMESPACE"
+    "llm_calls_total is already on this Prometheus registry, from something other than "
+    "agentmetrics: unregister it or set AGENTMETRICS_NAMESPACE"
 )
 
 

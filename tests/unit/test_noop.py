@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 
-from agentmetrics import Metric, NoopRecorder, track_call
+from agentmetrics import Metric, NoopRecorder, Usage, track_call
+from agentmetrics.calls.facts import LLMCall
+from agentmetrics.pipeline import pipeline_of
 
 LABELS = ("agent",)
 CALLS = Metric("calls_total", "counter", "Calls.", LABELS)
@@ -23,12 +27,15 @@ def test_every_update_is_taken_and_forgotten() -> None:
     recorder.flush()
     recorder.reset()
     recorder.close()
+    with pytest.raises(NotImplementedError, match="NoopRecorder keeps no values"):
+        recorder.value("calls_total", agent="planner")
 
 
 def test_an_observed_gauge_is_never_read() -> None:
-    recorder = NoopRecorder()
-    recorder.observe_gauge(DEPTH, lambda: pytest.fail("somebody read it"))
+    recorder, read = NoopRecorder(), Mock(return_value=1.0)
+    recorder.observe_gauge(DEPTH, read)
     recorder.flush()
+    read.assert_not_called()
 
 
 def test_mistakes_show_as_with_any_other_backend() -> None:
@@ -40,6 +47,10 @@ def test_mistakes_show_as_with_any_other_backend() -> None:
         recorder.counter(CALLS).labels("planner", "success")
 
 
-def test_a_call_runs_as_without_metrics() -> None:
-    with track_call("openai", "gpt-4o-mini", recorder=NoopRecorder()) as call:
+def test_a_call_runs_as_without_metrics(caplog: pytest.LogCaptureFixture) -> None:
+    recorder, ended = NoopRecorder(), list[LLMCall]()
+    pipeline_of(recorder).subscribe(ended.append)
+    with track_call("openai", "gpt-4o-mini", recorder=recorder) as call:
         call.record_usage(input_tokens=10, output_tokens=5)
+    assert [(each.status, each.usage) for each in ended] == [("success", Usage(10, 5))]
+    assert caplog.messages == []

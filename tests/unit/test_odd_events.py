@@ -7,12 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from langchain_core.caches import InMemoryCache
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langgraph.errors import GraphInterrupt
 
 import agentmetrics
-from agentmetrics import MemoryRecorder, MetricsCallbackHandler
+from agentmetrics import InstrumentedCache, MemoryRecorder
 from tests.unit.scripted import answer, assert_settled, by, calls, errors, runs
 
 OPENAI = {"ls_provider": "openai", "ls_model_name": "gpt-4o"}
@@ -53,16 +54,6 @@ class Unreadable:
         return "Unreadable()"
 
 
-@pytest.fixture
-def recorder(agent_metrics: MemoryRecorder) -> MemoryRecorder:
-    return agent_metrics
-
-
-@pytest.fixture
-def handler(recorder: MemoryRecorder) -> MetricsCallbackHandler:
-    return MetricsCallbackHandler()
-
-
 def result(message: Any) -> Any:
     return SimpleNamespace(generations=[[SimpleNamespace(message=message)]], llm_output=None)
 
@@ -70,7 +61,7 @@ def result(message: Any) -> Any:
 class TestARunId:
     @pytest.mark.parametrize("event", [*STARTS, *BETWEEN, *ENDS])
     @pytest.mark.parametrize("run_id", ["missing", None, "0f3c", 7, 7.5, True, [], {}, object()])
-    def test_that_is_none_is_counted_and_opens_nothing(
+    def test_a_run_id_that_is_none_is_counted_and_opens_nothing(
         self, recorder: MemoryRecorder, handler: Any, event: str, run_id: Any
     ) -> None:
         getattr(handler, event)(**({} if run_id == "missing" else {"run_id": run_id}))
@@ -78,7 +69,7 @@ class TestARunId:
         assert_settled(recorder)
 
     @pytest.mark.parametrize("event", [*STARTS, *ENDS])
-    def test_under_another_name_is_the_same(
+    def test_a_run_id_under_another_name_is_the_same(
         self, recorder: MemoryRecorder, handler: Any, event: str
     ) -> None:
         getattr(handler, event)(run_uuid=uuid.uuid4(), parent=uuid.uuid4())
@@ -88,7 +79,7 @@ class TestARunId:
 
 class TestAStart:
     @pytest.mark.parametrize("start", STARTS)
-    def test_needs_a_run_id_and_nothing_else(
+    def test_a_start_needs_a_run_id_and_nothing_else(
         self, recorder: MemoryRecorder, handler: Any, start: str
     ) -> None:
         run_id = uuid.uuid4()
@@ -109,7 +100,7 @@ class TestAStart:
         ],
         ids=str,
     )
-    def test_with_one_argument_that_is_not_understood_is_counted_and_opens_its_run(
+    def test_a_start_with_one_argument_that_is_not_understood_is_counted_and_opens_its_run(
         self, recorder: MemoryRecorder, handler: Any, start: str, odd: Any
     ) -> None:
         run_id = uuid.uuid4()
@@ -127,7 +118,7 @@ class TestAStart:
         ],
         ids=str,
     )
-    def test_has_what_its_other_arguments_say(
+    def test_a_start_has_what_its_other_arguments_say(
         self, recorder: MemoryRecorder, handler: Any, odd: Any
     ) -> None:
         run_id = uuid.uuid4()
@@ -139,7 +130,7 @@ class TestAStart:
             ("planner", "openai", "gpt-4o"): 15
         }
 
-    def test_of_no_readable_metadata_has_the_provider_of_its_parameters(
+    def test_a_start_of_no_readable_metadata_has_the_provider_of_its_parameters(
         self, recorder: MemoryRecorder, handler: Any
     ) -> None:
         run_id = uuid.uuid4()
@@ -154,7 +145,7 @@ class TestAStart:
     @pytest.mark.parametrize(
         ("name", "shown"), [(["a"], "invalid"), (b"a", "invalid"), (7, "7"), ("a\nb", "a_b")]
     )
-    def test_of_a_tool_cleans_its_name(
+    def test_a_start_of_a_tool_cleans_its_name(
         self, recorder: MemoryRecorder, handler: Any, name: Any, shown: str
     ) -> None:
         run_id = uuid.uuid4()
@@ -165,7 +156,7 @@ class TestAStart:
         assert errors(recorder) == {}
 
     @pytest.mark.parametrize("serialized", ["add", ["add"], 7])
-    def test_of_a_tool_that_says_nothing_readable_of_itself_is_unknown(
+    def test_a_start_of_a_tool_that_says_nothing_readable_of_itself_is_unknown(
         self, recorder: MemoryRecorder, handler: Any, serialized: Any
     ) -> None:
         run_id = uuid.uuid4()
@@ -176,7 +167,7 @@ class TestAStart:
         }
         assert errors(recorder) == {"on_tool_start": 1}
 
-    def test_of_a_graph_with_a_name_that_is_none_is_a_run_that_can_be_read(
+    def test_a_start_of_a_graph_with_a_name_that_is_none_is_a_run_that_can_be_read(
         self, recorder: MemoryRecorder, handler: Any
     ) -> None:
         graph, node, call = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
@@ -195,7 +186,7 @@ class TestAStart:
 
 class TestAnEnd:
     @pytest.mark.parametrize("end", ENDS)
-    def test_needs_a_run_id_and_nothing_else(
+    def test_an_end_needs_a_run_id_and_nothing_else(
         self, recorder: MemoryRecorder, handler: Any, end: str
     ) -> None:
         run_id, kind = uuid.uuid4(), ENDS[end]
@@ -209,7 +200,7 @@ class TestAnEnd:
         assert errors(recorder) == ({end: 1} if untold else {})
 
     @pytest.mark.parametrize("error", [None, "my secret", 7, ValueError])
-    def test_with_an_error_that_is_none_is_an_error_of_no_known_type(
+    def test_an_end_with_an_error_that_is_none_is_an_error_of_no_known_type(
         self, recorder: MemoryRecorder, handler: Any, error: Any
     ) -> None:
         run_id = uuid.uuid4()
@@ -220,7 +211,7 @@ class TestAnEnd:
         assert errors(recorder) == {"on_llm_error": 1}
 
     @pytest.mark.parametrize("attribute", ["code", "status_code", "response", "exceptions"])
-    def test_with_an_error_whose_attributes_raise_is_an_error(
+    def test_an_end_with_an_error_whose_attributes_raise_is_an_error(
         self, recorder: MemoryRecorder, handler: Any, attribute: str
     ) -> None:
         # as those of httpx.RequestError do, where no request was set
@@ -241,7 +232,7 @@ class TestAnEnd:
         assert_settled(recorder)
 
     @pytest.mark.parametrize("odd", [{"parent_run_id": "0f3c"}, {"tags": [7]}], ids=str)
-    def test_by_an_interrupt_of_no_readable_graph_is_interrupted(
+    def test_an_end_by_an_interrupt_of_no_readable_graph_is_interrupted(
         self, recorder: MemoryRecorder, handler: Any, odd: Any
     ) -> None:
         graph, node = uuid.uuid4(), uuid.uuid4()
@@ -258,7 +249,7 @@ class TestAnEnd:
 
     @pytest.mark.parametrize("started", STARTS)
     @pytest.mark.parametrize("ended", ENDS)
-    def test_of_another_kind_ends_the_run_that_was_begun(
+    def test_an_end_of_another_kind_ends_the_run_that_was_begun(
         self, recorder: MemoryRecorder, handler: Any, started: str, ended: str
     ) -> None:
         run_id = uuid.uuid4()
@@ -270,7 +261,7 @@ class TestAnEnd:
             assert recorder.value(metric) == (kind == STARTS[started])
 
     @pytest.mark.parametrize("documents", [None, 3, "abc", {"a": 1}, object()])
-    def test_of_a_query_with_documents_that_are_none_does_not_count_them(
+    def test_an_end_of_a_query_with_documents_that_are_none_does_not_count_them(
         self, recorder: MemoryRecorder, handler: Any, documents: Any
     ) -> None:
         run_id = uuid.uuid4()
@@ -302,7 +293,7 @@ class TestAResponse:
 
         return end
 
-    def test_of_a_message_class_of_ones_own_is_a_call_without_tokens(
+    def test_a_response_of_a_message_class_of_ones_own_is_a_call_without_tokens(
         self, recorder: MemoryRecorder, end: Any
     ) -> None:
         generation = ChatGeneration(message=OwnMessage(content="hello"))
@@ -325,11 +316,18 @@ class TestAResponse:
         ],
         ids=repr,
     )
-    def test_of_an_odd_shape_is_a_call_without_tokens(
+    def test_a_response_of_an_odd_shape_is_a_call_without_tokens(
         self, recorder: MemoryRecorder, end: Any, response: Any
     ) -> None:
         assert end(response) == {"on_llm_end": 1}
         assert recorder.value("llm_tokens_total") == 0
+
+    def test_a_response_that_is_no_llm_result_is_understood_beside_an_instrumented_cache(
+        self, recorder: MemoryRecorder, end: Any
+    ) -> None:
+        cache = InstrumentedCache(InMemoryCache())
+        assert end(result(answer())) == {}
+        del cache
 
     @pytest.mark.parametrize(
         "usage",
@@ -343,7 +341,7 @@ class TestAResponse:
         ],
         ids=str,
     )
-    def test_with_usage_of_a_new_shape_is_a_call_without_tokens_and_counted(
+    def test_a_response_with_usage_of_a_new_shape_is_a_call_without_tokens_and_counted(
         self, recorder: MemoryRecorder, end: Any, usage: Any
     ) -> None:
         message = answer()
@@ -363,7 +361,7 @@ class TestAResponse:
         ],
         ids=str,
     )
-    def test_with_more_usage_than_is_known_has_what_is_known(
+    def test_a_response_with_more_usage_than_is_known_has_what_is_known(
         self, recorder: MemoryRecorder, end: Any, more: Any, details: Any
     ) -> None:
         message = answer(tokens=(10, 5), **more)
@@ -374,7 +372,7 @@ class TestAResponse:
 
 class TestAnEventThatBeginsAndEndsNothing:
     @pytest.mark.parametrize("event", UNUSED)
-    def test_is_heard_whatever_it_says(
+    def test_an_event_that_begins_and_ends_nothing_is_heard_whatever_it_says(
         self, recorder: MemoryRecorder, handler: Any, event: str
     ) -> None:
         getattr(handler, event)()
@@ -394,7 +392,9 @@ class TestARecorderThatCannotHaveOurMetrics:
         ],
         ids=["configure", "in a layer", "handler", "track_call"],
     )
-    def test_is_refused_at_the_start_in_one_sentence(self, recorder, handler, use) -> None:
+    def test_a_recorder_that_cannot_have_our_metrics_is_refused_at_the_start_in_one_sentence(
+        self, recorder, handler, use
+    ) -> None:
         taken = MemoryRecorder()
         taken.gauge(agentmetrics.Metric("llm_calls_total", "gauge", "Something else."))
         taken.gauge(agentmetrics.Metric("_llm_calls_total", "gauge", "Something else."))

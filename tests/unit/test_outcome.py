@@ -42,10 +42,10 @@ class TestStatus:
         ],
         ids=lambda error: type(error).__name__,
     )
-    def test_of_what_somebody_ended_is_cancelled(self, error):
+    def test_the_status_of_what_somebody_ended_is_cancelled(self, error):
         assert status_of(error) == "cancelled"
 
-    def test_of_a_cancelled_trio_task_is_cancelled(self):
+    def test_the_status_of_a_cancelled_trio_task_is_cancelled(self):
         async def main():
             with trio.CancelScope() as scope:
                 scope.cancel()
@@ -59,7 +59,7 @@ class TestStatus:
         trio.run(main)
         assert seen == ["cancelled"]
 
-    def test_of_langgraphs_control_flow_is_interrupted(self):
+    def test_the_status_of_langgraphs_control_flow_is_interrupted(self):
         from langgraph.errors import GraphInterrupt, ParentCommand
         from langgraph.types import Command
 
@@ -67,10 +67,10 @@ class TestStatus:
         assert status_of(ParentCommand(Command())) == "interrupted"
 
     @pytest.mark.parametrize("error", [ValueError(), TimeoutError(), SystemExit()])
-    def test_of_everything_else_is_error(self, error):
+    def test_the_status_of_everything_else_is_error(self, error):
         assert status_of(error) == "error"
 
-    def test_of_a_group_is_that_of_all_its_members(self):
+    def test_the_status_of_a_group_is_that_of_all_its_members(self):
         cancelled = asyncio.CancelledError
         assert status_of(BaseExceptionGroup("", [cancelled(), cancelled()])) == "cancelled"
         assert status_of(BaseExceptionGroup("", [cancelled(), ValueError()])) == "error"
@@ -78,7 +78,7 @@ class TestStatus:
         assert status_of(nested) == "error"
 
     @pytest.mark.parametrize("members", [(), None, "text", 7])
-    def test_is_not_fooled_by_an_attribute_called_exceptions(self, members):
+    def test_the_status_is_not_fooled_by_an_attribute_called_exceptions(self, members):
         error = ValueError()
         error.exceptions = members  # type: ignore[attr-defined]
         assert status_of(error) == "error"
@@ -99,7 +99,9 @@ class TestErrorType:
             ("APIStatusError", 503, "server_error"),
         ],
     )
-    def test_of_an_sdks_errors(self, sdk, name, status, error_type):
+    def test_the_error_type_of_an_sdks_errors_is_that_of_their_class(
+        self, sdk, name, status, error_type
+    ):
         error = provider_error(pytest.importorskip(sdk), name, status=status)
         assert error_type_of(error) == error_type
 
@@ -108,7 +110,7 @@ class TestErrorType:
         ("name", "error_type"),
         [("APITimeoutError", "timeout"), ("APIConnectionError", "connection")],
     )
-    def test_of_an_sdks_lost_connections(self, sdk, name, error_type):
+    def test_the_error_type_of_an_sdks_lost_connections_is_known(self, sdk, name, error_type):
         cls = getattr(pytest.importorskip(sdk), name)
         request = httpx2.Request("POST", "http://localhost")
         assert error_type_of(cls(request=request)) == error_type
@@ -146,7 +148,7 @@ class TestErrorType:
         ],
         ids=lambda value: value if isinstance(value, str) else type(value).__name__,
     )
-    def test_of_errors_of_python_and_http_clients(self, error, error_type):
+    def test_the_error_type_of_errors_of_python_and_http_clients_is_known(self, error, error_type):
         assert error_type_of(error) == error_type
 
     @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ class TestErrorType:
             ("SomethingNewException", 503, "server_error"),
         ],
     )
-    def test_of_bedrocks_errors(self, code, status, error_type):
+    def test_the_error_type_of_bedrocks_errors_is_known(self, code, status, error_type):
         botocore = pytest.importorskip("botocore.exceptions")
         response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
         assert error_type_of(botocore.ClientError(response, "Converse")) == error_type
@@ -183,18 +185,18 @@ class TestErrorType:
             (None, "other"),
         ],
     )
-    def test_of_bedrocks_errors_in_a_stream(self, code, error_type):
+    def test_the_error_type_of_bedrocks_errors_in_a_stream_is_known(self, code, error_type):
         botocore = pytest.importorskip("botocore.exceptions")
         error = botocore.EventStreamError({"Error": {"Code": code}}, "ConverseStream")
         assert error_type_of(error) == error_type
 
     @pytest.mark.parametrize("response", [{}, {"Error": None}, {"Error": []}, [], "text"])
-    def test_is_not_fooled_by_a_response_of_another_shape(self, response):
+    def test_the_error_type_is_not_fooled_by_a_response_of_another_shape(self, response):
         error = ValueError()
         error.response = response  # type: ignore[attr-defined]
         assert error_type_of(error) == "other"
 
-    def test_of_a_context_that_is_too_long_is_that_whatever_the_providers_code(self):
+    def test_the_error_type_of_a_context_that_is_too_long_is_that_whatever_the_providers_code(self):
         aws = pytest.importorskip("langchain_aws.chat_models.bedrock_converse")
         error = aws.BedrockContextOverflowError(
             {"Error": {"Code": "ValidationException"}}, "Converse"
@@ -211,7 +213,9 @@ class TestErrorType:
             ("something_new", "other"),
         ],
     )
-    def test_of_anthropics_errors_in_a_stream_that_began_well(self, kind, error_type):
+    def test_the_error_type_of_anthropics_errors_in_a_stream_that_began_well_is_known(
+        self, kind, error_type
+    ):
         anthropic = pytest.importorskip("anthropic")
         response = httpx2.Response(200, request=httpx2.Request("POST", "http://localhost"))
         body = {"type": "error", "error": {"type": kind, "message": "secret"}}
@@ -228,21 +232,21 @@ class TestErrorType:
             (504, "timeout"),
         ],
     )
-    def test_of_googles_errors(self, code, error_type):
+    def test_the_error_type_of_googles_errors_is_known(self, code, error_type):
         google = pytest.importorskip("google.genai.errors")
         assert error_type_of(google.APIError(code, {"error": {"code": code}})) == error_type
 
-    def test_of_coheres_errors(self):
+    def test_the_error_type_of_coheres_errors_is_known(self):
         cohere = pytest.importorskip("cohere.errors")
         assert error_type_of(cohere.TooManyRequestsError(body={})) == "rate_limit"
         assert error_type_of(cohere.ForbiddenError(body={})) == "authentication"
 
-    def test_of_ollamas_errors(self):
+    def test_the_error_type_of_ollamas_errors_is_known(self):
         ollama = pytest.importorskip("ollama")
         assert error_type_of(ollama.ResponseError("secret", 404)) == "invalid_request"
         assert error_type_of(ollama.ResponseError("secret")) == "other"  # one in a stream
 
-    def test_of_botocores_lost_connections(self):
+    def test_the_error_type_of_botocores_lost_connections_is_known(self):
         botocore = pytest.importorskip("botocore.exceptions")
         url = {"endpoint_url": "http://localhost"}
         assert error_type_of(botocore.EndpointConnectionError(**url)) == "connection"
@@ -251,14 +255,14 @@ class TestErrorType:
         assert error_type_of(botocore.ConnectTimeoutError(**url)) == "timeout"
         assert error_type_of(botocore.ReadTimeoutError(**url)) == "timeout"
 
-    def test_of_aiohttps_lost_connections(self):
+    def test_the_error_type_of_aiohttps_lost_connections_is_known(self):
         import aiohttp
 
         assert error_type_of(aiohttp.ServerDisconnectedError()) == "connection"
         assert error_type_of(aiohttp.ClientPayloadError()) == "connection"
         assert error_type_of(aiohttp.ServerTimeoutError()) == "timeout"
 
-    def test_is_in_the_body_where_an_sdk_hands_on_nothing_else(self):
+    def test_the_error_type_is_in_the_body_where_an_sdk_hands_on_nothing_else(self):
         groq = pytest.importorskip("groq")
         body = {"error": {"message": "secret", "code": "context_length_exceeded"}}
         response = httpx.Response(400, request=httpx.Request("POST", "http://localhost"))
@@ -266,7 +270,7 @@ class TestErrorType:
         assert error_type_of(error) == "context_length"
 
     @pytest.mark.parametrize("body", ["text", None, {}, {"error": "text"}, {"error": {}}])
-    def test_may_be_in_no_body(self, body):
+    def test_the_error_type_may_be_in_no_body(self, body):
         groq = pytest.importorskip("groq")
         response = httpx.Response(413, request=httpx.Request("POST", "http://localhost"))
         error = groq.APIStatusError("secret", response=response, body=body)
@@ -283,7 +287,7 @@ class TestErrorType:
             (None, "other"),
         ],
     )
-    def test_of_an_error_within_a_stream(self, body, error_type):
+    def test_the_error_type_of_an_error_within_a_stream_is_known(self, body, error_type):
         import openai
 
         request = httpx2.Request("POST", "http://localhost")
@@ -309,10 +313,10 @@ class TestErrorType:
             (None, "other"),
         ],
     )
-    def test_of_an_error_in_the_body_of_a_200(self, told, error_type):
+    def test_the_error_type_of_an_error_in_the_body_of_a_200_is_known(self, told, error_type):
         assert error_type_of(ValueError(told)) == error_type
 
-    def test_of_an_error_object_in_the_body_of_a_200(self):
+    def test_the_error_type_of_an_error_object_in_the_body_of_a_200_is_known(self):
         from openai.types.responses import ResponseError
 
         told = ResponseError(code="invalid_prompt", message="secret")
@@ -321,16 +325,16 @@ class TestErrorType:
         error.response = httpx2.Response(200)  # type: ignore[attr-defined]
         assert error_type_of(error) == "server_error"
 
-    def test_of_an_error_that_says_nothing_is_other(self):
+    def test_the_error_type_of_an_error_that_says_nothing_is_other(self):
         assert error_type_of(ValueError()) == "other"
 
-    def test_is_not_sought_in_the_text_of_other_errors(self):
+    def test_the_error_type_is_not_sought_in_the_text_of_other_errors(self):
         class MineError(ValueError):
             pass
 
         assert error_type_of(MineError("server_error: mine")) == "other"
 
-    def test_of_a_class_that_somebody_derived(self):
+    def test_the_error_type_of_a_class_that_somebody_derived_is_that_of_its_base(self):
         class MineError(TimeoutError):
             pass
 
@@ -354,7 +358,7 @@ class TestErrorType:
             (None, "other"),
         ],
     )
-    def test_falls_back_on_the_http_status(self, status, error_type):
+    def test_the_error_type_falls_back_on_the_http_status(self, status, error_type):
         class FailedError(Exception):
             pass
 
@@ -372,22 +376,22 @@ class TestErrorType:
             ({}, "other"),
         ],
     )
-    def test_of_bedrock_is_behind_its_response(self, metadata, error_type):
+    def test_the_error_type_of_bedrock_is_behind_its_response(self, metadata, error_type):
         botocore = pytest.importorskip("botocore.exceptions")
         error = botocore.ClientError({"ResponseMetadata": metadata}, "InvokeModel")
         assert error_type_of(error) == error_type
 
     @pytest.mark.parametrize("response", [{"ResponseMetadata": None}, {}, "429", 429])
-    def test_is_not_fooled_by_an_attribute_called_response(self, response):
+    def test_the_error_type_is_not_fooled_by_an_attribute_called_response(self, response):
         error = ValueError()
         error.response = response  # type: ignore[attr-defined]
         assert error_type_of(error) == "other"
 
-    def test_of_gemini_is_its_code(self):
+    def test_the_error_type_of_gemini_is_its_code(self):
         genai = pytest.importorskip("google.genai.errors")
         assert error_type_of(genai.APIError(429, {"error": {"code": 429}})) == "rate_limit"
 
-    def test_is_always_one_of_the_catalogues(self):
+    def test_the_error_type_is_always_one_of_the_catalogues(self):
 
         named = {
             *error_types._by_class_name.values(),

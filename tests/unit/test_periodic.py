@@ -25,7 +25,7 @@ class Target:
         self.flushed.set()
 
 
-def test_it_flushes_again_and_again_until_stopped():
+def test_the_thread_flushes_again_and_again_until_stopped():
     target = Target()
     periodic = PeriodicFlush(target, 0.001)
     for _ in range(3):
@@ -36,7 +36,7 @@ def test_it_flushes_again_and_again_until_stopped():
     periodic.stop()
 
 
-def test_it_ends_by_itself_when_its_target_is_gone():
+def test_the_thread_ends_by_itself_when_its_target_is_gone():
     target = Target()
     periodic = PeriodicFlush(target, 0.001)
     assert target.flushed.wait(SECONDS_TO_WAIT)
@@ -46,7 +46,7 @@ def test_it_ends_by_itself_when_its_target_is_gone():
     assert not periodic._thread.is_alive()
 
 
-def test_it_may_be_stopped_by_the_flush_itself():
+def test_the_thread_may_be_stopped_by_the_flush_itself():
     target = Target(stop_inside=True)
     target.periodic = PeriodicFlush(target, 0.001)
     assert target.flushed.wait(SECONDS_TO_WAIT)
@@ -54,7 +54,7 @@ def test_it_may_be_stopped_by_the_flush_itself():
     assert not target.periodic._thread.is_alive()
 
 
-def test_it_never_keeps_a_program_from_ending():
+def test_the_thread_never_keeps_a_program_from_ending():
     periodic = PeriodicFlush(Target(), 3600)
     assert periodic._thread.daemon
     periodic.stop()
@@ -74,7 +74,7 @@ def test_a_forked_child_has_a_thread_of_its_own():
         periodic.stop()
 
 
-def test_a_forked_child_of_a_stopped_one_has_none():
+def test_a_forked_child_of_a_stopped_thread_has_none():
     target = Target()
     periodic = PeriodicFlush(target, 0.001)
     periodic.stop()

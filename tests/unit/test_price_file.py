@@ -7,6 +7,7 @@ import os
 import threading
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -102,7 +103,7 @@ class TestOwnPrices:
             ("ollama", "big", 0.3),
         ],
     )
-    def test_come_before_the_price_list(self, known, provider, model, usd):
+    def test_own_prices_come_before_the_price_list(self, known, provider, model, usd):
         assert known.cost_usd(provider, model, MILLION) == usd
 
     @pytest.mark.parametrize(
@@ -113,10 +114,12 @@ class TestOwnPrices:
             ("ollama", "small", 0),
         ],
     )
-    def test_leave_other_models_as_they_are(self, known, provider, model, usd):
+    def test_own_prices_leave_other_models_as_they_are(self, known, provider, model, usd):
         assert known.cost_usd(provider, model, MILLION) == usd
 
-    def test_of_a_fine_tune_are_those_of_every_fine_tune_of_its_base_or_its_own(self, known):
+    def test_own_prices_of_a_fine_tune_are_those_of_every_fine_tune_of_its_base_or_its_own(
+        self, known
+    ):
         cost = known.cost_usd
         assert cost("openai", "ft:gpt-4o-2024-08-06:acme::one", MILLION) == 18.75
         assert cost("openai", "ft:gpt-4o-2024-08-06:acme::special", MILLION) == 25
@@ -135,36 +138,38 @@ class TestOwnPrices:
             ),
         ],
     )
-    def test_know_what_an_alias_means(self, known, provider, model, usd):
+    def test_own_prices_know_what_an_alias_means(self, known, provider, model, usd):
         assert known.cost_usd(provider, model, MILLION) == usd
 
-    def test_make_a_provider_free(self, known):
+    def test_own_prices_make_a_provider_free(self, known):
         assert known.cost_usd("lmstudio", "anything", Usage()) == 0
         assert Prices().cost_usd("lmstudio", "anything", MILLION) is None
 
-    def test_have_the_rates_of_parts(self, known):
+    def test_own_prices_have_the_rates_of_parts(self, known):
         usage = Usage(1000, 0, cache_read_tokens=400)
         assert known.cost_usd("openai", "gpt-4o", usage) == (600 * 2 + 400 * 0.5) / 1e6
 
-    def test_have_the_service_tiers_that_they_state_and_no_others(self, known):
+    def test_own_prices_have_the_service_tiers_that_they_state_and_no_others(self, known):
         assert known.cost_usd("openai", "gpt-4o", MILLION, "flex") == 5
         assert known.cost_usd("openai", "gpt-4o", MILLION, "priority") is None
 
-    def test_of_input_alone_do_not_price_output(self):
+    def test_own_prices_of_input_alone_do_not_price_output(self):
         own = OwnPrices.parse("[prices.acme.embed]\ninput = 1")
-        price = own.price(own.find("acme", "embed"), "")
+        name = own.find("acme", "embed")
+        assert name
+        price = own.price(name, "")
         assert price.cost_usd(Usage(1_000_000, 0)) == 1
         assert price.cost_usd(MILLION) is None
 
-    def test_say_where_they_are_from(self, known):
+    def test_own_prices_say_where_they_are_from(self, known):
         found = known.find("azure", "house")
         assert (found.provider, found.model, found.source) == ("openai", "gpt-4o", "prices.toml")
 
-    def test_need_no_price_list(self, known, monkeypatch):
+    def test_own_prices_need_no_price_list(self, known, monkeypatch):
         monkeypatch.setattr("agentmetrics.pricing.source.snapshot", lambda: None)
         assert known.cost_usd("openai", "gpt-4o", MILLION) == 10
 
-    def test_as_the_documentation_writes_them(self, path):
+    def test_own_prices_are_read_as_the_documentation_writes_them(self, path):
         page = Path(__file__).parents[2].joinpath("docs", "prices.md").read_text(encoding="utf-8")
         path.write_text(page.split("```toml\n")[1].split("```")[0], encoding="utf-8")
         cost = Prices(PriceFile(path)).cost_usd
@@ -175,7 +180,7 @@ class TestOwnPrices:
         assert cost("azure", "house-chat", MILLION) == 11.25
         assert cost("lmstudio", "any", MILLION) == 0
 
-    def test_may_be_none(self):
+    def test_own_prices_may_be_none(self):
         assert OwnPrices.parse("") == OwnPrices()
 
 
@@ -195,12 +200,12 @@ class TestAMistake:
             ("\nx = [1,\n", "line 2: invalid value"),
             (
                 '[prices.openai."a.b"]\ninput=1\n\n[prices.openai."a.b"]\ninput=2',
-                'line 4: [prices.openai."a.b"] is given twice',
+                'line 4: [prices.openai."a.b"] is defined twice',
             ),
-            ("[prices.openai.a]\ninput = 1\ninput = 2", "line 3: input is given twice"),
+            ("[prices.openai.a]\ninput = 1\ninput = 2", "line 3: input is defined twice"),
             (
                 "[prices.aws.a]\ninput = 1\n[prices.bedrock]\nA = { input = 2 }",
-                "line 4: a of aws has a price already",
+                "line 4: a (aws) already has a price",
             ),
             (
                 "[prices.openai.a]\ninput = 1\noutput = '2'",
@@ -221,12 +226,12 @@ class TestAMistake:
             ("\n[prices.openai.a]\noutput = 1", "line 2: prices.openai.a.input is missing"),
             (
                 "[prices.openai]\ninput = 1",
-                "line 2: prices.openai.input is 1: a table belongs here",
+                "line 2: prices.openai.input is 1: must be a table",
             ),
             (
                 "[prices.openai.a]\ninput = 1\ncached = 2",
                 (
-                    "line 3: prices.openai.a.cached means nothing here; there are input, output, "
+                    "line 3: prices.openai.a.cached is not allowed here; use one of input, output, "
                     "cache_read, cache_creation, cache_creation_1h, reasoning, audio_input, "
                     "audio_output, request, service_tiers"
                 ),
@@ -237,28 +242,28 @@ class TestAMistake:
             ),
             (
                 "[models.openai.a]\ninput = 1",
-                "line 1: models means nothing here; there are free_providers, aliases, prices",
+                "line 1: models is not allowed here; use one of free_providers, aliases, prices",
             ),
             (
                 "[aliases.azure]\na = 'b'\n[aliases.azure_openai]\nA = 'c'",
-                "line 4: a of azure is an alias already",
+                "line 4: a (azure) is already an alias",
             ),
             (
                 "[prices.azure.a]\ninput = 1\n[aliases.azure]\na = 'c'",
-                "line 4: a of azure has a price already",
+                "line 4: a (azure) already has a price",
             ),
             (
                 "[aliases.azure]\na = 'b'\nb = 'c'",
-                "line 2: b is an alias too: name the model",
+                "line 2: b is itself an alias: use the model's name",
             ),
-            ("[aliases.azure]\na = 3", "line 2: aliases.azure.a is 3: a table belongs here"),
+            ("[aliases.azure]\na = 3", "line 2: aliases.azure.a is 3: must be a table"),
             (
                 "[aliases.azure]\na = { modle = 'b' }",
                 "line 2: aliases.azure.a.model is missing",
             ),
             (
                 "[aliases.azure]\na = { model = 'b', region = 'eu' }",
-                "line 2: aliases.azure.a.region means nothing here; there are provider, model",
+                "line 2: aliases.azure.a.region is not allowed here; use one of provider, model",
             ),
             (
                 "free_providers = [\n  'a',\n  3,\n]",
@@ -266,17 +271,17 @@ class TestAMistake:
             ),
         ],
     )
-    def test_is_one_sentence_that_begins_with_the_line(self, text, sentence):
+    def test_a_mistake_is_one_sentence_that_begins_with_the_line(self, text, sentence):
         with pytest.raises(TomlError) as raised:
             OwnPrices.parse(text)
         assert str(raised.value) == sentence
 
     @given(st.text(alphabet="[]{}=\"'.,#\n ab1", max_size=60))
-    def test_in_any_text_is_one_line_with_a_number(self, text):
+    def test_a_mistake_in_any_text_is_one_line_with_a_number(self, text):
         said = mistake_in(text)
         assert said is None or (said.startswith("line ") and "\n" not in said)
 
-    def test_without_a_place_in_the_text_has_no_line(self):
+    def test_a_mistake_without_a_place_in_the_text_has_no_line(self):
         assert str(Document("a = 1").mistake(("b",), "no")) == "no"
 
     @pytest.mark.parametrize(
@@ -287,7 +292,7 @@ class TestAMistake:
             (b"\xff\xfe", "is not UTF-8 text"),
         ],
     )
-    def test_stops_the_program_at_the_start(self, tmp_path, monkeypatch, text, said):
+    def test_a_mistake_stops_the_program_at_the_start(self, tmp_path, monkeypatch, text, said):
         file = tmp_path / "prices.toml"
         if text is not None:
             file.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -299,7 +304,9 @@ class TestAMistake:
 
 
 class TestAFileThatChanges:
-    def test_gives_calls_their_new_price_in_series_that_exist(self, path, known):
+    def test_a_file_that_changes_gives_calls_their_new_price_in_series_that_exist(
+        self, path, known
+    ):
         recorder = MemoryRecorder()
         pipeline_of(recorder, Options(prices=known))
         handler = MetricsCallbackHandler(recorder, agent_name="a")
@@ -310,14 +317,16 @@ class TestAFileThatChanges:
         model.invoke([HumanMessage("x")])
         assert recorder.value("llm_cost_usd_total") == 2 + 7
 
-    def test_can_take_a_price_away_and_give_one(self, path, known):
+    def test_a_file_that_changes_can_take_a_price_away_and_give_one(self, path, known):
         pricers = [known.pricer("openai", name) for name in ("gpt-4o", "gpt-99")]
         assert [each.price.cost_usd(MILLION) for each in pricers] == [10, None]
         rewrite(path, '[prices.openai."gpt-99"]\ninput = 1\noutput = 1')
         known.refresh()
         assert [each.price.cost_usd(MILLION) for each in pricers] == [12.5, 2]
 
-    def test_is_followed_by_pricers_that_the_table_has_let_go(self, path, known, monkeypatch):
+    def test_a_file_that_changes_is_followed_by_pricers_that_the_table_has_let_go(
+        self, path, known, monkeypatch
+    ):
         pricer = known.pricer("openai", "gpt-4o")
         monkeypatch.setattr(prices, "_MAX_PRICERS", 1)
         known.pricer("openai", "gpt-5")
@@ -326,10 +335,15 @@ class TestAFileThatChanges:
         known.refresh()
         assert pricer.price.cost_usd(MILLION) == 8
 
-    def test_is_read_only_when_it_has_changed(self, path, known, monkeypatch):
+    def test_a_file_that_changes_is_read_only_when_it_has_changed(self, path, known, monkeypatch):
         read = []
         real = OwnPrices.parse
-        monkeypatch.setattr(OwnPrices, "parse", lambda text: read.append(text) or real(text))
+
+        def parse(text: str) -> OwnPrices:
+            read.append(text)
+            return real(text)
+
+        monkeypatch.setattr(OwnPrices, "parse", parse)
         pricer = known.pricer("openai", "gpt-4o")
         price = pricer.price
         for _ in range(3):
@@ -338,7 +352,7 @@ class TestAFileThatChanges:
         assert pricer.price is price
 
     @pytest.mark.parametrize("mistake", ["[prices.openai.a]\ninput = 'x'", None])
-    def test_into_a_mistake_keeps_the_prices_logs_once_and_counts(
+    def test_a_file_that_changes_into_a_mistake_keeps_the_prices_logs_once_and_counts(
         self, path, known, caplog, mistake
     ):
         recorder = MemoryRecorder()
@@ -355,12 +369,12 @@ class TestAFileThatChanges:
         said = "cannot be read" if mistake is None else "line 2: prices.openai.a.input is 'x'"
         (message,) = [record.getMessage() for record in caplog.records]
         assert message.startswith(f"{path}: {said}")
-        assert message.endswith("the prices before are kept")
+        assert message.endswith("the previous prices stay in use")
         path.write_text('[prices.openai."gpt-4o"]\ninput = 1\noutput = 1')
         known.refresh()
         assert known.cost_usd("openai", "gpt-4o", MILLION) == 2
 
-    def test_is_noticed_by_a_thread(self, path, monkeypatch):
+    def test_a_file_that_changes_is_noticed_by_a_thread(self, path, monkeypatch):
         monkeypatch.setattr(prices, "WATCH_SECONDS", 0.001)
         monkeypatch.setenv("AGENTMETRICS_PRICES_FILE", str(path))
         recorder = make_recorder(load_settings())
@@ -371,7 +385,7 @@ class TestAFileThatChanges:
         pricer = pipeline_of(recorder).prices.pricer("openai", "gpt-4o")
         assert waited_for(lambda: pricer.price.cost_usd(MILLION) == 8)
 
-    def test_is_noticed_in_a_forked_child_too(self, path, monkeypatch):
+    def test_a_file_that_changes_is_noticed_in_a_forked_child_too(self, path, monkeypatch):
         monkeypatch.setattr(prices, "WATCH_SECONDS", 0.001)
         known = Prices(PriceFile(path))
         known.watch()
@@ -384,7 +398,7 @@ class TestAFileThatChanges:
 
         assert in_a_child(child) == "True"
 
-    def test_at_the_moment_of_a_fork_does_not_hold_the_child_up(self, known):
+    def test_a_file_that_changes_at_the_moment_of_a_fork_does_not_hold_the_child_up(self, known):
         with known._changing:  # as the thread that takes up a change does
 
             def child() -> float:
@@ -392,7 +406,9 @@ class TestAFileThatChanges:
 
             assert in_a_child(child) == "10.0"
 
-    def test_while_its_price_is_being_looked_up_is_not_missed(self, path, known, monkeypatch):
+    def test_a_file_that_changes_while_its_price_is_being_looked_up_is_not_missed(
+        self, path, known, monkeypatch
+    ):
         real = Prices.find
 
         def slow_find(self, *key):
@@ -419,7 +435,7 @@ def waited_for(happened) -> bool:
 
 
 class TestTheWatch:
-    def test_is_kept_only_where_there_is_something_to_watch(self, known):
+    def test_the_watch_is_kept_only_where_there_is_something_to_watch(self, known):
         plain = Prices()
         plain.watch()
         plain.refresh()
@@ -429,10 +445,11 @@ class TestTheWatch:
         known.watch()
         assert known._watch is watch
 
-    def test_does_not_keep_the_prices_alive(self, path, monkeypatch):
+    def test_the_watch_does_not_keep_the_prices_alive(self, path, monkeypatch):
         monkeypatch.setattr(prices, "WATCH_SECONDS", 0.001)
         known = Prices(PriceFile(path))
         known.watch()
+        assert known._watch
         periodic = known._watch[1]
         gone = weakref.ref(known)
         del known
@@ -440,24 +457,25 @@ class TestTheWatch:
         periodic._thread.join(SECONDS_TO_WAIT)
         assert not periodic._thread.is_alive()
 
-    def test_is_not_begun_by_settings_alone(self, path, monkeypatch):
+    def test_the_watch_is_not_begun_by_settings_alone(self, path, monkeypatch):
         monkeypatch.setenv("AGENTMETRICS_PRICES_FILE", str(path))
-        assert make_prices(load_settings())._watch is None
+        made = make_prices(load_settings())
+        assert made
+        assert made._watch is None
 
 
 class TestTheSetting:
-    def test_reaches_calls_through_every_layer(self, path):
+    def test_the_setting_reaches_calls_through_every_layer(self, path):
         with replaced(MemoryRecorder()):
             recorder = configure(
                 prices_file=str(path), namespace="shop", common_labels={"env": "test"}
             )
             with track_call("openai", "gpt-4o") as call:
                 call.record_usage(1_000_000, 0)
-            assert by(recorder.inner[0].inner[0], "shop_llm_cost_usd_total", "model") == {
-                "gpt-4o": 2
-            }
+            memory: Any = recorder.inner[0].inner[0]
+            assert by(memory, "shop_llm_cost_usd_total", "model") == {"gpt-4o": 2}
 
-    def test_is_off_by_default_and_when_empty(self, monkeypatch):
+    def test_the_setting_is_off_by_default_and_when_empty(self, monkeypatch):
         assert make_prices(load_settings()) is None
         monkeypatch.setenv("AGENTMETRICS_PRICES_FILE", "")
         assert make_prices(load_settings()) is None

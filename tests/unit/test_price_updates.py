@@ -75,6 +75,7 @@ def publisher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The monotonic time that updates go by, in seconds: ``clock[0]``."""
     now = [1000.0]
     # The module's own: event loops in other threads go by the real one.
     monkeypatch.setattr(updates, "time", SimpleNamespace(monotonic=lambda: now[0]))
@@ -86,15 +87,17 @@ def updated_from(publisher: Publisher) -> Prices:
 
 
 class TestAnUpdate:
-    def test_is_followed_by_pricers_that_are_bound(self, publisher):
+    def test_an_update_is_followed_by_pricers_that_are_bound(self, publisher):
         known = updated_from(publisher)
         pricer = known.pricer("openai", "gpt-4o")
         assert pricer.price.cost_usd(MILLION) == 2.5
         known.refresh()
         assert pricer.price.cost_usd(MILLION) == 9
-        assert "fetched" in known.find("openai", "gpt-4o").source
+        quote = known.find("openai", "gpt-4o")
+        assert quote
+        assert "fetched" in quote.source
 
-    def test_comes_again_after_the_updaters_interval(self, publisher, clock):
+    def test_an_update_comes_again_after_the_updaters_interval(self, publisher, clock):
         known = updated_from(publisher)
         for later in (0, 10, 3599, 3600, 3601):
             clock[0] = 1000.0 + later
@@ -102,13 +105,13 @@ class TestAnUpdate:
         assert publisher.asked == 2
 
     @pytest.mark.parametrize("wrong", ["status", "text", "shape"])
-    def test_that_fails_keeps_the_prices_is_logged_once_and_counted_and_tried_again(
-        self, publisher, clock, caplog, wrong
+    def test_an_update_that_fails_keeps_the_prices_is_logged_once_and_counted_and_tried_again(
+        self, publisher, clock, caplog, monkeypatch, wrong
     ):
         recorder = MemoryRecorder()
         known = updated_from(publisher)
         pipeline_of(recorder, Options(prices=known))
-        known.watch = lambda: None  # the test calls refresh itself
+        monkeypatch.setattr(known, "watch", lambda: None)  # the test calls refresh itself
         with track_call("openai", "gpt-4o", recorder=recorder) as call:
             call.record_usage(1_000_000, 0)
         good = publisher.body
@@ -127,7 +130,7 @@ class TestAnUpdate:
         known.refresh()
         assert known.cost_usd("openai", "gpt-4o", MILLION) == 9
 
-    def test_is_made_by_a_thread(self, publisher, monkeypatch):
+    def test_an_update_is_made_by_a_thread(self, publisher, monkeypatch):
         monkeypatch.setattr(prices, "WATCH_SECONDS", 0.001)
         recorder = MemoryRecorder()
         known = updated_from(publisher)
@@ -139,19 +142,22 @@ class TestAnUpdate:
 
 
 class TestTheSetting:
-    def test_is_off_by_default_and_nothing_is_fetched(self, monkeypatch):
+    def test_the_setting_is_off_by_default_and_nothing_is_fetched(self, monkeypatch):
         def fetch(self: object) -> None:
             raise AssertionError("fetched without being asked")
 
         monkeypatch.setattr(genai_prices.UpdatePrices, "fetch", fetch)
         recorder = make_recorder(load_settings())
+        assert isinstance(recorder, MemoryRecorder)
         with track_call("openai", "gpt-4o", recorder=recorder) as call:
             call.record_usage(1_000_000, 0)
         assert pipeline_of(recorder).options.prices is None
         assert recorder.value("llm_cost_usd_total") == 2.5
         assert errors(recorder) == {}
 
-    def test_asks_for_genai_prices_own_updater_from_the_first_call_on(self, monkeypatch):
+    def test_the_setting_asks_for_genai_prices_own_updater_from_the_first_call_on(
+        self, monkeypatch
+    ):
         asked = threading.Event()
         monkeypatch.setattr(prices, "WATCH_SECONDS", 0.001)
         monkeypatch.setattr(genai_prices.UpdatePrices, "fetch", lambda self: asked.set())
@@ -161,7 +167,7 @@ class TestTheSetting:
         with track_call("openai", "gpt-4o", recorder=recorder):
             assert asked.wait(10)
 
-    def test_needs_the_package(self, monkeypatch):
+    def test_the_setting_needs_the_package(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "genai_prices", None)
         monkeypatch.setenv("AGENTMETRICS_PRICES_UPDATE", "1")
         with pytest.raises(ConfigurationError) as raised:
@@ -171,7 +177,7 @@ class TestTheSetting:
             "install it with: pip install 'llm-agentmetrics[prices]'"
         )
 
-    def test_that_is_no_yes_or_no_is_a_mistake(self, monkeypatch):
+    def test_the_setting_that_is_no_yes_or_no_is_a_mistake(self, monkeypatch):
         monkeypatch.setenv("AGENTMETRICS_PRICES_UPDATE", "hourly")
         with pytest.raises(ConfigurationError, match=r"^AGENTMETRICS_PRICES_UPDATE='hourly': "):
             load_settings()

@@ -53,7 +53,9 @@ def record(recorder: Recorder) -> None:
 
 
 class TestOnARegistry:
-    def test_shows_on_the_default_one_unless_another_is_given(self, monkeypatch, registry):
+    def test_a_recorder_on_a_registry_shows_on_the_default_one_unless_another_is_given(
+        self, monkeypatch, registry
+    ):
         recorder = PrometheusRecorder()
         assert recorder.registry is prometheus_client.REGISTRY
         metric = Metric("test_default_registry_total", "counter", "Only here.")
@@ -61,7 +63,7 @@ class TestOnARegistry:
         assert prometheus_client.REGISTRY.get_sample_value(metric.name) == 2
         assert b"test_default_registry_total 2.0" in prometheus_client.generate_latest()
 
-    def test_stands_beside_an_applications_own_metrics(self, registry):
+    def test_a_recorder_on_a_registry_stands_beside_an_applications_own_metrics(self, registry):
         own = prometheus_client.Counter("orders", "Orders.", registry=registry)
         own.inc(7)
         recorder = PrometheusRecorder(registry)
@@ -69,19 +71,21 @@ class TestOnARegistry:
         assert registry.get_sample_value("orders_total") == 7
         assert registry.get_sample_value("jobs_total", {"queue": "a"}) == 1
 
-    def test_shares_series_with_another_recorder_there(self, registry):
+    def test_a_recorder_on_a_registry_shares_series_with_another_recorder_there(self, registry):
         first, second = PrometheusRecorder(registry), PrometheusRecorder(registry)
         first.counter(JOBS).labels("a").inc()
         second.counter(JOBS).labels("a").inc(2)
         assert scraped(first) == scraped(second)
         assert registry.get_sample_value("jobs_total", {"queue": "a"}) == 3
 
-    def test_shares_nothing_with_a_recorder_elsewhere(self, registry):
+    def test_a_recorder_on_a_registry_shares_nothing_with_a_recorder_elsewhere(self, registry):
         first, second = PrometheusRecorder(registry), PrometheusRecorder(CollectorRegistry())
         first.counter(JOBS).labels("a").inc()
         assert scraped(second) == {}
 
-    def test_refuses_two_meanings_of_one_name_across_recorders(self, registry):
+    def test_a_recorder_on_a_registry_refuses_two_meanings_of_one_name_across_recorders(
+        self, registry
+    ):
         PrometheusRecorder(registry).counter(JOBS)
         with pytest.raises(ValueError, match=r"labels \['queue'\].*labels \['worker'\]"):
             PrometheusRecorder(registry).counter(Metric("jobs_total", "counter", "", ("worker",)))
@@ -94,24 +98,28 @@ class TestOnARegistry:
             lambda r: prometheus_client.Gauge("jobs_total", "Own.", registry=r),
         ],
     )
-    def test_says_in_one_sentence_when_the_application_has_the_name(self, registry, own):
+    def test_a_recorder_on_a_registry_says_in_one_sentence_when_the_application_has_the_name(
+        self, registry, own
+    ):
         own(registry)
         recorder = PrometheusRecorder(registry)
         recorder.gauge(DEPTH).labels("a").set(1)
         with pytest.raises(ValueError) as raised:
             recorder.counter(JOBS)
         assert str(raised.value) == (
-            "jobs_total is already on this Prometheus registry and is not ours: "
-            "unregister it, or set AGENTMETRICS_NAMESPACE"
+            "jobs_total is already on this Prometheus registry, from something other than "
+            "agentmetrics: unregister it or set AGENTMETRICS_NAMESPACE"
         )
         # and goes on with the rest
         recorder.gauge(DEPTH).labels("a").set(2)
         assert registry.get_sample_value("depth", {"queue": "a"}) == 2
 
-    def test_can_have_the_name_once_the_application_has_let_go(self, registry):
+    def test_a_recorder_on_a_registry_can_have_the_name_once_the_application_has_let_go(
+        self, registry
+    ):
         own = prometheus_client.Gauge("jobs_total", "Own.", registry=registry)
         recorder = PrometheusRecorder(registry)
-        with pytest.raises(ValueError, match="not ours"):
+        with pytest.raises(ValueError, match="other than agentmetrics"):
             recorder.counter(JOBS)
         registry.unregister(own)
         recorder.counter(JOBS).labels("a").inc()
@@ -122,7 +130,7 @@ class TestOnARegistry:
         with pytest.raises(ValueError, match="Duplicated timeseries"):
             prometheus_client.Counter("jobs", "Own.", registry=registry)
 
-    def test_goes_with_its_registry(self):
+    def test_a_recorder_on_a_registry_goes_with_its_registry(self):
         registry = CollectorRegistry()
         PrometheusRecorder(registry).counter(JOBS).labels("a").inc()
         gone = weakref.ref(registry)
@@ -132,7 +140,7 @@ class TestOnARegistry:
 
 
 class TestAnExposition:
-    def test_is_text_unless_asked_otherwise(self, registry):
+    def test_an_exposition_is_text_unless_asked_otherwise(self, registry):
         recorder = PrometheusRecorder(registry)
         record(recorder)
         for accept in ("", "text/plain", "*/*"):
@@ -141,7 +149,7 @@ class TestAnExposition:
             assert b"# TYPE jobs_total counter" in body
             assert b"# EOF" not in body
 
-    def test_is_openmetrics_when_the_accept_header_says_so(self, registry):
+    def test_an_exposition_is_openmetrics_when_the_accept_header_says_so(self, registry):
         recorder = PrometheusRecorder(registry)
         record(recorder)
         body, content_type = recorder.exposition("application/openmetrics-text; version=1.0.0")
@@ -150,13 +158,13 @@ class TestAnExposition:
         assert families["wait_seconds"].unit == "seconds"
         assert families["jobs"].documentation == JOBS.help
 
-    def test_has_the_same_values_in_both_formats(self, registry):
+    def test_an_exposition_has_the_same_values_in_both_formats(self, registry):
         recorder = PrometheusRecorder(registry)
         record(recorder)
         body = recorder.exposition("application/openmetrics-text").body.decode()
         assert by_labels(s for f in openmetrics(body) for s in f.samples) == scraped(recorder)
 
-    def test_has_the_values_that_memory_has_for_the_same_updates(self, registry):
+    def test_an_exposition_has_the_values_that_memory_has_for_the_same_updates(self, registry):
         prometheus, memory = PrometheusRecorder(registry), MemoryRecorder()
         record(prometheus)
         record(memory)
@@ -164,7 +172,7 @@ class TestAnExposition:
         assert Sample("cost_usd_total", {}, 0.25) in list(memory.samples())
 
     @pytest.mark.parametrize("metric", CATALOG, ids=lambda metric: metric.name)
-    def test_names_every_metric_of_the_catalogue_as_it_is(self, registry, metric):
+    def test_an_exposition_names_every_metric_of_the_catalogue_as_it_is(self, registry, metric):
         recorder = PrometheusRecorder(registry)
         instrument = getattr(recorder, metric.kind)(metric)
         series = instrument.labels(*("x" for _ in metric.labels))
@@ -179,7 +187,9 @@ class TestAnExposition:
         parsed = openmetrics(recorder.exposition("application/openmetrics-text").body.decode())
         assert [family.type for family in parsed] == [metric.kind]
 
-    def test_is_what_prometheus_client_gives_for_the_same_observations(self, registry):
+    def test_an_exposition_is_what_prometheus_client_gives_for_the_same_observations(
+        self, registry
+    ):
         own = CollectorRegistry()
         theirs = prometheus_client.Histogram(
             "wait_seconds",
@@ -204,18 +214,22 @@ class TestAnExposition:
 
 class TestMultiprocessMode:
     @pytest.mark.parametrize("directory", ["/nowhere/at/all", __file__])
-    def test_says_in_one_sentence_when_the_directory_is_none(self, monkeypatch, directory):
+    def test_multiprocess_mode_says_in_one_sentence_when_the_directory_is_none(
+        self, monkeypatch, directory
+    ):
         monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", directory)
         with pytest.raises(ValueError, match="must be an existing directory") as raised:
             PrometheusRecorder(CollectorRegistry())
         assert f"PROMETHEUS_MULTIPROC_DIR={directory!r}" in str(raised.value)
 
-    def test_says_in_one_sentence_when_the_variable_came_too_late(self, monkeypatch, tmp_path):
+    def test_multiprocess_mode_says_in_one_sentence_when_the_variable_came_too_late(
+        self, monkeypatch, tmp_path
+    ):
         monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
         with pytest.raises(ValueError, match="was set after prometheus_client was imported"):
             PrometheusRecorder(CollectorRegistry())
 
-    def test_goes_on_from_what_a_process_of_the_same_number_had_finished(
+    def test_multiprocess_mode_goes_on_from_what_a_process_of_the_same_number_had_finished(
         self, monkeypatch, tmp_path
     ):
         monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
@@ -231,7 +245,7 @@ class TestMultiprocessMode:
         assert found["wait_seconds_sum", (("queue", "a"),)] == 1
         assert found["depth", (("queue", "a"),)] == 2  # which is no history
 
-    def test_has_the_buckets_that_one_process_has(self, monkeypatch, tmp_path):
+    def test_multiprocess_mode_has_the_buckets_that_one_process_has(self, monkeypatch, tmp_path):
         alone = PrometheusRecorder(CollectorRegistry())
         record(alone)
         monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
@@ -240,7 +254,7 @@ class TestMultiprocessMode:
         record(together)
         assert scraped(together) == scraped(alone)
 
-    def test_sweeps_the_live_gauges_of_dead_processes_alone(self, tmp_path):
+    def test_multiprocess_mode_sweeps_the_live_gauges_of_dead_processes_alone(self, tmp_path):
         dead = os.posix_spawn("/bin/true", ["true"], {})
         os.waitpid(dead, 0)
         names = [
@@ -255,7 +269,7 @@ class TestMultiprocessMode:
         multiprocess.sweep_dead_workers(tmp_path)
         assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names[2:])
 
-    def test_takes_a_zombie_for_dead(self, tmp_path):
+    def test_multiprocess_mode_takes_a_zombie_for_dead(self, tmp_path):
         zombie = os.posix_spawn("/bin/true", ["true"], {})
         os.waitid(os.P_PID, zombie, os.WEXITED | os.WNOWAIT)
         try:
@@ -265,7 +279,7 @@ class TestMultiprocessMode:
         finally:
             os.waitpid(zombie, 0)
 
-    def test_takes_a_younger_process_with_the_number_for_another(self, tmp_path):
+    def test_multiprocess_mode_takes_a_younger_process_with_the_number_for_another(self, tmp_path):
         file = tmp_path / f"gauge_livesum_{os.getpid()}.db"
         file.touch()
         os.utime(file, (0, 0))

@@ -50,13 +50,13 @@ class TestTheExampleOfTheReadme:
             call.record_usage(1000, 500)
         return recorder
 
-    def test_reads_values_and_quantiles(self, recorder: Recorder) -> None:
+    def test_the_readmes_example_reads_values_and_quantiles(self, recorder: Recorder) -> None:
         assert recorder.value("llm_calls_total", agent_name="reviewer", status="success") == 1
         assert recorder.value("llm_cost_usd_total") == pytest.approx(0.00045)
         assert recorder.histogram("llm_latency_seconds").count == 1
         assert 0 <= recorder.histogram("llm_latency_seconds").quantile(0.95) <= 0.1
 
-    def test_reads_everything_by_the_names_that_were_recorded(self, recorder: Recorder) -> None:
+    def test_everything_is_read_by_the_names_that_were_recorded(self, recorder: Recorder) -> None:
         calls = recorder.snapshot()["llm_calls_total"]["series"]
         assert calls == [
             {
@@ -72,7 +72,7 @@ class TestTheExampleOfTheReadme:
         found = [s for s in recorder.samples() if s.name == "llm_tokens_total"]
         assert {s.labels["token_type"]: s.value for s in found} == {"input": 1000, "output": 500}
 
-    def test_says_what_is_misspelt(self, recorder: Recorder) -> None:
+    def test_a_reading_says_what_is_misspelt(self, recorder: Recorder) -> None:
         for read in (recorder.value, recorder.histogram):
             with pytest.raises(UnknownMetricError, match="'llm_calls_totl'; did you mean"):
                 read("llm_calls_totl")
@@ -113,7 +113,7 @@ class TestABackendsOwnMetrics:
     def lose_a_packet(self, statsd: StatsDRecorder) -> None:
         statsd._count_lost(1)
 
-    def test_have_the_namespace_and_the_common_labels(self) -> None:
+    def test_a_backends_own_metrics_have_the_namespace_and_the_common_labels(self) -> None:
         configure(backend="statsd", namespace="shop", common_labels="env=prod")
         statsd = StatsDRecorder(flush_interval_seconds=3600)
         layers = Namespace(CommonLabels(statsd, {"env": "prod"}), "shop")
@@ -124,7 +124,7 @@ class TestABackendsOwnMetrics:
         [found] = statsd.snapshot()["shop_agentmetrics_packets_dropped_total"]["series"]
         assert found == {"labels": {"backend": "statsd", "env": "prod"}, "value": 1.0}
 
-    def test_reach_the_backends_that_can_still_be_read(self) -> None:
+    def test_a_backends_own_metrics_reach_the_backends_that_can_still_be_read(self) -> None:
         statsd, memory = StatsDRecorder(flush_interval_seconds=3600), MemoryRecorder()
         FanoutRecorder([statsd, memory]).update()
         self.lose_a_packet(statsd)

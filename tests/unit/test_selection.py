@@ -21,11 +21,6 @@ from agentmetrics.pipeline import Options, pipeline_of
 from tests.unit.scripted import by, errors
 
 
-@pytest.fixture
-def recorder(agent_metrics) -> MemoryRecorder:
-    return agent_metrics
-
-
 class Clock:
     """Stands for ``perf_counter``: each reading is so many seconds after the one before."""
 
@@ -38,7 +33,7 @@ class Clock:
 
 
 class TestASelection:
-    def test_is_counted_by_intent_model_and_tier(self, recorder):
+    def test_a_selection_is_counted_by_intent_model_and_tier(self, recorder):
         record_model_selection("gpt-4o", intent="summary", tier="large")
         record_model_selection("gpt-4o", intent="summary", tier="large")
         record_model_selection("gpt-4o-mini")
@@ -47,24 +42,24 @@ class TestASelection:
             ("", "gpt-4o-mini", ""): 1,
         }
 
-    def test_goes_to_the_recorder_that_is_given(self, recorder):
+    def test_a_selection_goes_to_the_recorder_that_is_given(self, recorder):
         other = MemoryRecorder()
         record_model_selection("gpt-4o", recorder=other)
         assert other.value("model_selections_total") == 1
         assert recorder.value("model_selections_total") == 0
 
-    def test_has_clean_labels(self, recorder):
+    def test_a_selection_has_clean_labels(self, recorder):
         record_model_selection("gpt\n4o", intent="a" * 500, tier=object())  # type: ignore[arg-type]
         assert by(recorder, "model_selections_total", "model", "tier") == {("gpt_4o", "invalid"): 1}
 
-    def test_follows_the_cardinality_limit(self, recorder):
+    def test_a_selection_follows_the_cardinality_limit(self, recorder):
         pipeline_of(recorder, Options(max_series=2))
         for number in range(5):
             record_model_selection(f"model-{number}")
         assert recorder.value("model_selections_total") == 5
         assert recorder.value("model_selections_total", model="other") == 3
 
-    def test_that_a_backend_refuses_raises_nothing(self, recorder, monkeypatch):
+    def test_a_selection_that_a_backend_refuses_raises_nothing(self, recorder, monkeypatch):
         def broken(self, *labels):
             raise OSError
 
@@ -75,21 +70,21 @@ class TestASelection:
 
 class TestSavings:
     @pytest.mark.parametrize("usd", [0.25, 0, 2, Decimal("0.5")])
-    def test_add_up_by_intent(self, recorder, usd):
+    def test_savings_add_up_by_intent(self, recorder, usd):
         record_cost_savings(usd, intent="summary")
         record_cost_savings(0.5, intent="summary")
         assert recorder.value("model_cost_savings_usd_total", intent="summary") == float(usd) + 0.5
         assert errors(recorder) == {}
 
     @pytest.mark.parametrize("usd", [-0.01, math.nan, math.inf, None, "much", [1.0], 10**400])
-    def test_that_cannot_be_are_not_added_and_raise_nothing(self, recorder, usd):
+    def test_savings_that_cannot_be_are_not_added_and_raise_nothing(self, recorder, usd):
         record_cost_savings(usd, intent="summary")
         assert recorder.value("model_cost_savings_usd_total") == 0
         assert errors(recorder) == {"record_cost_savings": 1}
 
 
 class TestAChoice:
-    def test_is_timed_by_intent(self, recorder, monkeypatch):
+    def test_a_choice_is_timed_by_intent(self, recorder, monkeypatch):
         monkeypatch.setattr("agentmetrics.sources.routing.perf_counter", Clock(0.002))
         with routing(intent="summary"):
             pass
@@ -98,7 +93,7 @@ class TestAChoice:
         assert timed.sum == pytest.approx(0.002)
 
     @pytest.mark.anyio
-    async def test_is_timed_the_same_on_an_event_loop(self, recorder):
+    async def test_a_choice_is_timed_the_same_on_an_event_loop(self, recorder):
         before = perf_counter()
         async with routing(intent="summary") as choice:
             await anyio.sleep(0.01)
@@ -110,20 +105,20 @@ class TestAChoice:
             ("summary", "gpt-4o", "large"): 1
         }
 
-    def test_counts_what_was_selected(self, recorder):
+    def test_a_choice_counts_what_was_selected(self, recorder):
         with agentmetrics.routing("summary") as choice:
             choice.select("gpt-4o-mini")
         assert by(recorder, "model_selections_total", "intent", "model", "tier") == {
             ("summary", "gpt-4o-mini", ""): 1
         }
 
-    def test_that_ends_in_an_error_is_timed_and_the_error_goes_on(self, recorder):
+    def test_a_choice_that_ends_in_an_error_is_timed_and_the_error_goes_on(self, recorder):
         with pytest.raises(LookupError), routing(intent="summary"):
             raise LookupError
         assert recorder.histogram("model_routing_duration_seconds").count == 1
         assert recorder.value("model_selections_total") == 0
 
-    def test_goes_whole_to_the_recorder_that_is_given(self, recorder):
+    def test_a_choice_goes_whole_to_the_recorder_that_is_given(self, recorder):
         other = MemoryRecorder()
         with routing(recorder=other) as choice:
             choice.select("gpt-4o")
@@ -131,7 +126,7 @@ class TestAChoice:
         assert other.value("model_selections_total") == 1
         assert recorder.value("model_selections_total") == 0
 
-    def test_that_a_backend_refuses_raises_nothing(self, recorder, monkeypatch):
+    def test_a_choice_that_a_backend_refuses_raises_nothing(self, recorder, monkeypatch):
         def broken(self, *arguments):
             raise OSError
 
@@ -140,7 +135,9 @@ class TestAChoice:
             pass
         assert errors(recorder) == {"routing": 1}
 
-    def test_is_fine_enough_in_its_buckets_for_a_dictionary_and_for_a_model(self, recorder):
+    def test_a_choice_is_fine_enough_in_its_buckets_for_a_dictionary_and_for_a_model(
+        self, recorder
+    ):
         meter = pipeline_of(recorder).routing
         for seconds in (2e-5, 2e-3, 0.5):
             meter.routed("", seconds)

@@ -72,7 +72,9 @@ class TestTheTier:
             (None, ""),
         ],
     )
-    def test_is_what_the_provider_says_and_empty_for_the_standard_one(self, response, tier):
+    def test_the_tier_is_what_the_provider_says_and_empty_for_the_standard_one(
+        self, response, tier
+    ):
         assert service_tier_of(response) == tier
 
 
@@ -90,7 +92,7 @@ class TestACallThroughLangChain:
             ({"service_tier": "priority"}, 2.5),
         ],
     )
-    def test_costs_what_its_tier_does(self, metadata, usd):
+    def test_a_call_through_langchain_costs_what_its_tier_does(self, metadata, usd):
         recorder = MemoryRecorder()
         message = answer(tokens=(1_000_000, 0))
         message.response_metadata = {"model_name": "gpt-5-2025-08-07", **metadata}
@@ -99,7 +101,7 @@ class TestACallThroughLangChain:
             model.invoke("x")
         assert spent(recorder) == 2 * usd
 
-    def test_is_unpriced_in_a_tier_whose_price_nobody_knows(self):
+    def test_a_call_through_langchain_is_unpriced_in_a_tier_whose_price_nobody_knows(self):
         recorder = MemoryRecorder()
         message = answer(tokens=(10, 10))
         message.response_metadata = {"model_name": "gpt-5", "service_tier": "scale"}
@@ -108,7 +110,7 @@ class TestACallThroughLangChain:
         assert by(recorder, "llm_unpriced_calls_total", "model") == {"gpt-5": 1}
         assert by(recorder, "llm_tokens_total", "token_type") == {"input": 10, "output": 10}
 
-    def test_with_several_choices_takes_the_tier_of_the_output(self):
+    def test_a_call_through_langchain_with_several_choices_takes_the_tier_of_the_output(self):
         recorder = MemoryRecorder()
         usage = {"input_tokens": 1_000_000, "output_tokens": 0, "total_tokens": 1_000_000}
         choices = [ChatGeneration(message=AIMessage(c, usage_metadata=usage)) for c in "ab"]
@@ -119,14 +121,14 @@ class TestACallThroughLangChain:
 
 
 class TestATrackedCall:
-    def test_costs_what_the_tier_of_its_response_does(self):
+    def test_a_tracked_call_costs_what_the_tier_of_its_response_does(self):
         recorder = MemoryRecorder()
         for tier in ("default", "flex"):
             with track_call("openai", "gpt-5", recorder=recorder) as call:
                 call.record_response(openai_response(tier))
         assert spent(recorder) == 1.25 + 0.625
 
-    def test_of_anthropic_in_one_country_costs_a_tenth_more(self):
+    def test_a_tracked_call_of_anthropic_in_one_country_costs_a_tenth_more(self):
         recorder = MemoryRecorder()
         with track_call("anthropic", "claude-opus-4-6", recorder=recorder) as call:
             call.record_response(anthropic_response(inference_geo="us"))

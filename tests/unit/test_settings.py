@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import pytest
@@ -28,13 +27,7 @@ from agentmetrics.config.settings import load_settings
 from agentmetrics.pipeline import pipeline_of
 from agentmetrics.recording import exits
 
-
-@pytest.fixture(autouse=True)
-def unset(monkeypatch, agent_metrics):
-    """An environment without any settings, and what the test configures undone after it."""
-    for name in list(os.environ):
-        if name.startswith(("AGENTMETRICS_", "STATSD_")):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("no_settings", "agent_metrics")
 
 
 class Closable(MemoryRecorder):
@@ -44,29 +37,40 @@ class Closable(MemoryRecorder):
         self.closed += 1
 
 
+def configured_closable() -> Closable:
+    """What ``configure`` makes where ``make_recorder`` makes these."""
+    made = configure()
+    assert isinstance(made, Closable)
+    return made
+
+
 BAD = [
-    ("BACKEND", "promtheus", "no backend is called 'promtheus'; there are memory, noop, "),
-    ("BACKEND", "memory,memory", "name at least one backend, each once"),
-    ("BACKEND", ",", "name at least one backend, each once"),
-    ("NAMESPACE", "my shop", "'my shop' is no prefix for metric names: use letters, digits"),
-    ("COMMON_LABELS", "env", "write name=value, several with commas"),
-    ("COMMON_LABELS", "my env=prod", "'my env' is not a legal label name"),
-    ("COMMON_LABELS", "model=x", "'model' is a label that agentmetrics has already"),
-    ("EXTRA_LABELS", "my-tenant", "'my-tenant' is not a legal label name"),
-    ("EXTRA_LABELS", "__tenant", "no leading '__'"),
-    ("EXTRA_LABELS", "le", "neither 'le' nor 'quantile'"),
-    ("EXTRA_LABELS", "agent_name", "'agent_name' is a label that agentmetrics has already"),
-    ("EXTRA_LABELS", "tenant,tenant", "a label is named twice"),
-    ("LATENCY_BUCKETS", "5,1", "must be finite numbers in rising order"),
-    ("LATENCY_BUCKETS", "1,1", "must be finite numbers in rising order"),
-    ("LATENCY_BUCKETS", "1,inf", "must be finite numbers in rising order"),
+    ("BACKEND", "promtheus", "unknown backend 'promtheus'; use one of memory, noop, "),
+    ("BACKEND", "memory,memory", "list at least one backend, each only once"),
+    ("BACKEND", ",", "list at least one backend, each only once"),
+    (
+        "NAMESPACE",
+        "my shop",
+        "'my shop' is not a valid prefix for metric names: use letters, digits",
+    ),
+    ("COMMON_LABELS", "env", "use comma-separated name=value pairs"),
+    ("COMMON_LABELS", "my env=prod", "'my env' is not a valid label name"),
+    ("COMMON_LABELS", "model=x", "'model' is already a label of agentmetrics"),
+    ("EXTRA_LABELS", "my-tenant", "'my-tenant' is not a valid label name"),
+    ("EXTRA_LABELS", "__tenant", "not starting with a digit or '__'"),
+    ("EXTRA_LABELS", "le", "not 'le' or 'quantile'"),
+    ("EXTRA_LABELS", "agent_name", "'agent_name' is already a label of agentmetrics"),
+    ("EXTRA_LABELS", "tenant,tenant", "a label is listed twice"),
+    ("LATENCY_BUCKETS", "5,1", "must be finite numbers in increasing order"),
+    ("LATENCY_BUCKETS", "1,1", "must be finite numbers in increasing order"),
+    ("LATENCY_BUCKETS", "1,inf", "must be finite numbers in increasing order"),
     ("LATENCY_BUCKETS", ",", "at least one"),
     ("LATENCY_BUCKETS", "fast,slow", "valid number"),
     ("MAX_SERIES", "0", "greater than or equal to 1"),
     ("MAX_SERIES", "many", "valid integer"),
     ("CALL_TTL_SECONDS", "0", "greater than 0"),
     ("CALL_TTL_SECONDS", "nan", "greater than 0"),
-    ("TIMEZONE", "Mars/Base", "no time zone is called 'Mars/Base' here; write it as in 'Europe/"),
+    ("TIMEZONE", "Mars/Base", "unknown time zone 'Mars/Base'; use a name such as 'Europe/"),
     ("LEDGER_FLUSH_INTERVAL", "0", "greater than 0"),
     ("LEDGER_FLUSH_INTERVAL", "3601", "less than or equal to 3600"),
     ("LEDGER_RETENTION_DAYS", "0", "greater than or equal to 1"),
@@ -81,7 +85,7 @@ BAD = [
 
 class TestABadSetting:
     @pytest.mark.parametrize(("name", "value", "allowed"), BAD)
-    def test_is_one_sentence_with_variable_value_and_what_is_allowed(
+    def test_a_bad_setting_is_one_sentence_with_variable_value_and_what_is_allowed(
         self, monkeypatch, name, value, allowed
     ):
         variable = f"AGENTMETRICS_{name}"
@@ -95,30 +99,32 @@ class TestABadSetting:
         assert "\n" not in sentence
 
     @pytest.mark.parametrize(("name", "value", "allowed"), BAD)
-    def test_given_in_code_is_the_same_sentence(self, name, value, allowed):
+    def test_a_bad_setting_given_in_code_is_the_same_sentence(self, name, value, allowed):
         with pytest.raises(ConfigurationError, match=f"^AGENTMETRICS_{name}=") as raised:
             configure(**{name.lower(): value})
         assert allowed in str(raised.value)
 
-    def test_of_the_statsd_package_is_named_as_the_user_wrote_it(self, monkeypatch):
+    def test_a_bad_setting_of_the_statsd_package_is_named_as_the_user_wrote_it(self, monkeypatch):
         monkeypatch.setenv("STATSD_PORT", "abc")
         with pytest.raises(ConfigurationError, match=r"STATSD_PORT='abc': .*valid integer"):
             configure()
 
-    def test_leaves_the_recorder_in_use_as_it_was(self, agent_metrics):
+    def test_a_bad_setting_leaves_the_recorder_in_use_as_it_was(self, agent_metrics):
         with pytest.raises(ConfigurationError):
             configure(backend="promtheus")
         assert get_recorder() is agent_metrics
 
-    def test_that_nobody_knows_is_named_with_those_there_are(self):
-        with pytest.raises(ConfigurationError, match="'port' is no setting; there are backend, "):
+    def test_a_bad_setting_that_nobody_knows_is_named_with_those_there_are(self):
+        with pytest.raises(
+            ConfigurationError, match="'port' is not a setting; use one of backend, "
+        ):
             configure(port=1)
 
-    def test_stops_at_configuration_when_one_label_is_common_and_extra(self):
+    def test_a_label_that_is_common_and_extra_stops_at_configuration(self):
         with pytest.raises(ConfigurationError, match=r"AGENTMETRICS_EXTRA_LABELS=.*'tenant'"):
             configure(common_labels="tenant=acme", extra_labels="tenant")
 
-    def test_stops_the_program_where_it_first_needs_a_recorder(self, monkeypatch):
+    def test_a_bad_setting_stops_the_program_where_it_first_needs_a_recorder(self, monkeypatch):
         monkeypatch.setattr(active.active, "in_use", None)
         monkeypatch.setattr(active.active, "pipeline", None)
         monkeypatch.setenv("AGENTMETRICS_BACKEND", "promtheus")
@@ -131,7 +137,9 @@ class TestAMissingExtra:
     @pytest.mark.parametrize(
         ("backend", "package"), [("prometheus", "prometheus_client"), ("statsd", "statsd")]
     )
-    def test_stops_at_configuration_and_says_what_to_install(self, monkeypatch, backend, package):
+    def test_a_missing_extra_stops_at_configuration_and_says_what_to_install(
+        self, monkeypatch, backend, package
+    ):
         for name in list(sys.modules):
             if name.split(".")[0] == package or name.startswith(f"agentmetrics.backends.{backend}"):
                 monkeypatch.delitem(sys.modules, name)
@@ -147,7 +155,7 @@ class TestAMissingExtra:
 
 
 class TestABackend:
-    def test_is_memory_when_nothing_is_set(self):
+    def test_the_backend_is_memory_when_nothing_is_set(self):
         assert type(configure()) is MemoryRecorder
 
     @pytest.mark.parametrize(
@@ -159,17 +167,17 @@ class TestABackend:
             (" noop ", NoopRecorder),
         ],
     )
-    def test_is_the_one_that_the_environment_names(self, monkeypatch, value, cls):
+    def test_the_backend_is_the_one_that_the_environment_names(self, monkeypatch, value, cls):
         monkeypatch.setenv("AGENTMETRICS_BACKEND", value)
         assert type(configure()) is cls
 
-    def test_may_be_several(self, monkeypatch):
+    def test_the_backend_may_be_several(self, monkeypatch):
         monkeypatch.setenv("AGENTMETRICS_BACKEND", "memory, noop")
         recorder = configure()
         assert type(recorder) is FanoutRecorder
         assert [type(inner) for inner in recorder.inner] == [MemoryRecorder, NoopRecorder]
 
-    def test_of_somebody_else_is_found_by_its_entry_point(self, monkeypatch, tmp_path):
+    def test_a_backend_of_somebody_else_is_found_by_its_entry_point(self, monkeypatch, tmp_path):
         (tmp_path / "their_metrics.py").write_text(
             "from agentmetrics import ConfigurationError, MemoryRecorder\n"
             "class TheirRecorder(MemoryRecorder):\n"
@@ -194,7 +202,7 @@ class TestABackend:
         monkeypatch.setenv("AGENTMETRICS_BACKEND", "theirs")
         recorder = configure()
         assert type(recorder).__name__ == "TheirRecorder"
-        assert recorder.made_from.backend == ("theirs",)
+        assert vars(recorder)["made_from"].backend == ("theirs",)
         # a name of ours stays ours
         assert type(configure(backend="memory")) is MemoryRecorder
         # and what their class refuses is said as it says it
@@ -204,12 +212,12 @@ class TestABackend:
             ConfigurationError, match=r"^AGENTMETRICS_BACKEND='theirs': no such region$"
         ):
             configure(namespace="worse")
-        with pytest.raises(ConfigurationError, match=r"there are memory, noop, .*theirs"):
+        with pytest.raises(ConfigurationError, match=r"use one of memory, noop, .*theirs"):
             configure(backend="their")
 
 
 class TestConfigure:
-    def test_makes_the_layers_that_the_settings_ask_for(self, monkeypatch):
+    def test_configure_makes_the_layers_that_the_settings_ask_for(self, monkeypatch):
         monkeypatch.setenv("AGENTMETRICS_NAMESPACE", "shop")
         monkeypatch.setenv("AGENTMETRICS_COMMON_LABELS", "env = prod, region=eu")
         monkeypatch.setenv("AGENTMETRICS_EXTRA_LABELS", "tenant, task_type")
@@ -228,7 +236,7 @@ class TestConfigure:
         options = pipeline_of(recorder).options
         assert (options.max_series, options.call_ttl_seconds) == (7, 60.0)
 
-    def test_in_code_stands_before_the_environment(self, monkeypatch):
+    def test_what_configure_is_given_in_code_stands_before_the_environment(self, monkeypatch):
         monkeypatch.setenv("AGENTMETRICS_BACKEND", "noop")
         monkeypatch.setenv("AGENTMETRICS_STATSD_PORT", "9999")
         assert type(configure(backend="memory")) is MemoryRecorder
@@ -237,7 +245,7 @@ class TestConfigure:
         assert load_settings(common_labels={"env": "x"}).common_labels == {"env": "x"}
         assert load_settings(latency_buckets=(1, 2)).latency_buckets == (1.0, 2.0)
 
-    def test_takes_statsds_own_variables_where_ours_are_not_set(self, monkeypatch):
+    def test_configure_takes_statsds_own_variables_where_ours_are_not_set(self, monkeypatch):
         monkeypatch.setenv("STATSD_HOST", "metrics")
         monkeypatch.setenv("STATSD_PORT", "9125")
         monkeypatch.setenv("STATSD_PREFIX", "shop")
@@ -249,18 +257,18 @@ class TestConfigure:
             "shop",
         )
 
-    def test_takes_a_recorder_or_settings_and_not_both(self):
+    def test_configure_takes_a_recorder_or_settings_and_not_both(self):
         with pytest.raises(ConfigurationError, match="a recorder or backend, not both"):
             configure(MemoryRecorder(), backend="noop")
 
-    def test_gives_the_recorder_that_get_recorder_gives(self):
+    def test_configure_gives_the_recorder_that_get_recorder_gives(self):
         recorder = MemoryRecorder()
         assert configure(recorder) is recorder
         assert get_recorder() is recorder
         made = configure(backend="memory")
         assert get_recorder() is made
 
-    def test_is_followed_at_once_by_sources_that_were_given_no_recorder(self):
+    def test_configure_is_followed_at_once_by_sources_that_were_given_no_recorder(self):
         handler = MetricsCallbackHandler()
         first, second = configure(MemoryRecorder()), MemoryRecorder()
         handler.on_tool_end("", run_id=None)  # type: ignore[arg-type]
@@ -269,15 +277,15 @@ class TestConfigure:
         for recorder in (first, second):
             assert recorder.value("agentmetrics_handler_errors_total", event="on_tool_end") == 1
 
-    def test_closes_the_recorder_before_if_it_made_that_itself(self, monkeypatch):
+    def test_configure_closes_the_recorder_before_if_it_made_that_itself(self, monkeypatch):
         monkeypatch.setattr(active, "make_recorder", lambda _: Closable())
-        own, made = Closable(), configure()
+        own, made = Closable(), configured_closable()
         configure(own)
         assert made.closed == 1
         configure(MemoryRecorder())
         assert own.closed == 0
 
-    def test_happens_by_itself_when_a_recorder_is_first_needed(self, monkeypatch):
+    def test_configure_happens_by_itself_when_a_recorder_is_first_needed(self, monkeypatch):
         monkeypatch.setattr(active.active, "in_use", None)
         monkeypatch.setattr(active.active, "pipeline", None)
         monkeypatch.setenv("AGENTMETRICS_BACKEND", "noop")
@@ -285,55 +293,55 @@ class TestConfigure:
         assert type(recorder) is NoopRecorder
         assert get_recorder() is recorder
 
-    def test_leaves_what_it_made_to_be_closed_at_exit(self, monkeypatch):
+    def test_configure_leaves_what_it_made_to_be_closed_at_exit(self, monkeypatch):
         monkeypatch.setattr(active, "make_recorder", lambda _: Closable())
-        made = configure()
+        made = configured_closable()
         exits.close_all()
         assert made.closed == 1
         configure(own := Closable())
         exits.close_all()
         assert own.closed == 0
 
-    def test_can_be_done_without_touching_the_process(self, agent_metrics):
+    def test_configure_can_be_done_without_touching_the_process(self, agent_metrics):
         recorder = make_recorder(load_settings(backend="noop"))
         assert isinstance(recorder, Recorder)
         assert get_recorder() is agent_metrics
 
 
 class TestTheFixture:
-    def test_gives_a_memory_recorder_that_is_the_configured_one(self, agent_metrics):
+    def test_the_fixture_gives_a_memory_recorder_that_is_the_configured_one(self, agent_metrics):
         assert type(agent_metrics) is MemoryRecorder
         assert get_recorder() is agent_metrics
         with track_call("ollama", "llama3"):
             pass
         assert agent_metrics.value("llm_calls_total") == 1
 
-    def test_gives_a_fresh_one_to_every_test(self, agent_metrics):
+    def test_the_fixture_gives_a_fresh_one_to_every_test(self, agent_metrics):
         recorded = agent_metrics.snapshot().values()
         assert {metric["kind"] for metric in recorded} == {"gauge"}  # those that are read
         assert agent_metrics.value("agentmetrics_open_runs") == 0
 
-    def test_puts_back_the_recorder_from_before_untouched(self):
-        before = configure(Closable())
+    def test_the_fixture_puts_back_the_recorder_from_before_untouched(self):
+        configure(before := Closable())
         with active.replaced(MemoryRecorder()) as inside:
             assert get_recorder() is inside
         assert get_recorder() is before
         assert before.closed == 0
 
-    def test_puts_back_what_was_made_from_settings_so_that_it_is_still_closed_at_exit(
+    def test_the_fixture_puts_back_what_was_made_from_settings_so_that_it_is_still_closed_at_exit(
         self, monkeypatch
     ):
         monkeypatch.setattr(active, "make_recorder", lambda _: Closable())
-        before = configure()
+        before = configured_closable()
         with active.replaced(MemoryRecorder()):
             pass
         assert before.closed == 0
         exits.close_all()
         assert before.closed == 1
 
-    def test_closes_what_the_test_itself_configured(self, monkeypatch):
+    def test_the_fixture_closes_what_the_test_itself_configured(self, monkeypatch):
         monkeypatch.setattr(active, "make_recorder", lambda _: Closable())
         with active.replaced(MemoryRecorder()):
-            made = configure()
+            made = configured_closable()
             assert made.closed == 0
         assert made.closed == 1

@@ -19,7 +19,8 @@ from agentmetrics.backends.statsd import StatsDRecorder
 from agentmetrics.backends.statsd_delivery import MAX_PACKET_BYTES, packets
 from agentmetrics.backends.statsd_store import SAMPLE_SIZE, number_text, path_of
 from agentmetrics.config.assembly import make_recorder
-from agentmetrics.config.settings import ConfigurationError, load_settings
+from agentmetrics.config.settings import load_settings
+from agentmetrics.errors import ConfigurationError
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.recording.values import Sample
@@ -68,6 +69,7 @@ def ear() -> Iterator[Ear]:
 
 @pytest.fixture
 def recorder(ear: Ear) -> Iterator[StatsDRecorder]:
+    """One of the daemon's, which flushes when it is told to."""
     recorder = StatsDRecorder("127.0.0.1", ear.port, flush_interval_seconds=LONG)
     yield recorder
     recorder.close()
@@ -250,7 +252,7 @@ class TestGauges:
     def test_an_observed_gauge_is_read_at_every_flush(
         self, recorder: StatsDRecorder, ear: Ear
     ) -> None:
-        depths = {("mail",): 1.0, ("print",): -2.0}
+        depths: dict[tuple[str, ...], float] = {("mail",): 1.0, ("print",): -2.0}
         recorder.observe_gauge(DEPTH, lambda: depths)
         recorder.flush()
         depths["mail",] = 3.0
@@ -283,7 +285,9 @@ class TestGauges:
 
 
 class TestTimers:
-    def test_seconds_become_milliseconds(self, recorder: StatsDRecorder, ear: Ear) -> None:
+    def test_seconds_become_milliseconds_in_a_timer(
+        self, recorder: StatsDRecorder, ear: Ear
+    ) -> None:
         latency = recorder.histogram(LATENCY).labels("planner")
         for seconds in (0.25, 1.1, 0.000001234567, 60):
             latency.observe(seconds)
@@ -295,12 +299,14 @@ class TestTimers:
             "60000|ms",
         ]
 
-    def test_other_units_stay_as_they_are(self, recorder: StatsDRecorder, ear: Ear) -> None:
+    def test_other_units_stay_as_they_are_in_a_timer(
+        self, recorder: StatsDRecorder, ear: Ear
+    ) -> None:
         recorder.histogram(COST).labels("planner").observe(0.00000125)
         recorder.flush()
         assert ear.lines() == ["cost_usd.planner:0.00000125|ms"]
 
-    def test_values_are_sent_once(self, recorder: StatsDRecorder, ear: Ear) -> None:
+    def test_values_of_a_timer_are_sent_once(self, recorder: StatsDRecorder, ear: Ear) -> None:
         recorder.histogram(COST).labels("planner").observe(1)
         recorder.flush()
         recorder.flush()
@@ -327,7 +333,7 @@ class TestTimers:
             number * 1000.0 for number in range(SAMPLE_SIZE)
         ]
 
-    def test_more_values_become_a_sample_and_its_rate(
+    def test_more_values_than_the_bound_become_a_sample_and_its_rate(
         self, recorder: StatsDRecorder, ear: Ear
     ) -> None:
         latency = recorder.histogram(LATENCY).labels("planner")
@@ -342,7 +348,7 @@ class TestTimers:
         recorder.flush()
         assert ear.lines() == ["latency_seconds.planner:1000|ms"], "the next flush begins anew"
 
-    def test_the_sample_is_uniform(self, recorder: StatsDRecorder) -> None:
+    def test_the_sample_of_a_timers_values_is_uniform(self, recorder: StatsDRecorder) -> None:
         latency = recorder.histogram(LATENCY).labels("planner")
         early = 0
         for _ in range(50):
@@ -403,7 +409,7 @@ class TestWhenTheDaemonIsAway:
         away.flush()
         assert dropped(away) == sent
 
-    def test_it_recovers_when_the_daemon_comes(self, away: StatsDRecorder) -> None:
+    def test_the_recorder_recovers_when_the_daemon_comes(self, away: StatsDRecorder) -> None:
         calls = away.counter(CALLS).labels("planner", "gpt")
         depth = away.gauge(DEPTH).labels("mail")
         depth.set(7)
@@ -426,7 +432,7 @@ class TestWhenTheDaemonIsAway:
             away.flush()
         [record] = caplog.records
         assert (record.name, record.levelno) == ("agentmetrics", logging.WARNING)
-        assert "refuses it" in record.getMessage()
+        assert "connection refused" in record.getMessage()
 
     def test_a_host_that_does_not_resolve_raises_nothing_and_is_counted(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -439,9 +445,11 @@ class TestWhenTheDaemonIsAway:
         recorder.counter(CALLS).labels("planner", "gpt").inc()
         recorder.flush()
         assert dropped(recorder) == 1
-        assert caplog.messages == [
-            "the StatsD host 'nowhere' does not resolve; what cannot be sent is dropped and counted"
-        ]
+        [message] = caplog.messages
+        assert message == (
+            "the StatsD host 'nowhere' does not resolve; packets that cannot be sent are "
+            "dropped and counted"
+        )
         recorder.close()
 
     @pytest.mark.parametrize("host", ["a..b", "x" * 70, "a\0b"])
@@ -479,9 +487,12 @@ class TestWhenTheDaemonIsAway:
         assert asked == ["slow"], "one question at a time"
         answers.set()
         calls.inc(5)
-        assert eventually(
-            lambda: (recorder.flush(), "calls_total.planner.gpt" in str(ear.lines()))[1]
-        )
+
+        def is_sent() -> bool:
+            recorder.flush()
+            return "calls_total.planner.gpt" in str(ear.lines())
+
+        assert eventually(is_sent)
         recorder.close()
 
     def test_the_ipv4_address_of_a_host_with_both_is_taken(
@@ -512,7 +523,7 @@ class TestWhenTheDaemonIsAway:
             recorder.flush()
             assert dropped(recorder) == 1
 
-    def test_it_sends_at_exit_though_no_thread_can_be_started_there(
+    def test_the_recorder_sends_at_exit_though_no_thread_can_be_started_there(
         self, monkeypatch: pytest.MonkeyPatch, ear: Ear
     ) -> None:
         def at_exit(_: threading.Thread) -> None:  # as in Python 3.12 and later
@@ -523,6 +534,11 @@ class TestWhenTheDaemonIsAway:
         recorder.counter(CALLS).labels("planner", "gpt").inc()
         recorder.close()
         assert ear.lines() == ["calls_total.planner.gpt:1|c"]
+
+
+def all_of(peer: socket.socket) -> bytes:
+    """What it sends until it hangs up."""
+    return b"".join(iter(lambda: peer.recv(65536), b""))
 
 
 class Listener:
@@ -548,13 +564,14 @@ class TestTCP:
 
     @pytest.fixture
     def recorder(self, listener: Listener) -> Iterator[StatsDRecorder]:
+        """One that sends over TCP."""
         recorder = StatsDRecorder(
             "127.0.0.1", listener.port, protocol="tcp", flush_interval_seconds=LONG
         )
         yield recorder
         recorder.close()
 
-    def test_every_line_ends_with_a_newline(
+    def test_every_line_over_tcp_ends_with_a_newline(
         self, recorder: StatsDRecorder, listener: Listener
     ) -> None:
         calls = recorder.counter(CALLS).labels("planner", "gpt")
@@ -618,7 +635,7 @@ class TestTCP:
         assert time.monotonic() - began < 1
         assert dropped(recorder) > 10
 
-    def test_a_break_in_the_middle_costs_one_packet(
+    def test_a_break_in_the_middle_of_a_flush_costs_one_packet(
         self, recorder: StatsDRecorder, listener: Listener, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         send = statsd_delivery.Stream._do_send
@@ -637,9 +654,7 @@ class TestTCP:
         assert dropped(recorder) == 1
         with listener.accept() as first, listener.accept() as second:
             recorder.close()
-            heard = b"".join(
-                part for peer in (first, second) for part in iter(lambda p=peer: p.recv(65536), b"")
-            )
+            heard = b"".join(map(all_of, (first, second)))
         arrived = {line for line in heard.decode().split("\n") if line.startswith("calls_total")}
         lost = set(writes[1].split("\n"))
         assert len(arrived) == 300 - len(lost)
@@ -661,11 +676,16 @@ class TestThreadsAndLocks:
         counter.labels("writer", "gpt").inc()
         assert flush_threads() == before, "nothing begins after the end"
 
-    def test_it_flushes_at_its_interval(self, ear: Ear) -> None:
+    def test_the_recorder_flushes_at_its_interval(self, ear: Ear) -> None:
         recorder = StatsDRecorder("127.0.0.1", ear.port, flush_interval_seconds=0.05)
         recorder.gauge(DEPTH).labels("mail").set(1)
         heard: list[str] = []
-        assert eventually(lambda: (heard.extend(ear.lines()), len(heard) >= 3)[1])
+
+        def hears_three() -> bool:
+            heard.extend(ear.lines())
+            return len(heard) >= 3
+
+        assert eventually(hears_three)
         recorder.close()
 
     def test_a_flush_inside_an_update_is_left_to_the_thread(
@@ -761,13 +781,13 @@ class TestThreadsAndLocks:
 
 
 class TestClosing:
-    def test_what_is_not_sent_yet_is_sent(self, recorder: StatsDRecorder, ear: Ear) -> None:
+    def test_closing_sends_what_is_not_sent_yet(self, recorder: StatsDRecorder, ear: Ear) -> None:
         recorder.counter(CALLS).labels("planner", "gpt").inc()
         recorder.close()
         recorder.close()
         assert ear.lines() == ["calls_total.planner.gpt:1|c"]
 
-    def test_updates_afterwards_are_lost_without_an_error(
+    def test_updates_after_closing_are_lost_without_an_error(
         self, recorder: StatsDRecorder, ear: Ear
     ) -> None:
         calls = recorder.counter(CALLS).labels("planner", "gpt")
@@ -791,8 +811,8 @@ class TestConfiguration:
         ("arguments", "sentence"),
         [
             ({"host": ""}, "the StatsD host is empty"),
-            ({"port": 0}, "the StatsD port is 0; a port is a number from 1 to 65535"),
-            ({"port": 65536}, "the StatsD port is 65536; a port is a number from 1 to 65535"),
+            ({"port": 0}, "the StatsD port is 0; it must be a number from 1 to 65535"),
+            ({"port": 65536}, "the StatsD port is 65536; it must be a number from 1 to 65535"),
             ({"protocol": "icmp"}, "the StatsD protocol is 'icmp'; use udp or tcp"),
             (
                 {"flush_interval_seconds": 0},
@@ -804,7 +824,9 @@ class TestConfiguration:
             ),
         ],
     )
-    def test_what_can_never_work_is_refused(self, arguments: dict[str, Any], sentence: str) -> None:
+    def test_a_recorder_that_can_never_work_is_refused(
+        self, arguments: dict[str, Any], sentence: str
+    ) -> None:
         with pytest.raises(ValueError) as raised:
             StatsDRecorder(**arguments)
         assert str(raised.value) == sentence
@@ -821,7 +843,12 @@ class TestConfiguration:
         )
         recorder.counter(CALLS).labels("planner", "gpt").inc()
         heard: list[str] = []
-        assert eventually(lambda: (heard.extend(ear.lines()), bool(heard))[1])
+
+        def hears() -> bool:
+            heard.extend(ear.lines())
+            return bool(heard)
+
+        assert eventually(hears)
         assert heard == ["shop.calls_total.planner.gpt:1|c"]
         recorder.close()
 
@@ -843,24 +870,30 @@ class TestConfiguration:
 
 
 class TestProbing:
-    def test_a_listening_daemon_is_fine_and_counts_nothing(self, ear: Ear) -> None:
+    def test_probing_finds_a_listening_daemon_and_counts_nothing(self, ear: Ear) -> None:
         assert StatsDRecorder("127.0.0.1", ear.port).probe(1) is None
         assert ear.packets() == [""]
 
-    def test_a_refused_datagram_is_said(self, away: StatsDRecorder) -> None:
+    def test_probing_says_that_a_datagram_was_refused(self, away: StatsDRecorder) -> None:
         said = away.probe(1) or ""
-        assert re.fullmatch(r"nothing listens at 127.0.0.1:\d+ over UDP: the host refuses it", said)
+        assert re.fullmatch(
+            r"nothing is listening at 127.0.0.1:\d+ over UDP: connection refused", said
+        )
 
-    def test_a_refused_connection_is_said(self) -> None:
+    def test_probing_says_that_a_connection_was_refused(self) -> None:
         said = StatsDRecorder("127.0.0.1", free_port(), protocol="tcp").probe(1) or ""
-        assert re.fullmatch(r"nothing listens at 127.0.0.1:\d+ over TCP: the host refuses it", said)
+        assert re.fullmatch(
+            r"nothing is listening at 127.0.0.1:\d+ over TCP: connection refused", said
+        )
 
-    def test_a_listening_tcp_daemon_is_fine(self) -> None:
+    def test_probing_finds_a_daemon_that_listens_for_tcp(self) -> None:
         listener = Listener()
         assert StatsDRecorder("127.0.0.1", listener.port, protocol="tcp").probe(1) is None
         listener.socket.close()
 
-    def test_a_silent_name_server_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_probing_says_that_a_name_server_is_silent(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         answers = threading.Event()
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers.wait(10) and [])
         said = StatsDRecorder("slow", 8125).probe(0.05)

@@ -24,28 +24,28 @@ DEPTH = Metric("depth", "gauge", "Depth.")
 class TestAHistogramValue:
     value = HistogramValue((1.0, 2.0, 4.0), (2, 4, 0, 2), 17.0)
 
-    def test_counts_all_and_gives_cumulative_buckets(self):
+    def test_a_histogram_value_counts_all_and_gives_cumulative_buckets(self):
         assert self.value.count == 8
         assert self.value.buckets == {1.0: 2, 2.0: 6, 4.0: 6, math.inf: 8}
 
     @pytest.mark.parametrize(
         ("q", "quantile"), [(0.0, 0.0), (0.125, 0.5), (0.25, 1.0), (0.5, 1.5), (0.75, 2.0)]
     )
-    def test_interpolates_a_quantile_in_its_bucket(self, q, quantile):
+    def test_a_histogram_value_interpolates_a_quantile_in_its_bucket(self, q, quantile):
         assert self.value.quantile(q) == quantile
 
     @pytest.mark.parametrize("q", [0.8, 1.0])
-    def test_gives_the_highest_bound_for_a_quantile_beyond_it(self, q):
+    def test_a_histogram_value_gives_the_highest_bound_for_a_quantile_beyond_it(self, q):
         assert self.value.quantile(q) == 4.0
 
-    def test_has_no_quantile_when_nothing_was_observed(self):
+    def test_a_histogram_value_has_no_quantile_when_nothing_was_observed(self):
         assert math.isnan(HistogramValue((1.0,), (0, 0), 0.0).quantile(0.5))
 
-    def test_starts_a_first_bucket_below_zero_at_its_bound(self):
+    def test_a_histogram_value_starts_a_first_bucket_below_zero_at_its_bound(self):
         assert HistogramValue((-1.0, 1.0), (4, 0, 0), -8.0).quantile(0.5) == -1.0
 
     @pytest.mark.parametrize("q", [-0.1, 1.1, math.nan])
-    def test_refuses_a_share_that_is_none(self, q):
+    def test_a_histogram_value_refuses_a_share_that_is_none(self, q):
         with pytest.raises(ValueError, match="between 0 and 1"):
             self.value.quantile(q)
 
@@ -53,18 +53,20 @@ class TestAHistogramValue:
         st.lists(st.integers(0, 50), min_size=4, max_size=4).filter(any),
         st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted),
     )
-    def test_quantiles_rise_with_their_share_and_stay_in_the_bounds(self, counts, shares):
+    def test_quantiles_of_a_histogram_value_rise_with_their_share_and_stay_in_the_bounds(
+        self, counts, shares
+    ):
         value = HistogramValue((1.0, 2.0, 4.0), tuple(counts), 0.0)
         low, high = map(value.quantile, shares)
         assert 0 <= low <= high <= 4
 
-    def test_adds_up_bucket_by_bucket(self):
+    def test_a_histogram_value_adds_up_bucket_by_bucket(self):
         both = self.value + HistogramValue((1.0, 2.0, 4.0), (1, 0, 1, 0), 4.0)
         assert both == HistogramValue((1.0, 2.0, 4.0), (3, 4, 1, 2), 21.0)
 
 
 class TestAStore:
-    def test_leaves_out_families_without_series(self):
+    def test_a_store_leaves_out_families_without_series(self):
         store = Store()
         store.declare(JOBS)
         assert store.collect() == []
@@ -73,13 +75,18 @@ class TestAStore:
             (JOBS, [(("a",), 1.0)])
         ]
 
-    def test_takes_a_declaration_back(self):
+    def test_a_store_takes_a_declaration_back(self):
         store = Store()
         store.declare(JOBS)
         store.forget(JOBS)
-        store.declare(Metric("jobs_total", "gauge", "Other."))
+        gauge = Metric("jobs_total", "gauge", "Other.")
+        store.declare(gauge)
+        store.bind(gauge, ()).set(2)
+        assert [(family.metric, family.series) for family in store.collect()] == [
+            (gauge, [((), 2.0)])
+        ]
 
-    def test_lets_a_backend_keep_more_in_a_series(self):
+    def test_a_store_lets_a_backend_keep_more_in_a_series(self):
         class Timed(StoredCounter):
             __slots__ = ()
 
@@ -87,7 +94,7 @@ class TestAStore:
         store.declare(JOBS)
         assert type(store.bind(JOBS, ("a",))) is Timed
 
-    def test_logs_a_failing_callback_once_and_without_its_text(self, caplog):
+    def test_a_store_logs_a_failing_callback_once_and_without_its_text(self, caplog):
         store = Store()
 
         def fails():
@@ -101,7 +108,7 @@ class TestAStore:
             "the callback of depth failed: RuntimeError"
         ]
 
-    def test_reads_callbacks_without_holding_its_lock(self):
+    def test_a_store_reads_callbacks_without_holding_its_lock(self):
         store = Store()
         free = []
 
@@ -141,7 +148,7 @@ def in_a_child(work) -> str:
 
 
 class TestAFork:
-    def test_leaves_what_is_in_flight_to_the_parent(self):
+    def test_a_fork_leaves_what_is_in_flight_to_the_parent(self):
         store = Store()
         for metric in (JOBS, RUNNING):
             store.declare(metric)
@@ -151,7 +158,7 @@ class TestAFork:
         assert child == "[0.0, 3.0]"
         assert store.bind(RUNNING, ("a",)).value == 1.0
 
-    def test_never_leaves_a_child_with_a_locked_store(self):
+    def test_a_fork_never_leaves_a_child_with_a_locked_store(self):
         store = Store()
         store.declare(JOBS)
         series = store.bind(JOBS, ("a",))

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import pytest
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel, BaseLLM
-from langchain_core.messages import AIMessageChunk, HumanMessage
+from langchain_core.messages import AIMessageChunk, HumanMessage, ToolCallChunk
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, GenerationChunk, LLMResult
 from langchain_core.runnables import RunnableLambda
 
-from agentmetrics import MemoryRecorder, MetricsCallbackHandler, track_call
+from agentmetrics import MemoryRecorder, track_call
 from agentmetrics.calls.facts import LLMCall
-from agentmetrics.pipeline import pipeline_of
 from agentmetrics.sources.langchain.callbacks.streaming import (
     chunk_carries_output,
     event_carries_output,
@@ -29,142 +29,146 @@ from tests.unit.scripted import Chat, answer, assert_settled
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.asyncio_alone,
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
 ]
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"  # which LangChain runs on
-
-
-@pytest.fixture
-def recorder() -> MemoryRecorder:
-    return MemoryRecorder()
-
-
-@pytest.fixture
-def ended(recorder: MemoryRecorder) -> list[LLMCall]:
-    """The calls that have ended, as subscribers hear of them."""
-    heard: list[LLMCall] = []
-    pipeline_of(recorder).subscribe(heard.append)
-    return heard
-
-
-@pytest.fixture
-def config(recorder: MemoryRecorder) -> Any:
-    return {"callbacks": [MetricsCallbackHandler(recorder)]}
-
-
 def tool_chunk(name: str | None, args: str, index: int = 0) -> AIMessageChunk:
-    chunk = {"name": name, "args": args, "id": "1" if name else None, "index": index}
-    return AIMessageChunk("", tool_call_chunks=[chunk])
+    chunk = ToolCallChunk(name=name, args=args, id="1" if name else None, index=index)
+    return AIMessageChunk(content="", tool_call_chunks=[chunk])
 
 
 # What provider packages make of the chunks before the first token, and of that token: taken from
 # langchain-openai 1.7, -anthropic 1.7, -google-genai 4.4, -mistralai 1.1, -deepseek 1.1,
 # -groq 1.1, -ollama 1.1, -openrouter 0.2, -cohere 0.6 and -aws 1.9.
 ANNOUNCING: dict[str, Any] = {
-    "nothing": AIMessageChunk(""),
-    "no blocks": AIMessageChunk([]),
-    "a role": AIMessageChunk("", additional_kwargs={"role": "assistant"}),
-    "an empty text": AIMessageChunk([{"type": "text", "text": "", "index": 0}]),
-    "a text's phase": AIMessageChunk([{"type": "text", "text": "", "phase": "final", "index": 0}]),
-    "a text's id at its end": AIMessageChunk([{"type": "text", "text": "", "id": "msg_1"}]),
-    "annotations": AIMessageChunk([{"type": "text", "annotations": [{"url": "https://a"}]}]),
-    "deepseek: empty reasoning": AIMessageChunk("", additional_kwargs={"reasoning_content": ""}),
-    "anthropic: an empty thought": AIMessageChunk([{"type": "thinking", "thinking": ""}]),
+    "nothing": AIMessageChunk(content=""),
+    "no blocks": AIMessageChunk(content=[]),
+    "a role": AIMessageChunk(content="", additional_kwargs={"role": "assistant"}),
+    "an empty text": AIMessageChunk(content=[{"type": "text", "text": "", "index": 0}]),
+    "a text's phase": AIMessageChunk(
+        content=[{"type": "text", "text": "", "phase": "final", "index": 0}]
+    ),
+    "a text's id at its end": AIMessageChunk(content=[{"type": "text", "text": "", "id": "msg_1"}]),
+    "annotations": AIMessageChunk(
+        content=[{"type": "text", "annotations": [{"url": "https://a"}]}]
+    ),
+    "deepseek: empty reasoning": AIMessageChunk(
+        content="", additional_kwargs={"reasoning_content": ""}
+    ),
+    "anthropic: an empty thought": AIMessageChunk(content=[{"type": "thinking", "thinking": ""}]),
     "anthropic: a signature": AIMessageChunk(
-        [{"type": "thinking", "thinking": "", "signature": "abc", "index": 0}]
+        content=[{"type": "thinking", "thinking": "", "signature": "abc", "index": 0}]
     ),
     "anthropic: no arguments yet": AIMessageChunk(
-        [{"type": "input_json_delta", "partial_json": "", "index": 0}],
+        content=[{"type": "input_json_delta", "partial_json": "", "index": 0}],
         tool_call_chunks=[{"name": None, "args": "", "id": None, "index": 0}],
     ),
     "openai: an item of reasoning": AIMessageChunk(
-        [{"type": "reasoning", "id": "rs_1", "summary": [], "status": "in_progress", "index": 0}]
+        content=[
+            {"type": "reasoning", "id": "rs_1", "summary": [], "status": "in_progress", "index": 0}
+        ]
     ),
     "openai: a part of a summary": AIMessageChunk(
-        [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "", "index": 0}]}]
+        content=[
+            {"type": "reasoning", "summary": [{"type": "summary_text", "text": "", "index": 0}]}
+        ]
     ),
     "openai: encrypted reasoning": AIMessageChunk(
-        [{"type": "reasoning", "summary": [], "encrypted_content": "gAAA"}]
+        content=[{"type": "reasoning", "summary": [], "encrypted_content": "gAAA"}]
     ),
     "openai, v0: an item of reasoning": AIMessageChunk(
-        [], additional_kwargs={"reasoning": {"id": "rs_1", "type": "reasoning", "summary": []}}
+        content=[],
+        additional_kwargs={"reasoning": {"id": "rs_1", "type": "reasoning", "summary": []}},
     ),
     "openai, v1: an item of reasoning": AIMessageChunk(
-        [{"type": "reasoning", "id": "rs_1", "extras": {"status": "in_progress"}}]
+        content=[{"type": "reasoning", "id": "rs_1", "extras": {"status": "in_progress"}}]
     ),
     "mistral: an empty thought": AIMessageChunk(
-        [{"type": "thinking", "thinking": [{"type": "text", "text": "", "index": 0}]}]
+        content=[{"type": "thinking", "thinking": [{"type": "text", "text": "", "index": 0}]}]
     ),
     "cohere: an empty thought": AIMessageChunk(
-        [{"type": "reasoning", "summary": [{"text": "", "index": 0}]}]
+        content=[{"type": "reasoning", "summary": [{"text": "", "index": 0}]}]
     ),
     "bedrock: a signature": AIMessageChunk(
-        [{"type": "reasoning_content", "reasoning_content": {"signature": "abc"}, "index": 0}]
+        content=[
+            {"type": "reasoning_content", "reasoning_content": {"signature": "abc"}, "index": 0}
+        ]
     ),
     "the end": AIMessageChunk(
-        "",
+        content="",
         usage_metadata={"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},
         response_metadata={"finish_reason": "stop", "model_name": "gpt-4o"},
         chunk_position="last",
     ),
 }
 FIRST: dict[str, Any] = {
-    "text": AIMessageChunk("a"),
-    "white space": AIMessageChunk("\n"),
-    "a block of text": AIMessageChunk([{"type": "text", "text": "a", "index": 0}]),
-    "text in a list": AIMessageChunk(["a"]),
+    "text": AIMessageChunk(content="a"),
+    "white space": AIMessageChunk(content="\n"),
+    "a block of text": AIMessageChunk(content=[{"type": "text", "text": "a", "index": 0}]),
+    "text in a list": AIMessageChunk(content=["a"]),
     "a tool's name": tool_chunk("add", ""),
     "a tool's arguments": tool_chunk(None, "{"),
-    "a refusal": AIMessageChunk([{"type": "refusal", "refusal": "no"}]),
-    "an image": AIMessageChunk([{"type": "image", "base64": "aGk=", "mime_type": "image/png"}]),
-    "an image's address": AIMessageChunk([{"type": "image_url", "image_url": {"url": "data:,"}}]),
-    "sound": AIMessageChunk("", additional_kwargs={"audio": b"RIFF"}),
+    "a refusal": AIMessageChunk(content=[{"type": "refusal", "refusal": "no"}]),
+    "an image": AIMessageChunk(
+        content=[{"type": "image", "base64": "aGk=", "mime_type": "image/png"}]
+    ),
+    "an image's address": AIMessageChunk(
+        content=[{"type": "image_url", "image_url": {"url": "data:,"}}]
+    ),
+    "sound": AIMessageChunk(content="", additional_kwargs={"audio": b"RIFF"}),
     "deepseek, groq, ollama: reasoning": AIMessageChunk(
-        "", additional_kwargs={"reasoning_content": "hm"}
+        content="", additional_kwargs={"reasoning_content": "hm"}
     ),
     "openrouter: reasoning": AIMessageChunk(
-        "", additional_kwargs={"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]}
+        content="",
+        additional_kwargs={"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]},
     ),
     "groq: a tool it runs": AIMessageChunk(
-        "", additional_kwargs={"executed_tools": [{"type": "python", "arguments": "{}"}]}
+        content="", additional_kwargs={"executed_tools": [{"type": "python", "arguments": "{}"}]}
     ),
-    "anthropic, gemini: a thought": AIMessageChunk([{"type": "thinking", "thinking": "hm"}]),
-    "anthropic: a redacted thought": AIMessageChunk([{"type": "redacted_thinking", "data": "xyz"}]),
+    "anthropic, gemini: a thought": AIMessageChunk(
+        content=[{"type": "thinking", "thinking": "hm"}]
+    ),
+    "anthropic: a redacted thought": AIMessageChunk(
+        content=[{"type": "redacted_thinking", "data": "xyz"}]
+    ),
     "anthropic: a tool": AIMessageChunk(
-        [{"type": "tool_use", "id": "1", "name": "add", "input": {}, "index": 0}]
+        content=[{"type": "tool_use", "id": "1", "name": "add", "input": {}, "index": 0}]
     ),
-    "anthropic: arguments": AIMessageChunk([{"type": "input_json_delta", "partial_json": "{"}]),
+    "anthropic: arguments": AIMessageChunk(
+        content=[{"type": "input_json_delta", "partial_json": "{"}]
+    ),
     "openai: a summary": AIMessageChunk(
-        [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm", "index": 0}]}]
+        content=[
+            {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm", "index": 0}]}
+        ]
     ),
     "openai: a tool it runs": AIMessageChunk(
-        [{"type": "web_search_call", "id": "ws_1", "status": "completed"}]
+        content=[{"type": "web_search_call", "id": "ws_1", "status": "completed"}]
     ),
     "openai: a function's older shape": AIMessageChunk(
-        "", additional_kwargs={"function_call": {"name": "add", "arguments": ""}}
+        content="", additional_kwargs={"function_call": {"name": "add", "arguments": ""}}
     ),
     "openai, v0: a summary": AIMessageChunk(
-        [], additional_kwargs={"reasoning": {"summary": [{"text": "hm", "index": 0}]}}
+        content=[], additional_kwargs={"reasoning": {"summary": [{"text": "hm", "index": 0}]}}
     ),
-    "openai, v1: reasoning": AIMessageChunk([{"type": "reasoning", "reasoning": "hm"}]),
+    "openai, v1: reasoning": AIMessageChunk(content=[{"type": "reasoning", "reasoning": "hm"}]),
     "openai, v1: what LangChain has no name for": AIMessageChunk(
-        [{"type": "non_standard", "value": {"type": "compaction", "content": "so far"}}]
+        content=[{"type": "non_standard", "value": {"type": "compaction", "content": "so far"}}]
     ),
     "mistral: a thought": AIMessageChunk(
-        [{"type": "thinking", "thinking": [{"type": "text", "text": "hm", "index": 0}]}]
+        content=[{"type": "thinking", "thinking": [{"type": "text", "text": "hm", "index": 0}]}]
     ),
     "cohere: a thought": AIMessageChunk(
-        [{"type": "reasoning", "summary": [{"text": "hm", "index": 0}]}]
+        content=[{"type": "reasoning", "summary": [{"text": "hm", "index": 0}]}]
     ),
     "bedrock: a thought": AIMessageChunk(
-        [{"type": "reasoning_content", "reasoning_content": {"text": "hm"}, "index": 0}]
+        content=[{"type": "reasoning_content", "reasoning_content": {"text": "hm"}, "index": 0}]
     ),
     "bedrock: a redacted thought": AIMessageChunk(
-        [{"type": "reasoning_content", "reasoning_content": {"redacted_content": b"x"}}]
+        content=[{"type": "reasoning_content", "reasoning_content": {"redacted_content": b"x"}}]
     ),
 }
 # The v3 protocol's events, as langchain-core 1.7 makes them of chunks.
@@ -230,14 +234,14 @@ FIRST_EVENTS: dict[str, Any] = {
 
 class TestAChunk:
     @pytest.mark.parametrize("shape", ANNOUNCING)
-    def test_that_only_announces_is_not_the_first_token(self, shape: str) -> None:
+    def test_a_chunk_that_only_announces_is_not_the_first_token(self, shape: str) -> None:
         message = ANNOUNCING[shape]
         chunk = ChatGenerationChunk(message=message)
         assert not chunk_carries_output(message.content, chunk)
         assert not chunk_carries_output("", chunk)
 
     @pytest.mark.parametrize("shape", FIRST)
-    def test_that_carries_output_is(self, shape: str) -> None:
+    def test_a_chunk_that_carries_output_is_the_first_token(self, shape: str) -> None:
         message = FIRST[shape]
         chunk = ChatGenerationChunk(message=message)
         assert chunk_carries_output(message.content, chunk)
@@ -246,11 +250,13 @@ class TestAChunk:
     @pytest.mark.parametrize(
         ("token", "counts"), [("", False), ([], False), (None, False), ("a", True), (["a"], True)]
     )
-    def test_of_a_text_llm_is_judged_by_its_text(self, token: Any, counts: bool) -> None:
+    def test_a_chunk_of_a_text_llm_is_judged_by_its_text(self, token: Any, counts: bool) -> None:
         assert chunk_carries_output(token, None) is counts
         assert chunk_carries_output(token, GenerationChunk(text="")) is counts
 
-    def test_of_a_message_class_without_our_attributes_is_judged_by_what_it_has(self) -> None:
+    def test_a_chunk_of_a_message_class_without_our_attributes_is_judged_by_what_it_has(
+        self,
+    ) -> None:
         class Bare:
             class message:  # noqa: N801
                 content = ""
@@ -262,11 +268,11 @@ class TestAChunk:
 
 class TestAnEvent:
     @pytest.mark.parametrize("shape", ANNOUNCING_EVENTS)
-    def test_that_only_announces_is_not_the_first_token(self, shape: str) -> None:
+    def test_an_event_that_only_announces_is_not_the_first_token(self, shape: str) -> None:
         assert not event_carries_output(ANNOUNCING_EVENTS[shape])
 
     @pytest.mark.parametrize("shape", FIRST_EVENTS)
-    def test_that_carries_output_is(self, shape: str) -> None:
+    def test_an_event_that_carries_output_is_the_first_token(self, shape: str) -> None:
         assert event_carries_output(FIRST_EVENTS[shape])
 
 
@@ -305,9 +311,9 @@ class Streaming(BaseChatModel):
         yield first
         self.sent.append(Sent(before, perf_counter()))
         total = 10 + self.output_tokens
-        usage = {"input_tokens": 10, "output_tokens": self.output_tokens, "total_tokens": total}
-        yield self._chunk(AIMessageChunk("b"))
-        yield self._chunk(AIMessageChunk("", usage_metadata=usage))
+        usage = UsageMetadata(input_tokens=10, output_tokens=self.output_tokens, total_tokens=total)
+        yield self._chunk(AIMessageChunk(content="b"))
+        yield self._chunk(AIMessageChunk(content="", usage_metadata=usage))
 
     def _chunk(self, message: AIMessageChunk) -> ChatGenerationChunk:
         # LangChain reads blocks by the provider that the chunk names.
@@ -440,7 +446,7 @@ class TestTheFirstToken:
 
     @pytest.mark.parametrize("shape", SHAPES)
     @pytest.mark.parametrize("way", WAYS)
-    async def test_is_timed_when_the_first_output_comes(
+    async def test_the_first_token_is_timed_when_the_first_output_comes(
         self, way: str, shape: str, recorder: MemoryRecorder, config: Any, ended: list[LLMCall]
     ) -> None:
         announcing, first = SHAPES[shape]
@@ -463,7 +469,7 @@ class TestTheFirstToken:
     # Not astream_events: with any inline handler attached, LangChain keeps the start of a text
     # LLM's call from its own events, https://github.com/langchain-ai/langchain/issues/39633
     @pytest.mark.parametrize("way", ["stream", "astream", "a chain's stream", "a chain's astream"])
-    async def test_of_a_text_llm_is_timed_too(
+    async def test_the_first_token_of_a_text_llm_is_timed_too(
         self, way: str, recorder: MemoryRecorder, config: Any, ended: list[LLMCall]
     ) -> None:
         sent: list[Sent] = []
@@ -471,7 +477,7 @@ class TestTheFirstToken:
         [call], [truth] = ended, sent
         assert truth.before <= call.first_token <= truth.after
 
-    async def test_of_a_call_without_langchain_is_timed_when_it_says_so(
+    async def test_the_first_token_of_a_call_without_langchain_is_timed_when_it_says_so(
         self, recorder: MemoryRecorder, ended: list[LLMCall]
     ) -> None:
         async with track_call("openai", "gpt-4o", recorder=recorder) as call:
@@ -481,7 +487,7 @@ class TestTheFirstToken:
             call.record_first_token()
         assert before <= ended[0].first_token <= after
 
-    async def test_that_never_comes_has_no_time(
+    async def test_the_first_token_that_never_comes_has_no_time(
         self, recorder: MemoryRecorder, config: Any, ended: list[LLMCall]
     ) -> None:
         model = Silent(announcing=list(ANNOUNCING.values()), first=None, sent=[])
@@ -489,7 +495,7 @@ class TestTheFirstToken:
         assert [call.first_token for call in ended] == [0.0]
         assert not any("first_token" in s.name for s in recorder.samples())
 
-    async def test_of_an_answer_that_does_not_stream_has_no_time(
+    async def test_the_first_token_of_an_answer_that_does_not_stream_has_no_time(
         self, recorder: MemoryRecorder, config: Any, ended: list[LLMCall]
     ) -> None:
         _read(Chat(answers=[answer()]).stream("x", config))
@@ -507,7 +513,7 @@ class Silent(Streaming):
 
 class TestEachFurtherToken:
     @pytest.mark.parametrize("way", WAYS)
-    async def test_takes_its_share_of_the_time_after_the_first(
+    async def test_each_further_token_takes_its_share_of_the_time_after_the_first(
         self, way: str, recorder: MemoryRecorder, config: Any, ended: list[LLMCall]
     ) -> None:
         model = Streaming(announcing=[], first=FIRST["text"], sent=[], output_tokens=5)
@@ -517,7 +523,7 @@ class TestEachFurtherToken:
         assert further.count == 1
         assert further.sum == (call.ended - call.first_token) / 4
 
-    async def test_has_no_time_where_the_provider_did_not_count(
+    async def test_each_further_token_has_no_time_where_the_provider_did_not_count(
         self, recorder: MemoryRecorder, config: Any
     ) -> None:
         _read(Uncounted(announcing=[], first=None, sent=[]).stream("x", config))
@@ -530,7 +536,7 @@ class Uncounted(Streaming):
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         for word in ("a", "b"):
-            yield ChatGenerationChunk(message=AIMessageChunk(word))
+            yield ChatGenerationChunk(message=AIMessageChunk(content=word))
 
 
 class TestTheClock:
@@ -544,7 +550,7 @@ class TestTheClock:
         monkeypatch.setattr(time, "time", lambda: now - 86_400 * next(days))
         monkeypatch.setattr(time, "time_ns", lambda: int((now - 86_400 * next(days)) * 1e9))
 
-    async def test_set_back_changes_no_latency(
+    async def test_a_clock_set_back_changes_no_latency(
         self,
         clock_set_back: None,
         recorder: MemoryRecorder,
@@ -568,7 +574,7 @@ class TestTheClock:
         ):
             assert 0 < recorder.histogram(name).sum < elapsed, name
 
-    async def test_set_back_changes_no_time_of_tools_and_agents(
+    async def test_a_clock_set_back_changes_no_time_of_tools_and_agents(
         self, clock_set_back: None, recorder: MemoryRecorder, config: Any
     ) -> None:
         began = perf_counter()
@@ -581,7 +587,7 @@ class TestTheClock:
         for name in ("agent_run_duration_seconds", "tool_execution_duration_seconds"):
             assert 0 < recorder.histogram(name).sum < elapsed, name
 
-    async def test_set_back_does_not_end_calls_that_are_open(
+    async def test_a_clock_set_back_does_not_end_calls_that_are_open(
         self, clock_set_back: None, recorder: MemoryRecorder
     ) -> None:
         with track_call("openai", "gpt-4o", recorder=recorder):

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from agentmetrics import Ledger, MemoryRecorder, configure
+from agentmetrics import Ledger, MemoryRecorder, configure, get_ledger, track_call
 from agentmetrics.budget.ledger.database import Snapshot
 from agentmetrics.budget.ledger.tally import Amounts
 from agentmetrics.budget.periods import zone_of
@@ -20,7 +21,7 @@ from agentmetrics.calls.facts import LLMCall
 from agentmetrics.config.active import replaced
 from agentmetrics.pipeline import Options, pipeline_of
 from agentmetrics.providers.usage import Usage
-from tests.clock import Clock, one_clock
+from tests.clock import Clock
 
 BERLIN = "Europe/Berlin"
 PAGE = Path(__file__).parents[2] / "docs" / "ledger.md"
@@ -54,19 +55,15 @@ class Shop:
 
 
 @pytest.fixture
-def clock() -> Iterator[Clock]:
-    with one_clock() as clock:
-        yield clock
-
-
-@pytest.fixture
 def shop(clock: Clock, tmp_path: Path) -> Iterator[Shop]:
     shop = Shop(tmp_path / "spend.db", clock, BERLIN)
     yield shop
     shop.ledger.close()
 
 
-def usd(amounts: Amounts) -> Decimal:
+def usd(amounts: Amounts | None) -> Decimal | int:
+    """A whole number is equal to such a decimal."""
+    assert amounts is not None
     return amounts.cost_usd
 
 
@@ -83,13 +80,15 @@ class TestAPeriodThatGoesOn:
             ("monthly", "2025-11-01 00:00", "2025-12-01 00:00"),
         ],
     )
-    def test_is_what_is_summed_up_unless_told_otherwise(self, shop, period, since, until):
+    def test_a_period_that_goes_on_is_what_is_summed_up_unless_told_otherwise(
+        self, shop, period, since, until
+    ):
         summary = shop.at("2025-11-19 14:30").summary(period)
         assert (local(summary.since), local(summary.until)) == (since, until)
         assert (summary.period, summary.timezone) == (period, BERLIN)
         assert [(p.start, p.end) for p in summary.periods] == [(summary.since, summary.until)]
 
-    def test_is_the_day_when_none_is_named_and_by_agent(self, shop):
+    def test_a_period_that_goes_on_is_the_day_when_none_is_named_and_by_agent(self, shop):
         shop.spend(1, "2025-11-18 23:59")
         shop.spend(2, "2025-11-19 00:00", "writer")
         shop.spend(4, "2025-11-19 14:00")
@@ -99,7 +98,7 @@ class TestAPeriodThatGoesOn:
         ]  # fmt: skip
         assert (usd(summary.total), summary.total.calls) == (6, 2)
 
-    def test_has_in_it_what_is_not_written_yet(self, shop):
+    def test_a_period_that_goes_on_has_in_it_what_is_not_written_yet(self, shop):
         shop.at("2025-11-19 14:30")
         call = LLMCall("planner", "openai", "gpt-4o", 0.0, extra=("", ""))
         pipeline_of(shop.recorder).finish(call)
@@ -107,7 +106,7 @@ class TestAPeriodThatGoesOn:
 
 
 class TestTheTrend:
-    def test_is_against_the_period_before_up_to_the_same_time(self, shop):
+    def test_the_trend_is_against_the_period_before_up_to_the_same_time(self, shop):
         shop.spend(4, "2025-11-18 10:00")
         shop.spend(8, "2025-11-18 20:00")
         shop.spend(6, "2025-11-19 09:00")
@@ -116,7 +115,7 @@ class TestTheTrend:
         assert summary.trend == 0.5
         assert [group.trend for group in summary.groups] == [0.5]
 
-    def test_goes_down_to_all_and_is_none_where_nothing_was_before(self, shop):
+    def test_the_trend_goes_down_to_all_and_is_none_where_nothing_was_before(self, shop):
         shop.spend(4, "2025-11-18 10:00", "planner")
         shop.spend(4, "2025-11-19 10:00", "writer")
         ledger = shop.at("2025-11-19 14:30")
@@ -125,7 +124,7 @@ class TestTheTrend:
         assert shop.at("2025-11-20 00:30").summary("daily").trend is None
         assert shop.at("2025-11-20 14:00").summary("daily").trend == -1.0
 
-    def test_of_a_week_is_against_the_same_weekday_and_time(self, shop):
+    def test_the_trend_of_a_week_is_against_the_same_weekday_and_time(self, shop):
         shop.spend(1, "2025-11-10 08:00")
         shop.spend(2, "2025-11-12 14:00")
         shop.spend(4, "2025-11-12 15:00")
@@ -133,7 +132,7 @@ class TestTheTrend:
         summary = shop.at("2025-11-19 14:30").summary("weekly")
         assert (usd(summary.previous), usd(summary.previous_whole)) == (3, 7)
 
-    def test_of_a_month_is_against_the_same_day_and_time(self, shop):
+    def test_the_trend_of_a_month_is_against_the_same_day_and_time(self, shop):
         shop.spend(1, "2025-10-01 00:00")
         shop.spend(2, "2025-10-19 14:00")
         shop.spend(4, "2025-10-19 15:00")
@@ -141,13 +140,13 @@ class TestTheTrend:
         assert (usd(summary.previous), usd(summary.previous_whole)) == (3, 7)
 
     @pytest.mark.parametrize("now", ["2025-03-29 00:30", "2025-03-31 23:00"])
-    def test_on_a_day_that_the_month_before_has_not_is_against_all_of_it(self, shop, now):
+    def test_the_trend_on_a_day_that_the_month_before_has_not_is_against_all_of_it(self, shop, now):
         shop.spend(1, "2025-02-01 00:00")
         shop.spend(2, "2025-02-28 23:59")
         assert usd(shop.at(now).summary("monthly").previous) == 3
         assert usd(shop.at("2025-03-28 23:30").summary("monthly").previous) == 1
 
-    def test_across_a_change_of_clocks_is_against_the_same_wall_clock_time(self, shop):
+    def test_the_trend_across_a_change_of_clocks_is_against_the_same_wall_clock_time(self, shop):
         # On the 26th it was 3 o'clock twice as late: the day had 25 hours.
         shop.spend(1, "2025-10-25 09:50")
         shop.spend(2, "2025-10-25 10:20")
@@ -158,26 +157,26 @@ class TestTheTrend:
 
 
 class TestTheProjection:
-    def test_is_the_pace_of_what_has_passed_until_the_end(self, shop):
+    def test_the_projection_is_the_pace_of_what_has_passed_until_the_end(self, shop):
         shop.spend(3, "2025-11-19 01:00")
         assert shop.at("2025-11-19 06:00").summary().projected_cost_nano_usd == 12 * 10**9
         assert shop.at("2025-11-19 12:00").summary().projected_cost_nano_usd == 6 * 10**9
 
-    def test_knows_that_a_day_has_25_hours(self, shop):
+    def test_the_projection_knows_that_a_day_has_25_hours(self, shop):
         shop.spend(5, "2025-10-26 01:00")
         # At 4 o'clock in winter time five hours have passed, and 20 are to come.
         assert shop.at("2025-10-26 04:00").summary().projected_cost_nano_usd == 25 * 10**9
 
-    def test_knows_that_a_day_has_23_hours(self, shop):
+    def test_the_projection_knows_that_a_day_has_23_hours(self, shop):
         shop.spend(2, "2025-03-30 00:30")
         assert shop.at("2025-03-30 03:00").summary().projected_cost_nano_usd == 23 * 10**9
 
-    def test_waits_until_there_is_a_pace(self, shop):
+    def test_the_projection_waits_until_there_is_a_pace(self, shop):
         shop.spend(1, "2025-11-19 00:10")
         assert shop.at("2025-11-19 00:59").summary().projected_cost_nano_usd is None
         assert shop.at("2025-11-19 01:00").summary().projected_cost_nano_usd == 24 * 10**9
 
-    def test_is_none_for_what_is_past_or_to_come(self, shop):
+    def test_the_projection_is_none_for_what_is_past_or_to_come(self, shop):
         ledger = shop.at("2025-11-19 12:00")
         for since in (datetime(2025, 11, 17), datetime(2025, 11, 20)):
             summary = ledger.summary("daily", since=since, until=since + timedelta(days=1))
@@ -192,12 +191,12 @@ class TestTheProjection:
             (datetime(2025, 10, 17), datetime(2025, 11, 21)),
         ],
     )
-    def test_is_none_for_a_part_of_what_goes_on(self, shop, since, until):
+    def test_the_projection_is_none_for_a_part_of_what_goes_on(self, shop, since, until):
         shop.spend(3, "2025-11-18 01:00")
         summary = shop.at("2025-11-19 12:00").summary("monthly", since=since, until=until)
         assert summary.projected_cost_nano_usd is None
 
-    def test_of_several_periods_is_that_of_the_last(self, shop):
+    def test_the_projection_of_several_periods_is_that_of_the_last(self, shop):
         shop.spend(9, "2025-11-18 01:00")
         shop.spend(3, "2025-11-19 01:00")
         summary = shop.at("2025-11-19 06:00").summary(since=datetime(2025, 11, 17, 5))
@@ -205,7 +204,7 @@ class TestTheProjection:
 
 
 class TestASpanOfTime:
-    def test_is_divided_into_its_periods(self, shop):
+    def test_a_span_of_time_is_divided_into_its_periods(self, shop):
         for day in range(10, 24):
             shop.spend(day, f"2025-11-{day} 12:00")
         summary = shop.at("2025-11-23 13:00").summary(
@@ -218,7 +217,7 @@ class TestASpanOfTime:
         assert usd(summary.total) == sum(range(12, 21))
         assert summary.periods[0].groups == {("planner",): summary.periods[0].total}
 
-    def test_is_compared_with_as_many_periods_before(self, shop):
+    def test_a_span_of_time_is_compared_with_as_many_periods_before(self, shop):
         for day in range(1, 20):
             shop.spend(day, f"2025-11-{day:02} 12:00")
         summary = shop.at("2025-11-19 13:00").summary(
@@ -227,20 +226,20 @@ class TestASpanOfTime:
         assert usd(summary.total) == 14 + 15 + 16
         assert usd(summary.previous) == usd(summary.previous_whole) == 11 + 12 + 13
 
-    def test_may_be_in_the_future_in_part(self, shop):
+    def test_a_span_of_time_may_be_in_the_future_in_part(self, shop):
         for day in (12, 13, 18, 19):
             shop.spend(day, f"2025-11-{day} 12:00")
         summary = shop.at("2025-11-19 12:30").summary("weekly", since=datetime(2025, 11, 10))
         assert [usd(p.total) for p in summary.periods] == [25, 37]
         assert usd(summary.previous) == 0
 
-    def test_until_a_moment_is_of_the_period_that_ends_there(self, shop):
+    def test_a_span_of_time_until_a_moment_is_of_the_period_that_ends_there(self, shop):
         summary = shop.at("2025-11-19 12:00").summary("monthly", until=datetime(2025, 10, 1))
         assert (local(summary.since), local(summary.until)) == (
             "2025-09-01 00:00", "2025-10-01 00:00"
         )  # fmt: skip
 
-    def test_goes_to_the_quarter_of_an_hour(self, shop):
+    def test_a_span_of_time_goes_to_the_quarter_of_an_hour(self, shop):
         shop.spend(1, "2025-11-19 09:59")
         shop.spend(2, "2025-11-19 10:00")
         shop.spend(4, "2025-11-19 10:29")
@@ -252,7 +251,7 @@ class TestASpanOfTime:
         assert local(summary.since).endswith("10:00")
         assert local(summary.until).endswith("10:30")
 
-    def test_may_be_given_in_any_time_zone(self, shop):
+    def test_a_span_of_time_may_be_given_in_any_time_zone(self, shop):
         shop.spend(1, "2025-11-19 00:30")
         tokyo = ZoneInfo("Asia/Tokyo")
         for since, total in (
@@ -263,7 +262,7 @@ class TestASpanOfTime:
             assert usd(shop.ledger.summary(since=since).total) == total
 
     @pytest.mark.parametrize("until", [datetime(2025, 11, 19), datetime(2025, 11, 18)])
-    def test_that_ends_before_it_begins_is_refused(self, shop, until):
+    def test_a_span_of_time_that_ends_before_it_begins_is_refused(self, shop, until):
         with pytest.raises(ValueError, match="ends before it begins"):
             shop.ledger.summary(since=datetime(2025, 11, 19), until=until)
 
@@ -277,18 +276,21 @@ class TestASpanOfTime:
             (datetime(9999, 12, 31), datetime.max),
         ],
     )
-    def test_that_no_calendar_has_is_refused(self, shop, period, since, until):
-        with pytest.raises(ValueError, match="is not in the years 1 to 9999"):
+    def test_a_span_of_time_that_no_calendar_has_is_refused(self, shop, period, since, until):
+        with pytest.raises(ValueError, match="is outside the years 1 to 9999"):
             shop.ledger.summary(period, since=since, until=until)
 
-    def test_asks_the_database_for_no_period_without_calls(self, shop, monkeypatch):
+    def test_a_span_of_time_asks_the_database_for_no_period_without_calls(self, shop, monkeypatch):
         shop.spend(1, "2025-11-17 12:00")
         shop.spend(2, "2025-11-19 12:00")
         asked = []
         amounts = Snapshot.amounts
-        monkeypatch.setattr(
-            Snapshot, "amounts", lambda *given: asked.append(given) or amounts(*given)
-        )
+
+        def counted(*given: Any) -> Any:
+            asked.append(given)
+            return amounts(*given)
+
+        monkeypatch.setattr(Snapshot, "amounts", counted)
         summary = shop.ledger.summary(since=datetime(1970, 1, 1))
         assert len(summary.periods) > 20_000
         assert [usd(p.total) for p in summary.periods[-3:]] == [1, 0, 2]
@@ -318,7 +320,7 @@ class TestGroups:
             ("tenant", {("",): 8, ("globex",): 4, ("acme",): 3}),
         ],
     )  # fmt: skip
-    def test_are_by_any_label_the_dearest_first(self, filled, by, expected):
+    def test_groups_are_by_any_label_the_dearest_first(self, filled, by, expected):
         summary = filled.ledger.summary(by=by)
         found = {tuple(g.labels.values()): usd(g.amounts) for g in summary.groups}
         assert found == expected
@@ -326,7 +328,7 @@ class TestGroups:
         assert usd(summary.total) == 15
 
     @pytest.mark.parametrize("name", ["bucket", "dimensions", "key_hash"])
-    def test_are_by_no_column_that_is_no_label(self, shop, name):
+    def test_groups_are_by_no_column_that_is_no_label(self, shop, name):
         shop.recorder = MemoryRecorder()
         pipeline_of(shop.recorder, Options(extra_labels=(name,)))
         shop.ledger.attach(shop.recorder)
@@ -334,27 +336,27 @@ class TestGroups:
         (group,) = shop.ledger.summary(by=[name]).groups
         assert group.labels == {name: "acme"}
 
-    def test_name_a_label_once(self, shop):
-        with pytest.raises(ValueError, match="named twice"):
+    def test_groups_name_a_label_once(self, shop):
+        with pytest.raises(ValueError, match="given twice"):
             shop.ledger.summary(by=["agent", "agent_name"])
 
 
 class TestAQuestion:
-    def test_about_no_period_is_refused(self, shop):
-        with pytest.raises(ValueError, match="'yearly' is no period; there are daily, weekly"):
+    def test_a_question_about_no_period_is_refused(self, shop):
+        with pytest.raises(ValueError, match="'yearly' is not a period; use one of daily, weekly"):
             shop.ledger.summary("yearly")
 
     @pytest.mark.parametrize("name", ["Europe/Atlantis", "../etc/passwd", "", "Europe"])
     def test_in_no_time_zone_is_refused(self, tmp_path, name):
-        with pytest.raises(ValueError, match="no time zone is called"):
+        with pytest.raises(ValueError, match="unknown time zone"):
             Ledger(f"sqlite:///{tmp_path}/spend.db", timezone=name)
 
-    def test_in_utc_needs_no_data_of_the_machine(self):
+    def test_a_question_in_utc_needs_no_data_of_the_machine(self):
         assert zone_of("UTC") is timezone.utc
 
 
 class TestPlainData:
-    def test_is_ready_for_json_and_exact(self, shop):
+    def test_plain_data_is_ready_for_json_and_exact(self, shop):
         shop.spend(1, "2025-11-18 10:00")
         shop.spend(3, "2025-11-19 10:00", tenant="acme")
         data = json.loads(json.dumps(shop.at("2025-11-19 12:00").summary(by=["tenant"]).as_dict()))
@@ -371,7 +373,7 @@ class TestPlainData:
         assert [(g["labels"], g["cost_usd"]) for g in period["groups"]] == [({"tenant": "acme"}, 3)]
         assert data["previous"]["cost_usd"] == data["previous_whole"]["cost_usd"] == 1.0
 
-    def test_says_when_there_is_no_projection(self, shop):
+    def test_plain_data_says_when_there_is_no_projection(self, shop):
         data = shop.at("2025-11-19 00:05").summary().as_dict()
         assert data["projected_cost_nano_usd"] is data["projected_cost_usd"] is None
 
@@ -386,5 +388,10 @@ def test_each_example_of_the_page_runs_by_itself(example, tmp_path, monkeypatch)
         configure()
         names: dict[str, object] = {}
         exec(compile(example, PAGE.name, "exec"), names)
-        if isinstance(ledger := names.get("ledger"), Ledger):
-            ledger.close()
+        ledger = names.get("ledger", get_ledger())
+        assert isinstance(ledger, Ledger)
+        with track_call("openai", "gpt-4o", agent_name="researcher"):
+            pass
+        ledger.flush()
+        assert ledger.summary("daily").total.calls  # the example left it at work
+        ledger.close()

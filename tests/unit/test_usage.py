@@ -314,28 +314,28 @@ class TestAResponse:
         ("response", "usage", "model"), RESPONSES.values(), ids=RESPONSES.keys()
     )
     @pytest.mark.parametrize("shape", [dict, as_object], ids=["plain data", "object"])
-    def test_is_understood(self, shape, response, usage, model):
+    def test_a_response_is_understood(self, shape, response, usage, model):
         assert Usage.from_response(shape(response)) == usage
         assert served_model(shape(response)) == model
 
     @pytest.mark.parametrize("response", [None, {}, "text", {"usage": None}, object(), 7])
-    def test_without_usage_says_nothing(self, response):
+    def test_a_response_without_usage_says_nothing(self, response):
         assert Usage.from_response(response) is None
         assert served_model(response) is None
 
-    def test_that_does_not_say_is_unknown_and_not_zero(self):
+    def test_a_response_that_does_not_say_is_unknown_and_not_zero(self):
         usage = Usage.from_response({"usage": {"completion_tokens": 5}})
         assert usage == Usage(None, 5)
         assert usage.total_tokens == 5
         assert Usage.from_response({"usage": {}}) == Usage()
 
-    def test_with_one_way_left_out_is_partial(self):
+    def test_a_response_with_one_way_left_out_is_partial(self):
         assert Usage(None, 5).is_partial
         assert Usage(5, None).is_partial
         assert not Usage(5, 0).is_partial
 
     @pytest.mark.parametrize("parts", [None, 7, "text", {}, [7], [None], [{}]])
-    def test_with_parts_in_a_new_shape_is_read_without_them(self, parts):
+    def test_a_response_with_parts_in_a_new_shape_is_read_without_them(self, parts):
         anthropic = {"cache_read_input_tokens": 0, "input_tokens": 5, "output_tokens": 1}
         bedrock = {"inputTokens": 5, "outputTokens": 1}
         gemini = {"promptTokenCount": 5, "candidatesTokenCount": 1}
@@ -357,13 +357,13 @@ class TestAResponse:
             {"prompt_token_count": None, "candidates_token_count": 1},
         ],
     )
-    def test_with_counts_that_cannot_be_is_refused(self, block, wrong):
+    def test_a_response_with_counts_that_cannot_be_is_refused(self, block, wrong):
         broken = {name: wrong if value is None else value for name, value in block.items()}
-        with pytest.raises(ValueError, match="counts no tokens"):
+        with pytest.raises(ValueError, match="is not a valid token count"):
             Usage.from_response({"usage": broken})
 
     @pytest.mark.parametrize("model", [5, ["gpt"], None])
-    def test_names_a_model_only_in_text(self, model):
+    def test_a_response_names_a_model_only_in_text(self, model):
         assert served_model({"model": model}) is None
 
 
@@ -382,11 +382,11 @@ EMBEDDINGS = {
 class TestAnEmbedding:
     @pytest.mark.parametrize(("response", "tokens"), EMBEDDINGS.values(), ids=EMBEDDINGS.keys())
     @pytest.mark.parametrize("shape", [dict, as_object], ids=["plain data", "object"])
-    def test_has_input_and_no_output_where_it_says_so(self, shape, response, tokens):
+    def test_an_embedding_has_input_and_no_output_where_it_says_so(self, shape, response, tokens):
         response = shape(response) if isinstance(response, dict) else response
         assert Usage.from_embedding(response) == (None if tokens is None else Usage(tokens, 0))
 
-    def test_of_bedrock_says_so_in_its_headers(self):
+    def test_an_embedding_of_bedrock_says_so_in_its_headers(self):
         headers = {"x-amzn-bedrock-input-token-count": "7"}
         response = {"ResponseMetadata": {"HTTPHeaders": headers}}
         assert Usage.from_embedding(response) == Usage(7, 0)
@@ -394,13 +394,15 @@ class TestAnEmbedding:
     @pytest.mark.parametrize(
         ("counts", "tokens"), [([3, 4], 7), ([3, None], None), ([None, None], None), ([], None)]
     )
-    def test_of_gemini_on_vertex_is_known_when_every_part_of_it_is(self, counts, tokens):
+    def test_an_embedding_of_gemini_on_vertex_is_known_when_every_part_of_it_is(
+        self, counts, tokens
+    ):
         embeddings = [{"statistics": {"token_count": count}} for count in counts]
         usage = Usage.from_embedding({"embeddings": embeddings})
         assert usage == (None if tokens is None else Usage(tokens, 0))
 
     @pytest.mark.parametrize("wrong", ["many", "-1", -1, 1.5, math.nan, [7]])
-    def test_with_counts_that_cannot_be_is_refused(self, wrong):
+    def test_an_embedding_with_counts_that_cannot_be_is_refused(self, wrong):
         with pytest.raises(ValueError, match=r"."):
             Usage.from_embedding({"prompt_eval_count": wrong})
 
@@ -415,19 +417,19 @@ class TestTheProvidersTime:
             ([[0.5]], 0.0),
         ],
     )
-    def test_is_in_seconds_and_0_where_there_is_none(self, response, seconds):
+    def test_the_providers_time_is_in_seconds_and_0_where_there_is_none(self, response, seconds):
         assert provider_seconds(response) == seconds
 
 
 class TestCounts:
-    def test_are_whole_numbers(self):
+    def test_counts_are_whole_numbers(self):
         assert token_count(3, "x") == 3
         assert token_count(3.0, "x") == 3
         assert type(token_count(3.0, "x")) is int
         assert token_count(None, "x") is None
 
-    def test_that_no_metrics_system_could_hold_are_refused(self):
-        with pytest.raises(ValueError, match="counts no tokens"):
+    def test_counts_that_no_metrics_system_could_hold_are_refused(self):
+        with pytest.raises(ValueError, match="is not a valid token count"):
             token_count(10**400, "x")
 
     @pytest.mark.parametrize(
@@ -441,11 +443,11 @@ class TestCounts:
             {"cache_creation_tokens": 2, "cache_creation_1h_tokens": 3},
         ],
     )
-    def test_of_a_part_are_not_above_the_whole(self, counts):
-        with pytest.raises(ValueError, match="a part is not above the whole"):
+    def test_counts_of_a_part_are_not_above_the_whole(self, counts):
+        with pytest.raises(ValueError, match="a part cannot exceed the whole"):
             Usage.of(input_tokens=10, output_tokens=5, **counts)
 
-    def test_never_say_what_they_were(self):
+    def test_counts_never_say_what_they_were(self):
         with pytest.raises(ValueError) as raised:
             Usage.of(input_tokens="my secret prompt")
         assert "secret" not in str(raised.value)
@@ -457,12 +459,12 @@ usages = st.builds(Usage, *[counts] * 8)
 
 class TestASum:
     @given(usages, usages)
-    def test_adds_up_and_does_not_depend_on_the_order(self, one, other):
+    def test_a_sum_adds_up_and_does_not_depend_on_the_order(self, one, other):
         assert one + other == other + one
         assert (one + other).total_tokens == one.total_tokens + other.total_tokens
 
     @given(usages)
-    def test_with_nothing_known_changes_nothing(self, usage):
+    def test_a_sum_with_nothing_known_changes_nothing(self, usage):
         assert usage + Usage() == usage
 
 
@@ -497,7 +499,7 @@ class TestAnythingAtAll:
             ),
         )
     )
-    def test_is_usage_or_none_or_a_value_error(self, response):
+    def test_anything_at_all_is_usage_or_none_or_a_value_error(self, response):
         try:
             usage = Usage.from_response(response)
         except ValueError:

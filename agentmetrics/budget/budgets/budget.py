@@ -1,4 +1,4 @@
-"""A budget: a limit on what some calls may cost in a day, week or month."""
+"""A budget: a limit on what certain calls may cost per day, week or month."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OnThreshold = Callable[["BudgetStatus", float], "Awaitable[None] | None"]
 
 @dataclass(frozen=True)
 class BudgetStatus:
-    """How a budget stands in its current period; amounts in USD."""
+    """The status of a budget in its current period; amounts in USD."""
 
     budget: str
     period: Period
@@ -50,18 +50,18 @@ class BudgetStatus:
 
     @property
     def remaining_usd(self) -> float:
-        """What may still be spent; below 0 once it is overspent."""
+        """What may still be spent; negative when overspent."""
         return self.limit_usd - self.spent_usd
 
     @property
     def percent(self) -> float:
-        """Spent, of the limit."""
+        """Spend as a percentage of the limit."""
         if self.limit_usd:
             return 100 * self.spent_usd / self.limit_usd
         return math.inf if self.spent_usd else 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, moments as ISO 8601."""
+        """Plain data, with times in ISO 8601."""
         amounts = {"remaining_usd": self.remaining_usd, "projected_usd": self.projected_usd}
         moments = {n: getattr(self, n).isoformat() for n in ("resets_at", "starts_at", "as_of")}
         return asdict(self) | amounts | moments
@@ -79,18 +79,18 @@ standings: weakref.WeakKeyDictionary[Budget, weakref.ref[Standing]] = weakref.We
 
 @dataclass(frozen=True, eq=False)
 class Budget:
-    """A limit in USD on the calls of a scope in each period.
+    """A limit in USD on the calls in a scope, per period.
 
-    ``scope`` may name ``agent_name``, ``provider``, ``model`` and any extra label; a call that
-    has all of these values counts. ``action`` says what comes of a spent budget: a warning, or
-    calls that raise ``BudgetExceeded`` before a request leaves. At each of the ``thresholds``
-    (per cent of the limit), once a period, it is logged and ``on_threshold(status, threshold)``
-    is called, sync or async, in a thread of its own.
+    ``scope`` may contain ``agent_name``, ``provider``, ``model`` and any extra label; a call counts
+    if it has all of these values. ``action`` is what happens when the budget is spent: a warning,
+    or calls that raise ``BudgetExceeded`` before a request is sent. At each of the ``thresholds``
+    (percent of the limit), once per period, a message is logged and ``on_threshold(status,
+    threshold)`` is called, sync or async, in its own thread.
 
-    With ``reserve="max_tokens"`` a call is let through only when the most it can cost is left,
-    so that nothing is overspent; a call whose most is not known is refused.
+    With ``reserve="max_tokens"``, a call is admitted only if the budget can cover the most it could
+    cost, so that nothing is overspent; a call whose maximum cost is unknown is refused.
 
-    Raises ``ValueError`` on what cannot be a budget.
+    Raises ``ValueError`` on invalid arguments.
     """
 
     name: str
@@ -109,26 +109,26 @@ class Budget:
 
     def _check(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f"name={self.name!r}: a budget has a name")
+            raise ValueError(f"name={self.name!r}: a budget must have a name")
         if not _is_number(self.limit_usd) or self.limit_usd < 0:
-            raise ValueError(f"limit_usd={self.limit_usd!r}: a limit is a number of at least 0")
+            raise ValueError(f"limit_usd={self.limit_usd!r}: must be a number of at least 0")
         if self.limit_usd > _MAX_LIMIT_USD:
-            raise ValueError(f"limit_usd: a limit is at most {_MAX_LIMIT_USD:g}")
+            raise ValueError(f"limit_usd: must be at most {_MAX_LIMIT_USD:g}")
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             if value not in allowed:
                 raise ValueError(f"{name}={value!r}: use one of {', '.join(map(repr, allowed))}")
         if self.reserve and self.action != "block":
-            raise ValueError(f"reserve={self.reserve!r}: only with action='block'")
+            raise ValueError(f"reserve={self.reserve!r}: requires action='block'")
         if not isinstance(self.thresholds, Collection) or not all(
             _is_number(percent) and percent > 0 for percent in self.thresholds
         ):
-            raise ValueError(f"thresholds={self.thresholds!r}: these are per cent, above 0")
+            raise ValueError(f"thresholds={self.thresholds!r}: must be percentages above 0")
         if not isinstance(self.scope, Mapping):
-            raise ValueError(f"scope={self.scope!r}: use a mapping of labels to values")
+            raise ValueError(f"scope={self.scope!r}: must be a mapping of labels to values")
         for label, value in self.scope.items():
             if not isinstance(value, str) or not value:
-                raise ValueError(f"scope {label}={value!r}: use a text")
+                raise ValueError(f"scope {label}={value!r}: must be a string")
 
     @property
     def limit_nano(self) -> int:
@@ -136,18 +136,18 @@ class Budget:
         return round(self.limit_usd * NANO)
 
     def calls(self) -> CallFilter:
-        """Which calls are in its scope, as the ledger asks."""
+        """The calls in its scope, as a filter for the ledger."""
         return CallFilter.of(self.scope)
 
     def status(self, now: float | None = None) -> BudgetStatus:
-        """How it stands at ``now`` (Unix seconds; the present when left out).
+        """Its status at ``now`` (Unix seconds; by default the current time).
 
         Raises ``RuntimeError`` while it is not in force.
         """
         found = standings.get(self)
         standing = found() if found else None
         if standing is None:
-            raise RuntimeError(f"budget {self.name!r} is not in force: give it to configure()")
+            raise RuntimeError(f"budget {self.name!r} is not in force: pass it to configure()")
         return standing.status(time.time() if now is None else now)
 
 

@@ -1,4 +1,4 @@
-"""The budgets in force at a recorder: what lets calls through, counts them, and gives warning."""
+"""The budgets in force at a recorder: they admit calls, count them, and warn."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _Passed = tuple[Budget, BudgetStatus, float]
 
 
 class Budgets(ForkAware):
-    """Holds every LLM call of a recorder to some budgets.
+    """Applies budgets to every LLM call of a recorder.
 
-    With a ledger the sums are those of all processes that write to it, as of the last flush, and
-    this process' own to the last call; without one they begin at 0 with the process. While the
-    ledger cannot be written, ``on_ledger_error="block"`` refuses the calls of blocking budgets.
+    With a ledger, spend includes all processes that write to it, as of the last flush, and every
+    finished call of this process; without one, spend starts at 0 with the process. While the ledger
+    cannot be written to, ``on_ledger_error="block"`` refuses the calls of blocking budgets.
 
-    Raises ``ValueError`` when two budgets have one name, or a scope names a label that is none.
+    Raises ``ValueError`` when two budgets have the same name, or a scope contains an unknown label.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Budgets(ForkAware):
         watch_forks(self)
 
     def load(self) -> None:
-        """Ask the ledger what was spent before; a ledger that is away is asked at its next write.
+        """Ask the ledger for earlier spend; an unreachable ledger is asked again at its next write.
 
         Blocks for as long as the database takes.
         """
@@ -77,7 +77,7 @@ class Budgets(ForkAware):
         return self._ledger.follow(budget.scope, since, until)
 
     def status(self) -> list[BudgetStatus]:
-        """How every budget stands now."""
+        """The current status of every budget."""
         now = time.time()
         passed = self._newly_passed(self._states, now)  # by what other processes spent, too
         with lock:
@@ -86,7 +86,7 @@ class Budgets(ForkAware):
         return standing
 
     def close(self) -> None:
-        """Let every call through from now on."""
+        """Admit every call from now on."""
         self._pipeline.unguard(self._admit)
         self._states = ()
         self._notices.close()
@@ -128,13 +128,13 @@ class Budgets(ForkAware):
         budget, spent = state.budget, state.spent_nano(now)
         taken = spent + state.reserved_nano
         if self._strict and self._ledger is not None and self._ledger.failure is not None:
-            return "cannot be checked, its ledger is away"
+            return "cannot be checked because its ledger is unreachable"
         if spent >= budget.limit_nano:
             return "is spent"
         if budget.reserve and most is None:
-            return "takes only calls that say their max_tokens and whose price is known"
+            return "only admits calls that set max_tokens and have a known price"
         if taken >= budget.limit_nano or taken + (most or 0) > budget.limit_nano:
-            return "has not left what the call may cost"
+            return "cannot cover the most that the call could cost"
         return ""
 
     def _most(self, call: LLMCall, ceiling: CeilingOf) -> int | None:
@@ -193,14 +193,15 @@ class Budgets(ForkAware):
 
 
 def check_budgets(budgets: Sequence[Budget], extra_labels: Sequence[str]) -> None:
-    """Raise ``ValueError`` when two have one name, or one names a label that calls do not have."""
+    """Raise ``ValueError`` when two have the same name, or one names a label that calls do not
+    have."""
     names = [budget.name for budget in budgets]
     for budget in budgets:
         if names.count(budget.name) > 1:
-            raise ValueError(f"two budgets are called {budget.name!r}: each has its own name")
+            raise ValueError(f"two budgets are named {budget.name!r}: names must be unique")
         for label in budget.scope:
             if label not in (*CALL_LABELS, *extra_labels):
                 raise ValueError(
-                    f"budget {budget.name!r}: {label!r} is no label of calls; "
-                    f"there are {', '.join((*CALL_LABELS, *extra_labels))}"
+                    f"budget {budget.name!r}: calls have no label {label!r}; use one of "
+                    f"{', '.join((*CALL_LABELS, *extra_labels))}"
                 )

@@ -1,4 +1,4 @@
-"""Budgets from a TOML file: a table ``[budgets.NAME]`` each."""
+"""Budgets from a TOML file, each in a table ``[budgets.NAME]``."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _KEYS = tuple(f.name for f in fields(Budget) if f.name not in ("name", "on_thres
 
 
 def read_budgets(path: Path) -> tuple[Budget, ...]:
-    """The budgets of a file.
+    """The budgets in a file.
 
-    Raises ``ValueError`` with one sentence that says what is wrong with it, and in which line.
+    Raises ``ValueError`` with one sentence that says what is wrong, and in which line.
     """
     document = read_document(path)
     unknown = document.values.keys() - {"budgets"}
     if unknown:
         name = min(unknown)
-        raise document.mistake((name,), f"[{name}] is not known: write [budgets.NAME]")
+        raise document.mistake((name,), f"[{name}] is not a known table: use [budgets.NAME]")
     budgets = document.values.get("budgets", {})
     if not isinstance(budgets, Mapping) or not budgets:
-        raise ValueError("holds no budget: write [budgets.NAME]")
+        raise ValueError("defines no budgets: add a [budgets.NAME] table")
     return tuple(_budget(name, table, document) for name, table in budgets.items())
 
 
@@ -36,22 +36,22 @@ def _budget(name: str, table: Any, document: Document) -> Budget:
         return document.mistake(("budgets", name, key), f"{where} {sentence}")
 
     if not isinstance(table, Mapping):
-        raise mistake("is no table: write limit_usd and the like below it")
+        raise mistake("must be a table: put limit_usd and other keys below it")
     unknown = table.keys() - set(_KEYS)
     if unknown:
         key = min(unknown)
-        raise mistake(f"{key}: there are {', '.join(_KEYS)}", key)
+        raise mistake(f"has an unknown key {key!r}: use one of {', '.join(_KEYS)}", key)
     if "limit_usd" not in table:
         raise mistake("has no limit_usd")
     given = dict(table)
     thresholds = given.get("thresholds")
     if thresholds is not None:
         if not isinstance(thresholds, list):
-            raise mistake(f"thresholds={thresholds!r}: use a list of percentages", "thresholds")
+            raise mistake(f"thresholds={thresholds!r}: must be a list of percentages", "thresholds")
         given["thresholds"] = tuple(thresholds)
     scope = given.get("scope", {})
     if not isinstance(scope, Mapping):
-        raise mistake(f"scope={scope!r}: use a table of labels", "scope")
+        raise mistake(f"scope={scope!r}: must be a table of labels", "scope")
     try:
         return Budget(name, **given)
     except ValueError as error:

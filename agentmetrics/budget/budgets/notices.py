@@ -12,7 +12,7 @@ from functools import partial
 import anyio
 
 from agentmetrics.budget.budgets.budget import Budget, BudgetStatus
-from agentmetrics.recording.exits import close_at_exit, is_closed
+from agentmetrics.recording.exits import close_at_exit, skip_at_exit
 from agentmetrics.recording.fork import ForkAware, watch_forks
 
 logger = logging.getLogger("agentmetrics")
@@ -37,9 +37,9 @@ class Notices(ForkAware):
         self._begin()  # the thread is the parent's, and so is what waits
 
     def tell(self, budget: Budget, status: BudgetStatus, threshold: float) -> None:
-        """Say that ``budget`` stands at ``threshold`` per cent or above."""
+        """Say that ``budget`` stands at ``threshold`` percent or above."""
         logger.warning(
-            "the %s budget %r passed %g %%: %.6f of %.6f USD",
+            "the %s budget %r passed %g%%: %.6f of %.6f USD",
             budget.period, budget.name, threshold, status.spent_usd, status.limit_usd,
         )  # fmt: skip
         if budget.on_threshold is not None:
@@ -61,7 +61,7 @@ class Notices(ForkAware):
         if thread is not None:
             self._waiting.put(None)
             thread.join(JOIN_SECONDS)
-            is_closed(self)
+            skip_at_exit(self)
 
 
 def _deliver(waiting: queue.SimpleQueue[_Notice | None]) -> None:
@@ -70,7 +70,11 @@ def _deliver(waiting: queue.SimpleQueue[_Notice | None]) -> None:
         try:
             _call(budget, status, threshold)
         except BaseException as error:  # a SystemExit, too, is to end no more than the callback
-            logger.warning("on_threshold of %r failed: %s", budget.name, type(error).__name__)
+            logger.warning(
+                "the on_threshold callback of budget %r failed: %s",
+                budget.name,
+                type(error).__name__,
+            )
 
 
 def _call(budget: Budget, status: BudgetStatus, threshold: float) -> None:

@@ -14,41 +14,34 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, func, select, text
+from sqlalchemy import Connection, Select, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.exc import DataError, SQLAlchemyError
 
 from agentmetrics.budget.ledger import schema
+from agentmetrics.budget.ledger.engine import (
+    WRITES,
+    checked_url,
+    error_text,
+    is_sqlite,
+    make_engine,
+    reason_for,
+    use_write_ahead_log,
+)
 from agentmetrics.budget.ledger.schema import LEDGER, WRITERS, SchemaVersionError
 from agentmetrics.budget.ledger.spend import Spend
 from agentmetrics.budget.ledger.tally import AMOUNTS, Amounts, Key, Row
 from agentmetrics.budget.ledger.url import without_password
-from agentmetrics.errors import ConfigurationError, LedgerUnavailable
+from agentmetrics.errors import LedgerUnavailable
 
-SQLITE_WAIT_SECONDS = 10.0
-"""How long a writer of SQLite waits for the others."""
-CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 30
 WRITER_MEMORY_DAYS = 90
 """A writer that came back after longer, with a batch of which it does not know whether it was
 committed, could count that batch twice."""
 
-_DRIVERS = {
-    "sqlite": "sqlite",
-    "sqlite+pysqlite": "sqlite",
-    "postgres": "postgresql+psycopg",
-    "postgresql": "postgresql+psycopg",
-    "postgresql+psycopg": "postgresql+psycopg",
-    "postgresql+psycopg2": "postgresql+psycopg2",
-}
-_EXAMPLES = "'sqlite:///spend.db' or 'postgresql://user:password@host/database'"
-_WRITES = "agentmetrics_writes"
 _INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _AWAY = re.compile(
     r"refused|timed? ?out|starting up|shutting down|recovery mode|too many clients"
@@ -75,11 +68,11 @@ class Database:
 
     def __init__(self, url: str, migrations: schema.Migrations = schema.MIGRATIONS) -> None:
         self.shown = without_password(url)
-        self._url = _checked(url, self.shown)
+        self._url = checked_url(url)
         self._migrations = migrations
-        self._is_sqlite = self._url.get_backend_name() == "sqlite"
+        self._is_sqlite = is_sqlite(self._url)
         self._file = Path(self._url.database or "")
-        self._engine = _sqlite(self._url) if self._is_sqlite else _postgresql(self._url)
+        self._engine = make_engine(self._url)
         self._is_prepared = False
         self._upsert, self._claim = _statements(_INSERT[self._engine.dialect.name])
 
@@ -89,7 +82,7 @@ class Database:
             return
         with self._sentences():
             if self._is_sqlite:
-                _use_write_ahead_log(self._engine)
+                use_write_ahead_log(self._engine)
             with self._writing() as connection:
                 schema.migrate(connection, self._migrations)
         self._is_prepared = True
@@ -97,7 +90,7 @@ class Database:
     def check(self) -> None:
         """Do nothing if there is a ledger of the newest version: for those who only read."""
         if self._is_sqlite and not self._file.exists():
-            raise LedgerUnavailable(f"{self.shown!r}: there is no such file yet")
+            raise LedgerUnavailable(f"{self.shown!r}: the file does not exist yet")
         with self._sentences(), self._reading() as connection:
             schema.check_newest(connection, self._migrations)
 
@@ -105,7 +98,7 @@ class Database:
         """Do nothing if there is a ledger, or one can be made; makes none."""
         if self._is_sqlite and not self._file.exists():
             if not os.access(self._file.parent, os.W_OK):
-                reason = _reason("unable to open", self._url)
+                reason = reason_for("unable to open", self._url)
                 raise LedgerUnavailable(f"{self.shown!r}: {reason}")
             return
         with self._sentences(), self._reading() as connection:
@@ -172,7 +165,7 @@ class Database:
         return self._transaction({} if self._is_sqlite else {"isolation_level": "REPEATABLE READ"})
 
     def _writing(self) -> AbstractContextManager[Connection]:
-        return self._transaction({_WRITES: True})
+        return self._transaction({WRITES: True})
 
     @contextmanager
     def _transaction(self, options: dict[str, Any]) -> Iterator[Connection]:
@@ -189,9 +182,9 @@ class Database:
             yield
         except (SQLAlchemyError, sqlite3.Error, SchemaVersionError) as error:
             self._is_prepared = False  # it may be another database when it comes back
-            said = _said(error)
+            said = error_text(error)
             kind = DatabaseAway if _AWAY.search(said) else LedgerUnavailable
-            raise kind(f"{self.shown!r}: {_reason(said, self._url)}") from None
+            raise kind(f"{self.shown!r}: {reason_for(said, self._url)}") from None
 
 
 class Snapshot:
@@ -238,102 +231,3 @@ def _statements(insert: Any) -> tuple[Any, Any]:
 def _record(row: Row) -> dict[str, Any]:
     sums = {name: getattr(row, name) for name in AMOUNTS}
     return {"key_hash": schema.key_hash(row.key), **row.key._asdict(), **sums}
-
-
-def _checked(url: str, shown: str) -> URL:
-    def fail(reason: str) -> ConfigurationError:
-        return ConfigurationError(f"{shown!r}: {reason}")
-
-    try:
-        parsed = make_url(url)
-    except (SQLAlchemyError, ValueError):  # whose texts may have the password
-        raise fail(f"this is no database URL; write {_EXAMPLES}") from None
-    driver = _DRIVERS.get(parsed.drivername)
-    if driver is None:
-        raise fail(f"the ledger is kept in SQLite or PostgreSQL; write {_EXAMPLES}")
-    if "@" in (parsed.host or ""):
-        raise fail("write '@' as '%40' in the user name and the password")
-    if driver == "sqlite":
-        name = parsed.database or ""
-        if name in ("", ":memory:") or name.startswith("file:"):
-            raise fail("the ledger needs a file: write 'sqlite:///spend.db'")
-        # Connections come and go, and so may the directory that the program is in.
-        return parsed.set(drivername="sqlite", database=str(Path(name).absolute()))
-    package = driver.partition("+")[2]
-    if find_spec(package) is None:
-        raise fail(
-            f"PostgreSQL needs the package {package!r}; "
-            f"install it with: pip install '{package}[binary]'"
-        )
-    return parsed.set(drivername=driver).update_query_dict(
-        {name: value for name, value in _WAITS.items() if name not in parsed.query}
-    )
-
-
-_WAITS = {"connect_timeout": str(CONNECT_SECONDS), "tcp_user_timeout": "20000"}
-"""libpq's own: seconds for connecting, milliseconds until what was sent must be acknowledged."""
-
-
-def _postgresql(url: URL) -> Engine:
-    arguments: dict[str, Any] = {}
-    if url.get_driver_name() == "psycopg":
-        arguments["prepare_threshold"] = None  # poolers give each transaction another connection
-    return create_engine(url, poolclass=NullPool, connect_args=arguments)
-
-
-def _sqlite(url: URL) -> Engine:
-    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": SQLITE_WAIT_SECONDS})
-    event.listen(engine, "connect", _leave_transactions_to_us)
-    event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _leave_transactions_to_us(connection: Any, _: object) -> None:
-    connection.isolation_level = None
-
-
-def _begin(connection: Connection) -> None:
-    # A transaction that reads first and then wants to write can fail at once, with no waiting.
-    writes = connection.get_execution_options().get(_WRITES)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _use_write_ahead_log(engine: Engine) -> None:
-    """Let readers and a writer not wait for each other: a property of the file, which stays."""
-    deadline = time.monotonic() + SQLITE_WAIT_SECONDS
-    while True:
-        connection = engine.raw_connection()
-        try:
-            connection.cursor().execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError as error:
-            # Another process does the same just now; here SQLite does not wait by itself.
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-        finally:
-            connection.close()
-        time.sleep(0.02)
-
-
-def _said(error: BaseException) -> str:
-    """The driver's own words, on one line."""
-    own = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    lines = [line.strip() for line in str(own).splitlines() if line.strip()]
-    return lines[0] if lines else type(own).__name__
-
-
-def _reason(said: str, url: URL) -> str:
-    """What an error means to the one who set the URL."""
-    if url.get_backend_name() == "sqlite":
-        path = Path(url.database or "")
-        if "unable to open" in said:
-            if path.is_dir():
-                return "this is a directory; name a file in it"
-            if not path.parent.is_dir():
-                return f"there is no directory {str(path.parent)!r}"
-            return "the file cannot be opened; does this user have the right to?"
-        if "readonly" in said:
-            return "the file cannot be written; does this user have the right to?"
-        if "not a database" in said:
-            return "this file is no SQLite database"
-    return said.removeprefix("connection failed: ")

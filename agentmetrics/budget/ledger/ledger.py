@@ -1,4 +1,4 @@
-"""The ledger: what every call cost, kept in a database, and questions to it."""
+"""The ledger: the cost of every call, kept in a database, and queries on it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from agentmetrics.budget.ledger import summary as summaries
 from agentmetrics.budget.ledger.database import Database, DatabaseAway
+from agentmetrics.budget.ledger.intake import Intake
 from agentmetrics.budget.ledger.spend import CallFilter, Spend
 from agentmetrics.budget.ledger.summary import Summary
-from agentmetrics.budget.ledger.writer import Intake, Writer
+from agentmetrics.budget.ledger.writer import Writer
 from agentmetrics.budget.periods import Period, Span, unix_seconds, whole_buckets, zone_of
 from agentmetrics.errors import ConfigurationError, LedgerUnavailable
 from agentmetrics.pipeline import Pipeline, pipeline_of
-from agentmetrics.recording.exits import close_at_exit, is_closed
+from agentmetrics.recording.exits import close_at_exit, skip_at_exit
 from agentmetrics.recording.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -28,16 +29,16 @@ logger = logging.getLogger("agentmetrics")
 
 
 class Ledger:
-    """Calls, tokens and cost by quarter of an hour, agent, provider, model, status and dimension.
+    """Calls, tokens and cost by quarter of an hour, agent, provider, model, status and extra label.
 
     ``url`` is ``sqlite:///spend.db`` for one machine or ``postgresql://user@host/database`` for
-    many. Calls are taken from the recorders that it is attached to and written every
-    ``flush_interval_seconds`` and at the end of the program. ``retention_days`` deletes what is
-    older, ``timezone`` says when days begin, ``clock`` gives Unix time in seconds.
+    many. Calls are taken from the recorders that it is attached to, and written every
+    ``flush_interval_seconds`` and at the end of the program. Rows older than ``retention_days`` are
+    deleted, ``timezone`` defines when days begin, and ``clock`` returns Unix time in seconds.
 
-    Makes its tables, or brings them to the newest version. A database that does not answer now
-    is a warning, since it may later. Raises ``ConfigurationError`` for everything else that is
-    wrong with it, and ``ValueError`` for a time zone that is none.
+    Creates its tables, or migrates them to the newest version. An unreachable database only causes
+    a warning, since it may be back later. Raises ``ConfigurationError`` for any other problem with
+    it, and ``ValueError`` for an unknown time zone.
     """
 
     def __init__(
@@ -63,15 +64,17 @@ class Ledger:
             self._database.prepare()
         except DatabaseAway as error:
             self._writer.failure = str(error)
-            logger.warning("the ledger cannot be opened yet, what comes waits: %s", error)
+            logger.warning(
+                "the ledger cannot be opened yet; calls are kept in memory until it can: %s", error
+            )
         except LedgerUnavailable as error:
             raise ConfigurationError(str(error)) from None
 
     def attach(self, recorder: Recorder) -> None:
-        """Take every LLM call that ends at this recorder from now on.
+        """Record every LLM call that ends at this recorder from now on.
 
-        Its extra labels are the ledger's dimensions. An answer from a cache is no call.
-        Raises ``RuntimeError`` when the ledger is closed.
+        The recorder's extra labels are the ledger's dimensions. An answer from a cache does not
+        count as a call. Raises ``RuntimeError`` when the ledger is closed.
         """
         pipeline = pipeline_of(recorder)
         intake = self._writer.intake(pipeline.extra_labels, pipeline.ledger)
@@ -80,7 +83,7 @@ class Ledger:
         close_at_exit(self)
 
     def detach(self) -> None:
-        """Take no more calls, from any recorder; those that were abandoned by now end before."""
+        """Record no more calls, from any recorder; calls abandoned by now are ended first."""
         for known, intake in self._heard:
             pipeline = known()
             if pipeline is not None:
@@ -89,19 +92,19 @@ class Ledger:
         self._heard.clear()
 
     def flush(self) -> None:
-        """Write what has ended, now; the followed spends are up to date then.
+        """Write all finished calls now, and update the followed spends.
 
-        Raises ``LedgerUnavailable``; what could not be written waits for the next time.
+        Raises ``LedgerUnavailable``; what could not be written is kept for the next attempt.
         """
         self._writer.write()
 
     @property
     def failure(self) -> str | None:
-        """Why the last attempt to write failed, in one sentence; ``None`` when it did not."""
+        """Why the last attempt to write failed, in one sentence; ``None`` if it succeeded."""
         return self._writer.failure
 
     def pending_rows(self) -> int:
-        """How many rows wait to be written."""
+        """The number of rows waiting to be written."""
         return self._writer.pending_rows()
 
     def summary(
@@ -111,13 +114,13 @@ class Ledger:
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Summary:
-        """What was spent: in this day, week or month, or from ``since`` until ``until``.
+        """What was spent: in the current day, week or month, or from ``since`` until ``until``.
 
-        ``by`` are ``agent_name`` (or ``agent``), ``provider``, ``model``, ``status`` and names of
-        extra dimensions. Moments without a time zone are the ledger's. What this process has not
-        written yet is written first.
+        ``by`` may contain ``agent_name`` (or ``agent``), ``provider``, ``model``, ``status`` and
+        extra labels. Times without a time zone are in the ledger's. What this process has not yet
+        written is written first.
 
-        Raises ``LedgerUnavailable``, and ``ValueError`` for a question that makes no sense.
+        Raises ``LedgerUnavailable``, and ``ValueError`` for invalid arguments.
         """
         question = summaries.ask(period, by, since, until, now=self._clock(), zone=self._zone)
         self.flush()
@@ -126,12 +129,12 @@ class Ledger:
             return summaries.answer(question, snapshot)
 
     def follow(self, scope: Mapping[str, str], since: datetime, until: datetime) -> Spend:
-        """The spend of a scope in a span of time, kept current for as long as it is held.
+        """The spend of a scope in a time range, kept current for as long as it is referenced.
 
-        ``scope`` names the calls by ``agent_name``, ``provider``, ``model`` and extra labels.
-        No I/O is done: until the next flush, which ``flush`` does at once, it is what of this
-        process is not written yet. From then on it is all processes' spend as of the last flush
-        and this process' as of now.
+        ``scope`` selects calls by ``agent_name``, ``provider``, ``model`` and extra labels. No I/O
+        is done: until the next flush (see ``flush``), the spend covers only what this process has
+        not yet written. From then on it covers the spend of all processes as of the last flush, and
+        that of this process up to now.
         """
         span = Span(unix_seconds(since, self._zone), unix_seconds(until, self._zone))
         spend = Spend(CallFilter.of(scope), *whole_buckets(span), fold=self._writer.fold)
@@ -139,7 +142,8 @@ class Ledger:
         return spend
 
     def prune(self, before: datetime) -> int:
-        """Delete every row that began before this moment; returns how many. Cannot be undone.
+        """Delete every row that began before this time; returns the number of rows. Cannot be
+        undone.
 
         Raises ``LedgerUnavailable``.
         """
@@ -147,12 +151,12 @@ class Ledger:
         return self._database.prune(unix_seconds(before, self._zone))
 
     def close(self) -> None:
-        """Write what is left and end; calls that end later are not taken any more.
+        """Write what is left and stop; calls that end later are no longer recorded.
 
-        Waits some ten seconds for a database that is away; calls that are lost then are logged,
-        and counted in ``agentmetrics_ledger_calls_dropped_total``.
+        Waits about ten seconds for an unreachable database; calls lost after that are logged, and
+        counted in ``agentmetrics_ledger_calls_dropped_total``.
         """
-        is_closed(self)
+        skip_at_exit(self)
         self.detach()
         self._writer.close()
 

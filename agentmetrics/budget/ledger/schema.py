@@ -125,7 +125,7 @@ def check_not_newer(connection: Connection, migrations: Migrations = MIGRATIONS)
     version = version_of(connection)
     if version > len(migrations):
         raise SchemaVersionError(
-            f"its schema has version {version} and this agentmetrics knows those up to "
+            f"its schema version is {version}, and this agentmetrics supports versions up to "
             f"{len(migrations)}: install a newer llm-agentmetrics"
         )
     return version
@@ -135,9 +135,9 @@ def check_newest(connection: Connection, migrations: Migrations = MIGRATIONS) ->
     """Raise ``SchemaVersionError`` unless the tables are of the newest version."""
     version = check_not_newer(connection, migrations)
     if version == 0:
-        raise SchemaVersionError("no program has written a ledger there yet")
+        raise SchemaVersionError("no program has written to this ledger yet")
     if version < len(migrations):
         raise SchemaVersionError(
-            f"its schema has version {version} and this agentmetrics reads {len(migrations)}: "
-            "start a program of this version that writes to it first"
+            f"its schema version is {version}, and this agentmetrics reads version "
+            f"{len(migrations)}: first run a program that writes to it with this agentmetrics"
         )

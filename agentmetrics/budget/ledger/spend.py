@@ -55,8 +55,9 @@ class CallFilter:
 class Spend:
     """What a scope has spent from ``start`` until ``end`` (Unix seconds, quarters of an hour).
 
-    It is what the database said at the last flush, in which other processes have their part, and
-    what this process has seen end since. Made by ``Ledger.follow``; let go of it to end that.
+    It combines what the database reported at the last flush, which includes other processes, with
+    the calls of this process that have ended since. Made by ``Ledger.follow``; drop the reference
+    to stop following.
     """
 
     def __init__(self, scope: CallFilter, start: int, end: int, fold: Callable[[], None]) -> None:
@@ -68,7 +69,7 @@ class Spend:
 
     @property
     def nano_usd(self) -> int:
-        """The spend now, in 10⁻⁹ USD; no I/O, and every call that has ended is in it."""
+        """The current spend, in 10⁻⁹ USD, including every finished call; no I/O."""
         self._fold()
         return self._nano_usd
 

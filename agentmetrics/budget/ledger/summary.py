@@ -66,14 +66,14 @@ class PeriodAmounts:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the calls from ``since`` until ``until`` came to.
+    """What the calls from ``since`` until ``until`` cost.
 
-    ``groups`` are by the labels in ``by``, the dearest first, and ``periods`` one after the other.
-    ``previous`` is what the same stretch of time came to as many periods earlier, up to the same
-    wall-clock time (to the quarter of an hour) where the last period still goes on;
-    ``previous_whole`` is all of it. ``projected_cost_nano_usd`` is what the current period will
-    have cost at its end at the pace of what has passed of it; ``None`` unless the last period is
-    the current one and whole, and enough of it has passed to have a pace.
+    ``groups`` are by the labels in ``by``, most expensive first, and ``periods`` are in order.
+    ``previous`` is the total for the same stretch of time the same number of periods earlier, up to
+    the same wall-clock time (to the quarter of an hour) if the last period is still in progress;
+    ``previous_whole`` is the total for all of it. ``projected_cost_nano_usd`` is the projected cost
+    of the current period at its end, at the rate so far; ``None`` unless the last period is the
+    current one and whole, and enough of it has passed for a rate.
     """
 
     period: Period
@@ -90,7 +90,7 @@ class Summary:
 
     @property
     def trend(self) -> float | None:
-        """The cost against that of the period before: 0.5 is half more, -0.5 half less.
+        """The cost relative to that of the previous period: 0.5 is half more, -0.5 half less.
 
         ``None`` when there was none.
         """
@@ -164,7 +164,7 @@ def ask(
     check_period(period)
     names = tuple(SHORTHANDS.get(name, name) for name in ([by] if isinstance(by, str) else by))
     if len(set(names)) != len(names):
-        raise ValueError(f"a label is named twice: {', '.join(names)}")
+        raise ValueError(f"a label is given twice: {', '.join(names)}")
     try:
         end = period_at(period, int(now), zone).end if until is None else unix_seconds(until, zone)
         start = unix_seconds(since, zone) if since else period_at(period, end - 1, zone).start
@@ -173,10 +173,10 @@ def ask(
         before = Span(*(earlier(period, at, len(spans), zone) for at in span))
     except (OverflowError, ValueError):
         raise ValueError(
-            "the time to sum up, or as long a time before it, is not in the years 1 to 9999"
+            "the time range, or the one of equal length before it, is outside the years 1 to 9999"
         ) from None
     if start >= end:
-        raise ValueError("the time to sum up ends before it begins")
+        raise ValueError("the time range ends before it begins")
     return Question(period, names, spans, before, int(now), zone)
 
 

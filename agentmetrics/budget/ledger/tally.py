@@ -21,10 +21,10 @@ MAX_ROWS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    """Sums over calls. Details are parts of input or output tokens, never to be added to them.
+    """Sums over calls. Details are parts of input or output tokens; do not add them to those.
 
-    ``unpriced_calls`` have tokens whose price nobody knows, ``unmetered_calls`` lack a count of
-    tokens; what they cost is in no sum.
+    ``unpriced_calls`` used tokens but have no known price, ``unmetered_calls`` lack a token count;
+    their cost is excluded from totals.
     """
 
     calls: int = 0

@@ -9,16 +9,15 @@ import threading
 import time
 import uuid
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 
 from agentmetrics.budget.ledger.database import Database, UnwritableError
+from agentmetrics.budget.ledger.intake import Intake
 from agentmetrics.budget.ledger.spend import Spend
 from agentmetrics.budget.ledger.tally import Key, Row, Tally
-from agentmetrics.calls.facts import LLMCall
 from agentmetrics.errors import LedgerUnavailable
 from agentmetrics.meters.ledger import LedgerMeter
 from agentmetrics.recording.fork import LEDGERS, ForkAware, watch_forks
@@ -37,31 +36,6 @@ CLOSING_PAUSE_SECONDS = 0.2
 PRUNE_INTERVAL_SECONDS = 3600.0
 FORK_WAITS_SECONDS = 2.0
 """How long a fork waits for a write: SQLite's and libpq's own locks must not be held over it."""
-
-
-class Intake:
-    """The calls that have ended at one recorder and are not added up yet."""
-
-    __slots__ = ("_ended", "_fold_at", "_writer", "names")
-
-    def __init__(self, writer: Writer, names: tuple[str, ...]) -> None:
-        self.names = names
-        self._writer = writer
-        self._ended: deque[LLMCall] = deque()
-        self._fold_at = 1  # the first call starts the thread
-
-    def hear(self, call: LLMCall) -> None:
-        """Take an ended call: this is all that the ledger does on the hot path."""
-        self._ended.append(call)
-        if len(self._ended) >= self._fold_at:
-            self._fold_at = self._writer.begin()
-
-    def drain(self) -> Iterator[LLMCall]:
-        while self._ended:
-            yield self._ended.popleft()
-
-    def forget(self) -> None:
-        self._ended.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +98,8 @@ class Writer(ForkAware):
     def intake(self, names: tuple[str, ...], meter: LedgerMeter) -> Intake:
         """A new way in, for calls whose extra dimensions have these names."""
         if self._is_closed:
-            raise RuntimeError("the ledger is closed: it takes no more calls")
-        intake = Intake(self, names)
+            raise RuntimeError("the ledger is closed and accepts no more calls")
+        intake = Intake(self.begin, names)
         meter.begin(self.pending_rows)
         with self._folding:
             self._intakes.append(intake)
@@ -154,7 +128,9 @@ class Writer(ForkAware):
         try:
             self._periodic = PeriodicFlush(self, self._interval)
         except RuntimeError:  # no more threads, as at the exit of a program: close() writes
-            logger.warning("the ledger's thread could not start: it is written when it is closed")
+            logger.warning(
+                "the ledger thread could not be started; the ledger is written when it is closed"
+            )
 
     def fold(self) -> None:
         """Add up the calls that have ended. No I/O."""
@@ -204,7 +180,9 @@ class Writer(ForkAware):
                 self._failed(error)
                 raise
             if self._failures:
-                logger.warning("the ledger %s is written again", self._database.shown)
+                logger.warning(
+                    "the ledger %s is back; pending calls have been written", self._database.shown
+                )
             self._failures, self._not_before, self.failure = 0, 0.0, None
 
     def _write_batches(self) -> None:
@@ -244,7 +222,10 @@ class Writer(ForkAware):
     def _failed(self, error: LedgerUnavailable) -> None:
         self._tell(LedgerMeter.failed)
         if not self._failures:
-            logger.warning("the ledger cannot be written, what comes waits: %s", error)
+            logger.warning(
+                "the ledger cannot be written to; calls are kept in memory until it is back: %s",
+                error,
+            )
         self._failures += 1
         self.failure = str(error)
         longest = min(LONGEST_PAUSE_SECONDS, self._interval * 2 ** min(self._failures, 10))
@@ -280,7 +261,7 @@ class Writer(ForkAware):
 
     def _write_last(self) -> None:
         deadline = time.monotonic() + CLOSING_SECONDS
-        why = "the write before it did not end"
+        why = "the previous write did not finish"
         while True:
             if self._writing.acquire(timeout=CLOSING_SECONDS):
                 try:

@@ -30,6 +30,7 @@ from agentmetrics import (
 from agentmetrics.budget.ledger.summary import Summary
 from agentmetrics.cli import cost
 from agentmetrics.cli.console import complain, fail, messages, output, tell
+from agentmetrics.cli.cost_report import Report
 from agentmetrics.cli.demo import traffic, wire
 from agentmetrics.cli.demo.environment import undisturbed
 from agentmetrics.cli.demo.program import Team, make_team
@@ -52,8 +53,8 @@ BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2
 WRITER_LIMIT_USD = 0.0013
 
 _NEXT = """\
-What to type next
-  agentmetrics demo --serve   the same with live traffic, for a Prometheus
+Next steps
+  agentmetrics demo --serve   the same with live traffic, for Prometheus to scrape
   agentmetrics cost           what was spent, from the ledger in AGENTMETRICS_LEDGER_URL
   agentmetrics check          what your own AGENTMETRICS_* settings would do
 
@@ -150,16 +151,16 @@ def _show(stage: Stage) -> None:
     screen.print()
     screen.print(time_table(rows, total))
     screen.print()
-    cost.print_table(cost.Report(stage.spend(), stage.budgets.status()))
+    cost.print_table(Report(stage.spend(), stage.budgets.status()))
     for refused in stage.refused:
         screen.print(f"Not sent: {refused}.")
     screen.print()
     if not stage.differences():
         tell(
-            f"The model server counted the same for every agent, {total.calls} calls "
+            f"The model server counted the same for every agent: {total.calls} calls "
             f"({total.errors} failed, {total.cancelled} cancelled) and "
-            f"{total.input_tokens + total.output_tokens:,} tokens in all: equal. "
-            "So is the ledger, to the nano-dollar.\n"
+            f"{total.input_tokens + total.output_tokens:,} tokens in total. "
+            "The ledger agrees to the nano-dollar.\n"
         )
 
 
@@ -169,7 +170,7 @@ def _end(stage: Stage) -> None:
     for difference in found:
         complain(difference)
     if found:
-        fail("the table is not what the model server counted")
+        fail("the table does not match what the model server counted")
 
 
 def serve(host: str, port: int) -> None:

@@ -23,7 +23,7 @@ _EDITIONS = 12
 
 OVER_BUDGET = "one brief too many"
 QUESTIONS = (
-    ("token prices", "the planner is refused once, and tries again"),
+    ("token prices", "the planner is rate-limited once and retries"),
     ("slow calls", "the researcher uses tools, the writer streams"),
     (STALLING, "the caller gives up on the writer"),
     ("token prices", "the plan comes from the cache"),

@@ -1,4 +1,4 @@
-"""A limit on how many series a metric can have."""
+"""A limit on the number of series of a metric."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from agentmetrics.recording.recorder import Recorder
 OTHER = "other"
 """The value that labels get past the cardinality limit."""
 MAX_SERIES = 2000
-"""Label sets of one metric, unless told otherwise."""
+"""The default limit of label sets per metric."""
 
 
 class CardinalityLimit(Layer):
-    """At most ``max_series`` label sets a metric; past it label values become ``other``.
+    """At most ``max_series`` label sets per metric; beyond it, label values become ``other``.
 
-    Labels with a fixed set of values (``metric.closed_labels``) keep theirs, so sums by
-    ``status`` stay right. ``agentmetrics_series_dropped_total{metric}`` counts each time a
-    label set was turned away.
+    Labels with a fixed set of values (``metric.closed_labels``) keep theirs, so sums by ``status``
+    stay correct. ``agentmetrics_series_dropped_total{metric}`` counts each time a label set was
+    rejected.
     """
 
     def __init__(self, recorder: Recorder, max_series: int = MAX_SERIES) -> None:

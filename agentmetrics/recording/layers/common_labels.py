@@ -1,4 +1,4 @@
-"""Every series with the same further labels."""
+"""Additional labels on every series."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from agentmetrics.recording.recorder import Recorder
 
 
 class CommonLabels(Layer):
-    """Every series with the same further labels: ``CommonLabels(recorder, {"env": "prod"})``.
+    """Adds the same labels to every series: ``CommonLabels(recorder, {"env": "prod"})``.
 
-    Readings are without them. Raises ``ValueError`` for a label that is no legal name.
+    Readings do not include them. Raises ``ValueError`` for an invalid label name.
     """
 
     def __init__(self, recorder: Recorder, labels: Mapping[str, str]) -> None:

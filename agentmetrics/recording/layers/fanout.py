@@ -21,9 +21,9 @@ from agentmetrics.recording.values import Family
 
 
 class FanoutRecorder(Recorder):
-    """Several recorders at once. One that fails is logged once and costs the others nothing.
+    """Several recorders at once. A failing one is logged once and does not affect the others.
 
-    Readings are those of the first that keeps values.
+    Readings come from the first that keeps values.
     """
 
     def __init__(self, recorders: Sequence[Recorder]) -> None:
@@ -110,7 +110,7 @@ class FanoutRecorder(Recorder):
 
     def failed(self, what: str, error: Exception) -> None:
         kind = f"{what}: {type(error).__name__}"
-        self._problems.warn(kind, "a backend failed at %s; the others go on", kind)
+        self._problems.warn(kind, "a backend failed in %s; the others continue", kind)
 
 
 class _Together:
@@ -150,7 +150,7 @@ class _FanoutCounter(_Fanout, CounterSeries):
 
     def inc(self, amount: float = 1.0) -> None:
         if not amount >= 0:
-            raise ValueError(f"a counter cannot be raised by {amount}")
+            raise ValueError(f"a counter cannot be incremented by {amount}")
         for series in self.each:
             try:
                 series.inc(amount)

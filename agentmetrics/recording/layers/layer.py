@@ -1,4 +1,4 @@
-"""What every layer is: a recorder that hands everything on to another."""
+"""The base of every layer: a recorder that passes everything on to another."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from agentmetrics.recording.values import Family, Value
 
 
 class Layer(Recorder):
-    """A recorder that hands everything to another, its metric and label values changed.
+    """A recorder that passes everything on to another, with the metric and label values changed.
 
-    A layer says what it changes in ``outward`` (the metric) and ``outward_values``, and how that
-    is undone for readings in ``inward`` and ``inward_values``.
+    A layer defines what it changes in ``outward`` (the metric) and ``outward_values``, and how that
+    is reversed for readings in ``inward`` and ``inward_values``.
     """
 
     def __init__(self, recorder: Recorder) -> None:

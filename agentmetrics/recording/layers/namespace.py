@@ -1,4 +1,4 @@
-"""Every metric under a prefix."""
+"""A prefix for every metric."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from agentmetrics.recording.recorder import Recorder
 
 
 class Namespace(Layer):
-    """Every metric under a prefix: ``shop_llm_calls_total`` in ``Namespace(recorder, "shop")``.
+    """Adds a prefix to every metric: ``shop_llm_calls_total`` in ``Namespace(recorder, "shop")``.
 
-    Readings take the names without it. Raises ``ValueError`` for a prefix that makes no legal name.
+    Readings use the names without it. Raises ``ValueError`` for a prefix that does not form valid
+    names.
     """
 
     def __init__(self, recorder: Recorder, prefix: str) -> None:

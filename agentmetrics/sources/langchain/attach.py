@@ -1,4 +1,4 @@
-"""The handler on runs that were given no callbacks: of the whole process, or inside an agent."""
+"""The handler for runs without callbacks: process-wide, or inside an agent."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _of_configured: MetricsCallbackHandler | None = None
 def instrument(
     recorder: Recorder | None = None, agent_name: str | None = None
 ) -> MetricsCallbackHandler:
-    """Attach a handler to every LangChain run of the process, and return it.
+    """Attach a handler to every LangChain run in the process, and return it.
 
-    Where a ``MetricsCallbackHandler`` is passed in ``callbacks`` too, that one stands. LangChain
-    keeps such a hook for the life of the process, so only the first call attaches; a later one
-    with another recorder or name raises ``ValueError``.
+    If a ``MetricsCallbackHandler`` is also passed in ``callbacks``, that one is used. LangChain
+    keeps such a hook for the life of the process, so only the first call attaches a handler; a
+    later one with another recorder or name raises ``ValueError``.
     """
     global _everywhere
     with _lock:
@@ -35,7 +35,7 @@ def instrument(
             )
             register_configure_hook(variable, True, Marker)
         elif not _everywhere.is_for(recorder, agent_name):
-            raise ValueError("instrument() was called before, with another recorder or agent_name")
+            raise ValueError("instrument() was already called with another recorder or agent_name")
         return _everywhere
 
 

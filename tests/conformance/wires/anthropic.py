@@ -23,7 +23,7 @@ def _client(case: Case, url: str) -> Any:
     from langchain_anthropic import ChatAnthropic
 
     return ChatAnthropic(
-        model=case.model, base_url=url, api_key=NO_KEY, max_retries=0, **case.options
+        model_name=case.model, base_url=url, api_key=NO_KEY, max_retries=0, **case.options
     )
 
 

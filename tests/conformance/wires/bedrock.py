@@ -38,9 +38,8 @@ _TOO_LONG = "Input is too long for requested model."
 def _session() -> Any:
     import boto3
 
-    return boto3.Session(
-        aws_access_key_id=NO_KEY, aws_secret_access_key=NO_KEY, region_name="us-east-1"
-    )
+    key = NO_KEY.get_secret_value()
+    return boto3.Session(aws_access_key_id=key, aws_secret_access_key=key, region_name="us-east-1")
 
 
 def _arguments(case: Case, url: str) -> dict[str, Any]:
@@ -126,7 +125,9 @@ def _invoke_bill(case: Case) -> Bill:
     # them there is what the model's own format says.
     # https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html
     error = _error_type(case)
-    told = () if case.failed else [e.get("chunk", {}) for e in case.events] or [case.body]
+    told: Sequence[Mapping[str, Any]] = ()
+    if not case.failed:
+        told = [e.get("chunk", {}) for e in case.events] or [case.body]
     counts = _metrics(told) if case.streamed else _headers(case.headers)
     if counts is None:
         sent, received = _own_counts(told)

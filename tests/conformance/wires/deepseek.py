@@ -15,7 +15,7 @@ def _client(case: Case, url: str) -> Any:
 
     return ChatDeepSeek(
         model=case.model,
-        api_base=f"{url}/v1",
+        base_url=f"{url}/v1",
         api_key=NO_KEY,
         max_retries=0,
         **{"stream_usage": True, **case.options},

@@ -49,7 +49,7 @@ def _vertex_client(case: Case, url: str) -> Any:
         vertexai=True,
         project="no-project",
         location="us-central1",
-        credentials=Credentials(token=NO_KEY),  # type: ignore[no-untyped-call]
+        credentials=Credentials(token=NO_KEY.get_secret_value()),
         max_retries=_ONE_ATTEMPT,
         **case.options,
     )

@@ -13,7 +13,7 @@ def _client(case: Case, url: str) -> Any:
     from langchain_mistralai import ChatMistralAI
 
     return ChatMistralAI(
-        model=case.model, base_url=f"{url}/v1", api_key=NO_KEY, max_retries=1, **case.options
+        model_name=case.model, base_url=f"{url}/v1", api_key=NO_KEY, max_retries=1, **case.options
     )
 
 

@@ -21,7 +21,7 @@ _BY_CODE: Mapping[str, str] = {
 def error_type(error: Mapping[str, Any], http_status: int | None = None) -> str:
     """What an error object of OpenAI's wire is: its code, its type, or else the HTTP status."""
     for said in (error.get("code"), error.get("type")):
-        if said in _BY_CODE:
+        if isinstance(said, str) and said in _BY_CODE:
             return _BY_CODE[said]
         if isinstance(said, int):  # OpenRouter's codes are HTTP's
             return ERROR_TYPES[said]

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import SecretStr
+
 from tests.conformance.case import Bill, Case
 
-NO_KEY = "none"
+NO_KEY = SecretStr("none")
 
 
 @dataclass(frozen=True)

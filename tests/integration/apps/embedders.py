@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import boto3
@@ -10,6 +11,7 @@ from botocore.config import Config
 from google.oauth2.credentials import Credentials
 from langchain_aws import BedrockEmbeddings, BedrockRerank
 from langchain_cohere import CohereEmbeddings, CohereRerank
+from langchain_core.embeddings import Embeddings
 from langchain_google_genai import GoogleGenerativeAIEmbeddings
 from langchain_mistralai import MistralAIEmbeddings
 from langchain_ollama import OllamaEmbeddings
@@ -19,6 +21,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from tests.services.embeddings_wire import EmbeddingsWire
+from tests.services.wire import NO_KEY
 
 # Hidden retries would make two requests of one call.
 _NO_RETRIES = Config(retries={"total_max_attempts": 1})
@@ -28,7 +31,7 @@ def openai(wire: EmbeddingsWire, **options: Any) -> OpenAIEmbeddings:
     """Without the check of lengths, for which tiktoken downloads its tables."""
     return OpenAIEmbeddings(
         base_url=f"{wire.url}/v1",
-        api_key="none",
+        api_key=NO_KEY,
         check_embedding_ctx_length=False,
         model="text-embedding-3-small",
         max_retries=0,
@@ -41,7 +44,7 @@ def azure(wire: EmbeddingsWire) -> AzureOpenAIEmbeddings:
         azure_endpoint=wire.url,
         azure_deployment="prod-embeddings",
         api_version="2024-10-21",
-        api_key="none",
+        api_key=NO_KEY,
         check_embedding_ctx_length=False,
         max_retries=0,
     )
@@ -55,7 +58,7 @@ def mistral(wire: EmbeddingsWire) -> MistralAIEmbeddings:
     return MistralAIEmbeddings(
         client=httpx.Client(base_url=endpoint),
         async_client=httpx.AsyncClient(base_url=endpoint),
-        api_key="none",
+        api_key=NO_KEY,
         tokenizer=tokenizer,
         max_retries=1,
     )
@@ -66,14 +69,13 @@ def ollama(wire: EmbeddingsWire) -> OllamaEmbeddings:
 
 
 def cohere(wire: EmbeddingsWire) -> CohereEmbeddings:
-    return CohereEmbeddings(
-        model="embed-v4.0", base_url=wire.url, cohere_api_key="none", max_retries=1
-    )
+    made: Any = CohereEmbeddings  # whose clients stand there as if they had to be given
+    return made(model="embed-v4.0", base_url=wire.url, cohere_api_key=NO_KEY, max_retries=1)
 
 
 def gemini(wire: EmbeddingsWire) -> GoogleGenerativeAIEmbeddings:
     return GoogleGenerativeAIEmbeddings(
-        model="models/gemini-embedding-001", base_url=wire.url, api_key="none"
+        model="models/gemini-embedding-001", base_url=wire.url, api_key=NO_KEY
     )
 
 
@@ -93,13 +95,13 @@ def bedrock(wire: EmbeddingsWire) -> BedrockEmbeddings:
         model_id="amazon.titan-embed-text-v2:0",
         endpoint_url=wire.url,
         region_name="us-east-1",
-        aws_access_key_id="none",
-        aws_secret_access_key="none",
+        aws_access_key_id=NO_KEY,
+        aws_secret_access_key=NO_KEY,
         config=_NO_RETRIES,
     )
 
 
-EMBEDDERS = {
+EMBEDDERS: dict[str, Callable[[EmbeddingsWire], Embeddings]] = {
     "openai": openai,
     "azure": azure,
     "mistral": mistral,
@@ -112,7 +114,7 @@ EMBEDDERS = {
 
 
 def cohere_rerank(wire: EmbeddingsWire) -> CohereRerank:
-    return CohereRerank(model="rerank-v3.5", base_url=wire.url, cohere_api_key="none", top_n=2)
+    return CohereRerank(model="rerank-v3.5", base_url=wire.url, cohere_api_key=NO_KEY, top_n=2)
 
 
 def bedrock_rerank(wire: EmbeddingsWire) -> BedrockRerank:

@@ -34,7 +34,7 @@ def main(url: str, agent: str, calls: int, directory: Path) -> None:
             with suppress(LedgerUnavailable):
                 get_ledger().flush()
                 (directory / f"{agent}.flushed").write_text(str(number))
-    cost = recorder.value("llm_cost_usd_total")  # type: ignore[attr-defined]
+    cost = recorder.value("llm_cost_usd_total")
     (directory / f"{agent}.metrics").write_text(repr(cost))
 
 

@@ -89,7 +89,7 @@ class Runs(NamedTuple):
     """How many runs of an agent there are, and how they end."""
 
     owner: Owner
-    count: int = 1
+    number: int = 1
     status: str = "success"
 
 
@@ -163,7 +163,7 @@ class Kit:
     def asks(self, owner: Owner, *tools: str) -> None:
         """The tools that the owner's next calls ask for, call by call; ``""`` for none."""
         for names in tools:
-            asked = tuple((name, {}) for name in names.split())
+            asked: Any = tuple((name, {}) for name in names.split())
             self.wire.script(self._name(owner), Answer(tools=asked))
 
     def agent(self, owner: Owner, *tools: BaseTool) -> Any:
@@ -311,7 +311,7 @@ class Kit:
 
     def workflow(self, tasks: Body, after: Body) -> Any:
         """The functional API: three of a task side by side, and then the rest."""
-        step = functional_task(tasks, name="step")
+        step: Any = functional_task(name="step")(tasks)
 
         @entrypoint()
         def workflow(_: Any) -> str:
@@ -416,7 +416,7 @@ class AsyncKit(Kit):
         return Shelf()
 
     def workflow(self, tasks: Body, after: Body) -> Any:
-        step = functional_task(tasks, name="step")
+        step: Any = functional_task(name="step")(tasks)
 
         @entrypoint()
         async def workflow(_: Any) -> str:

@@ -6,7 +6,7 @@ Every call names its agent to the wire in a header; nothing of that header reach
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any, ClassVar
@@ -28,6 +28,7 @@ from tests.services.wire import (
     BROKEN,
     ERROR,
     LEFT,
+    NO_KEY,
     SUCCESS,
     TRUNCATED,
     Answer,
@@ -51,7 +52,7 @@ def openai(wire: Wire, agent: str, model: str, **options: Any) -> ChatOpenAI:
     return ChatOpenAI(
         model=model,
         base_url=f"{wire.url}/v1",
-        api_key="none",
+        api_key=NO_KEY,
         stream_usage=True,
         default_headers={AGENT_HEADER: agent},
         **{"max_retries": 0, **options},
@@ -60,9 +61,9 @@ def openai(wire: Wire, agent: str, model: str, **options: Any) -> ChatOpenAI:
 
 def anthropic(wire: Wire, agent: str, model: str, **options: Any) -> ChatAnthropic:
     return ChatAnthropic(
-        model=model,
+        model_name=model,
         base_url=wire.url,
-        api_key="none",
+        api_key=NO_KEY,
         default_headers={AGENT_HEADER: agent},
         **{"max_retries": 0, **options},
     )
@@ -139,7 +140,7 @@ async def _researcher(wire: Wire, handler: MetricsCallbackHandler) -> None:
         await _refused(model.ainvoke("x", config))
     wire.script("claude-haiku-4-5", Answer(breaks=True), Answer(hangs=True), Answer(hangs=True))
     await _refused(_read(model, config))
-    stream = model.astream("x", config)
+    stream: Any = model.astream("x", config)
     await anext(stream)
     await stream.aclose()
     await until(lambda: wire.count(agent="researcher", ended=LEFT))
@@ -298,7 +299,7 @@ def token_details(wire: Wire) -> Counter[tuple[str, str, str, str]]:
 
 def costs(wire: Wire) -> dict[tuple[str, str, str], float]:
     """USD by (agent, provider, model), as genai-prices reads the raw usage blocks that went out."""
-    total: Counter[tuple[str, str, str]] = Counter()
+    total: defaultdict[tuple[str, str, str], float] = defaultdict(float)
     for call, cost in _priced(wire):
         if cost is not None:
             total[call.agent, call.api, call.model] += cost

@@ -1,4 +1,7 @@
-"""MetricsCallbackHandler: LangChain's callbacks, each handed on in a few lines."""
+"""MetricsCallbackHandler: LangChain's callbacks, each passed on in a few lines.
+
+One class in one module, however long: LangChain calls its callbacks as methods of one object.
+"""
 
 from __future__ import annotations
 
@@ -57,17 +60,17 @@ _MISSING: Any = None
 class MetricsCallbackHandler(Marker):
     """Records every LangChain and LangGraph run that it is attached to.
 
-    One handler serves sync and async, streams and batches, and any number of threads. It
-    records in ``recorder``, by default the configured one. ``agent_name`` puts everything down
-    to one agent; without it each call is attributed by the rule in
+    One handler serves sync and async, streams and batches, and any number of threads. It records in
+    ``recorder``, by default the configured one. ``agent_name`` attributes everything to one agent;
+    without it, each call is attributed by the rule in
     ``agentmetrics.sources.langchain.callbacks.attribution``.
 
-    Nothing it does raises into the program, but for ``BudgetExceeded`` where a budget blocks a
-    call: what it cannot understand is counted in ``agentmetrics_handler_errors_total``. It keeps
+    It raises nothing into the program except ``BudgetExceeded``, when a budget blocks a call:
+    events that it cannot understand are counted in ``agentmetrics_handler_errors_total``. It keeps
     no prompt, reply, argument or error text.
 
-    Raises ``agentmetrics.ConfigurationError`` when made without a recorder and the
-    environment's settings cannot be used.
+    Raises ``agentmetrics.ConfigurationError`` when made without a recorder and the environment's
+    settings are invalid.
     """
 
     run_inline = True  # else every event of an async run goes through a thread

@@ -77,7 +77,7 @@ def note_lookup(call: LLMCall, response: LLMResult) -> None:
     asked, cache = call.lookup, get_llm_cache()
     if call.usage is None and _unmarked(asked, cache, response):
         call.lookup = FOUND
-    elif "llm_output" not in response.model_fields_set:  # it streamed past the cache
+    elif "llm_output" not in getattr(response, "model_fields_set", ()):  # streamed past the cache
         call.lookup = None
     elif asked is not None and asked.found is not None:
         call.lookup = MISSED

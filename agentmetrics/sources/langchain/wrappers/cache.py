@@ -1,4 +1,4 @@
-"""InstrumentedCache: any LLM cache of LangChain's, with its look-ups counted."""
+"""InstrumentedCache: any LangChain LLM cache, with its lookups counted."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Answer = Sequence[Generation]
 
 
 class InstrumentedCache(BaseCache):
-    """Any LLM cache of LangChain's, with its look-ups counted under ``cache_*{cache_type}``.
+    """Any LangChain LLM cache, with its lookups counted under ``cache_*{cache_type}``.
 
-    Give it to ``set_llm_cache`` or to a model in the place of ``cache``; calls that a handler
-    sees then raise ``llm_cache_misses_total`` exactly. ``entries`` and ``size_bytes`` read how
-    much the cache holds, ``evictions`` how many entries it has let go so far (asked after each
-    update); of an ``InMemoryCache`` entries and evictions are known without. ``recorder`` is by
-    default the configured one. What the cache raises passes on, and is neither a hit nor a miss.
-    A copy has no readings; a deep copy takes a copy of the cache with it.
+    Pass it to ``set_llm_cache`` or to a model as ``cache``; ``llm_cache_misses_total`` is then
+    exact for calls seen by a handler. ``entries`` and ``size_bytes`` read how much the cache holds,
+    ``evictions`` how many entries it has evicted so far (read after each update); for an
+    ``InMemoryCache``, entries and evictions are known without them. ``recorder`` defaults to the
+    configured one. Exceptions from the cache propagate, and count as neither a hit nor a miss. A
+    copy has no readings; a deep copy also copies the cache.
     """
 
     def __init__(

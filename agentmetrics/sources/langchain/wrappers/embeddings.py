@@ -1,4 +1,4 @@
-"""InstrumentedEmbeddings: embeddings, of which LangChain tells no callback, as calls."""
+"""InstrumentedEmbeddings: embeddings, which have no LangChain callbacks, as calls."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from agentmetrics.sources.langchain.wrappers.requests import RequestSource
 
 
 class InstrumentedEmbeddings(Embeddings):
-    """Embeddings that record what the wrapped ones ask of their provider.
+    """Embeddings that record the provider requests of the wrapped ones.
 
-    Each request to the provider is a call in the metrics of LLM calls, with the extra label
-    ``task_type="embedding"`` where ``AGENTMETRICS_EXTRA_LABELS`` names ``task_type``. With
-    OpenAI, Azure OpenAI, Ollama, Cohere, Mistral, Google and Bedrock a request is one use of the
-    provider's SDK, so that documents sent in three batches are three calls, each with the input
-    tokens that its response reports (and no output). With other embeddings each use of the four
-    methods is a call, without tokens. Tokens are never counted here.
+    Each request to the provider is recorded in the metrics for LLM calls, with the extra label
+    ``task_type="embedding"`` if ``AGENTMETRICS_EXTRA_LABELS`` contains ``task_type``. With OpenAI,
+    Azure OpenAI, Ollama, Cohere, Mistral, Google and Bedrock, a request is one call to the
+    provider's SDK, so documents sent in three batches are three calls, each with the input tokens
+    that its response reports (and no output). With other embeddings, each use of the four methods
+    is a call, without tokens. Tokens are never counted here.
 
-    The agent is ``agent_name``, else that of the LangChain run or ``InstrumentedAgent`` around.
-    ``recorder`` is by default the configured one. ``provider`` and ``model`` stand in place of
-    what the wrapped object and the responses say. The wrapped object is left as it is: a shallow
-    copy does the work, and has every other attribute that is asked for.
+    The agent is ``agent_name``, or else that of the enclosing LangChain run or
+    ``InstrumentedAgent``. ``recorder`` defaults to the configured one. ``provider`` and ``model``
+    override what the wrapped object and the responses report. The wrapped object is not modified: a
+    shallow copy does the work, and any other attribute is read from it.
 
-    Raises ``agentmetrics.ConfigurationError`` when made without a recorder and the
-    environment's settings cannot be used.
+    Raises ``agentmetrics.ConfigurationError`` when made without a recorder and the environment's
+    settings are invalid.
     """
 
     _source: RequestSource

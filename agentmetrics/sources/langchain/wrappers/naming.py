@@ -1,4 +1,4 @@
-"""The provider and the model of an object that tells LangChain neither."""
+"""The provider and model of an object that reports neither to LangChain."""
 
 from __future__ import annotations
 

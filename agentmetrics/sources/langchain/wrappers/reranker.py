@@ -1,4 +1,4 @@
-"""InstrumentedReranker: rerankers, of which LangChain tells no callback, as calls."""
+"""InstrumentedReranker: rerankers, which have no LangChain callbacks, as calls."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from agentmetrics.sources.langchain.wrappers.requests import RequestSource
 
 
 class InstrumentedReranker(BaseDocumentCompressor):
-    """A document compressor that records what the wrapped one asks of its provider.
+    """A document compressor that records the provider requests of the wrapped one.
 
-    The same as ``InstrumentedEmbeddings``, with ``task_type="rerank"``. With Cohere and Bedrock a
-    request is one use of the provider's SDK, in ``rerank`` as well; with other compressors each
-    use of the two methods is a call. Rerankers that bill search units have no tokens and, in
-    these metrics, no cost.
+    The same as ``InstrumentedEmbeddings``, with ``task_type="rerank"``. With Cohere and Bedrock, a
+    request is one call to the provider's SDK, including in ``rerank``; with other compressors, each
+    use of the two methods is a call. Rerankers that bill search units have no tokens and, in these
+    metrics, no cost.
 
     Raises ``agentmetrics.ConfigurationError`` as ``InstrumentedEmbeddings`` does.
     """
