@@ -91,10 +91,10 @@ class Pipeline:
             raise ConfigurationError(f"this {type(recorder).__name__} already has a pipeline")
         self.options = options = options or _inherited(recorder) or _default_options()
         self.extra_labels = options.extra_labels
+        declare_catalog(options.instruments(recorder))  # before a layer asks for one of its metrics
         limit = CardinalityLimit(recorder, options.max_series) if not is_limited(recorder) else None
         self.recorder = limited = limit or recorder
         self.make = options.instruments(limited)
-        declare_catalog(self.make)
         self._errors = self.make.counter(HANDLER_ERRORS)
         self.problems = LogOnce()
         self.prices = options.prices or Prices()

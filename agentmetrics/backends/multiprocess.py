@@ -153,9 +153,19 @@ class MultiprocessCollector(Collector):
 
     def collect(self) -> Iterable[PrometheusFamily]:
         sweep_dead_workers(self._directory)
-        files: Any = FilesCollector
-        families: Iterable[PrometheusFamily] = files(None, str(self._directory)).collect()
+        files = [str(file) for file in self._directory.glob("*.db") if _is_begun(file)]
+        merge: Any = FilesCollector.merge
+        families: Iterable[PrometheusFamily] = merge(files, accumulate=True)
         return families
+
+
+def _is_begun(file: Path) -> bool:
+    """Whether a file can be read. It is empty when a worker has just made it, and stays so when the
+    worker was killed just then; prometheus-client's own collector fails on that at every scrape."""
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def check_directory(directory: str) -> None:

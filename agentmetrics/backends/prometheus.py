@@ -19,6 +19,7 @@ from agentmetrics.backends.multiprocess import (
     MultiprocessCollector,
     MultiprocessStore,
 )
+from agentmetrics.errors import ConfigurationError
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.store import Store, StoreRecorder
 from agentmetrics.recording.values import Family, HistogramValue, bound_text
@@ -70,7 +71,7 @@ class PrometheusRecorder(StoreRecorder):
             except ValueError as error:
                 self.store.forget(metric)
                 self.registry.register(self._collector)
-                raise ValueError(
+                raise ConfigurationError(
                     f"{metric.name} is already on this Prometheus registry, from something "
                     "other than agentmetrics: unregister it or set AGENTMETRICS_NAMESPACE"
                 ) from error

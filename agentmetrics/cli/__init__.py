@@ -1,4 +1,4 @@
-"""The command line: ``agentmetrics demo | check | serve | cost``."""
+"""The command line: ``agentmetrics demo | check | serve | cost | prices``."""
 
 from __future__ import annotations
 

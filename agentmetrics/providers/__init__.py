@@ -1,1 +1,1 @@
-"""TODO"""
+"""What providers report, in one shape: usage, service tiers, content blocks, types of errors."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import socket
 import subprocess
 import sys
@@ -282,7 +283,9 @@ def test_uvicorn_serves_the_bare_app(tmp_path: Path) -> None:
     assert "Traceback" not in log.read_text()
 
 
-def test_a_multiprocess_scrape_adds_up_the_workers(tmp_path: Path) -> None:
+def test_a_multiprocess_scrape_adds_up_the_workers_and_passes_over_files_just_made(
+    tmp_path: Path,
+) -> None:
     program = (
         "import os\n"
         "from agentmetrics import PrometheusRecorder, track_call\n"
@@ -298,6 +301,8 @@ def test_a_multiprocess_scrape_adds_up_the_workers(tmp_path: Path) -> None:
         "    url = server.url + '?name[]=llm_calls_total'\n"
         "    print(urllib.request.urlopen(url).read().decode())\n"
     )
+    for kind in ("counter", "histogram", "gauge_livesum"):  # of workers killed as they made them
+        (tmp_path / f"{kind}_{os.getpid()}.db").touch()
     environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, check=True, text=True

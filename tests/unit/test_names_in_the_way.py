@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
 import agentmetrics
 from agentmetrics import (
@@ -24,6 +24,7 @@ from agentmetrics import (
     get_recorder,
     track_call,
 )
+from agentmetrics.catalog import CATALOG
 from agentmetrics.config.active import replaced
 
 SENTENCE = (
@@ -63,6 +64,18 @@ def test_a_recorder_on_that_registry_is_refused_in_one_sentence(registry, use, i
     assert get_recorder() is in_use
     with track_call("openai", "gpt-4o-mini"):  # what was in use before goes on
         pass
+
+
+@pytest.mark.parametrize("metric", CATALOG, ids=lambda metric: metric.name)
+def test_any_of_our_names_is_refused_with_the_setting_to_change(metric, in_use) -> None:
+    Gauge(metric.name, "Of an older module.")
+    try:
+        with pytest.raises(ConfigurationError, match=r"^AGENTMETRICS_BACKEND='prometheus': ") as no:
+            configure(backend="prometheus")
+        assert f" {metric.name} is already on this Prometheus registry" in str(no.value)
+    finally:
+        REGISTRY.unregister(REGISTRY._names_to_collectors[metric.name])
+    assert get_recorder() is in_use
 
 
 def test_a_namespace_is_the_way_out(registry) -> None:
