@@ -26,6 +26,7 @@ ERROR_TYPES = (
     "other",
 )
 TOKEN_TYPES = ("input", "output")
+FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter", "refusal", "other")
 TOKEN_DETAILS = ("cache_read", "cache_creation", "reasoning", "audio_input", "audio_output")
 
 LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
@@ -37,6 +38,17 @@ TOOL_BUCKETS = (
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
 )
 """Seconds of tools and retrievers, which are anything from a look-up to a crawl."""
+REQUEST_BUCKETS = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+)
+"""Seconds of HTTP requests and database queries."""
+TASK_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0)
+"""Seconds of background tasks, and of their wait in a queue."""
+CHUNK_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Seconds between two chunks of a stream."""
+BYTE_BUCKETS = (100.0, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8)
+"""Bytes of a request or response."""
 TOKEN_SPEED_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
 """Seconds per output token."""
 COST_BUCKETS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -49,7 +61,9 @@ TOKEN_BUCKETS = (100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7)
 """Tokens of one agent run."""
 
 CALL = ("agent_name", "provider", "model")
-_CLOSED = frozenset({"status", "error_type", "token_type", "token_detail", "kind", "event"})
+_CLOSED = frozenset(
+    {"status", "error_type", "token_type", "token_detail", "finish_reason", "kind", "event"}
+)
 """Labels whose values are few and fixed, so that no limit on series touches them."""
 
 
@@ -167,6 +181,31 @@ LLM_UNMETERED_CALLS = _counter(
     CALL,
     extended=True,
 )
+LLM_SERVED_CALLS = _counter(
+    "llm_served_calls_total",
+    "Successful calls by the model that was asked for and the one that answered.",
+    ("provider", "model", "served_model"),
+)
+LLM_FINISH_REASONS = _counter(
+    "llm_finish_reasons_total",
+    "Successful calls by why the model stopped, as the provider reported it.",
+    (*CALL, "finish_reason"),
+    extended=True,
+)
+LLM_TIME_BETWEEN_CHUNKS = _histogram(
+    "llm_time_between_chunks_seconds",
+    "Longest gap between two chunks of a streamed call.",
+    CALL,
+    "seconds",
+    CHUNK_BUCKETS,
+    extended=True,
+)
+LLM_COST_ANOMALY = _last(
+    "llm_cost_anomaly_ratio",
+    "Spend of the last hour relative to the same hour of the previous days, from the ledger.",
+    ("agent_name",),
+    "ratio",
+)
 LLM_INPUT_TOKENS_LAST_CALL = _last(
     "llm_input_tokens_last_call",
     "Input tokens of the last finished call.",
@@ -199,6 +238,15 @@ LLM_MEMORY_RSS = _last(
 )
 LLM_MEMORY_AVAILABLE = _last(
     "llm_memory_available_mb", "Memory available on the machine, in MiB.", (), "mb"
+)
+LLM_MEMORY_RSS_BYTES = _last(
+    "llm_memory_rss_bytes",
+    "Resident memory of the process when the agent's last call ended.",
+    ("agent_name",),
+    "bytes",
+)
+LLM_MEMORY_AVAILABLE_BYTES = _last(
+    "llm_memory_available_bytes", "Memory available on the machine.", (), "bytes"
 )
 
 AGENT_RUNS = _counter(
@@ -396,12 +444,124 @@ SERVICE_INFO = _last(
 APPLICATION: tuple[Metric, ...] = (APPLICATION_ERRORS, SERVICE_INFO)
 """What is there once the application uses it: names that programs often have themselves."""
 
+_ROUTE = ("method", "endpoint")
+HTTP_REQUESTS = _counter("http_requests_total", "Finished HTTP requests.", (*_ROUTE, "status"))
+HTTP_ERRORS = _counter(
+    "http_errors_total", "HTTP requests answered with a 5xx status.", (*_ROUTE, "status")
+)
+HTTP_REQUEST_DURATION = _histogram(
+    "http_request_duration_seconds",
+    "Duration of an HTTP request, up to the last byte of its response; streams excepted.",
+    _ROUTE,
+    "seconds",
+    REQUEST_BUCKETS,
+)
+HTTP_TIME_TO_FIRST_BYTE = _histogram(
+    "http_time_to_first_byte_seconds",
+    "Time from an HTTP request to the first byte of its response.",
+    _ROUTE,
+    "seconds",
+    REQUEST_BUCKETS,
+)
+HTTP_STREAM_DURATION = _histogram(
+    "http_stream_duration_seconds",
+    "Lifetime of a streamed HTTP response.",
+    _ROUTE,
+    "seconds",
+    LATENCY_BUCKETS,
+)
+HTTP_REQUEST_SIZE = _histogram(
+    "http_request_size_bytes", "Size of an HTTP request's body.", _ROUTE, "bytes", BYTE_BUCKETS
+)
+HTTP_RESPONSE_SIZE = _histogram(
+    "http_response_size_bytes", "Size of an HTTP response's body.", _ROUTE, "bytes", BYTE_BUCKETS
+)
+HTTP_REQUESTS_ACTIVE = _in_flight("http_requests_active", "HTTP requests in progress.", ("method",))
+
+DB_QUERIES = _counter("db_queries_total", "Finished database queries.", ("operation",))
+DB_ERRORS = _counter("db_errors_total", "Database queries that failed.", ("operation",))
+DB_SLOW_QUERIES = _counter(
+    "db_slow_queries_total", "Database queries slower than the threshold.", ("operation",)
+)
+DB_QUERY_DURATION = _histogram(
+    "db_query_duration_seconds",
+    "Duration of a database query.",
+    ("operation",),
+    "seconds",
+    REQUEST_BUCKETS,
+)
+DB_CONNECTIONS_ACTIVE = _held(
+    "db_connections_active", "Connections checked out of a pool.", ("pool",)
+)
+DB_CONNECTIONS_IDLE = _held("db_connections_idle", "Connections idle in a pool.", ("pool",))
+DB_CONNECTIONS_MAX = _held(
+    "db_connections_max", "Most connections that a pool opens, overflow included.", ("pool",)
+)
+DB_CHECKOUT_WAIT = _histogram(
+    "db_checkout_wait_seconds",
+    "Time waited for a connection from a pool.",
+    ("pool",),
+    "seconds",
+    REQUEST_BUCKETS,
+)
+
+CELERY_TASKS = _counter("celery_tasks_total", "Finished Celery tasks.", ("task_name", "status"))
+CELERY_TASK_RETRIES = _counter(
+    "celery_task_retries_total", "Celery tasks sent to be retried.", ("task_name",)
+)
+CELERY_TASK_DURATION = _histogram(
+    "celery_task_duration_seconds",
+    "Duration of a Celery task.",
+    ("task_name",),
+    "seconds",
+    TASK_BUCKETS,
+)
+CELERY_TASK_WAIT = _histogram(
+    "celery_task_wait_seconds",
+    "Time from when a Celery task was due to its start.",
+    ("task_name",),
+    "seconds",
+    TASK_BUCKETS,
+)
+CELERY_TASKS_ACTIVE = _in_flight("celery_tasks_active", "Celery tasks in progress.", ("task_name",))
+CELERY_QUEUE_LENGTH = _last("celery_queue_length", "Tasks waiting in a queue.", ("queue",), "tasks")
+
+SYSTEM_CPU_PERCENT = _last(
+    "system_cpu_percent", "CPU in use, relative to the limit of the container.", (), "percent"
+)
+SYSTEM_CPU_LIMIT = _last(
+    "system_cpu_limit_cores", "CPU that the container or machine may use.", (), "cores"
+)
+SYSTEM_MEMORY_PERCENT = _last(
+    "system_memory_percent", "Memory in use, relative to the limit.", (), "percent"
+)
+SYSTEM_MEMORY_USED = _last("system_memory_used_bytes", "Memory in use.", (), "bytes")
+SYSTEM_MEMORY_LIMIT = _last(
+    "system_memory_limit_bytes", "Memory that the container or machine may use.", (), "bytes"
+)
+SYSTEM_DISK_PERCENT = _last("system_disk_percent", "Disk in use.", (), "percent")
+SYSTEM_DISK_USED = _last("system_disk_used_bytes", "Disk in use.", (), "bytes")
+EVENT_LOOP_LAG = _histogram(
+    "event_loop_lag_seconds",
+    "How late the asyncio event loop runs what is due.",
+    (),
+    "seconds",
+    REQUEST_BUCKETS,
+)
+PLATFORM: tuple[Metric, ...] = tuple(
+    metric
+    for metric in list(globals().values())
+    if isinstance(metric, Metric) and metric not in (*CATALOG, *APPLICATION)
+)
+"""What plugins measure around the agents: requests, queries, tasks, the machine."""
+
 LABEL_VALUES = {
     "status": STATUSES,
     "error_type": ERROR_TYPES,
     "token_type": TOKEN_TYPES,
     "token_detail": TOKEN_DETAILS,
+    "finish_reason": FINISH_REASONS,
 }
 """The labels with a fixed set of values, and those values."""
 
-make_known((*CATALOG, *APPLICATION), LABEL_VALUES)
+make_known((*CATALOG, *APPLICATION, *PLATFORM), LABEL_VALUES)

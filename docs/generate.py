@@ -29,9 +29,13 @@ SUBJECTS = {
     "Caches": ("cache_",),
     "Budgets": ("budget_",),
     "The application": ("errors_", "service_"),
+    "HTTP": ("http_",),
+    "Database": ("db_",),
+    "Tasks": ("celery_",),
+    "System": ("system_", "event_loop_"),
     "About itself": ("agentmetrics_",),
 }
-_ROWS = (*catalog.CATALOG, *catalog.APPLICATION)
+_ROWS = (*catalog.CATALOG, *catalog.APPLICATION, *catalog.PLATFORM)
 NONE = "\N{EN DASH}"
 VALUES = {
     "status": catalog.STATUSES,
