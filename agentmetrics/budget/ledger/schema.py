@@ -77,6 +77,7 @@ MIGRATIONS: Migrations = (
         )
         """,
     ),
+    ("ALTER TABLE agentmetrics_ledger ADD COLUMN served_model TEXT NOT NULL DEFAULT ''",),
 )
 
 _LOCK = 0x6167656E746D6574
