@@ -183,7 +183,7 @@ LLM_UNMETERED_CALLS = _counter(
 )
 LLM_SERVED_CALLS = _counter(
     "llm_served_calls_total",
-    "Successful calls by the model that was asked for and the one that answered.",
+    "Calls by the model that was asked for and the one that the response named.",
     ("provider", "model", "served_model"),
 )
 LLM_FINISH_REASONS = _counter(

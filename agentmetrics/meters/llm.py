@@ -179,13 +179,17 @@ class _CallSeries:
     @cached_property
     def _ones(self) -> list[CounterSeries]:
         """What every success counts once."""
-        meter, ones = self._meter, [self._meter.calls.labels(**self._labels, status=SUCCESS)]
-        if self._served_model:
-            ones.append(meter.served.labels(self._provider, self._model, self._served_model))
+        ones = [self._meter.calls.labels(**self._labels, status=SUCCESS), *self._served]
         if self._finish_reason:
-            reason = self._finish_reason
-            ones.append(meter.finish_reasons.labels(**self._labels, finish_reason=reason))
+            labels = {**self._labels, "finish_reason": self._finish_reason}
+            ones.append(self._meter.finish_reasons.labels(**labels))
         return ones
+
+    @cached_property
+    def _served(self) -> list[CounterSeries]:
+        if not self._served_model:
+            return []
+        return [self._meter.served.labels(self._provider, self._model, self._served_model)]
 
     @cached_property
     def count_billed(self) -> Batch:
@@ -252,6 +256,8 @@ class _CallSeries:
             self._count_success()
         else:
             self._add(self._meter.calls, "status", call.status, 1.0)
+            for served in self._served:
+                served.inc()
         if call.error_type:
             self._add(self._meter.errors, "error_type", call.error_type, 1.0)
         self._memory_rss.set(memory_rss_mb)

@@ -250,7 +250,9 @@ class TestABlockingBudget:
     def test_a_blocking_budget_of_a_model_sees_through_what_says_only_which_one_of_it(
         self, named: str, reported: str, expected: bool
     ) -> None:
-        assert CallFilter(model=named).takes("a", "some", reported, {}) == expected
+        calls = CallFilter(model=named)
+        assert calls.takes("a", "some", reported, "", {}) == expected
+        assert calls.takes("a", "some", "our-deployment", reported, {}) == expected
 
     def test_a_closed_budget_lets_every_call_through(self, recorder: MemoryRecorder) -> None:
         budgets = Budgets([blocking(0.0)], recorder)

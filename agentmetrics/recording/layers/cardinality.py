@@ -18,13 +18,15 @@ class CardinalityLimit(Layer):
 
     Labels with a fixed set of values (``metric.closed_labels``) are not counted and keep theirs, so
     sums by ``status`` stay correct, and the metrics of a call are limited at the same point.
-    ``agentmetrics_series_dropped_total{metric}`` counts each time a label set was rejected.
+    ``agentmetrics_series_dropped_total{metric}`` counts the label sets that were rejected; one that
+    comes back after ``max_series`` others have been counts again.
     """
 
     def __init__(self, recorder: Recorder, max_series: int = MAX_SERIES) -> None:
         super().__init__(recorder)
         self.max_series = max_series
         self._seen: dict[str, set[tuple[str, ...]]] = {}
+        self._rejected: dict[str, set[tuple[str, ...]]] = {}
         self._step = recorder.update()
         self._dropped = recorder.counter(SERIES_DROPPED)
 
@@ -41,7 +43,14 @@ class CardinalityLimit(Layer):
             if len(seen) < self.max_series:
                 seen.add(open_values)
                 return values
-        self._dropped.labels(metric.name).inc()
+            rejected = self._rejected.setdefault(metric.name, set())
+            is_new = open_values not in rejected
+            if is_new:
+                if len(rejected) >= self.max_series:
+                    rejected.clear()
+                rejected.add(open_values)
+        if is_new:
+            self._dropped.labels(metric.name).inc()
         return tuple(
             value if label in metric.closed_labels else OTHER
             for label, value in zip(metric.labels, values, strict=True)
