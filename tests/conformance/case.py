@@ -42,8 +42,13 @@ class Bill:
             output_tokens=None if "output_tokens" in lost else self.output_tokens,
             details={name: count for name, count in self.details.items() if name not in lost},
             api_seconds=None if "api_seconds" in lost else self.api_seconds,
-            finish_reason="" if "finish_reason" in lost else self.finish_reason,
+            finish_reason=self._finish_reason_without(lost),
         )
+
+    def _finish_reason_without(self, lost: Container[str]) -> str:
+        if "finish_reason" in lost:
+            return ""
+        return "stop" if "refusal" in lost else self.finish_reason  # which is what it looks like
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ _MEANING = {
     "stop": ("stop", "STOP", "end_turn", "stop_sequence", "COMPLETE", "FINISH", "completed"),
     "length": ("length", "LENGTH", "max_tokens", "MAX_TOKENS", "max_output_tokens"),
     "tool_calls": ("tool_calls", "tool_use", "TOOL_CALL"),
-    "content_filter": ("content_filter", "SAFETY", "guardrail_intervened"),
+    "content_filter": ("content_filter", "content_filtered", "SAFETY", "guardrail_intervened"),
     "refusal": ("refusal",),
 }
 

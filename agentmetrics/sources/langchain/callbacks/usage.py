@@ -65,7 +65,7 @@ def read_response(call: LLMCall, response: LLMResult, run_id: UUID) -> None:
             try:
                 message = generation.message  # type: ignore[union-attr]
             except AttributeError:  # of a text LLM
-                served = generation.generation_info or served
+                served = served or generation.generation_info or _NOTHING
                 continue
             served = served or message.response_metadata
             usage = getattr(message, "usage_metadata", None)
@@ -146,9 +146,18 @@ def _read_finish(call: LLMCall, served: Mapping[str, Any], message: Any) -> None
     if reason == STOP and message is not None:
         if getattr(message, "tool_calls", None):
             reason = TOOL_CALLS
-        elif (more := message.additional_kwargs) and more.get("refusal"):
+        elif _refuses(message):
             reason = REFUSAL
     call.finish_reason = reason
+
+
+def _refuses(message: Any) -> bool:
+    if message.additional_kwargs.get("refusal"):
+        return True
+    content = message.content  # that of OpenAI's Responses API has a block for it
+    return type(content) is list and any(
+        type(block) is dict and block.get("type") == REFUSAL for block in content
+    )
 
 
 def _read_streamed(call: LLMCall, usage: Mapping[str, Any] | None) -> None:
