@@ -47,18 +47,19 @@ _NAME = re.compile(r"(?<!\w)[a-z][a-z0-9_]*(?!\w)")
 _PROMETHEUS = ("up", "scrape_duration_seconds", "scrape_samples_scraped")
 Built = TypeVar("Built", bound=Any)
 Steps = Sequence[tuple[float, str]]
-GREEN: Steps = ()
+COUNT = "locale"
+"""The unit of things that were counted, which are whole however ``increase`` extrapolates."""
+PLAIN: Steps = ()
 """No thresholds: a number that is neither good nor bad."""
 
 
-_NO_TRAFFIC: list[model.ValueMapping] = [
-    model.SpecialValueMap(
-        options=model.DashboardSpecialValueMapOptions(
-            match=model.SpecialValueMatch.NULL_AND_NAN,
-            result=model.ValueMappingResult(text="No traffic", color="text", index=0),
-        )
-    )
-]
+def _shown_as(match: model.SpecialValueMatch, text: str) -> model.SpecialValueMap:
+    result = model.ValueMappingResult(text=text, color="text", index=0)
+    return model.SpecialValueMap(model.DashboardSpecialValueMapOptions(match, result))
+
+
+NO_TRAFFIC = _shown_as(model.SpecialValueMatch.NULL_AND_NAN, "No traffic")
+EMPTY_CELL = _shown_as(model.SpecialValueMatch.NULL, "\N{EN DASH}")
 
 
 def metrics_of(*promql: str) -> tuple[str, ...]:
@@ -73,7 +74,9 @@ def panel(built: Built, title: str, about: str, unit: str, size: tuple[int, int]
     """What every kind of panel has."""
     width, height = size
     built.title(title).description(about).unit(unit).span(width).height(height)
-    built.datasource(DATASOURCE).mappings(_NO_TRAFFIC).no_value("No traffic")
+    built.datasource(DATASOURCE).mappings([NO_TRAFFIC]).no_value("No traffic")
+    if unit == COUNT:
+        built.decimals(0)
     return built
 
 
@@ -132,7 +135,7 @@ def number(
     unit: str,
     about: str,
     *,
-    steps: Steps = GREEN,
+    steps: Steps = PLAIN,
     base: str = "green",
     empty: str = "No traffic",
     width: int = 4,
@@ -210,7 +213,7 @@ def bars(
     unit: str,
     about: str,
     *,
-    steps: Steps = GREEN,
+    steps: Steps = PLAIN,
     highest: float | None = None,
     empty: str = "No traffic",
     width: int = 8,
