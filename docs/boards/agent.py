@@ -243,7 +243,7 @@ def _tools() -> list[Any]:
             "percentunit",
             "Failed executions among those that succeeded or failed.",
             steps=((0.05, "orange"), (0.2, "red")),
-            highest=1,
+            maximum=1,
             empty="No tools",
         ),
         series(

@@ -258,6 +258,6 @@ def _rest() -> list[Any]:
             "Share of successful calls that told no tokens, and so are in no sum of tokens and "
             "cost. Often `stream_usage=True` is missing.",
             steps=((0.01, "orange"), (0.1, "red")),
-            highest=1,
+            maximum=1,
         ),
     ]

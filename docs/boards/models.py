@@ -163,7 +163,7 @@ def _answers() -> list[Any]:
             "percentunit",
             "Share of successful calls that stopped at the limit on output tokens.",
             steps=((0.01, "orange"), (0.1, "red")),
-            highest=1,
+            maximum=1,
             width=6,
         ),
     ]
@@ -236,7 +236,7 @@ def _caches() -> list[Any]:
             {"{{cache_type}}": ratio_by(hits, both_by(hits, misses))},
             "percentunit",
             "Lookups that the cache answered.",
-            highest=1,
+            maximum=1,
         ),
         bars(
             "Share of the prompt cache",
@@ -244,7 +244,7 @@ def _caches() -> list[Any]:
             "{{model}}",
             "percentunit",
             "Input tokens that the provider read from its prompt cache.",
-            highest=1,
+            maximum=1,
         ),
         series(
             "LLM cache by model",

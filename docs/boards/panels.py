@@ -158,14 +158,18 @@ def series(
     *,
     width: int = 8,
     stacked: bool = False,
-    highest: float | None = None,
+    maximum: float | None = None,
 ) -> timeseries.Panel:
     """Lines over time, or areas on top of each other; ``exprs`` are by their legends."""
     text = described(about, *exprs.values())
     made = panel(timeseries.Panel(), title, text, unit, (width, 8))
     for ref, (legend, expr) in zip(refs(len(exprs)), exprs.items(), strict=True):
         made.with_target(_query(expr, ref, legend).range())
-    made.min(0).line_width(1).fill_opacity(40 if stacked else 8)
+    if "objective" in exprs and unit == "s":  # which may be far above what there is
+        made.scale_distribution(_logarithmic())
+    else:
+        made.min(0)
+    made.line_width(1).fill_opacity(40 if stacked else 8)
     made.show_points(options.VisibilityMode.NEVER).span_nulls(False)
     stacking = options.StackingMode.NORMAL if stacked else options.StackingMode.NONE
     made.stacking(common.StackingConfig().mode(stacking).group("A"))
@@ -177,8 +181,8 @@ def series(
         .mode(options.TooltipDisplayMode.MULTI)
         .sort(options.SortOrder.DESCENDING)
     )
-    if highest is not None:
-        made.max(highest)
+    if maximum is not None:
+        made.max(maximum)
     for name in (*exprs, *(STATUSES if "{{status}}" in exprs else ())):
         if name in COLOURS:
             made.override_by_name(name, _drawn(name))
@@ -194,6 +198,10 @@ def _drawn(name: str) -> list[model.DynamicConfigValue]:
             model.DynamicConfigValue("custom.stacking", {"mode": "none", "group": "B"}),
         ]
     return set_to
+
+
+def _logarithmic() -> common.ScaleDistributionConfig:
+    return common.ScaleDistributionConfig().type(options.ScaleDistribution.LOG).log(10)
 
 
 def _legend() -> common.VizLegendOptions:
@@ -214,7 +222,7 @@ def bars(
     about: str,
     *,
     steps: Steps = PLAIN,
-    highest: float | None = None,
+    maximum: float | None = None,
     empty: str = "No traffic",
     width: int = 8,
     height: int = 8,
@@ -227,8 +235,8 @@ def bars(
     made.value_mode(options.BarGaugeValueMode.COLOR)
     made.thresholds(_thresholds(steps, "green" if steps else "blue"))
     made.color_scheme(_colour(model.FieldColorModeId.THRESHOLDS))
-    if highest is not None:
-        made.max(highest)
+    if maximum is not None:
+        made.max(maximum)
     return made.data_links([OF_SERIES]) if legend == "{{agent_name}}" else made
 
 

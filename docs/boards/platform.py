@@ -160,7 +160,7 @@ def _tools() -> list[Any]:
             "percentunit",
             "Successful executions among those that succeeded or failed, the worst first.",
             steps=((0, "red"), (0.8, "orange"), (0.95, "green")),
-            highest=1,
+            maximum=1,
             empty="No tools",
         ),
         bars(
