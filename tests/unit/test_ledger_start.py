@@ -201,12 +201,13 @@ class TestAServer:
         assert PASSWORD not in warning
 
 
-VERSION_2 = ("ALTER TABLE agentmetrics_ledger ADD COLUMN region TEXT",)
-VERSION_3 = (
+NEXT = ("ALTER TABLE agentmetrics_ledger ADD COLUMN region TEXT",)
+ONE_AFTER = (
     "CREATE TABLE agentmetrics_ledger_more (number BIGINT)",
     "INSERT INTO agentmetrics_ledger_more (number) SELECT cost_nano_usd FROM agentmetrics_ledger",
 )
-THREE_VERSIONS = (*schema.MIGRATIONS, VERSION_2, VERSION_3)
+NEWER = (*schema.MIGRATIONS, NEXT, ONE_AFTER)
+NOW = len(schema.MIGRATIONS)
 A_KEY = Key(900, "planner", "openai", "gpt-4o", "success", "{}")
 A_ROW = {A_KEY: Row(A_KEY, ())}
 A_ROW[A_KEY].cost_nano_usd = 5
@@ -243,27 +244,27 @@ class TestTheTables:
         first = Database(ledger_url)
         first.prepare()
         first.add("writer", 1, A_ROW)
-        second = Database(ledger_url, (*schema.MIGRATIONS, VERSION_2))
+        second = Database(ledger_url, (*schema.MIGRATIONS, NEXT))
         second.prepare()
-        assert version(second) == 2
-        third = Database(ledger_url, THREE_VERSIONS)
+        assert version(second) == NOW + 1
+        third = Database(ledger_url, NEWER)
         third.prepare()
         third.prepare()
-        assert version(third) == 3
+        assert version(third) == NOW + 2
         with third._engine.connect() as connection:
             assert connection.execute(text("SELECT * FROM agentmetrics_ledger_more")).all() == [
                 (5,)
             ]
 
     def test_the_tables_come_from_nothing_to_the_newest_version(self, ledger_url):
-        database = Database(ledger_url, THREE_VERSIONS)
+        database = Database(ledger_url, NEWER)
         database.prepare()
-        assert version(database) == 3
+        assert version(database) == NOW + 2
 
     def test_the_tables_go_on_being_written_by_who_started_before(self, ledger_url):
         before = Database(ledger_url)
         before.prepare()
-        Database(ledger_url, THREE_VERSIONS).prepare()
+        Database(ledger_url, NEWER).prepare()
         before.add("writer", 1, A_ROW)
         with before.snapshot() as snapshot:
             assert snapshot.amounts(0, 1000, []) == [(Amounts(cost_nano_usd=5),)]
@@ -271,17 +272,17 @@ class TestTheTables:
     def test_the_tables_stay_as_they_were_when_a_migration_fails(self, ledger_url):
         first = Database(ledger_url)
         first.prepare()
-        broken = Database(ledger_url, (*THREE_VERSIONS, ("ALTER TABLE nowhere ADD COLUMN x TEXT",)))
+        broken = Database(ledger_url, (*NEWER, ("ALTER TABLE nowhere ADD COLUMN x TEXT",)))
         with pytest.raises(LedgerUnavailable, match="nowhere"):
             broken.prepare()
-        assert version(first) == 1
+        assert version(first) == NOW
         with first._engine.connect() as connection:
             assert not inspect(connection).has_table("agentmetrics_ledger_more")
 
     def test_the_tables_of_a_newer_version_are_left_alone(self, ledger_url):
-        Database(ledger_url, THREE_VERSIONS).prepare()
+        Database(ledger_url, NEWER).prepare()
         assert sentence_of(ledger_url).endswith(
-            "its schema version is 3, and this agentmetrics supports versions up to 1: "
+            f"its schema version is {NOW + 2}, and this agentmetrics supports versions up to {NOW}: "
             "install a newer llm-agentmetrics"
         )
 
@@ -445,8 +446,8 @@ class TestTheConfiguredLedger:
 
     def test_the_configured_ledger_has_its_other_settings(self, url):
         configure(ledger_url=url, ledger_flush_interval=0.5, ledger_retention_days=7)
-        writer = get_ledger()._writer
-        assert (writer._interval, writer._retention_seconds) == (0.5, 7 * 86_400)
+        ledger = get_ledger()
+        assert (ledger._writer._interval, ledger._retention_seconds) == (0.5, 7 * 86_400)
 
     def test_the_configured_ledger_is_written_when_the_program_ends(self, url):
         program = """
