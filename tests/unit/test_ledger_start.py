@@ -282,8 +282,8 @@ class TestTheTables:
     def test_the_tables_of_a_newer_version_are_left_alone(self, ledger_url):
         Database(ledger_url, NEWER).prepare()
         assert sentence_of(ledger_url).endswith(
-            f"its schema version is {NOW + 2}, and this agentmetrics supports versions up to {NOW}: "
-            "install a newer llm-agentmetrics"
+            f"its schema version is {NOW + 2}, and this agentmetrics supports versions up to "
+            f"{NOW}: install a newer llm-agentmetrics"
         )
 
     def test_the_tables_are_made_once_by_many_that_start_at_once(self, ledger_url):

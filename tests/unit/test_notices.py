@@ -39,6 +39,15 @@ def text_of(budget: Budget, threshold: float = 80.0, spent_usd: float = 40.125) 
     return str(said["text"])
 
 
+def sentence_about(notify: list[str]) -> str:
+    """What is said of these; nothing where they are destinations."""
+    try:
+        parse_all(notify)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 class TestDestinations:
     def test_destinations_are_a_kind_and_a_variable_each_once(self) -> None:
         team = Budget("team", 1, notify=["slack:SLACK_URL", "webhook:HOOK", "slack:SLACK_URL"])
@@ -74,13 +83,8 @@ class TestDestinations:
     def test_destinations_are_never_quoted_where_they_may_be_the_url(
         self, text: str, before: str
     ) -> None:
-        try:
-            found = parse_all([before + text])
-        except ValueError as error:
-            kind = (before + text).partition(":")[0]
-            assert text not in str(error).replace(repr(kind), "")
-        else:
-            assert [str(one) for one in found] == [before + text]
+        kind = (before + text).partition(":")[0]
+        assert text not in sentence_about([before + text]).replace(repr(kind), "")
 
     @pytest.mark.parametrize(
         ("value", "said"),
