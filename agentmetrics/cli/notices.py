@@ -37,7 +37,7 @@ def tried(
             told.setdefault(destination, []).append(budget)
     for destination, of in told.items():
         names = ", ".join(budget.name for budget in of)
-        does = f"tells the {destination.kind} whose URL is in {destination.variable} about {names}"
+        does = f"sends notices of {names} to {destination}"
         status = BudgetState(of[0], lambda *_: None, zone).status(time.time())
         try:
             attempt(destination, trial_notice(of[0], status))

@@ -170,6 +170,20 @@ class TestDelivery:
         assert late.take(1)[0]["budget"] == "team"
         late.close()
 
+    def test_a_notice_goes_through_the_proxy_that_the_environment_names(
+        self,
+        recorder: MemoryRecorder,
+        receiver: Receiver,
+        in_force: Callable[..., Budgets],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{receiver.port}")
+        monkeypatch.setenv("HOOK", "http://nowhere.invalid/hook")
+        in_force(one_cent(thresholds=(100,)))
+        spend(recorder)
+        receiver.take(1)
+        assert receiver.received[0].path == "http://nowhere.invalid/hook"
+
     @pytest.mark.parametrize(
         ("answer", "said"),
         [
