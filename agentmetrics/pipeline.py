@@ -106,6 +106,12 @@ class Pipeline:
         self.tools = ToolMeter(self.make)
         self.retrievers = RetrieverMeter(self.make)
         self.llm = LLMMeter(self.make, self.prices, self.routing, Memory(self.make))
+        self._expect: dict[str, Callable[[Any], None]] = {
+            "llm": self.llm.expect,
+            "agent": self.agents.expect,
+            "tool": self.tools.expect,
+            "retriever": self.retrievers.expect,
+        }
         self._meters: dict[Any, Any] = {}
         self._record: dict[str, Callable[[Any], None]] = {
             "agent": self.agents.record,
@@ -225,7 +231,30 @@ class Pipeline:
             self._admit(call, ceiling)
         if call.is_logged:
             log_points.requested(call)
-        self.table.start(run_id, call)
+        self.start(run_id, call)
+
+    def start(self, run_id: RunId, fact: Fact) -> None:
+        """Open a fact that no gate is asked about."""
+        self.expect(fact)
+        self.table.start(run_id, fact)
+
+    def begin_run(self, scope: Scope, agent_name: str, extra: tuple[str, ...]) -> None:
+        """Let an agent run begin with a scope; see ``OpenTable.begin_run``."""
+        self.table.begin_run(scope, agent_name, extra)
+        if scope.run is not None and not scope.run.extra_is_open:
+            self.expect(scope.run)
+
+    def expect(self, fact: Fact) -> None:
+        """Show what a fact like this one counts as 0 until it is counted.
+
+        Prometheus' ``increase`` misses the first increment of a series that begins with it.
+        """
+        expect = self._expect.get(fact.kind)
+        if expect is not None:
+            try:
+                expect(fact)
+            except Exception as error:  # a backend that fails is not the agent's concern
+                self.failed("record", error)
 
     def _admit(self, call: LLMCall, ceiling: CeilingOf) -> None:
         if self.table.abandoned:  # a call that is refused never comes into the table

@@ -88,8 +88,12 @@ FOUND, MISSED = Lookup(found=True), Lookup(found=False)
 class LLMCall:
     """One call of a model.
 
-    ``api_seconds`` is the provider's own account of the time it took, 0 where it gives none.
-    ``service_tier`` is the one that served, where it is priced apart (``flex``, ``batch``).
+    ``model`` is the one that was asked for, or the one that served where none was asked for by
+    name; ``served_model`` is the one that the response names, empty where it names none.
+    ``finish_reason`` is one of ``catalog.FINISH_REASONS``, or empty. ``last_chunk`` is when the
+    last chunk of a stream came whose chunks are seen, and ``longest_gap`` the longest time between
+    two of them. ``api_seconds`` is the provider's own account of the time it took, 0 where it gives
+    none. ``service_tier`` is the one that served, where it is priced apart (``flex``, ``batch``).
     ``lookup`` is what is known of a cache that it asked first. ``settle`` holds the
     functions of the gates that settle it once it has ended. ``is_logged`` is whether its log lines
     were requested.
@@ -104,9 +108,13 @@ class LLMCall:
     run: AgentRun | None = None
     extra: tuple[str, ...] = ()
     first_token: float = field(default=0.0, init=False)
+    last_chunk: float = field(default=0.0, init=False)
+    longest_gap: float = field(default=0.0, init=False)
     ended: float = field(default=0.0, init=False)
     status: str = field(default="", init=False)
     error_type: str = field(default="", init=False)
+    served_model: str = field(default="", init=False)
+    finish_reason: str = field(default="", init=False)
     usage: Usage | None = field(default=None, init=False)
     api_seconds: float = field(default=0.0, init=False)
     service_tier: str = field(default="", init=False)
@@ -119,6 +127,24 @@ class LLMCall:
     def cached(self) -> bool:
         """Whether a cache answered it: then no provider was called, and nothing is billed."""
         return self.lookup is not None and self.lookup.found is True
+
+    @property
+    def priced_model(self) -> str:
+        """The model whose price the call has: the one that served, as far as that is known."""
+        return self.served_model or self.model
+
+    def serve(self, model: str) -> None:
+        """Note the model that the response names; an empty name is none."""
+        self.served_model = model
+        if self.model == UNKNOWN:
+            self.model = model or UNKNOWN
+
+    def note_chunk(self, now: float) -> None:
+        """Note another chunk of a stream whose first was noted; on the clock of ``started``."""
+        gap = now - self.last_chunk
+        if gap > self.longest_gap:
+            self.longest_gap = gap
+        self.last_chunk = now
 
 
 class Ceiling(NamedTuple):

@@ -51,6 +51,10 @@ class BudgetMeter:
         make.observe(catalog.BUDGET_PERIOD_END, gauge(lambda s: s.resets_at.timestamp()))
         make.observe(catalog.BUDGET_PROJECTED_SPEND, gauge(lambda s: s.projected_usd))
 
+    def expect(self, budget: str, period: str) -> None:
+        """Show 0 refused calls until there is one."""
+        self._blocked.labels(budget, period)
+
     def blocked(self, budget: str, period: str) -> None:
         """Count a call that was refused."""
         self._blocked.labels(budget, period).inc()

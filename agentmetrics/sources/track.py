@@ -10,6 +10,7 @@ from agentmetrics.calls.facts import Ceiling
 from agentmetrics.calls.table import OwnRunId
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.providers.blocks import served_model
+from agentmetrics.providers.finish_reasons import finish_reason_of
 from agentmetrics.providers.service_tier import service_tier_of
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.metric import clean_label
@@ -87,13 +88,14 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
             self._pipeline.failed("record_usage", error)
 
     def record_response(self, response: object) -> None:
-        """Record usage and the serving model from a provider SDK's response.
+        """Record usage, the serving model and the finish reason from a provider SDK's response.
 
         See ``Usage.from_response`` for supported responses; with any other, the call is counted but
         its tokens are not.
         """
         try:
-            self._call.model = served_model(response) or self._call.model
+            self._call.serve(served_model(response) or "")
+            self._call.finish_reason = finish_reason_of(response)
             self._call.usage = Usage.from_response(response)
             self._call.service_tier = service_tier_of(response)
         except Exception as error:

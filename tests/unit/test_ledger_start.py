@@ -201,14 +201,14 @@ class TestAServer:
         assert PASSWORD not in warning
 
 
+NEWEST = len(schema.MIGRATIONS)
 NEXT = ("ALTER TABLE agentmetrics_ledger ADD COLUMN region TEXT",)
-ONE_AFTER = (
+AFTER_NEXT = (
     "CREATE TABLE agentmetrics_ledger_more (number BIGINT)",
     "INSERT INTO agentmetrics_ledger_more (number) SELECT cost_nano_usd FROM agentmetrics_ledger",
 )
-NEWER = (*schema.MIGRATIONS, NEXT, ONE_AFTER)
-NOW = len(schema.MIGRATIONS)
-A_KEY = Key(900, "planner", "openai", "gpt-4o", "success", "{}")
+TWO_MORE = (*schema.MIGRATIONS, NEXT, AFTER_NEXT)
+A_KEY = Key(900, "planner", "openai", "gpt-4o", "gpt-4o-2024-11-20", "success", "{}")
 A_ROW = {A_KEY: Row(A_KEY, ())}
 A_ROW[A_KEY].cost_nano_usd = 5
 
@@ -246,25 +246,25 @@ class TestTheTables:
         first.add("writer", 1, A_ROW)
         second = Database(ledger_url, (*schema.MIGRATIONS, NEXT))
         second.prepare()
-        assert version(second) == NOW + 1
-        third = Database(ledger_url, NEWER)
+        assert version(second) == NEWEST + 1
+        third = Database(ledger_url, TWO_MORE)
         third.prepare()
         third.prepare()
-        assert version(third) == NOW + 2
+        assert version(third) == NEWEST + 2
         with third._engine.connect() as connection:
             assert connection.execute(text("SELECT * FROM agentmetrics_ledger_more")).all() == [
                 (5,)
             ]
 
     def test_the_tables_come_from_nothing_to_the_newest_version(self, ledger_url):
-        database = Database(ledger_url, NEWER)
+        database = Database(ledger_url, TWO_MORE)
         database.prepare()
-        assert version(database) == NOW + 2
+        assert version(database) == NEWEST + 2
 
     def test_the_tables_go_on_being_written_by_who_started_before(self, ledger_url):
         before = Database(ledger_url)
         before.prepare()
-        Database(ledger_url, NEWER).prepare()
+        Database(ledger_url, TWO_MORE).prepare()
         before.add("writer", 1, A_ROW)
         with before.snapshot() as snapshot:
             assert snapshot.amounts(0, 1000, []) == [(Amounts(cost_nano_usd=5),)]
@@ -272,18 +272,19 @@ class TestTheTables:
     def test_the_tables_stay_as_they_were_when_a_migration_fails(self, ledger_url):
         first = Database(ledger_url)
         first.prepare()
-        broken = Database(ledger_url, (*NEWER, ("ALTER TABLE nowhere ADD COLUMN x TEXT",)))
+        broken = Database(ledger_url, (*TWO_MORE, ("ALTER TABLE nowhere ADD COLUMN x TEXT",)))
         with pytest.raises(LedgerUnavailable, match="nowhere"):
             broken.prepare()
-        assert version(first) == NOW
+        assert version(first) == NEWEST
         with first._engine.connect() as connection:
             assert not inspect(connection).has_table("agentmetrics_ledger_more")
 
     def test_the_tables_of_a_newer_version_are_left_alone(self, ledger_url):
-        Database(ledger_url, NEWER).prepare()
+        Database(ledger_url, TWO_MORE).prepare()
         assert sentence_of(ledger_url).endswith(
-            f"its schema version is {NOW + 2}, and this agentmetrics supports versions up to "
-            f"{NOW}: install a newer llm-agentmetrics"
+            f"its schema version is {NEWEST + 2}, and this agentmetrics supports versions up to "
+            f"{NEWEST}: "
+            "install a newer llm-agentmetrics"
         )
 
     def test_the_tables_are_made_once_by_many_that_start_at_once(self, ledger_url):

@@ -60,6 +60,8 @@ class Budgets(ForkAware):
         self._states = tuple(state_of(budget, self._follow, zone) for budget in limits)
         self._filters = tuple((state, state.budget.calls()) for state in self._states)
         self._meter = BudgetMeter(self._pipeline.make, self.status)
+        for budget in budgets:
+            self._meter.expect(budget.name, budget.period)
         self._pipeline.guard(self._admit)
         if ledger is not None:  # where no call ends and nobody scrapes, others may still spend
             ledger.upkeep.add("budgets", self._notice_others, 0.0)
@@ -184,13 +186,13 @@ class Budgets(ForkAware):
 
     def _of(self, call: LLMCall) -> tuple[BudgetState, ...]:
         """The budgets of a call, by the labels that it has now."""
-        values = (call.agent_name, call.provider, call.model, *call.extra)
+        call_labels = (call.agent_name, call.provider, call.model, call.served_model)
+        values = (*call_labels, *call.extra)
         found = self._known.get(values)
         if found is None:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
             labels = dict(zip(self._pipeline.extra_labels, call.extra, strict=True))
-            call_labels = (call.agent_name, call.provider, call.model)
             found = self._known[values] = tuple(
                 state for state, calls in self._filters if calls.takes(*call_labels, labels)
             )

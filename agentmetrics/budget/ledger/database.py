@@ -32,7 +32,7 @@ from agentmetrics.budget.ledger.engine import (
     use_write_ahead_log,
 )
 from agentmetrics.budget.ledger.schema import CLAIMS, LEDGER, WRITERS, SchemaVersionError
-from agentmetrics.budget.ledger.spend import Spend
+from agentmetrics.budget.ledger.spend import CALL_LABELS, Spend
 from agentmetrics.budget.ledger.tally import AMOUNTS, Amounts, Key, Row
 from agentmetrics.budget.ledger.url import without_password
 from agentmetrics.errors import LedgerUnavailable
@@ -137,7 +137,7 @@ class Database:
             return [self._spent(connection, spend) for spend in spends]
 
     def _spent(self, connection: Connection, spend: Spend) -> int:
-        names = [LEDGER.c[name] for name in ("agent_name", "provider", "model", "dimensions")]
+        names = [LEDGER.c[name] for name in (*CALL_LABELS, "served_model", "dimensions")]
         query = (
             select(*names, func.sum(LEDGER.c.cost_nano_usd).label("cost"))
             .where(LEDGER.c.bucket >= spend.start, LEDGER.c.bucket < spend.end)
@@ -148,7 +148,11 @@ class Database:
             int(row.cost)
             for row in connection.execute(query)
             if spend.scope.takes(
-                row.agent_name, row.provider, row.model, json.loads(row.dimensions)
+                row.agent_name,
+                row.provider,
+                row.model,
+                row.served_model,
+                json.loads(row.dimensions),
             )
         )
 

@@ -86,6 +86,7 @@ MIGRATIONS: Migrations = (
         )
         """,
     ),
+    ("ALTER TABLE agentmetrics_ledger ADD COLUMN served_model TEXT NOT NULL DEFAULT ''",),
     (
         """
         CREATE TABLE agentmetrics_ledger_claims (

@@ -57,12 +57,16 @@ AMOUNTS = tuple(field.name for field in fields(Amounts))
 
 
 class Key(NamedTuple):
-    """What a row is of. ``bucket`` is its first second (Unix time), ``dimensions`` JSON."""
+    """What a row is of. ``bucket`` is its first second (Unix time), ``dimensions`` JSON.
+
+    ``model`` is the one that was asked for, ``served_model`` the one that the response named.
+    """
 
     bucket: int
     agent_name: str
     provider: str
     model: str
+    served_model: str
     status: str
     dimensions: str
 
@@ -139,29 +143,31 @@ class Tally:
                 continue
             quarter = int(call.ended + to_unix_seconds) // BUCKET_SECONDS
             key = (
-                quarter, call.agent_name, call.provider, call.model, call.status, names, call.extra
+                quarter, call.agent_name, call.provider, call.model, call.served_model,
+                call.status, names, call.extra,
             )  # fmt: skip
             (known.get(key) or self._row(key)).add(call)
 
     def _row(self, raw: tuple[Any, ...]) -> Row:
-        quarter, agent_name, provider, model, status, names, extra = raw
+        quarter, agent_name, provider, model, served_model, status, names, extra = raw
         values = tuple(map(clean_label, extra))
         key = Key(
             quarter * BUCKET_SECONDS,
             clean_label(agent_name),
             clean_label(provider),
             clean_label(model),
+            clean_label(served_model),
             status,
             dimensions_text(dict(zip(names, values, strict=False))),
         )
         row = self._row_of(key)
-        if (quarter, *key[1:5], names, values) == raw:  # a name of 10 kB costs no memory
+        if (quarter, *key[1:6], names, values) == raw:  # a name of 10 kB costs no memory
             self._known[raw] = row
         return row
 
     def _row_of(self, key: Key) -> Row:
         if key not in self.rows and len(self.rows) >= MAX_ROWS:
-            key = Key(key.bucket, OTHER, OTHER, OTHER, key.status, "{}")
+            key = Key(key.bucket, OTHER, OTHER, OTHER, OTHER, key.status, "{}")
         row = self.rows.get(key)
         if row is None:
             row = self.rows[key] = Row(key, tuple(s for s in self._spends if s.covers(key)))

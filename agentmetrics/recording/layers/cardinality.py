@@ -16,9 +16,9 @@ MAX_SERIES = 2000
 class CardinalityLimit(Layer):
     """At most ``max_series`` label sets per metric; beyond it, label values become ``other``.
 
-    Labels with a fixed set of values (``metric.closed_labels``) keep theirs, so sums by ``status``
-    stay correct. ``agentmetrics_series_dropped_total{metric}`` counts each time a label set was
-    rejected.
+    Labels with a fixed set of values (``metric.closed_labels``) are not counted and keep theirs, so
+    sums by ``status`` stay correct, and the metrics of a call are limited at the same point.
+    ``agentmetrics_series_dropped_total{metric}`` counts each time a label set was rejected.
     """
 
     def __init__(self, recorder: Recorder, max_series: int = MAX_SERIES) -> None:
@@ -29,12 +29,17 @@ class CardinalityLimit(Layer):
         self._dropped = recorder.counter(SERIES_DROPPED)
 
     def outward_values(self, metric: Metric, values: tuple[str, ...]) -> tuple[str, ...]:
+        open_values = tuple(
+            value
+            for label, value in zip(metric.labels, values, strict=True)
+            if label not in metric.closed_labels
+        )
         with self._step:  # the recorder's own lock, which is held over a fork
             seen = self._seen.setdefault(metric.name, set())
-            if values in seen or not metric.labels:
+            if open_values in seen or not open_values:
                 return values
             if len(seen) < self.max_series:
-                seen.add(values)
+                seen.add(open_values)
                 return values
         self._dropped.labels(metric.name).inc()
         return tuple(

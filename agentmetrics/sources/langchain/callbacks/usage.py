@@ -7,6 +7,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from agentmetrics.calls.facts import FOUND, UNKNOWN, LLMCall
+from agentmetrics.providers.finish_reasons import (
+    REFUSAL,
+    STOP,
+    TOOL_CALLS,
+    finish_reason_of,
+    meaning_of,
+)
 from agentmetrics.providers.service_tier import service_tier_of
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.metric import clean_label
@@ -63,13 +70,13 @@ def read_response(call: LLMCall, response: LLMResult, run_id: UUID) -> None:
             served = served or message.response_metadata
             usage = getattr(message, "usage_metadata", None)
             if usage is not None:
-                asked = call.model
                 _read_served(call, served, response)
+                _read_finish(call, served, message)
                 if usage.get("total_cost") == 0 and str(run_id) not in (message.id or ""):
                     call.lookup = FOUND
                     return
                 if call.first_token:
-                    _read_streamed(call, usage, asked)
+                    _read_streamed(call, usage)
                 else:
                     call.usage = _usage(usage)
                 if (
@@ -82,12 +89,13 @@ def read_response(call: LLMCall, response: LLMResult, run_id: UUID) -> None:
     asked, named = call.model, served.get("model_name") or served.get("model")
     _read_served(call, served, response)
     if message is None and not named and asked != UNKNOWN:
-        call.model = asked  # a text LLM's llm_output names that, or on Azure the class's default
+        call.served_model = ""  # a text LLM's llm_output names what was asked, or a default
+    _read_finish(call, served, message)
     block = output.get("token_usage") or output.get("usage")
     if block:
         call.usage = Usage.from_response({"usage": block})
     elif call.first_token:
-        _read_streamed(call, None, asked)
+        _read_streamed(call, None)
     if call.usage is None:
         call.usage = Usage.from_response(served)
     if call.provider in _SPEAK_MORE or "headers" in served:
@@ -119,7 +127,11 @@ def _read_served(call: LLMCall, served: Mapping[str, Any], response: LLMResult) 
         served = response.llm_output
         model = served.get("model_name")
     if model:
-        call.model = model if type(model) is str else clean_label(model)
+        model = model if type(model) is str else clean_label(model)
+        if call.first_token and model != call.model:
+            # Each of several choices names the model at its end, and LangChain joins the names.
+            model = model[: (model * 2).find(model, 1)]
+        call.serve(model)
     tier = served.get("service_tier")
     if tier != "default" and (tier or "usage" in served or "serviceTier" in served):
         call.service_tier = service_tier_of(served)
@@ -127,16 +139,25 @@ def _read_served(call: LLMCall, served: Mapping[str, Any], response: LLMResult) 
         call.provider = clean_label(served.get("model_provider")) or UNKNOWN
 
 
-def _read_streamed(call: LLMCall, usage: Mapping[str, Any] | None, asked: str) -> None:
-    """Undo how LangChain joined the chunks of a stream: it adds numbers and joins text.
+def _read_finish(call: LLMCall, served: Mapping[str, Any], message: Any) -> None:
+    """Why the model stopped; a word for an ordinary end may hide a tool call or a refusal."""
+    word = served.get("finish_reason")
+    reason = finish_reason_of(served) if word is None else meaning_of(word)
+    if reason == STOP and message is not None:
+        if getattr(message, "tool_calls", None):
+            reason = TOOL_CALLS
+        elif (more := message.additional_kwargs) and more.get("refusal"):
+            reason = REFUSAL
+    call.finish_reason = reason
 
-    Usage that the chunks told so far stands; and each of several choices names the model at its
-    end, so that ``o3o3`` is ``o3``.
+
+def _read_streamed(call: LLMCall, usage: Mapping[str, Any] | None) -> None:
+    """Undo how LangChain joined the chunks of a stream, which adds their numbers.
+
+    Usage that the chunks told so far stands.
     """
     if usage is not None and call.usage is None:
         call.usage = _usage(usage)
-    if call.model != asked:
-        call.model = call.model[: (call.model * 2).find(call.model, 1)]
 
 
 def _read_more(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:

@@ -121,7 +121,8 @@ class _Request:
 
     def _read(self, response: Any) -> None:
         call = self._call
-        call.model = self._given_model or served_model(response) or call.model
+        if not self._given_model:
+            call.serve(served_model(response) or "")
         call.usage = Usage.from_embedding(response)
         call.api_seconds = provider_seconds(response)
 
