@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ class MultiprocessStore(Store):
                 "set it in the environment of the process"
             )
         self._written: dict[str, Any] = {}
+        self._read: dict[tuple[str, tuple[str, ...]], Metric] = {}
         self._periodic: PeriodicFlush | None = None
 
     def written(self, metric: Metric, values: tuple[str, ...]) -> Any:
@@ -58,10 +60,19 @@ class MultiprocessStore(Store):
         return parent.labels(*values) if metric.labels else parent
 
     def flush(self) -> None:
-        """Write the gauges that are read from callbacks."""
+        """Write the gauges that are read from callbacks.
+
+        A file keeps what was written to it. A series that is read no more is nothing in a sum or a
+        maximum, and else no number, which no alert is about.
+        """
+        gone, self._read = self._read, {}
         for metric, series in self.observed():
             for label_values, value in series:
                 self.written(metric, label_values).set(value)
+                self._read[metric.name, label_values] = metric
+        for name, label_values in gone.keys() - self._read.keys():
+            metric = gone[name, label_values]
+            self.written(metric, label_values).set(nan if metric.merge == "last" else 0)
 
 
 def _client_metric(metric: Metric) -> Any:

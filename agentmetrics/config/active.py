@@ -11,6 +11,7 @@ from agentmetrics.catalog import SERVICE_INFO
 from agentmetrics.config.assembly import (
     OF_A_RECORDER,
     make_budgets,
+    make_destinations,
     make_ledger,
     make_options,
     make_recorder,
@@ -91,6 +92,7 @@ def configure(
         )
     settings = load_settings(**overrides)
     limits = make_budgets(settings, budgets)
+    make_destinations(settings, limits)  # a variable that is not set is a mistake to be told first
     options = make_options(settings)
     made = None if recorder else make_recorder(settings)
     new = recorder or made

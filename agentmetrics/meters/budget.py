@@ -34,6 +34,7 @@ class BudgetMeter:
 
     def __init__(self, make: Instruments, status: Callable[[], Sequence[Standing]]) -> None:
         self._blocked = make.counter(catalog.BUDGET_BLOCKED_CALLS)
+        self._errors = make.counter(catalog.HANDLER_ERRORS)
 
         def gauge(
             amount: Callable[[Standing], float | None],
@@ -57,3 +58,7 @@ class BudgetMeter:
     def blocked(self, budget: str, period: str) -> None:
         """Count a call that was refused."""
         self._blocked.labels(budget, period).inc()
+
+    def notice_lost(self) -> None:
+        """Count a notice that did not reach its destination."""
+        self._errors.labels("notify").inc()

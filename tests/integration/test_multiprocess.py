@@ -265,3 +265,44 @@ class TestForkWithoutMultiprocessMode:
         self, told: dict[str, object]
     ) -> None:
         assert told["children under load"] == 20
+
+
+READ_NO_MORE = """\
+from agentmetrics import Metric, PrometheusRecorder
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+recorder = PrometheusRecorder()
+shown = {("a",): 2.0, ("b",): 3.0}
+for merge in ("last", "sum", "max"):
+    metric = Metric(f"{merge}_of_it", "gauge", "It.", ("of",), merge=merge)
+    recorder.observe_gauge(metric, lambda: shown)
+recorder.store.flush()
+del shown["b",]
+recorder.store.flush()
+registry = CollectorRegistry()
+MultiProcessCollector(registry)
+for line in sorted(generate_latest(registry).decode().splitlines()):
+    if not line.startswith("#"):
+        print(line)
+"""
+
+
+def test_an_observed_series_that_is_read_no_more_has_no_number_and_adds_nothing(
+    tmp_path: Path,
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", READ_NO_MORE],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+    )
+    assert done.stdout.splitlines() == [
+        'last_of_it{of="a"} 2.0',
+        'last_of_it{of="b"} NaN',
+        'max_of_it{of="a"} 2.0',
+        'max_of_it{of="b"} 0.0',
+        'sum_of_it{of="a"} 2.0',
+        'sum_of_it{of="b"} 0.0',
+    ], done.stderr

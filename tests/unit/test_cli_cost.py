@@ -301,11 +301,8 @@ class TestWhatCannotBe:
         newer = (*schema.MIGRATIONS, ("SELECT 1",))
         monkeypatch.setattr(cost_report, "Database", lambda url: Database(url, newer))
         said = self.sentence(filled.cost(), 1)
-        newest = len(schema.MIGRATIONS)
-        expected = (
-            f"its schema version is {newest}, and this agentmetrics reads version {newest + 1}"
-        )
-        assert expected in said
+        now = len(schema.MIGRATIONS)
+        assert f"version is {now}, and this agentmetrics reads version {now + 1}" in said
 
     def test_a_server_that_is_away_is_named_without_its_password(self):
         said = self.sentence(run("cost", "--url=postgresql://joe:s3cret@127.0.0.1:1/x"), 1)

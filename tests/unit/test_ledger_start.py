@@ -447,8 +447,8 @@ class TestTheConfiguredLedger:
 
     def test_the_configured_ledger_has_its_other_settings(self, url):
         configure(ledger_url=url, ledger_flush_interval=0.5, ledger_retention_days=7)
-        writer = get_ledger()._writer
-        assert (writer._interval, writer._retention_seconds) == (0.5, 7 * 86_400)
+        ledger = get_ledger()
+        assert (ledger._writer._interval, ledger._retention_seconds) == (0.5, 7 * 86_400)
 
     def test_the_configured_ledger_is_written_when_the_program_ends(self, url):
         program = """

@@ -39,6 +39,15 @@ WRITERS = Table(
 )
 """The last batch of every writer: written with its rows, so a batch is there once or not at all."""
 
+CLAIMS = Table(
+    "agentmetrics_ledger_claims",
+    METADATA,
+    Column("claimed", Text, primary_key=True),
+    Column("claimant", Text, nullable=False),
+    Column("claimed_at", BigInteger, nullable=False),
+)
+"""What one process of many is to do, and which one: budget notices that are sent once."""
+
 VERSION = Table(
     "agentmetrics_ledger_version", METADATA, Column("version", BigInteger, nullable=False)
 )
@@ -78,6 +87,15 @@ MIGRATIONS: Migrations = (
         """,
     ),
     ("ALTER TABLE agentmetrics_ledger ADD COLUMN served_model TEXT NOT NULL DEFAULT ''",),
+    (
+        """
+        CREATE TABLE agentmetrics_ledger_claims (
+            claimed TEXT NOT NULL PRIMARY KEY,
+            claimant TEXT NOT NULL,
+            claimed_at BIGINT NOT NULL
+        )
+        """,
+    ),
 )
 
 _LOCK = 0x6167656E746D6574
