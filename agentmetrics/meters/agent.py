@@ -26,13 +26,13 @@ class AgentMeter:
             )
         ]
         self.in_flight = InFlight(make, catalog.AGENT_ACTIVE_RUNS, AgentRun, _labels)
-        self.oldest = Oldest(make, catalog.AGENT_OLDEST_ACTIVE_RUN, AgentRun, _age)
+        self.oldest = Oldest(make, catalog.AGENT_OLDEST_ACTIVE_RUN, AgentRun)
         self._step = make.recorder.update()
 
         def bind(agent_name: str, status: str, extra: tuple[str, ...]) -> Batch:
             own = {"agent_name": agent_name, **make.named(extra)}
             self.in_flight.show((agent_name, *extra))
-            self.oldest.show(agent_name)
+            self.oldest.show((agent_name,))
             return make.recorder.batch(
                 (runs.labels(**own, status=status),),
                 (),
@@ -53,7 +53,3 @@ class AgentMeter:
 
 def _labels(run: AgentRun) -> tuple[str, ...]:
     return (run.agent_name, *run.extra)
-
-
-def _age(run: AgentRun) -> tuple[str, float]:
-    return run.agent_name, run.started

@@ -40,15 +40,14 @@ class LLMMeter:
         self.time_to_first_token = make.histogram(catalog.LLM_TIME_TO_FIRST_TOKEN)
         self.time_per_output_token = make.histogram(catalog.LLM_TIME_PER_OUTPUT_TOKEN)
         self.in_flight = InFlight(make, catalog.LLM_ACTIVE_CALLS, LLMCall, _active_labels)
-        self.oldest = Oldest(make, catalog.LLM_OLDEST_ACTIVE_CALL, LLMCall, _age)
+        self.oldest = Oldest(make, catalog.LLM_OLDEST_ACTIVE_CALL, LLMCall)
         self.unmetered = make.counter(catalog.LLM_UNMETERED_CALLS)
         self.input_last_call = make.gauge(catalog.LLM_INPUT_TOKENS_LAST_CALL)
         self.output_last_call = make.gauge(catalog.LLM_OUTPUT_TOKENS_LAST_CALL)
         self.cache_hits = make.counter(catalog.LLM_CACHE_HITS)
         self.cache_misses = make.counter(catalog.LLM_CACHE_MISSES)
-        self.memory_rss = make.gauge(catalog.LLM_MEMORY_RSS)
         self.batch = make.recorder.batch
-        self._memory = memory
+        self.memory = memory
         self._step = make.recorder.update()
         self._series: Bundles[_CallSeries] = Bundles(
             lambda *key: _CallSeries(self, *key)  # (agent_name, provider, model, extra)
@@ -66,7 +65,7 @@ class LLMMeter:
             self._hit(call)
             return
         series = self._series[(call.agent_name, call.provider, call.model, call.extra)]
-        memory, ended, usage = self._memory, call.ended, call.usage
+        memory, ended, usage = self.memory, call.ended, call.usage
         if ended >= memory.next_read:
             memory.read(ended)
         seconds = ended - call.started
@@ -80,13 +79,20 @@ class LLMMeter:
                 or call.status != SUCCESS
                 or (usage.has_details and usage.is_partial)  # what costs nothing has a price
             ):
-                series.count_in_parts(call, memory.rss_mb, seconds, price)
+                series.count_in_parts(call, seconds, price)
             else:
-                series.count_billed(
-                    1.0, usage.input_tokens, usage.output_tokens, cost,
-                    memory.rss_mb, usage.input_tokens, usage.output_tokens,
-                    seconds, call.api_seconds or seconds, cost,
-                )  # fmt: skip
+                if memory.in_mb:  # written out twice: unpacking would cost more than the gauge
+                    series.count_billed(
+                        1.0, usage.input_tokens, usage.output_tokens, cost,
+                        usage.input_tokens, usage.output_tokens, memory.rss_bytes, memory.rss_mb,
+                        seconds, call.api_seconds or seconds, cost,
+                    )  # fmt: skip
+                else:
+                    series.count_billed(
+                        1.0, usage.input_tokens, usage.output_tokens, cost,
+                        usage.input_tokens, usage.output_tokens, memory.rss_bytes,
+                        seconds, call.api_seconds or seconds, cost,
+                    )  # fmt: skip
                 if usage.has_details:
                     series.count_details(usage, price)
             if call.first_token:
@@ -123,7 +129,7 @@ class _CallSeries:
         }
         self._adds: dict[str, Batch] = {}
         meter.in_flight.show((agent_name, provider))
-        meter.oldest.show(agent_name)
+        meter.oldest.show((agent_name,))
         self.pricer = meter.prices.pricer(provider, model)
 
     def in_tier(self, service_tier: str) -> Pricer:
@@ -142,16 +148,16 @@ class _CallSeries:
                 meter.cost.labels(**labels),
             ),
             (
-                self._memory_rss,
                 meter.input_last_call.labels(**labels),
                 meter.output_last_call.labels(**labels),
+                *self._memory_rss,
             ),
             (self._latency, self._api_latency, meter.call_cost.labels(**labels)),
         )
 
     @cached_property
-    def _memory_rss(self) -> GaugeSeries:
-        return self._meter.memory_rss.labels(self._agent_name)
+    def _memory_rss(self) -> list[GaugeSeries]:
+        return self._meter.memory.rss_series(self._agent_name)
 
     @cached_property
     def _latency(self) -> HistogramSeries:
@@ -181,17 +187,15 @@ class _CallSeries:
             add = self._adds.setdefault(value, self._meter.batch((series,), (), ()))
         add(amount)
 
-    def count_in_parts(
-        self, call: LLMCall, memory_rss_mb: float, seconds: float, price: Price
-    ) -> None:
+    def count_in_parts(self, call: LLMCall, seconds: float, price: Price) -> None:
         """A call that ended otherwise, or whose tokens or price are not known."""
         self._add(self._meter.calls, "status", call.status, 1.0)
         if call.error_type:
             self._add(self._meter.errors, "error_type", call.error_type, 1.0)
-        self._memory_rss.set(memory_rss_mb)
+        self._meter.memory.show(self._memory_rss)
         self._latency.observe(seconds)
         self._api_latency.observe(call.api_seconds or seconds)
-        if call.usage is not None:
+        if call.usage is not None and not call.usage.is_empty:
             self._count_tokens(call.usage, call.cost_usd)
             self.count_details(call.usage, price)
         elif call.status == SUCCESS:
@@ -241,7 +245,3 @@ class _CallSeries:
 
 def _active_labels(call: LLMCall) -> tuple[str, ...]:
     return call.agent_name, call.provider
-
-
-def _age(call: LLMCall) -> tuple[str, float]:
-    return call.agent_name, call.started

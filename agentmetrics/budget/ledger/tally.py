@@ -97,7 +97,7 @@ class Row:
     def add(self, call: LLMCall) -> None:
         self.calls += 1
         usage = call.usage
-        if usage is None:
+        if usage is None or usage.is_empty:
             self.unmetered_calls += 1
             return
         if usage.input_tokens is None or usage.output_tokens is None:
