@@ -233,6 +233,14 @@ class TestTheCardinalityLimit:
         )
         assert memory.value("depth", queue="other") == 5
 
+    def test_the_cardinality_limit_keeps_the_greatest_of_the_ages_past_it(self):
+        memory = MemoryRecorder()
+        oldest = Metric("oldest_seconds", "gauge", "Age.", ("queue",), "seconds", merge="max")
+        CardinalityLimit(memory, 1).observe_gauge(
+            oldest, lambda: {("a",): 1.0, ("b",): 3.0, ("c",): 2.0}
+        )
+        assert memory.value("oldest_seconds", queue="other") == 3
+
     def test_the_cardinality_limit_is_put_around_a_recorder_once(self):
         memory = MemoryRecorder()
         assert isinstance(pipeline_of(memory).recorder, CardinalityLimit)
