@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from agentmetrics import backends
 from agentmetrics.budget.periods import zone_of
-from agentmetrics.catalog import CATALOG, SERVICE_INFO
+from agentmetrics.catalog import BUILD_INFO, CATALOG
 from agentmetrics.errors import ConfigurationError
 from agentmetrics.recording.known import known_metrics
 from agentmetrics.recording.metric import check_buckets, check_label_name, check_prefix
@@ -181,17 +181,6 @@ class Settings(BaseSettings):
         _check_new_labels(tuple(labels))
         return labels
 
-    @field_validator("service", "service_version")
-    @classmethod
-    def _labels_of_its_own(cls, text: str, info: ValidationInfo) -> str:
-        taken = [name for name in SERVICE_INFO.labels if name in info.data.get("common_labels", ())]
-        if text and taken:
-            raise ValueError(
-                f"service_info has the label {taken[0]!r}, which is one of "
-                "AGENTMETRICS_COMMON_LABELS: leave one of the two out"
-            )
-        return text
-
     @field_validator("namespace")
     @classmethod
     def _legal_namespace(cls, prefix: str) -> str:
@@ -257,7 +246,8 @@ def _names(text: str) -> list[str]:
 
 
 def _check_new_labels(names: Sequence[str]) -> None:
-    taken = {label for metric in CATALOG for label in metric.labels}
+    # A service's own "version" means something else than ours, and each keeps its place.
+    taken = {label for metric in CATALOG if metric != BUILD_INFO for label in metric.labels}
     for name in names:
         check_label_name(name)
         if name in taken:

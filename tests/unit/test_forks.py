@@ -34,8 +34,8 @@ def test_a_platform_without_fork_does_without() -> None:
         import agentmetrics
         for name in agentmetrics.__all__:
             getattr(agentmetrics, name)
-        with agentmetrics.track_call("openai", "gpt-4o-mini"):
-            pass
+        with agentmetrics.track_call("openai", "gpt-4o-mini") as call:
+            call.record_usage(10, 5)
         print(agentmetrics.get_recorder().value("llm_calls_total"))
     """
     done = subprocess.run(

@@ -165,6 +165,18 @@ class TestCommonLabels:
         assert memory.value("up", env="prod") == 1
         assert memory.value("depth", env="prod", queue="a") == 2
 
+    def test_common_labels_leave_a_metric_its_own_of_the_same_name(self):
+        memory = MemoryRecorder()
+        layer = CommonLabels(memory, {"queue": "common", "env": "prod"})
+        layer.gauge(DEPTH).labels("a").set(2)
+        layer.gauge(UP).labels().set(1)
+        assert [s.labels for s in memory.samples()] == [
+            {"queue": "a", "env": "prod"},
+            {"queue": "common", "env": "prod"},
+        ]
+        assert layer.value("depth", queue="a") == 2
+        assert [s.labels for s in layer.samples()] == [{"queue": "a"}, {}]
+
     def test_common_labels_have_legal_names(self):
         with pytest.raises(ValueError, match="not a valid label name"):
             CommonLabels(MemoryRecorder(), {"my env": "prod"})

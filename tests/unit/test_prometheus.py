@@ -6,6 +6,7 @@ import gc
 import math
 import os
 import weakref
+from typing import Any
 
 import prometheus_client
 import pytest
@@ -260,11 +261,12 @@ class TestMultiprocessMode:
         monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
         monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue())
         recorder = PrometheusRecorder(CollectorRegistry())
-        said = {("a",): 5.0, ("b",): 7.0}
-        for merge in ("last", "sum", "max"):
+        said: dict[tuple[str, ...], float] = {("a",): 5.0, ("b",): 7.0}
+        merges: Any = ("last", "sum", "max")
+        for merge in merges:
             metric = Metric(f"{merge}_of", "gauge", "Read.", ("queue",), merge=merge)
             recorder.observe_gauge(metric, lambda: said)
-        read = {(f"{m}_of", (("queue", q),)): said[q,] for m in ("last", "sum", "max") for q in "ab"}
+        read = {(f"{m}_of", (("queue", q),)): said[q,] for m in merges for q in "ab"}
         assert scraped(recorder) == read
         del said["a",]
         read.update({("sum_of", (("queue", "a"),)): 0.0, ("max_of", (("queue", "a"),)): 0.0})

@@ -179,7 +179,6 @@ class TestWhatIsInFlight:
 
 
 class TestAFork:
-
     def test_a_fork_never_leaves_a_child_with_a_locked_store(self):
         store = Store()
         store.declare(JOBS)
