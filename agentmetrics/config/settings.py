@@ -60,8 +60,8 @@ class Settings(BaseSettings):
     )
     latency_buckets: Annotated[tuple[float, ...] | None, NoDecode] = Field(
         None,
-        description="upper bounds for call latency and agent run duration, in seconds and "
-        "increasing order",
+        description="upper bounds for call latency, agent run duration and HTTP streams, in "
+        "seconds and increasing order",
     )
     buckets: Annotated[dict[str, tuple[float, ...]], NoDecode] = Field(
         {},

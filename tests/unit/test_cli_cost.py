@@ -286,7 +286,12 @@ class TestJSON:
         assert {
             group["labels"]["agent_name"]: (group["cost_usd"], group["unpriced_calls"])
             for group in found["groups"]
-        } == {"researcher": (2.08, 0), "planner": (0.52, 1), "local": (None, 1), "writer": (None, 0)}
+        } == {
+            "researcher": (2.08, 0),
+            "planner": (0.52, 1),
+            "local": (None, 1),
+            "writer": (None, 0),
+        }
 
 
 class TestWhileOthersWrite:

@@ -162,7 +162,6 @@ class TestTheTrend:
         assert usd(shop.at("2025-10-26 10:00").summary("daily").previous) == 1
         assert usd(shop.at("2025-10-27 10:00").summary("daily").previous) == 4
 
-
     def test_the_trend_is_none_where_a_cost_is_not_known(self, shop):
         shop.spend(4, "2025-11-18 10:00")
         shop.spend_unpriced("2025-11-19 10:00")
