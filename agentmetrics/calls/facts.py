@@ -108,9 +108,8 @@ class LLMCall:
     ``api_seconds`` is the provider's own account of the time it took, 0 where it gives none.
     ``service_tier`` is the one that served, where it is priced apart (``flex``, ``batch``).
     ``lookup`` is what is known of a cache that it asked first, and ``unread`` of its response where
-    that has no usage. ``settle`` holds the
-    functions of the gates that settle it once it has ended. ``is_logged`` is whether its log lines
-    were requested.
+    that has no usage. ``settle`` holds the functions of the gates that settle it once it has ended.
+    ``is_logged`` is whether its log lines were requested.
     """
 
     kind: ClassVar[str] = "llm"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import psutil
@@ -46,6 +47,8 @@ class Memory:
     def read(self, now: float) -> None:
         """Read anew; to be called once ``time.perf_counter()`` has come to ``next_read``."""
         self.next_read = now + READ_INTERVAL_SECONDS
+        if self._process.pid != os.getpid():  # in a forked child
+            self._process = psutil.Process()
         self.rss_bytes = self._process.memory_info().rss
         self.rss_mb = self.rss_bytes / _MIB
 
