@@ -42,12 +42,6 @@ SUBJECTS = {
 }
 _ROWS = (*catalog.CATALOG, *catalog.APPLICATION, *catalog.PLATFORM)
 NONE = "\N{EN DASH}"
-VALUES = {
-    "status": catalog.STATUSES,
-    "error_type": catalog.ERROR_TYPES,
-    "token_type": catalog.TOKEN_TYPES,
-    "token_detail": catalog.TOKEN_DETAILS,
-}
 
 
 def metrics_page() -> str:
@@ -65,13 +59,15 @@ def metrics_page() -> str:
         lines += ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
         lines += [_row(m) for m in _ROWS if m.name.startswith(prefixes)]
     lines += ["", "## Label values", "", "| label | values |", "|---|---|"]
-    lines += [f"| `{name}` | {_code(values)} |" for name, values in VALUES.items()]
+    lines += [f"| `{name}` | {_code(values)} |" for name, values in catalog.LABEL_VALUES.items()]
     lines += [
         "",
         "Beyond `AGENTMETRICS_MAX_SERIES` label sets of one metric, the values of labels that are",
         "not in the table above become `other`.",
         "",
         "## Buckets",
+        "",
+        "`AGENTMETRICS_BUCKETS` sets those of any histogram, by its name.",
         "",
         "| histograms in | upper bounds |",
         "|---|---|",
@@ -91,14 +87,19 @@ def _code(names: tuple[str, ...]) -> str:
 
 
 def _buckets() -> Iterator[tuple[str, tuple[float, ...]]]:
-    yield "seconds of calls and runs (or `AGENTMETRICS_LATENCY_BUCKETS`)", catalog.LATENCY_BUCKETS
+    latency = "seconds of calls, agent runs and HTTP streams (or `AGENTMETRICS_LATENCY_BUCKETS`)"
+    yield latency, catalog.LATENCY_BUCKETS
     yield "seconds to the first token", catalog.FIRST_TOKEN_BUCKETS
+    yield "seconds between chunks", catalog.CHUNK_BUCKETS
     yield "seconds of tools and retrievers", catalog.TOOL_BUCKETS
     yield "seconds per output token", catalog.TOKEN_SPEED_BUCKETS
     yield "seconds to choose a model", catalog.ROUTING_BUCKETS
     yield "USD", catalog.COST_BUCKETS
     yield "calls, documents", catalog.COUNT_BUCKETS
     yield "tokens per run", catalog.TOKEN_BUCKETS
+    yield "seconds of HTTP requests, database queries and the event loop", catalog.REQUEST_BUCKETS
+    yield "seconds of background tasks", catalog.TASK_BUCKETS
+    yield "bytes", catalog.BYTE_BUCKETS
 
 
 def environment_page() -> str:

@@ -79,6 +79,7 @@ def make_options(settings: Settings) -> Options:
         extra_labels=settings.extra_labels,
         latency_buckets=settings.latency_buckets,
         buckets=settings.buckets,
+        mb_aliases=settings.mb_aliases,
         max_series=settings.max_series,
         call_ttl_seconds=settings.call_ttl_seconds,
         prices=make_prices(settings),

@@ -26,7 +26,7 @@ class AgentMeter:
             )
         ]
         self.in_flight = InFlight(make, catalog.AGENT_ACTIVE_RUNS, AgentRun, _labels)
-        self.oldest = Oldest(make, catalog.AGENT_OLDEST_ACTIVE_RUN, AgentRun, _age)
+        self.oldest = Oldest(make, catalog.AGENT_OLDEST_ACTIVE_RUN, AgentRun)
         self._step = make.recorder.update()
 
         def zeros(agent_name: str, extra: tuple[str, ...]) -> bool:
@@ -34,7 +34,7 @@ class AgentMeter:
             for status in catalog.STATUSES:
                 runs.labels(**own, status=status)
             self.in_flight.show((agent_name, *extra))
-            self.oldest.show(agent_name)
+            self.oldest.show((agent_name,))
             return True
 
         def bind(agent_name: str, status: str, extra: tuple[str, ...]) -> Batch:
@@ -65,7 +65,3 @@ class AgentMeter:
 
 def _labels(run: AgentRun) -> tuple[str, ...]:
     return (run.agent_name, *run.extra)
-
-
-def _age(run: AgentRun) -> tuple[str, float]:
-    return run.agent_name, run.started

@@ -52,15 +52,14 @@ class LLMMeter:
         self.time_per_output_token = make.histogram(catalog.LLM_TIME_PER_OUTPUT_TOKEN)
         self.time_between_chunks = make.histogram(catalog.LLM_TIME_BETWEEN_CHUNKS)
         self.in_flight = InFlight(make, catalog.LLM_ACTIVE_CALLS, LLMCall, _active_labels)
-        self.oldest = Oldest(make, catalog.LLM_OLDEST_ACTIVE_CALL, LLMCall, _age)
+        self.oldest = Oldest(make, catalog.LLM_OLDEST_ACTIVE_CALL, LLMCall)
         self.unmetered = make.counter(catalog.LLM_UNMETERED_CALLS)
         self.input_last_call = make.gauge(catalog.LLM_INPUT_TOKENS_LAST_CALL)
         self.output_last_call = make.gauge(catalog.LLM_OUTPUT_TOKENS_LAST_CALL)
         self.cache_hits = make.counter(catalog.LLM_CACHE_HITS)
         self.cache_misses = make.counter(catalog.LLM_CACHE_MISSES)
-        self.memory_rss = make.gauge(catalog.LLM_MEMORY_RSS)
         self.batch = make.recorder.batch
-        self._memory = memory
+        self.memory = memory
         self._step = make.recorder.update()
         self.expected: Bundles[bool] = Bundles(self._zeros)
         """The labels of calls, each with its extra labels, that show 0 already."""
@@ -92,8 +91,6 @@ class LLMMeter:
             self.tokens.labels(**labels, token_type=token_type)
         for error_type in catalog.ERROR_TYPES:
             self.errors.labels(**labels, error_type=error_type)
-        self.in_flight.show((agent_name, provider))
-        self.oldest.show(agent_name)
         if self.prices.cost_usd(provider, model, _ONE_TOKEN) is not None:
             self.cost.labels(**labels)  # what has no known price did not cost 0
         return True
@@ -108,7 +105,7 @@ class LLMMeter:
             call.agent_name, call.provider, call.model, call.extra,
             call.served_model, call.finish_reason,
         )]  # fmt: skip
-        memory, ended, usage = self._memory, call.ended, call.usage
+        memory, ended, usage = self.memory, call.ended, call.usage
         if ended >= memory.next_read:
             memory.read(ended)
         seconds = ended - call.started
@@ -122,13 +119,20 @@ class LLMMeter:
                 or call.status != SUCCESS
                 or (usage.has_details and usage.is_partial)  # what costs nothing has a price
             ):
-                series.count_in_parts(call, memory.rss_mb, seconds, price)
+                series.count_in_parts(call, seconds, price)
             else:
-                series.count_billed(
-                    usage.input_tokens, usage.output_tokens, cost,
-                    memory.rss_mb, usage.input_tokens, usage.output_tokens,
-                    seconds, call.api_seconds or seconds, cost,
-                )  # fmt: skip
+                if memory.in_mb:  # written out twice: unpacking would cost more than the gauge
+                    series.count_billed(
+                        usage.input_tokens, usage.output_tokens, cost,
+                        usage.input_tokens, usage.output_tokens, memory.rss_bytes, memory.rss_mb,
+                        seconds, call.api_seconds or seconds, cost,
+                    )  # fmt: skip
+                else:
+                    series.count_billed(
+                        usage.input_tokens, usage.output_tokens, cost,
+                        usage.input_tokens, usage.output_tokens, memory.rss_bytes,
+                        seconds, call.api_seconds or seconds, cost,
+                    )  # fmt: skip
                 if usage.has_details:
                     series.count_details(usage, price)
             if call.first_token:
@@ -169,6 +173,8 @@ class _CallSeries:
             **meter.make.named(extra),
         }
         self._adds: dict[tuple[str, str], Batch] = {}
+        meter.in_flight.show((agent_name, provider))
+        meter.oldest.show((agent_name,))
         self.pricer = self.in_tier("")
 
     def in_tier(self, service_tier: str) -> Pricer:
@@ -203,17 +209,17 @@ class _CallSeries:
                 meter.cost.labels(**labels),
             ),
             (
-                self._memory_rss,
                 meter.input_last_call.labels(**labels),
                 meter.output_last_call.labels(**labels),
+                *self._memory_rss,
             ),
             (self._latency, self._api_latency, meter.call_cost.labels(**labels)),
         )
         return partial(count, *[1.0] * len(self._ones))
 
     @cached_property
-    def _memory_rss(self) -> GaugeSeries:
-        return self._meter.memory_rss.labels(self._agent_name)
+    def _memory_rss(self) -> list[GaugeSeries]:
+        return self._meter.memory.rss_series(self._agent_name)
 
     @cached_property
     def _latency(self) -> HistogramSeries:
@@ -248,9 +254,7 @@ class _CallSeries:
             add = self._adds.setdefault((label, value), self._meter.batch((series,), (), ()))
         add(amount)
 
-    def count_in_parts(
-        self, call: LLMCall, memory_rss_mb: float, seconds: float, price: Price
-    ) -> None:
+    def count_in_parts(self, call: LLMCall, seconds: float, price: Price) -> None:
         """A call that ended otherwise, or whose tokens or price are not known."""
         if call.status == SUCCESS:
             self._count_success()
@@ -260,10 +264,10 @@ class _CallSeries:
                 served.inc()
         if call.error_type:
             self._add(self._meter.errors, "error_type", call.error_type, 1.0)
-        self._memory_rss.set(memory_rss_mb)
+        self._meter.memory.show(self._memory_rss)
         self._latency.observe(seconds)
         self._api_latency.observe(call.api_seconds or seconds)
-        if call.usage is not None:
+        if call.usage is not None and not call.usage.is_empty:
             self._count_tokens(call.usage, call.cost_usd)
             self.count_details(call.usage, price)
         elif call.status == SUCCESS:
@@ -319,7 +323,3 @@ class _CallSeries:
 
 def _active_labels(call: LLMCall) -> tuple[str, ...]:
     return call.agent_name, call.provider
-
-
-def _age(call: LLMCall) -> tuple[str, float]:
-    return call.agent_name, call.started

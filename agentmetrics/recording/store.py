@@ -182,7 +182,7 @@ class Store(ForkAware):
     def reset(self) -> None:
         with self.lock:
             for name, metric in self.metrics.items():
-                if metric.merge != "sum":  # what is in flight is no history
+                if not metric.is_live:  # what is in flight is no history
                     for series in self.series[name].values():
                         series.reset()
 
@@ -200,7 +200,7 @@ class Store(ForkAware):
     def _zero_in_flight(self) -> None:
         """Forget what was in flight: after a fork it belongs to the parent alone."""
         for name, metric in self.metrics.items():
-            if metric.merge == "sum":
+            if metric.is_live:
                 for series in self.series[name].values():
                     series.value = 0.0
 

@@ -6,7 +6,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from agentmetrics.calls.facts import Ceiling
+from agentmetrics.calls.facts import Ceiling, Unread
 from agentmetrics.calls.table import OwnRunId
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.providers.blocks import served_model
@@ -20,6 +20,13 @@ from agentmetrics.sources.surroundings import call_here
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+_ADVICE = "pass the tokens to record_usage()"
+_ADVICE_STREAM = (
+    "request usage in the stream (of OpenAI with stream_options={'include_usage': True}), or "
+    f"{_ADVICE}"
+)
 
 
 class track_call(Block):  # noqa: N801 - used like contextlib's functions
@@ -100,6 +107,9 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
             self._call.service_tier = service_tier_of(response)
         except Exception as error:
             self._pipeline.failed("record_response", error)
+        if self._call.is_unmetered:
+            advice = _ADVICE_STREAM if self._call.first_token else _ADVICE
+            self._call.unread = Unread.of(response, advice)
 
     def record_first_token(self) -> None:
         """Record that the first chunk with content has arrived; later calls have no effect."""

@@ -297,8 +297,8 @@ class TestTheTables:
             recorder = MemoryRecorder()
             with Ledger(sys.argv[1]) as ledger:
                 ledger.attach(recorder)
-                with track_call("openai", "gpt-4o", recorder=recorder):
-                    pass
+                with track_call("openai", "gpt-4o", recorder=recorder) as call:
+                    call.record_usage(10, 5)
         """
         started = [
             subprocess.Popen(
@@ -320,7 +320,8 @@ class TestTheTables:
             process.stdin.flush()
         assert [(p.communicate(timeout=60)[1], p.returncode) for p in started] == [("", 0)] * 4
         with Database(ledger_url).snapshot() as snapshot:
-            assert snapshot.amounts(0, 2**40, []) == [(Amounts(calls=4, unmetered_calls=4),)]
+            ((amounts,),) = snapshot.amounts(0, 2**40, [])
+            assert (amounts.calls, amounts.input_tokens) == (4, 40)
 
     def test_the_tables_are_made_once_however_close_the_starts_are(self, tmp_path):
         """Two that turn on SQLite's write-ahead log at once can lock each other out for a moment.
@@ -455,8 +456,8 @@ class TestTheConfiguredLedger:
             import sys
             from agentmetrics import configure, track_call
             configure(ledger_url=sys.argv[1])
-            with track_call("openai", "gpt-4o"):
-                pass
+            with track_call("openai", "gpt-4o") as call:
+                call.record_usage(10, 5)
             abandoned = track_call("openai", "gpt-4o").__enter__()
             del abandoned
         """

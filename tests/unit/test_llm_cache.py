@@ -182,7 +182,8 @@ class TestAGlobalCache:
             "llm_cache_hits_total",
             "cache_hits_total",  # of a cache that tells of itself, as the next one
             "cache_hit_ratio",
-            "llm_memory_available_mb",  # which is the machine's
+            "llm_memory_available_bytes",  # which is the machine's
+            "llm_memory_available_mb",
         }
         assert hits(recorder) == 1
 

@@ -7,6 +7,7 @@ import math
 import os
 import time
 import weakref
+from typing import Any
 
 import prometheus_client
 import pytest
@@ -280,12 +281,33 @@ class TestMultiprocessMode:
         record(together)
         assert scraped(together) == without_created(scraped(alone))
 
+    def test_multiprocess_mode_forgets_what_a_callback_does_not_say_any_more(
+        self, monkeypatch, tmp_path
+    ):
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+        monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue())
+        recorder = PrometheusRecorder(CollectorRegistry())
+        said: dict[tuple[str, ...], float] = {("a",): 5.0, ("b",): 7.0}
+        merges: Any = ("last", "sum", "max")
+        for merge in merges:
+            metric = Metric(f"{merge}_of", "gauge", "Read.", ("queue",), merge=merge)
+            recorder.observe_gauge(metric, lambda: said)
+        read = {(f"{m}_of", (("queue", q),)): said[q,] for m in merges for q in "ab"}
+        assert scraped(recorder) == read
+        del said["a",]
+        read.update({("sum_of", (("queue", "a"),)): 0.0, ("max_of", (("queue", "a"),)): 0.0})
+        del read["last_of", (("queue", "a"),)]
+        assert scraped(recorder) == read
+        said["a",] = 9.0
+        assert scraped(recorder)["last_of", (("queue", "a"),)] == 9.0
+
     def test_multiprocess_mode_sweeps_the_live_gauges_of_dead_processes_alone(self, tmp_path):
         dead = os.posix_spawn("/bin/true", ["true"], {})
         os.waitpid(dead, 0)
         names = [
             f"gauge_livesum_{dead}.db",
             f"gauge_livemostrecent_{dead}.db",
+            f"gauge_livemax_{dead}.db",
             f"gauge_livesum_{os.getpid()}.db",
             f"counter_{dead}.db",
             "gauge_livesum_notes.db",
@@ -293,7 +315,7 @@ class TestMultiprocessMode:
         for name in names:
             (tmp_path / name).touch()
         multiprocess.sweep_dead_workers(tmp_path)
-        assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names[2:])
+        assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names[3:])
 
     def test_multiprocess_mode_takes_a_zombie_for_dead(self, tmp_path):
         zombie = os.posix_spawn("/bin/true", ["true"], {})

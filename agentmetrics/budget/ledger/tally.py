@@ -24,7 +24,8 @@ class Amounts:
     """Sums over calls. Details are parts of input or output tokens; do not add them to those.
 
     ``unpriced_calls`` used tokens but have no known price, ``unmetered_calls`` lack a token count;
-    their cost is excluded from totals.
+    their cost is excluded from totals. Where no call has a known cost, ``cost_is_known`` is
+    ``False`` and the cost of 0 says nothing.
     """
 
     calls: int = 0
@@ -45,12 +46,24 @@ class Amounts:
         """The cost in USD, exactly."""
         return Decimal(self.cost_nano_usd).scaleb(-9)
 
+    @property
+    def cost_is_known(self) -> bool:
+        """Whether the cost is that of at least one call, or of none because there was none."""
+        unknown = self.unpriced_calls + self.unmetered_calls
+        return bool(self.cost_nano_usd) or not self.calls or unknown < self.calls
+
     def __add__(self, other: Amounts) -> Amounts:
         return Amounts(*(getattr(self, name) + getattr(other, name) for name in AMOUNTS))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data; ``cost_usd`` is a float for reading, ``cost_nano_usd`` is exact."""
-        return {name: getattr(self, name) for name in AMOUNTS} | {"cost_usd": float(self.cost_usd)}
+        """Plain data; ``cost_usd`` is a float for reading, ``cost_nano_usd`` is exact.
+
+        Both are ``None`` unless ``cost_is_known``.
+        """
+        sums = {name: getattr(self, name) for name in AMOUNTS}
+        if not self.cost_is_known:
+            return sums | {"cost_nano_usd": None, "cost_usd": None}
+        return sums | {"cost_usd": float(self.cost_usd)}
 
 
 AMOUNTS = tuple(field.name for field in fields(Amounts))
@@ -101,7 +114,7 @@ class Row:
     def add(self, call: LLMCall) -> None:
         self.calls += 1
         usage = call.usage
-        if usage is None:
+        if usage is None or usage.is_empty:
             self.unmetered_calls += 1
             return
         if usage.input_tokens is None or usage.output_tokens is None:

@@ -48,6 +48,7 @@ from agentmetrics.sources.langchain.callbacks.streaming import (
     event_carries_output,
 )
 from agentmetrics.sources.langchain.callbacks.usage import (
+    note_unread,
     read_chunk,
     read_first_chunk,
     read_response,
@@ -250,6 +251,7 @@ class MetricsCallbackHandler(Marker):
                     return
                 except Exception as error:  # the call counts, its tokens do not
                     pipeline.failed("on_llm_end", error)
+                    note_unread(call, response)
                 pipeline.succeed(call)
             elif call is not None:
                 pipeline.finish(call)

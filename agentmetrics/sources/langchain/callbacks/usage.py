@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from agentmetrics.calls.facts import FOUND, UNKNOWN, LLMCall
+from agentmetrics.calls.facts import FOUND, UNKNOWN, LLMCall, Unread
 from agentmetrics.providers.finish_reasons import (
     REFUSAL,
     STOP,
@@ -27,6 +27,11 @@ _NOTHING: Mapping[str, Any] = {}
 _SERVICE_TIERS = ("flex", "priority")
 _SPEAK_MORE = REPORTING | QUIRKS.keys()
 _TELL_SO_FAR = frozenset({"openai", "deepseek"})
+_ADVICE = (
+    "set usage_metadata on the model's messages, or record such calls with track_call() and "
+    "record_usage()"
+)
+_ADVICE_STREAM = "pass stream_usage=True to the chat model"
 
 
 def requested(
@@ -84,6 +89,8 @@ def read_response(call: LLMCall, response: LLMResult, run_id: UUID) -> None:
                     and (call.provider not in COMPACTING or type(message.content) is list)
                 ) or "headers" in served:
                     _read_more(call, served, response)
+                    if call.usage is None:
+                        note_unread(call, message)
                 return
     output = response.llm_output or _NOTHING
     asked, named = call.model, served.get("model_name") or served.get("model")
@@ -100,6 +107,14 @@ def read_response(call: LLMCall, response: LLMResult, run_id: UUID) -> None:
         call.usage = Usage.from_response(served)
     if call.provider in _SPEAK_MORE or "headers" in served:
         _read_more(call, served, response)
+    if call.usage is None:
+        texts = (text for choices in response.generations for text in choices)
+        note_unread(call, next(texts, response) if message is None else message)
+
+
+def note_unread(call: LLMCall, response: object) -> None:
+    """Note in a call that this response says nothing of its tokens."""
+    call.unread = Unread.of(response, _ADVICE_STREAM if call.first_token else _ADVICE)
 
 
 def read_first_chunk(call: LLMCall, chunk: Any) -> None:
