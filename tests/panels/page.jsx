@@ -1,0 +1,90 @@
+// The page: a board's header and panels, drawn with Grafana's own React components in the order of its JSON.
+// What @grafana/ui does not export is drawn in dial.jsx, pie.jsx and heatmap.jsx, each of which says so.
+//
+// `window.drawing` is what to draw, and `window.drawn` how each panel went.
+import '@fontsource/inter/latin-400.css';
+import '@fontsource/inter/latin-500.css';
+import React from 'react';
+import { createRoot } from 'react-dom/client';
+import { ThemeContext, createTheme, dateMath, dateTime, rangeUtil } from '@grafana/data';
+import { GlobalStyles } from '@grafana/ui';
+import { Panel } from './panel';
+import { placed } from './layout';
+import { chosen, replaced } from './variables';
+
+const PADDING = 16;
+
+function rangeOf({ from, to }) {
+  const raw = { from, to };
+  return { from: dateMath.toDateTime(from, {}), to: dateMath.toDateTime(to, { roundUp: true }), raw };
+}
+
+function Header({ board, variables, range, theme }) {
+  const { colors, typography, shape } = theme;
+  const chip = { border: `1px solid ${colors.border.medium}`, borderRadius: shape.radius.default, display: 'flex' };
+  const cell = { padding: '4px 8px', background: colors.background.primary };
+  const shown = (board.templating?.list ?? []).filter(({ hide, type }) => hide !== 2 && type !== 'adhoc');
+  return (
+    <header>
+      <div style={{ display: 'flex', justifyContent: 'space-between', padding: '12px 0' }}>
+        <span style={typography.h4}>{board.title}</span>
+        <span style={{ ...chip, ...cell }}>{rangeUtil.describeTimeRange(range.raw)}</span>
+      </div>
+      <div style={{ display: 'flex', flexWrap: 'wrap', gap: 8, paddingBottom: shown.length ? 12 : 0 }}>
+        {shown.map(({ name, label }) => (
+          <span key={name} style={chip}>
+            <span style={{ ...cell, fontWeight: 500, background: colors.background.secondary }}>{label || name}</span>
+            <span style={cell}>{replaced(`$${name}`, variables, 'text')}</span>
+          </span>
+        ))}
+      </div>
+    </header>
+  );
+}
+
+function Row({ panel, variables, theme, top }) {
+  const style = { ...theme.typography.h5, position: 'absolute', top, lineHeight: '30px', margin: 0 };
+  return <div style={style}>⌄ {replaced(panel.title ?? '', variables, 'text')}</div>;
+}
+
+function Board({ board, prometheus, given, from, to, scrapeInterval, mode, width }) {
+  const theme = createTheme({ colors: { mode } });
+  const variables = chosen(board, given);
+  const range = rangeOf({ from: from ?? board.time?.from ?? 'now-1h', to: to ?? board.time?.to ?? 'now' });
+  const context = { prometheus, range, variables, scrapeInterval, theme, timeZone: 'utc' };
+  const places = placed(board, width - 2 * PADDING);
+  const height = Math.max(0, ...places.map((place) => place.top + place.height));
+  return (
+    <ThemeContext.Provider value={theme}>
+      <GlobalStyles />
+      <div style={{ width, padding: `0 ${PADDING}px ${PADDING}px`, background: theme.colors.background.canvas }}>
+        <Header {...{ board, variables, range, theme }} />
+        <main style={{ position: 'relative', height }}>
+          {places.map(({ panel, left, top, ...size }) =>
+            panel.type === 'row' ? (
+              <Row key={`row ${panel.id}`} {...{ panel, variables, theme, top }} />
+            ) : (
+              <div key={panel.id} style={{ position: 'absolute', left, top }}>
+                <Panel {...{ panel, context }} {...size} report={reporter(panel)} />
+              </div>
+            )
+          )}
+        </main>
+      </div>
+    </ThemeContext.Provider>
+  );
+}
+
+const drawn = Object.fromEntries(
+  placed(window.drawing.board, 1)
+    .filter(({ panel }) => panel.type !== 'row')
+    .map(({ panel: { id, title = '', type } }) => [id, { id, title, type, state: 'waiting', error: null }])
+);
+
+// The first report of a panel is about its data; an error may come later, and is what counts.
+const reporter = ({ id }) => (state, error = null) => {
+  if (drawn[id].state !== 'error') Object.assign(drawn[id], { state, error });
+};
+
+window.drawn = drawn;
+createRoot(document.getElementById('board')).render(<Board {...window.drawing} />);
