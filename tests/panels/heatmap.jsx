@@ -29,7 +29,7 @@ function labelsOf(rows, { unit = 'short', decimals }) {
   });
 }
 
-function builderOf({ times, rows, range, timeZone, theme, axis, colour, most, gap }) {
+function builderOf({ times, rows, range, timeZone, theme, axis, colour, most, least, gap }) {
   const builder = new UPlotConfigBuilder(timeZone);
   builder.addScale({
     scaleKey: 'x',
@@ -67,7 +67,7 @@ function builderOf({ times, rows, range, timeZone, theme, axis, colour, most, ga
     rows.forEach(({ values }, row) => {
       const [top, bottom] = [row + 1, row].map((bound) => plot.valToPos(bound, 'y', true));
       values.forEach((value, column) => {
-        if (!value) return;
+        if (value <= least) return;
         const [left, right] = [times[column] - step, times[column]].map((time) => plot.valToPos(time, 'x', true));
         ctx.fillStyle = colour(value / most);
         ctx.fillRect(left, top, Math.max(1, right - left - gap), Math.max(1, bottom - top - gap));
@@ -96,14 +96,15 @@ function Scale({ colour, most, unit, theme }) {
 export function Heatmap({ panel, frames, context, width, height }) {
   if (!hasData(frames)) return <NoData panel={panel} />;
   const { theme, range, timeZone } = context;
-  const { color = {}, yAxis, cellGap = 1, legend, cellValues } = panel.options ?? {};
+  const { color = {}, yAxis, cellGap = 1, legend, cellValues, filterValues } = panel.options ?? {};
   const [frame] = frames;
   const times = frame.fields.find(({ type }) => type === FieldType.time).values;
   const rows = frame.fields.filter(({ type }) => type === FieldType.number);
   const most = Math.max(...rows.flatMap(({ values }) => values), Number.MIN_VALUE);
+  const least = filterValues?.le ?? 0;
   const colour = colourOf(color, theme);
   const axis = { unit: panel.fieldConfig?.defaults?.unit, ...yAxis };
-  const config = builderOf({ times, rows, range, timeZone, theme, axis, colour, most, gap: cellGap });
+  const config = builderOf({ times, rows, range, timeZone, theme, axis, colour, most, least, gap: cellGap });
   const scale = legend?.show !== false && (
     <VizLayout.Legend placement="bottom" maxHeight="20%">
       <Scale unit={cellValues?.unit} {...{ colour, most, theme }} />

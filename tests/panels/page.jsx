@@ -6,7 +6,7 @@ import '@fontsource/inter/latin-400.css';
 import '@fontsource/inter/latin-500.css';
 import React from 'react';
 import { createRoot } from 'react-dom/client';
-import { ThemeContext, createTheme, dateMath, dateTime, rangeUtil } from '@grafana/data';
+import { ThemeContext, createTheme, dateMath, rangeUtil } from '@grafana/data';
 import { GlobalStyles } from '@grafana/ui';
 import { Panel } from './panel';
 import { placed } from './layout';

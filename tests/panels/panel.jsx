@@ -1,6 +1,7 @@
 // A panel in its frame: asks for its data, draws it, and says how that went.
 import React from 'react';
 import { PanelChrome } from '@grafana/ui';
+import { dateTime, rangeUtil } from '@grafana/data';
 import { framesOf } from './prometheus';
 import { hasData, prepared } from './frames';
 import { replaced } from './variables';
@@ -59,7 +60,15 @@ function Body({ panel, answer, report, context, width, height }) {
   );
 }
 
-export function Panel({ panel, width, height, context, report }) {
+// A panel may show another time than its board: `timeFrom` is how long ago it begins.
+function ownRange({ timeFrom }, range) {
+  if (!timeFrom) return range;
+  const raw = { from: `now-${timeFrom}`, to: 'now' };
+  return { from: dateTime(range.to).subtract(rangeUtil.intervalToMs(timeFrom), 'ms'), to: range.to, raw };
+}
+
+export function Panel({ panel, width, height, context: board, report }) {
+  const context = { ...board, range: ownRange(panel, board.range) };
   const answer = useFrames(panel, width, context);
   const text = (template) => replaced(template ?? '', context.variables, 'text');
   return (

@@ -23,6 +23,7 @@ from tests.services.process import required
 SOURCES = Path(__file__).parents[1] / "panels"
 BUILD = Path(__file__).parents[2] / "build" / "panels"
 
+_PAGE = (".html", ".js", ".jsx", ".mjs", ".ts")
 _FONTS = [f"--loader:.{kind}=dataurl" for kind in ("ttf", "woff", "woff2")]
 _BUNDLE = ["--bundle", "--minify", "--jsx=automatic", "--log-level=error", *_FONTS]
 
@@ -93,7 +94,13 @@ def draw(
     page, chromium = bundled(), required("chromium", "chromium")
     with tempfile.TemporaryDirectory() as directory:
         png = Path(directory) / "board.png"
-        command = ["node", page / "draw.mjs", page, chromium, png]
+        command: list[str | Path] = [
+            required("node", "nodejs"),
+            page / "draw.mjs",
+            page,
+            chromium,
+            png,
+        ]
         said = json.loads(_ran(command, given=json.dumps(drawing)))
         panels = tuple(Panel(**panel) for panel in said["panels"])
         return Picture(png.read_bytes(), panels, tuple(said["errors"]))
@@ -121,11 +128,7 @@ def installed() -> Path:
 @functools.cache
 def bundled() -> Path:
     """The directory of the page, ``index.html``, and of what opens it, ``draw.mjs``."""
-    sources = [
-        path
-        for path in sorted(SOURCES.iterdir())
-        if path.suffix in (".js", ".jsx", ".mjs", ".html")
-    ]
+    sources = [path for path in sorted(SOURCES.iterdir()) if path.suffix in _PAGE]
     modules = installed()
 
     def bundle(into: Path) -> None:
@@ -159,7 +162,7 @@ def _made(directory: Path, make: Callable[[Path], None]) -> Path:
     return directory
 
 
-def _ran(command: Sequence[str | Path], given: str | None = None) -> str:
+def _ran(command: Sequence[str | Path], *, given: str | None = None) -> str:
     done = subprocess.run(command, input=given, capture_output=True, text=True)
     assert done.returncode == 0, f"{command[0]} failed: {done.stdout}{done.stderr}"
     return done.stdout
