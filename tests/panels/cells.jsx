@@ -1,6 +1,7 @@
 // Table panels: @grafana/ui's TableNG, which Grafana's own panel is.
 import React from 'react';
 import { TableNG } from '@grafana/ui/unstable';
+import { fieldConfigOf } from './frames';
 import { NoData } from './message';
 
 export function Cells({ panel, frames, context, width, height }) {
@@ -16,7 +17,7 @@ export function Cells({ panel, frames, context, width, height }) {
       enablePagination={options.enablePagination}
       enableVirtualization={false}
       timeRange={context.range}
-      fieldConfig={{ defaults: {}, overrides: [], ...panel.fieldConfig }}
+      fieldConfig={fieldConfigOf(panel)}
       structureRev={1}
       {...{ width, height }}
     />

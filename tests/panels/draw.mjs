@@ -55,7 +55,15 @@ try {
   await page.setViewportSize({ width: drawing.width, height: Math.ceil(height) });
   await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
   await writeFile(png, await page.locator('#board').screenshot());
-  console.log(JSON.stringify({ panels: Object.values(await page.evaluate(() => window.drawn)), errors }));
+  const panels = await page.evaluate(() =>
+    Object.values(window.drawn).map((panel) => {
+      const content = document.querySelector(`[data-panel="${panel.id}"] [data-testid="data-testid panel content"]`);
+      const text = content?.innerText ?? '';
+      const empty = panel.state === 'drawn' && text.trim() === 'No data';
+      return { ...panel, text, state: empty ? 'no data' : panel.state };
+    })
+  );
+  console.log(JSON.stringify({ panels, errors }));
 } finally {
   await browser.close();
   server.close();

@@ -49,6 +49,18 @@ const REGISTRY = {
       : STANDARD.find((standard) => standard.id === id),
 };
 
+// What Grafana's own panels have where a board says nothing.
+const THRESHOLDS = { mode: 'absolute', steps: [{ color: 'green', value: null }, { color: 'red', value: 80 }] };
+const PALETTE = new Set(['piechart', 'timeseries']);
+
+export function fieldConfigOf({ type, fieldConfig }) {
+  const color = { mode: PALETTE.has(type) ? 'palette-classic' : 'thresholds' };
+  return {
+    defaults: { thresholds: THRESHOLDS, color, ...fieldConfig?.defaults },
+    overrides: fieldConfig?.overrides ?? [],
+  };
+}
+
 export async function prepared(panel, frames, { theme, variables, timeZone }) {
   const interpolate = (text, scopedVars) => replaced(text, variables, 'text', scopedVars);
   const unknown = (panel.transformations ?? []).find(({ id }) => !standardTransformersRegistry.getIfExists(id));
@@ -65,7 +77,7 @@ export async function prepared(panel, frames, { theme, variables, timeZone }) {
   }));
   const configured = applyFieldOverrides({
     data: own,
-    fieldConfig: { defaults: {}, overrides: [], ...panel.fieldConfig },
+    fieldConfig: fieldConfigOf(panel),
     fieldConfigRegistry: REGISTRY,
     replaceVariables: interpolate,
     theme,

@@ -64,7 +64,7 @@ function Board({ board, prometheus, given, from, to, scrapeInterval, mode, width
             panel.type === 'row' ? (
               <Row key={`row ${panel.id}`} {...{ panel, variables, theme, top }} />
             ) : (
-              <div key={panel.id} style={{ position: 'absolute', left, top }}>
+              <div key={panel.id} data-panel={panel.id} style={{ position: 'absolute', left, top }}>
                 <Panel {...{ panel, context }} {...size} report={reporter(panel)} />
               </div>
             )

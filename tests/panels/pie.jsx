@@ -4,6 +4,7 @@ import React from 'react';
 import { VizLayout, VizLegend } from '@grafana/ui';
 import { formattedValueToString } from '@grafana/data';
 import { arc, pie } from 'd3-shape';
+import { hasData } from './frames';
 import { NoData } from './message';
 import { valuesOf } from './values';
 
@@ -74,9 +75,9 @@ export function Pie(props) {
   const { panel, context, width, height } = props;
   const options = panel.options ?? {};
   const legend = { showLegend: true, displayMode: 'list', placement: 'right', ...options.legend };
+  if (!hasData(props.frames)) return <NoData panel={panel} />;
   const values = valuesOf(props).filter(({ display }) => Number.isFinite(display.numeric));
-  const total = values.reduce((sum, { display }) => sum + Math.max(0, display.numeric), 0);
-  if (!values.length) return <NoData panel={panel} />;
+  const total = values.reduce((sum, { display }) => sum + Math.max(0, display.numeric), 0) || 1;
   const beside = legend.showLegend && legend.displayMode !== 'hidden' && (
     <VizLayout.Legend placement={legend.placement} maxHeight="35%" maxWidth="50%">
       <Legend {...{ values, total, legend }} />

@@ -1,7 +1,7 @@
 // Time series panels: @grafana/ui's TimeSeries.
 import React from 'react';
-import { TimeSeries } from '@grafana/ui';
-import { FieldType } from '@grafana/data';
+import { TimeSeries, preparePlotFrame } from '@grafana/ui';
+import { FieldType, getFieldDisplayName } from '@grafana/data';
 import { NoData } from './message';
 import { hasData } from './frames';
 
@@ -18,6 +18,17 @@ const graphable = (field) =>
       }
     : field;
 
+// Colours by name need the names of the series, which are lost when these are joined.
+function joined(frames, dimensions, range) {
+  const frame = preparePlotFrame(frames, dimensions, range);
+  for (const field of frame?.fields ?? []) {
+    const { frameIndex, fieldIndex } = field.state?.origin ?? {};
+    const own = frames[frameIndex];
+    if (own) field.state = { ...field.state, displayName: getFieldDisplayName(own.fields[fieldIndex], own, frames) };
+  }
+  return frame;
+}
+
 export function Series({ panel, frames, context, width, height }) {
   if (!hasData(frames)) return <NoData panel={panel} />;
   return (
@@ -27,6 +38,7 @@ export function Series({ panel, frames, context, width, height }) {
       timeZone={context.timeZone}
       legend={{ ...LEGEND, ...panel.options?.legend }}
       options={panel.options}
+      preparePlotFrame={joined}
       structureRev={1}
       {...{ width, height }}
     />

@@ -1,4 +1,4 @@
-"""Dashboards checked by the TypeScript compiler, with the types of Grafana's ``@grafana/schema``."""
+"""Dashboards checked by the TypeScript compiler, with the types of ``@grafana/schema``."""
 
 from __future__ import annotations
 

@@ -30,13 +30,18 @@ _BUNDLE = ["--bundle", "--minify", "--jsx=automatic", "--log-level=error", *_FON
 
 @dataclass(frozen=True)
 class Panel:
-    """How the drawing of a panel went; rows are no panels."""
+    """How the drawing of a panel went, and what stands in it outside of its graph.
+
+    ``no data`` is also where every value is NaN; ``waiting`` where it did not end in a minute. Rows
+    are no panels.
+    """
 
     id: int
     title: str
     type: str
     state: Literal["drawn", "no data", "error", "waiting"]
     error: str | None
+    text: str
 
     def __str__(self) -> str:
         said = f": {self.error}" if self.error else ""
