@@ -328,6 +328,14 @@ class TestFailures:
         assert wrong[title].state == "no data"
         assert "No data" in wrong[title].text
 
+    def test_an_annotation_that_fails_is_an_error_of_the_board(
+        self, server: PrometheusServer
+    ) -> None:
+        annotation = {"name": "Cut off", "enable": True, "iconColor": "red", "expr": "sum by ("}
+        picture = drawn(server, {**board(), "annotations": {"list": [annotation]}})
+        (complaint,) = picture.complaints()
+        assert "annotations: 1:9: parse error: unclosed left parenthesis" in complaint
+
     def test_a_panel_beside_them_is_drawn(self, wrong: dict[str, Panel]) -> None:
         assert wrong["Right"].state == "drawn"
 

@@ -46,7 +46,7 @@ try {
   page.on('pageerror', (error) => errors.push(String(error)));
   await page.addInitScript((value) => { window.drawing = value; }, drawing);
   await page.goto(`http://127.0.0.1:${server.address().port}/index.html`);
-  const done = () => Object.values(window.drawn).every(({ state }) => state !== 'waiting');
+  const done = () => window.drawn && Object.values(window.drawn).every(({ state }) => state !== 'waiting');
   await page.waitForFunction(done, null, { timeout: PATIENCE }).catch(({ message }) => errors.push(message));
   await page.evaluate(() => document.fonts.ready);
   await page.waitForLoadState('networkidle'); // icons

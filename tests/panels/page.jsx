@@ -8,6 +8,7 @@ import React from 'react';
 import { createRoot } from 'react-dom/client';
 import { ThemeContext, createTheme, dateMath, rangeUtil } from '@grafana/data';
 import { GlobalStyles } from '@grafana/ui';
+import { annotationsOf } from './annotations';
 import { Panel } from './panel';
 import { placed } from './layout';
 import { chosen, replaced } from './variables';
@@ -47,11 +48,19 @@ function Row({ panel, variables, theme, top }) {
   return <div style={style}>⌄ {replaced(panel.title ?? '', variables, 'text')}</div>;
 }
 
-function Board({ board, prometheus, given, from, to, scrapeInterval, mode, width }) {
-  const theme = createTheme({ colors: { mode } });
-  const variables = chosen(board, given);
-  const range = rangeOf({ from: from ?? board.time?.from ?? 'now-1h', to: to ?? board.time?.to ?? 'now' });
-  const context = { prometheus, range, variables, scrapeInterval, theme, timeZone: 'utc' };
+function contextOf({ board, prometheus, given, from, to, scrapeInterval, mode }) {
+  return {
+    prometheus,
+    scrapeInterval,
+    range: rangeOf({ from: from ?? board.time?.from ?? 'now-1h', to: to ?? board.time?.to ?? 'now' }),
+    variables: chosen(board, given),
+    theme: createTheme({ colors: { mode } }),
+    timeZone: 'utc',
+  };
+}
+
+function Board({ board, width, context, reporter }) {
+  const { theme, variables, range } = context;
   const places = placed(board, width - 2 * PADDING);
   const height = Math.max(0, ...places.map((place) => place.top + place.height));
   return (
@@ -75,16 +84,28 @@ function Board({ board, prometheus, given, from, to, scrapeInterval, mode, width
   );
 }
 
-const drawn = Object.fromEntries(
-  placed(window.drawing.board, 1)
-    .filter(({ panel }) => panel.type !== 'row')
-    .map(({ panel: { id, title = '', type } }) => [id, { id, title, type, state: 'waiting', error: null }])
-);
-
 // The first report of a panel is about its data; an error may come later, and is what counts.
-const reporter = ({ id }) => (state, error = null) => {
+const reporterOf = (drawn) => ({ id }) => (state, error = null) => {
   if (drawn[id].state !== 'error') Object.assign(drawn[id], { state, error });
 };
 
-window.drawn = drawn;
-createRoot(document.getElementById('board')).render(<Board {...window.drawing} />);
+async function drawBoard(drawing) {
+  const { board, width } = drawing;
+  const context = contextOf(drawing);
+  const panels = placed(board, width).filter(({ panel }) => panel.type !== 'row');
+  const waiting = panels.map(({ panel: { id, title = '', type } }) => [
+    id,
+    { id, title, type, state: 'waiting', error: null },
+  ]);
+  try {
+    context.annotations = await annotationsOf(board, context);
+  } catch (error) {
+    context.annotations = [];
+    reportError(new Error(`annotations: ${error.message}`));
+  }
+  window.drawn = Object.fromEntries(waiting);
+  const root = createRoot(document.getElementById('board'));
+  root.render(<Board {...{ board, width, context }} reporter={reporterOf(window.drawn)} />);
+}
+
+drawBoard(window.drawing);

@@ -5,7 +5,7 @@ import { builtIn, replaced } from './variables';
 const number = (text) => ({ '+Inf': Infinity, '-Inf': -Infinity })[text] ?? Number(text);
 const samples = (series) => series.values ?? [series.value];
 
-async function asked(prometheus, path, parameters) {
+export async function asked(prometheus, path, parameters) {
   const answer = await fetch(`${prometheus}/api/v1/${path}`, {
     method: 'POST',
     body: new URLSearchParams(parameters),

@@ -2,6 +2,7 @@
 import React from 'react';
 import { TimeSeries, preparePlotFrame } from '@grafana/ui';
 import { FieldType, getFieldDisplayName } from '@grafana/data';
+import { mark } from './annotations';
 import { NoData } from './message';
 import { hasData } from './frames';
 
@@ -41,6 +42,8 @@ export function Series({ panel, frames, context, width, height }) {
       preparePlotFrame={joined}
       structureRev={1}
       {...{ width, height }}
-    />
+    >
+      {(builder) => mark(builder, context.annotations, context.theme)}
+    </TimeSeries>
   );
 }
