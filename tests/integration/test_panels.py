@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from tests.services.board_types import type_findings
 from tests.services.panels import Panel, Picture, draw
 from tests.services.process import free_port
-from tests.services.prometheus import SCRAPE_INTERVAL_SECONDS, PrometheusServer
+from tests.services.prometheus import PrometheusServer
 
 REQUESTS = {"/chat": 60, "/search": 30, "/health": 10}
 BUCKETS = "sum by (le) (increase(duration_seconds_bucket[$__rate_interval]))"
@@ -40,11 +40,12 @@ def panel(kind: str, title: str, *targets: dict[str, Any], **more: Any) -> dict[
 
 
 def board(*panels: dict[str, Any], variables: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
-    """A board of these panels, four to a row."""
+    """A board of these panels, four to a row, each of which asks for a value every half second."""
     placed = [
         {
             "id": number + 1,
             "gridPos": {"x": number % 4 * 6, "y": number // 4 * 6, "w": 6, "h": 6},
+            "interval": "500ms",
             **panel,
         }
         for number, panel in enumerate(panels)
@@ -151,7 +152,7 @@ ONE_OF_EACH = board(
     panel(
         "heatmap",
         "Duration",
-        {"expr": BUCKETS, "format": "heatmap", "legendFormat": "{{le}}"},
+        {"expr": BUCKETS, "format": "heatmap"},
         options={"yAxis": {"unit": "s"}},
     ),
     panel("text", "Words", options={"mode": "markdown", "content": "Of **$handler** alone"}),
@@ -191,9 +192,9 @@ def server(prometheus: Callable[..., PrometheusServer]) -> Iterator[PrometheusSe
     http, thread = start_http_server(port, "127.0.0.1", registry)
     try:
         scraping = prometheus(f"127.0.0.1:{port}")
-        for _ in range(2):
+        for _ in range(3):
             for handler, count in REQUESTS.items():
-                requests.labels(handler).inc(count / 2)
+                requests.labels(handler).inc(count / 3)
                 duration.observe(count / 100)
             scraping.scraped()
         yield scraping
@@ -204,8 +205,17 @@ def server(prometheus: Callable[..., PrometheusServer]) -> Iterator[PrometheusSe
 
 
 def drawn(server: PrometheusServer, board: dict[str, Any], **more: Any) -> Picture:
+    """The board as of the last scrape that was waited for; a later one may have timed out.
+
+    So may those before it, on a busy machine: rates are over four intervals of five seconds.
+    """
     return draw(
-        board, prometheus=server.url, scrape_interval=SCRAPE_INTERVAL_SECONDS, width=1200, **more
+        board,
+        prometheus=server.url,
+        scrape_interval=5.0,
+        now=server.value("max(timestamp(up))"),
+        width=1200,
+        **more,
     )
 
 
@@ -357,7 +367,7 @@ class TestCommand:
         self, title: str, code: int, server: PrometheusServer, tmp_path: Path
     ) -> None:
         (chosen,) = [panel for panel in WRONG["panels"] if panel["title"] == title]
-        (tmp_path / "one.json").write_text(json.dumps({**WRONG, "panels": [chosen]}))
+        (tmp_path / "one.json").write_text(json.dumps({**WRONG, "panels": [chosen]}), "utf-8")
         command = [sys.executable, "-m", "tests.panels", "--prometheus", server.url]
         done = subprocess.run(
             [*command, "--out", tmp_path, tmp_path / "one.json"], capture_output=True, text=True

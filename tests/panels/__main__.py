@@ -19,7 +19,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--prometheus", metavar="URL", default="http://127.0.0.1:9090")
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path(), help="where PNGs go")
     parser.add_argument("--from", dest="start", metavar="TIME", help="such as now-15m")
-    parser.add_argument("--to", dest="end", metavar="TIME", help="such as now")
     parser.add_argument("--scrape-interval", metavar="SECONDS", type=float, default=15.0)
     parser.add_argument("--theme", choices=["dark", "light"], default="dark")
     parser.add_argument("--width", metavar="PIXELS", type=int, default=1600)
@@ -50,7 +49,6 @@ def main() -> int:
             prometheus=asked.prometheus,
             variables=variables(asked.variable),
             start=asked.start,
-            end=asked.end,
             scrape_interval=asked.scrape_interval,
             theme=asked.theme,
             width=asked.width,

@@ -39,17 +39,31 @@ const server = createServer(async (request, response) => {
 }).listen(0, '127.0.0.1');
 await new Promise((listening) => server.once('listening', listening));
 
-const browser = await chromium.launch({ executablePath, args: FLAGS });
+// In the page, before its own scripts: what to draw, and how many answers it waits for.
+function prepare(drawing) {
+  const { fetch } = window;
+  window.drawing = drawing;
+  window.asking = 0;
+  window.fetch = (...request) => {
+    window.asking += 1;
+    return fetch(...request).finally(() => { window.asking -= 1; });
+  };
+}
+
+// In the page: whether every panel has been drawn, and its icons have come.
+const done = () =>
+  window.drawn && !window.asking && Object.values(window.drawn).every(({ state }) => state !== 'waiting');
+
+const browser = await chromium.launch({ executablePath, args: FLAGS, timeout: PATIENCE });
 try {
   const page = await browser.newPage({ viewport: { width: drawing.width, height: 1000 } });
+  page.setDefaultTimeout(PATIENCE);
   const errors = [];
   page.on('pageerror', (error) => errors.push(String(error)));
-  await page.addInitScript((value) => { window.drawing = value; }, drawing);
+  await page.addInitScript(prepare, drawing);
   await page.goto(`http://127.0.0.1:${server.address().port}/index.html`);
-  const done = () => window.drawn && Object.values(window.drawn).every(({ state }) => state !== 'waiting');
-  await page.waitForFunction(done, null, { timeout: PATIENCE }).catch(({ message }) => errors.push(message));
+  await page.waitForFunction(done).catch(({ message }) => errors.push(message));
   await page.evaluate(() => document.fonts.ready);
-  await page.waitForLoadState('networkidle'); // icons
   // What is below the window's edge, a browser may leave out.
   const { height } = await page.locator('#board').boundingBox();
   await page.setViewportSize({ width: drawing.width, height: Math.ceil(height) });

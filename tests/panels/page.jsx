@@ -15,9 +15,13 @@ import { chosen, replaced } from './variables';
 
 const PADDING = 16;
 
-function rangeOf({ from, to }) {
-  const raw = { from, to };
-  return { from: dateMath.toDateTime(from, {}), to: dateMath.toDateTime(to, { roundUp: true }), raw };
+function rangeOf({ from, to }, milliseconds) {
+  const now = milliseconds === null ? new Date() : new Date(milliseconds);
+  return {
+    from: dateMath.toDateTime(from, { now }),
+    to: dateMath.toDateTime(to, { now, roundUp: true }),
+    raw: { from, to },
+  };
 }
 
 function Header({ board, variables, range, theme }) {
@@ -48,11 +52,11 @@ function Row({ panel, variables, theme, top }) {
   return <div style={style}>⌄ {replaced(panel.title ?? '', variables, 'text')}</div>;
 }
 
-function contextOf({ board, prometheus, given, from, to, scrapeInterval, mode }) {
+function contextOf({ board, prometheus, given, from, now, scrapeInterval, mode }) {
   return {
     prometheus,
     scrapeInterval,
-    range: rangeOf({ from: from ?? board.time?.from ?? 'now-1h', to: to ?? board.time?.to ?? 'now' }),
+    range: rangeOf({ from: from ?? board.time?.from ?? 'now-1h', to: board.time?.to ?? 'now' }, now),
     variables: chosen(board, given),
     theme: createTheme({ colors: { mode } }),
     timeZone: 'utc',

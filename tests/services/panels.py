@@ -73,7 +73,7 @@ def draw(
     prometheus: str,
     variables: Mapping[str, str | Sequence[str]] | None = None,
     start: str | None = None,
-    end: str | None = None,
+    now: float | None = None,
     scrape_interval: float = 15.0,
     theme: Literal["dark", "light"] = "dark",
     width: int = 1600,
@@ -81,17 +81,17 @@ def draw(
     """Draw a dashboard, in the classic schema, from the Prometheus at this URL.
 
     A variable's value is put in queries as it is (``".*"`` is All), a list as a regular expression
-    of its values; without one, it is what the board was saved with. ``start`` and ``end`` are as in
-    Grafana, ``"now-15m"``, and the board's own by default. ``scrape_interval`` is in seconds,
-    ``width`` in pixels. Raises ``AssertionError`` if the browser fails; a panel that does is in the
-    answer.
+    of its values; without one, it is what the board was saved with. ``start`` is as in Grafana,
+    ``"now-15m"``, and the board's own by default; ``now`` is a Unix time, such as of the last
+    scrape. ``scrape_interval`` is in seconds, ``width`` in pixels. Raises ``AssertionError`` if the
+    browser fails; a panel that does is in the answer.
     """
     drawing = {
         "board": board,
         "prometheus": prometheus,
         "given": variables or {},
         "from": start,
-        "to": end,
+        "now": None if now is None else now * 1000,
         "scrapeInterval": scrape_interval * 1000,
         "mode": theme,
         "width": width,
