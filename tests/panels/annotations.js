@@ -13,7 +13,8 @@ function spans(times) {
 
 export async function annotationsOf(board, { prometheus, range, variables }) {
   const [start, end] = [range.from, range.to].map((time) => Math.floor(time.valueOf() / 1000 / STEP) * STEP);
-  const enabled = (board.annotations?.list ?? []).filter(({ enable, expr, target }) => enable && (expr ?? target?.expr));
+  const all = board.annotations?.list ?? [];
+  const enabled = all.filter(({ enable, expr, target }) => enable && (expr ?? target?.expr));
   const answers = enabled.map(async ({ expr, target, iconColor }) => {
     const query = replaced(expr ?? target.expr, variables, 'regex');
     const series = await asked(prometheus, 'query_range', { query, start, end, step: STEP });

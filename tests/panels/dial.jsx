@@ -2,7 +2,6 @@
 // text that @grafana/data and @grafana/ui make of the panel's options.
 import React from 'react';
 import { FormattedValueDisplay, VizRepeater } from '@grafana/ui';
-import { getActiveThreshold } from '@grafana/data';
 import { arc } from 'd3-shape';
 import { valuesOf } from './values';
 
@@ -24,7 +23,7 @@ function Markers({ field, angle, radius, thickness, theme }) {
       key={index}
       from={angle(starts[index])}
       to={angle(starts[index + 1] ?? max)}
-      color={theme.visualization.getColorByName(getActiveThreshold(step.value, steps).color)}
+      color={theme.visualization.getColorByName(step.color)}
       {...{ radius, thickness }}
     />
   ));
@@ -32,13 +31,14 @@ function Markers({ field, angle, radius, thickness, theme }) {
 
 function Gauge({ value: { display, field }, options, theme, width, height, count }) {
   const titled = count > 1 || options.text?.titleSize;
-  const radius = Math.min(width / 2, ((height - (titled ? 24 : 0)) / (1 - Math.cos(HALF))) * 1) - 2;
+  const radius = Math.min(width / 2, (height - (titled ? 24 : 0)) / (1 - Math.cos(HALF))) - 2;
   const { min = 0, max = 100 } = field;
   const angle = (value) => -HALF + 2 * HALF * Math.min(1, Math.max(0, (value - min) / (max - min || 1)));
   const ring = options.showThresholdMarkers !== false && field.thresholds ? 0.06 * radius : 0;
   const inner = radius - (ring ? ring + 3 : 0);
   const thickness = 0.2 * radius;
-  const style = { color: display.color, fontSize: options.text?.valueSize ?? Math.round(radius * 0.32), fontWeight: 500 };
+  const fontSize = options.text?.valueSize ?? Math.round(radius * 0.32);
+  const style = { color: display.color, fontSize, fontWeight: 500 };
   const bottom = radius * (1 - Math.cos(HALF));
   return (
     <div style={{ width, height, display: 'grid', placeItems: 'center' }}>

@@ -10,7 +10,7 @@ import { NoData } from './message';
 function colourOf({ scheme = 'Oranges', exponent = 0.5, mode, fill = 'dark-orange', reverse }, theme) {
   if (mode === 'opacity') {
     const color = theme.visualization.getColorByName(fill);
-    return (share) => theme.colors.emphasize && alpha(color, share ** exponent);
+    return (share) => alpha(color, share ** exponent);
   }
   const interpolate = schemes[`interpolate${scheme}`];
   if (!interpolate) throw new Error(`no colour scheme is called ${scheme}`);
@@ -81,7 +81,8 @@ function builderOf({ times, rows, range, timeZone, theme, axis, colour, most, le
 function Scale({ colour, most, unit, theme }) {
   const stops = Array.from({ length: 11 }, (_, index) => colour(index / 10)).join(', ');
   const format = (value) => formattedValueToString(getValueFormat(unit ?? 'short')(value));
-  const row = { display: 'flex', justifyContent: 'space-between', width: 180, fontSize: 12, color: theme.colors.text.secondary };
+  const color = theme.colors.text.secondary;
+  const row = { display: 'flex', justifyContent: 'space-between', width: 180, fontSize: 12, color };
   return (
     <div style={{ padding: '4px 8px' }}>
       <div style={{ width: 180, height: 8, background: `linear-gradient(to right, ${stops})` }} />
