@@ -25,6 +25,7 @@ _DEMO_PACKAGES = (
     "prometheus_client",
     "prometheus_async",
     "aiohttp",
+    "yaml",
 )
 
 app = typer.Typer(
@@ -73,14 +74,18 @@ def demo(
     serve: Annotated[
         bool,
         typer.Option(
-            "--serve", help="Continue with live traffic, served at /metrics, until Ctrl-C."
+            "--serve", help="Run live traffic of every kind, served at /metrics, until Ctrl-C."
         ),
+    ] = False,
+    stack: Annotated[
+        bool,
+        typer.Option("--stack", help="The same with Prometheus and Alertmanager beside it."),
     ] = False,
     host: Host = "127.0.0.1",
     port: Port = DEFAULT_PORT,
     json: Annotated[bool, typer.Option("--json", help="Print the table as JSON only.")] = False,
 ) -> None:
-    """Run three LangGraph agents against a model server on this machine and show their metrics.
+    """Run LangGraph agents against a model server on this machine and show their metrics.
 
     Needs no API key and no network. Exits with status 1 when the metrics do not match what the
     server counted.
@@ -88,9 +93,12 @@ def demo(
     require("demo", *_DEMO_PACKAGES)
     from agentmetrics.cli import demo as demonstration
 
-    if serve and json:
-        fail("use --json without --serve, which prints a table", code=2)
-    if serve:
+    if (serve or stack) and json:
+        asked = "--stack" if stack else "--serve"
+        fail(f"use --json without {asked}, which prints a table", code=2)
+    if stack:
+        demonstration.serve_stack(host, port)
+    elif serve:
         demonstration.serve(host, port)
     elif json:
         demonstration.print_json()

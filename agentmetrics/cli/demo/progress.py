@@ -33,8 +33,13 @@ class Progress:
         ):
             yield
 
-    def say(self, step: str) -> None:
+    def now(self, step: str) -> None:
+        """Show a step that is one of very many, which is of use on the moving line alone."""
         self._step = step
+
+    def say(self, step: str) -> None:
+        """Tell of a step: on the moving line, or on one of its own."""
+        self.now(step)
         if not self._console.is_terminal:
             self._console.print(step, soft_wrap=True)
 

@@ -1,0 +1,58 @@
+"""A graph that waits for a person: interrupted runs, and errors of the program around them."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import Any, TypedDict
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Command, interrupt
+
+from agentmetrics import record_error
+from agentmetrics.cli.demo.live.scene import Scene, Setting
+
+_READING_SECONDS = 2.0
+
+
+class Draft(TypedDict):
+    """What is to be published."""
+
+    subject: str
+    text: str
+
+
+def scenes(setting: Setting) -> list[Scene]:
+    drafter = setting.agent("publisher", setting.model("gpt-4o-mini"))
+
+    async def draft(state: Draft, config: RunnableConfig) -> dict[str, Any]:
+        reply = await drafter.ainvoke({"question": f"Draft {state['subject']}"}, config)
+        return {"text": str(reply.content)}
+
+    def approve(state: Draft) -> dict[str, Any]:
+        return {"text": interrupt(state["text"])}
+
+    saver = InMemorySaver()
+    graph = StateGraph(Draft)
+    graph.add_node("draft", draft)
+    graph.add_node("approve", approve)
+    graph.add_edge(START, "draft")
+    graph.add_edge("draft", "approve")
+    graph.add_edge("approve", END)
+    publisher = graph.compile(name="publisher", checkpointer=saver)
+    numbers = itertools.count(1)
+
+    async def publish(chance: random.Random) -> None:
+        number = next(numbers)
+        thread = f"page {number}"
+        config: RunnableConfig = {**setting.config, "configurable": {"thread_id": thread}}
+        await publisher.ainvoke({"subject": f"page {number % 30}", "text": ""}, config)
+        await setting.pause(_READING_SECONDS)
+        await publisher.ainvoke(Command(resume="approved"), config)
+        saver.delete_thread(thread)
+        if number % 2:
+            record_error("UploadFailed", "publisher")
+
+    return [Scene("a page waits for approval", publish, every=8, first=3)]
