@@ -5,14 +5,17 @@ from __future__ import annotations
 from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from agentmetrics.cli import check as checking
 from agentmetrics.cli import prices
 from agentmetrics.cli import serve as serving
-from agentmetrics.cli.console import fail, require
+from agentmetrics.cli.console import fail, messages, require
+
+if TYPE_CHECKING:
+    from agentmetrics.cli.demo.stack import Programs
 
 DEFAULT_PORT = 9464  # the port that OpenTelemetry's Prometheus exporters have, free by convention
 _DEMO_PACKAGES = (
@@ -91,19 +94,26 @@ def demo(
     server counted.
     """
     require("demo", *_DEMO_PACKAGES)
-    from agentmetrics.cli import demo as demonstration
-
     if (serve or stack) and json:
         asked = "--stack" if stack else "--serve"
         fail(f"use --json without {asked}, which prints a table", code=2)
-    if stack:
-        demonstration.serve_stack(host, port)
+    programs = _programs_of_stack() if stack else None
+    with messages().status("loading LangChain and LangGraph"):
+        from agentmetrics.cli.demo import commands
+    if programs is not None:
+        commands.serve_stack(programs, host, port)
     elif serve:
-        demonstration.serve(host, port)
+        commands.serve(host, port)
     elif json:
-        demonstration.print_json()
+        commands.print_json()
     else:
-        demonstration.print_tables()
+        commands.print_tables()
+
+
+def _programs_of_stack() -> Programs:
+    from agentmetrics.cli.demo.stack import installed
+
+    return installed()
 
 
 @app.command()

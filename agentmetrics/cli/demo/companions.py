@@ -54,7 +54,8 @@ async def running(companions: Sequence[Companion], stopping: asyncio.Event) -> A
     """Run the programs inside the block, which begins when all of them are ready.
 
     When one ends by itself, ``stopping`` is set. None of them is left afterwards. Raises
-    ``CompanionFailed`` at the end of the block, and when one is not ready in time.
+    ``CompanionFailed`` at the end of the block for one that ended by itself, and at its start for
+    one that did not become ready.
     """
     started: list[tuple[Companion, Process]] = []
     try:
@@ -64,12 +65,11 @@ async def running(companions: Sequence[Companion], stopping: asyncio.Event) -> A
         watching = asyncio.create_task(_watch(started, stopping))
         try:
             await _until_ready(companions, stopping)
+            _check_all_run(started)
             yield
         finally:
             watching.cancel()
-        for companion, process in started:
-            if process.returncode is not None:
-                raise CompanionFailed(_obituary(companion, process.returncode))
+        _check_all_run(started)
     finally:
         await asyncio.gather(*(_end(process) for _, process in started))
 
@@ -114,6 +114,14 @@ async def _is_ready(client: aiohttp.ClientSession, companion: Companion) -> bool
         return False
 
 
+def _check_all_run(started: Sequence[tuple[Companion, Process]]) -> None:
+    for companion, process in started:
+        status = process.returncode
+        if status is not None:
+            how = f"signal {-status}" if status < 0 else f"exit status {status}"
+            raise CompanionFailed(f"{companion.name} ended with {how}{_last_lines(companion)}")
+
+
 async def _end(process: Process) -> None:
     if process.returncode is None:
         process.terminate()
@@ -122,11 +130,6 @@ async def _end(process: Process) -> None:
         except asyncio.TimeoutError:
             process.kill()
             await process.wait()
-
-
-def _obituary(companion: Companion, status: int) -> str:
-    how = f"signal {-status}" if status < 0 else f"exit status {status}"
-    return f"{companion.name} ended with {how} while the demo was running{_last_lines(companion)}"
 
 
 def _last_lines(companion: Companion) -> str:

@@ -45,10 +45,12 @@ class Progress:
 
     def _line(self) -> Spinner:
         value = self._recorder.value
-        line = (
-            f"{self._step}\n  {value('llm_calls_total'):.0f} calls, "
-            f"{value('llm_active_calls'):.0f} active, {value('llm_tokens_total'):,.0f} tokens, "
-            f"${value('llm_cost_usd_total'):.4f}"
-        )
+        calls, active = value("llm_calls_total"), value("llm_active_calls")
+        line = self._step
+        if calls or active:
+            line += (
+                f"\n  {calls:.0f} calls, {active:.0f} active, "
+                f"{value('llm_tokens_total'):,.0f} tokens, ${value('llm_cost_usd_total'):.4f}"
+            )
         self._spinner.update(text=Text(line))  # of a plain string it takes brackets for markup
         return self._spinner

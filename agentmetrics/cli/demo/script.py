@@ -29,7 +29,7 @@ STALLING = "the history of everything"
 _REFUSED = {  # of every so many requests of an agent, the one that is refused, and how
     "planner": (8, 1, RATE_LIMIT),
     "writer": (9, 9, SERVER_ERROR),
-    "support": (20, 20, RATE_LIMIT),
+    "support": (14, 14, RATE_LIMIT),
     "archivist": (9, 5, SERVER_ERROR),
 }
 _AGENT = re.compile(r"You are the (\w+)\.")

@@ -7,7 +7,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from prometheus_async.aio.web import MetricsHTTPServer
@@ -19,7 +19,7 @@ from agentmetrics.cli.demo.stack import Programs, kit_files, stack_of, write_fil
 from agentmetrics.cli.demo.stage import Stage
 from agentmetrics.exposition import LOOPBACK, start_http_server
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ANY_ADDRESS = ("0.0.0.0", "::")
 
 
@@ -44,14 +44,18 @@ async def serve_stack(stage: Stage, programs: Programs, host: str, port: int) ->
             directory = Path(name)
             write_files(directory, kit_files())
             prometheus, alertmanager = stack_of(programs, directory, target)
+            beside = running((prometheus, alertmanager), stopping)
             try:
-                with stage.progress.shown():
-                    stage.progress.say("starting Prometheus and Alertmanager")
-                    async with running((prometheus, alertmanager), stopping):
-                        if not stopping.is_set():
-                            tell(_where(target, prometheus, alertmanager))
+                async with AsyncExitStack() as stack:
+                    with stage.progress.shown():
+                        stage.progress.say("starting Prometheus and Alertmanager")
+                        await stack.enter_async_context(beside)
+                    if not stopping.is_set():
+                        tell(_where(target, prometheus, alertmanager))
+                    with stage.progress.shown():
                         await _play(stage, stopping)
-                        stage.progress.say("stopping Prometheus and Alertmanager")
+                        stage.progress.now("ending Prometheus and Alertmanager")
+                        await stack.aclose()
             except CompanionFailed as failed:
                 fail(str(failed))
 
@@ -60,6 +64,8 @@ def _stop_on_signals() -> asyncio.Event:
     stopping, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, stopping.set)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+        loop.add_signal_handler(signal.SIGHUP, stopping.set)
     return stopping
 
 
@@ -76,7 +82,7 @@ async def _metrics(stage: Stage, host: str, port: int) -> AsyncIterator[MetricsH
 
 
 async def _play(stage: Stage, stopping: asyncio.Event) -> None:
-    stage.progress.say("live traffic, every kind within half a minute, until Ctrl-C")
+    stage.progress.say("live traffic until Ctrl-C, every kind of it within half a minute")
     await live.play(stage, stopping)
 
 

@@ -29,20 +29,12 @@ def installed() -> Programs:
     """The programs on the ``PATH``; ends with 2, saying what to install, when one is missing."""
     prometheus = shutil.which("prometheus")
     alertmanager = next(filter(None, map(shutil.which, _ALERTMANAGER_NAMES)), None)
-    missing = [
-        package
-        for program, package in (
-            (prometheus, "prometheus"),
-            (alertmanager, "prometheus-alertmanager"),
-        )
-        if program is None
-    ]
     if prometheus is None or alertmanager is None:
-        packages = " ".join(missing)
-        names = " and ".join(package.removeprefix("prometheus-") for package in missing)
+        found = {"prometheus": prometheus, "prometheus-alertmanager": alertmanager}
+        missing = [package for package, program in found.items() if program is None]
         fail(
-            f"--stack starts Prometheus and Alertmanager, but {names} is not on the PATH; "
-            f"on Debian and Ubuntu, install with: apt-get install {packages}",
+            f"--stack cannot find {' and '.join(missing)} on the PATH; "
+            f"on Debian and Ubuntu, install with: apt-get install {' '.join(missing)}",
             code=2,
         )
     return Programs(prometheus, alertmanager)
@@ -71,6 +63,7 @@ def stack_of(programs: Programs, directory: Path, target: str) -> tuple[Companio
             f"--web.listen-address=127.0.0.1:{alertmanager_port}",
             f"--web.external-url=http://127.0.0.1:{alertmanager_port}",
             "--cluster.listen-address=",  # there is one alone
+            "--log.level=warn",
         ),
         alertmanager_port,
         directory / "alertmanager.log",
@@ -83,6 +76,7 @@ def stack_of(programs: Programs, directory: Path, target: str) -> tuple[Companio
             f"--storage.tsdb.path={directory / 'prometheus-data'}",
             f"--web.listen-address=127.0.0.1:{prometheus_port}",
             f"--web.external-url=http://127.0.0.1:{prometheus_port}",
+            "--log.level=warn",
         ),
         prometheus_port,
         directory / "prometheus.log",

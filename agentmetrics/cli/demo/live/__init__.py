@@ -42,12 +42,18 @@ _EXPECTED = (openai.OpenAIError, httpx.TimeoutException, asyncio.TimeoutError)
 
 async def play(stage: Stage, stopping: asyncio.Event) -> None:
     """Play every scene again and again; each is played to its end when told to stop."""
-    setting = Setting(stage.wire.url, stage.wire.base_url, stage.handler, stopping)
+    setting = Setting(stage.wire, stage.handler, stopping)
     async with anyio.create_task_group() as together:
+        together.start_soon(_say_when_stopping, stage, stopping)
         for scenes in KINDS:
             for scene in scenes(setting):
                 together.start_soon(_repeat, scene, setting, stage)
     await stage.wire.settled()
+
+
+async def _say_when_stopping(stage: Stage, stopping: asyncio.Event) -> None:
+    await stopping.wait()
+    stage.progress.now("waiting for the calls under way")
 
 
 async def _repeat(scene: Scene, setting: Setting, stage: Stage) -> None:

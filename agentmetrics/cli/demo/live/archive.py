@@ -21,7 +21,7 @@ class Archivist(InstrumentedAgent):
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
-        self._client = AsyncOpenAI(base_url=setting.base_url, api_key="demo", max_retries=0)
+        self._client = AsyncOpenAI(base_url=setting.server.base_url, api_key="demo", max_retries=0)
 
     async def run(self, files: list[str], pause_seconds: float = 0.0) -> None:
         """Sum up one file after the other, until it is over; those that fail are passed over."""

@@ -12,7 +12,7 @@ _EDITIONS = 12
 
 
 def scenes(setting: Setting) -> list[Scene]:
-    team = make_team(setting.base_url)
+    team = make_team(setting.server.base_url)
 
     async def write(chance: random.Random) -> None:
         subject = f"{chance.choice(_SUBJECTS)}, part {chance.randrange(_EDITIONS)}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import random
 
+import httpx
+
 from agentmetrics.cli.demo import cues
 from agentmetrics.cli.demo.live.scene import Scene, Setting, ask
 from agentmetrics.cli.demo.wire import REVOKED_KEY
@@ -21,16 +23,18 @@ _TIMEOUT_SECONDS = 1.0
 
 
 def scenes(setting: Setting) -> list[Scene]:
-    auditor = setting.agent("auditor", setting.model("gpt-4o-mini", timeout=_TIMEOUT_SECONDS))
+    patience = httpx.Timeout(30, read=_TIMEOUT_SECONDS)
+    auditor = setting.agent("auditor", setting.model("gpt-4o-mini"))
+    impatient = setting.agent("auditor", setting.model("gpt-4o-mini", timeout=patience))
     locked_out = setting.agent("auditor", setting.model("gpt-4o-mini", api_key=REVOKED_KEY))
-    unreachable = setting.agent("auditor", setting.model("gpt-4o-mini"))
     questions = itertools.cycle(_QUESTIONS)
 
     async def audit(chance: random.Random) -> None:
-        await ask(unreachable, f"What was spent on day {chance.randrange(1, 29)}?")
+        await ask(auditor, f"What was spent on day {chance.randrange(1, 29)}?")
 
     async def fail(chance: random.Random) -> None:
-        await ask(auditor, next(questions))
+        question = next(questions)
+        await ask(impatient if question == cues.NEVER_ANSWERED else auditor, question)
 
     async def knock(chance: random.Random) -> None:
         await ask(locked_out, "What was spent today?")

@@ -15,6 +15,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from agentmetrics.cli.demo.models import chat_model
+from agentmetrics.cli.demo.wire import Wire
 
 Agent = Runnable[dict[str, Any], BaseMessage]
 
@@ -36,8 +37,7 @@ class Scene:
 class Setting:
     """Where the model server is, who is told of every run, and when it is over."""
 
-    url: str
-    base_url: str
+    server: Wire
     handler: BaseCallbackHandler
     stopping: asyncio.Event
 
@@ -48,7 +48,7 @@ class Setting:
 
     def model(self, name: str, **parameters: Any) -> BaseChatModel:
         """A model of OpenAI's at the demo's server."""
-        return chat_model(self.base_url, name, **parameters)
+        return chat_model(self.server.base_url, name, **parameters)
 
     def agent(self, name: str, model: Runnable[Any, BaseMessage], **metadata: str) -> Agent:
         """An agent of a prompt and a model; it is asked ``{"question": …}``."""

@@ -73,7 +73,7 @@ def _tools() -> list[BaseTool]:
 
 def scenes(setting: Setting) -> list[Scene]:
     support = create_agent(
-        azure_model(setting.url, "gpt-4o-mini"),
+        azure_model(setting.server.url, "gpt-4o-mini"),
         _tools(),
         system_prompt="You are the support. Look into the handbook before you do anything.",
         middleware=[ToolRetryMiddleware(max_retries=1, initial_delay=0.1, jitter=False)],
