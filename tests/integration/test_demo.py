@@ -63,7 +63,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         env=environment(**variables),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
 
 
@@ -252,7 +252,7 @@ def started(*arguments: str, log: Path, **variables: str) -> Iterator[subprocess
 
 def announced(log: Path, process: subprocess.Popen[bytes]) -> str:
     """The address that the command says it serves at."""
-    for _ in range(1500):
+    for _ in range(3000):
         words = log.read_text().split()
         urls = [word for word in words if word.startswith("http://")]
         if urls:

@@ -36,8 +36,8 @@ NOT_SHOWN = {
     "agentmetrics_packets_dropped_total": "the demo sends nothing to StatsD",
     "agentmetrics_ledger_calls_dropped_total": "the demo's ledger is always reachable",
 }
-SECONDS = 60.0  # half of it on a machine that has nothing else to do
-"""The time in which everything is to be seen once."""
+SECONDS = 120.0
+"""The most in which everything is seen once; half a minute where the machine is not busy."""
 
 
 @dataclass
@@ -186,6 +186,8 @@ def test_ctrl_c_ends_it_soon_and_the_account_is_exact(live: Live) -> None:
     said = live.log.read_text()
     assert "Traceback" not in said
     assert "in total. The ledger agrees to the nano-dollar." in said
+    assert "Previous day: " in said  # of which the ledger knows
+    assert "Previous day: no calls" not in said
     assert "times: the daily budget 'reviews' for agent_name=reviewer is spent" in said
 
 

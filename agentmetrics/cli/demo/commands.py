@@ -14,6 +14,7 @@ from agentmetrics.cli.console import complain, fail, output, tell
 from agentmetrics.cli.cost_report import Report
 from agentmetrics.cli.demo import serving, traffic
 from agentmetrics.cli.demo.live.budgets import BUDGETS
+from agentmetrics.cli.demo.live.history import write_history
 from agentmetrics.cli.demo.program import make_team
 from agentmetrics.cli.demo.stack import Programs
 from agentmetrics.cli.demo.stage import Stage, staged
@@ -66,7 +67,7 @@ def serve(host: str, port: int) -> None:
 
     The calls under way are awaited, so that the tables at the end are exact.
     """
-    with staged(BUDGETS) as stage:
+    with staged(BUDGETS, write_history) as stage:
         asyncio.run(serving.serve(stage, host, port))
         _show(stage)
         _end(stage)
@@ -74,7 +75,7 @@ def serve(host: str, port: int) -> None:
 
 def serve_stack(programs: Programs, host: str, port: int) -> None:
     """The same with Prometheus and Alertmanager beside it; with 1 when one of them ends earlier."""
-    with staged(BUDGETS) as stage:
+    with staged(BUDGETS, write_history) as stage:
         asyncio.run(serving.serve_stack(stage, programs, host, port))
         _show(stage)
         _end(stage)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,17 +68,28 @@ class Stage:
         return [*differences(rows, self.wire.tallies), *cost_differences(rows, self.spend().groups)]
 
 
+def _no_past(url: str) -> None:
+    pass
+
+
 @contextmanager
-def staged(budgets: Sequence[Budget]) -> Iterator[Stage]:
-    """A stage on which these budgets are in force; afterwards the process is as it was."""
+def staged(
+    budgets: Sequence[Budget], write_past: Callable[[str], None] = _no_past
+) -> Iterator[Stage]:
+    """A stage on which these budgets are in force; afterwards the process is as it was.
+
+    ``write_past`` is given the URL of the ledger, to write what it is to hold from the start.
+    """
     with undisturbed(), wire.serving() as server, tempfile.TemporaryDirectory() as directory:
         memory = MemoryRecorder()
         prometheus = PrometheusRecorder(CollectorRegistry())
+        ledger_url = f"sqlite:///{Path(directory, 'spend.db')}"
         with replaced(NoopRecorder()):
+            write_past(ledger_url)
             configure(
                 FanoutRecorder([memory, prometheus]),
                 budgets=budgets,
-                ledger_url=f"sqlite:///{Path(directory, 'spend.db')}",
+                ledger_url=ledger_url,
                 latency_buckets=BUCKETS,
                 service="agentmetrics-demo",
                 service_version=__version__,

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import time
+from typing import Any
 
 from langchain.agents import create_agent
 from langchain.agents.middleware import ToolRetryMiddleware
-from langchain_core.callbacks import (
-    AsyncCallbackManagerForRetrieverRun,
-    CallbackManagerForRetrieverRun,
-)
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.messages import HumanMessage
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool, tool
 
 from agentmetrics.cli.demo.live.scene import Scene, Setting
@@ -32,38 +31,33 @@ class Handbook(BaseRetriever):
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun
     ) -> list[Document]:
-        return [Document(page) for page in _PAGES[: len(query) % (len(_PAGES) + 1)]]
-
-    async def _aget_relevant_documents(
-        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun
-    ) -> list[Document]:
-        await asyncio.sleep(0.02 + len(query) % 5 / 50)
+        time.sleep(0.02 + len(query) % 5 / 50)
         if query.endswith(" 0"):
             raise ConnectionError("the index of the handbook is out of reach")
-        return self._get_relevant_documents(query, run_manager=run_manager.get_sync())
+        return [Document(page) for page in _PAGES[: len(query) % (len(_PAGES) + 1)]]
 
 
 def _tools() -> list[BaseTool]:
     handbook, payments = Handbook(), itertools.cycle([False, True, True])
 
     @tool
-    async def look_up(query: str, config: RunnableConfig) -> str:
+    def look_up(query: str, config: RunnableConfig) -> str:
         """Find pages of the handbook."""
         try:
-            return "\n".join(page.page_content for page in await handbook.ainvoke(query, config))
+            return "\n".join(page.page_content for page in handbook.invoke(query, config))
         except ConnectionError:
             return "The handbook is out of reach."
 
     @tool
-    async def delivery_date(order: str) -> str:
+    def delivery_date(order: str) -> str:
         """Ask the carrier when an order will be delivered, which takes a while."""
-        await asyncio.sleep(1.2)
+        time.sleep(1.2)
         return f"Order {order} will be delivered on Monday."
 
     @tool
-    async def refund(order: str) -> str:
+    def refund(order: str) -> str:
         """Refund an order; the payment service fails every third time."""
-        await asyncio.sleep(0.05)
+        time.sleep(0.05)
         if not next(payments):
             raise ConnectionError("the payment service is out of reach")
         return f"Order {order} was refunded."
@@ -72,7 +66,7 @@ def _tools() -> list[BaseTool]:
 
 
 def scenes(setting: Setting) -> list[Scene]:
-    support = create_agent(
+    support: Runnable[Any, Any] = create_agent(
         azure_model(setting.server.url, "gpt-4o-mini"),
         _tools(),
         system_prompt="You are the support. Look into the handbook before you do anything.",
@@ -85,6 +79,7 @@ def scenes(setting: Setting) -> list[Scene]:
         number = next(numbers)
         order = 0 if number % 5 == 4 else chance.randrange(1, _ORDERS)
         asked = HumanMessage(f"{_QUESTIONS[number % 2]} {order}")
-        await support.ainvoke({"messages": [asked]}, setting.config)
+        # In a thread: on Python 3.10 callbacks do not reach what async nodes call.
+        await asyncio.to_thread(support.invoke, {"messages": [asked]}, setting.config)
 
     return [Scene("support looks things up and uses tools", help_customer, every=4, first=1)]
