@@ -293,7 +293,7 @@ def test_live_traffic_is_served_until_a_signal(number: signal.Signals, tmp_path:
         after = wait_for_calls(url, before["llm_calls_total", "planner"])
         assert after["llm_cost_usd_total", "planner"] > before["llm_cost_usd_total", "planner"] > 0
         process.send_signal(number)
-        assert process.wait(20) == 0
+        assert process.wait(90) == 0
     said = log.read_text()
     assert "Traceback" not in said
     assert "in total. The ledger agrees to the nano-dollar." in said
@@ -309,7 +309,7 @@ def test_ctrl_c_during_the_demo_leaves_no_traceback(tmp_path: Path) -> None:
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        assert process.wait(90) == 130
     assert "Traceback" not in log.read_text()
 
 
