@@ -178,6 +178,9 @@ def serving() -> Iterator[Wire]:
                 ws="none",
                 lifespan="off",
                 log_level="critical",
+                # Longer than clients keep a connection: one that is closed as a request comes
+                # would fail a call that is not in the account.
+                timeout_keep_alive=120,
                 timeout_graceful_shutdown=1,
             )
         )
