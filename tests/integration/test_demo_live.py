@@ -280,6 +280,21 @@ def test_a_program_that_does_not_start_is_reported_with_what_it_said(tmp_path: P
     assert done.stdout == ""
 
 
+def test_ctrl_c_while_they_start_ends_the_demo(tmp_path: Path) -> None:
+    program(tmp_path, "prometheus", "exec sleep 600")
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    log = tmp_path / "log"
+    with started("demo", "--stack", "--port", "0", log=log, PATH=path) as process:
+        demo = psutil.Process(process.pid)
+        assert eventually(lambda: {child.name() for child in demo.children()} >= {"sleep"})
+        children = demo.children()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(90) == 0, log.read_text()
+    assert not any(child.is_running() for child in children)
+    assert "Running until Ctrl-C" not in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
 @pytest.mark.parametrize(
     ("installed", "missing"),
     [

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 from prometheus_async.aio.web import MetricsHTTPServer
 
 from agentmetrics.cli.console import fail, tell
 from agentmetrics.cli.demo import live
-from agentmetrics.cli.demo.companions import Companion, CompanionFailed, running
-from agentmetrics.cli.demo.stack import Programs, kit_files, stack_of, write_files
+from agentmetrics.cli.demo.companions import Companion
+from agentmetrics.cli.demo.stack import Programs, beside
 from agentmetrics.cli.demo.stage import Stage
 from agentmetrics.exposition import LOOPBACK, start_http_server
 
@@ -38,26 +36,17 @@ async def serve_stack(stage: Stage, programs: Programs, host: str, port: int) ->
     Ends with 1, and the last lines of its output, when one of them ends earlier.
     """
     stopping = _stop_on_signals()
-    async with _metrics(stage, host, port) as server:
+    async with _metrics(stage, host, port) as server, AsyncExitStack() as stack:
         target = _address(server, LOOPBACK)
-        with tempfile.TemporaryDirectory(prefix="agentmetrics-demo-") as name:
-            directory = Path(name)
-            write_files(directory, kit_files())
-            prometheus, alertmanager = stack_of(programs, directory, target)
-            beside = running((prometheus, alertmanager), stopping)
-            try:
-                async with AsyncExitStack() as stack:
-                    with stage.progress.shown():
-                        stage.progress.say("starting Prometheus and Alertmanager")
-                        await stack.enter_async_context(beside)
-                    if not stopping.is_set():
-                        tell(_where(target, prometheus, alertmanager))
-                    with stage.progress.shown():
-                        await _play(stage, stopping)
-                        stage.progress.now("ending Prometheus and Alertmanager")
-                        await stack.aclose()
-            except CompanionFailed as failed:
-                fail(str(failed))
+        with stage.progress.shown():
+            stage.progress.say("starting Prometheus and Alertmanager")
+            both = await stack.enter_async_context(beside(programs, target, stopping))
+        if not stopping.is_set():
+            tell(_where(target, *both))
+        with stage.progress.shown():
+            await _play(stage, stopping)
+            stage.progress.now("ending Prometheus and Alertmanager")
+            await stack.aclose()
 
 
 def _stop_on_signals() -> asyncio.Event:

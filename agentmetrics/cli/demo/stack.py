@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 import yaml
 
 from agentmetrics.cli.console import fail
-from agentmetrics.cli.demo.companions import Companion, free_port
+from agentmetrics.cli.demo.companions import Companion, CompanionFailed, free_port, running
 
 _ALERTMANAGER_NAMES = ("prometheus-alertmanager", "alertmanager")  # Debian's, and its own
 _SCRAPE_SECONDS = 5
@@ -38,6 +41,25 @@ def installed() -> Programs:
             code=2,
         )
     return Programs(prometheus, alertmanager)
+
+
+@asynccontextmanager
+async def beside(
+    programs: Programs, target: str, stopping: asyncio.Event
+) -> AsyncIterator[tuple[Companion, Companion]]:
+    """Run Prometheus and Alertmanager, in this order, beside the demo at ``target``.
+
+    ``stopping`` is set when one of them ends by itself; the program then ends with 1.
+    """
+    with tempfile.TemporaryDirectory(prefix="agentmetrics-demo-") as name:
+        directory = Path(name)
+        write_files(directory, kit_files())
+        both = stack_of(programs, directory, target)
+        try:
+            async with running(both, stopping):
+                yield both
+        except CompanionFailed as failed:
+            fail(str(failed))
 
 
 def kit_files() -> Mapping[str, str]:
