@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 from typing import Any, TypedDict
 
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
@@ -27,8 +28,8 @@ class Draft(TypedDict):
 def scenes(setting: Setting) -> list[Scene]:
     drafter = setting.agent("publisher", setting.model("gpt-4o-mini"))
 
-    async def draft(state: Draft, config: RunnableConfig) -> dict[str, Any]:
-        reply = await drafter.ainvoke({"question": f"Draft {state['subject']}"}, config)
+    def draft(state: Draft, config: RunnableConfig) -> dict[str, Any]:
+        reply = drafter.invoke({"question": f"Draft {state['subject']}"}, config)
         return {"text": str(reply.content)}
 
     def approve(state: Draft) -> dict[str, Any]:
@@ -41,16 +42,18 @@ def scenes(setting: Setting) -> list[Scene]:
     graph.add_edge(START, "draft")
     graph.add_edge("draft", "approve")
     graph.add_edge("approve", END)
-    publisher = graph.compile(name="publisher", checkpointer=saver)
+    publisher: Runnable[Any, Any] = graph.compile(name="publisher", checkpointer=saver)
     numbers = itertools.count(1)
 
     async def publish(chance: random.Random) -> None:
         number = next(numbers)
         thread = f"page {number}"
+        page = {"subject": f"page {number % 30}", "text": ""}
         config: RunnableConfig = {**setting.config, "configurable": {"thread_id": thread}}
-        await publisher.ainvoke({"subject": f"page {number % 30}", "text": ""}, config)
+        # In threads: on Python 3.10 what is called in an async graph cannot be interrupted.
+        await asyncio.to_thread(publisher.invoke, page, config)
         await setting.pause(_READING_SECONDS)
-        await publisher.ainvoke(Command(resume="approved"), config)
+        await asyncio.to_thread(publisher.invoke, Command(resume="approved"), config)
         saver.delete_thread(thread)
         if number % 2:
             record_error("UploadFailed", "publisher")
