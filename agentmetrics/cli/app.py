@@ -5,14 +5,17 @@ from __future__ import annotations
 from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from agentmetrics.cli import check as checking
 from agentmetrics.cli import notices, prices
 from agentmetrics.cli import serve as serving
-from agentmetrics.cli.console import fail, require
+from agentmetrics.cli.console import fail, messages, require
+
+if TYPE_CHECKING:
+    from agentmetrics.cli.demo.stack import Programs
 
 DEFAULT_PORT = 9464  # the port that OpenTelemetry's Prometheus exporters have, free by convention
 _DEMO_PACKAGES = (
@@ -25,6 +28,7 @@ _DEMO_PACKAGES = (
     "prometheus_client",
     "prometheus_async",
     "aiohttp",
+    "yaml",
 )
 
 app = typer.Typer(
@@ -73,29 +77,43 @@ def demo(
     serve: Annotated[
         bool,
         typer.Option(
-            "--serve", help="Continue with live traffic, served at /metrics, until Ctrl-C."
+            "--serve", help="Run live traffic of every kind, served at /metrics, until Ctrl-C."
         ),
+    ] = False,
+    stack: Annotated[
+        bool,
+        typer.Option("--stack", help="The same with Prometheus and Alertmanager beside it."),
     ] = False,
     host: Host = "127.0.0.1",
     port: Port = DEFAULT_PORT,
     json: Annotated[bool, typer.Option("--json", help="Print the table as JSON only.")] = False,
 ) -> None:
-    """Run three LangGraph agents against a model server on this machine and show their metrics.
+    """Run LangGraph agents against a model server on this machine and show their metrics.
 
     Needs no API key and no network. Exits with status 1 when the metrics do not match what the
     server counted.
     """
     require("demo", *_DEMO_PACKAGES)
-    from agentmetrics.cli import demo as demonstration
-
-    if serve and json:
-        fail("use --json without --serve, which prints a table", code=2)
-    if serve:
-        demonstration.serve(host, port)
+    if (serve or stack) and json:
+        asked = "--stack" if stack else "--serve"
+        fail(f"use --json without {asked}, which prints a table", code=2)
+    programs = _programs_of_stack() if stack else None
+    with messages().status("loading LangChain and LangGraph"):
+        from agentmetrics.cli.demo import commands
+    if programs is not None:
+        commands.serve_stack(programs, host, port)
+    elif serve:
+        commands.serve(host, port)
     elif json:
-        demonstration.print_json()
+        commands.print_json()
     else:
-        demonstration.print_tables()
+        commands.print_tables()
+
+
+def _programs_of_stack() -> Programs:
+    from agentmetrics.cli.demo.stack import installed
+
+    return installed()
 
 
 @app.command()

@@ -467,8 +467,9 @@ def test_a_port_that_is_none_is_refused(command: list[str], port: str) -> None:
     assert "--port" in done.stderr
 
 
-def test_demo_is_for_people_or_for_programs() -> None:
-    done = run("demo", "--serve", "--json")
+@pytest.mark.parametrize("option", ["--serve", "--stack"])
+def test_demo_is_for_people_or_for_programs(option: str) -> None:
+    done = run("demo", option, "--json")
     assert done.exit_code == 2
     assert done.stdout == ""
-    assert "use --json without --serve" in done.stderr
+    assert f"use --json without {option}" in done.stderr

@@ -13,11 +13,11 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.messages import AnyMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
-from pydantic import SecretStr
+
+from agentmetrics.cli.demo.models import chat_model
 
 Team = CompiledStateGraph[Any, Any, Any, Any]
 Answer = Callable[[list[AnyMessage], RunnableConfig], Awaitable[AnyMessage]]
@@ -55,12 +55,12 @@ def make_team(base_url: str) -> Team:
     """
     # On Python 3.10 callbacks do not reach what an async node calls: there the config is passed
     # on, and the agent whose nodes are LangChain's own runs in sync code.
-    planner = _model(base_url, "o4-mini", cache=InMemoryCache(maxsize=50)).with_retry(
+    planner = chat_model(base_url, "o4-mini", cache=InMemoryCache(maxsize=50)).with_retry(
         retry_if_exception_type=(openai.RateLimitError,),
         wait_exponential_jitter=False,
         stop_after_attempt=3,
     )
-    writer = _model(base_url, "gpt-4o")
+    writer = chat_model(base_url, "gpt-4o")
 
     async def plan(messages: list[AnyMessage], config: RunnableConfig) -> AnyMessage:
         return await planner.ainvoke(messages, config)
@@ -70,7 +70,7 @@ def make_team(base_url: str) -> Team:
         return functools.reduce(operator.add, chunks)
 
     researcher: Runnable[Any, Any] = create_agent(
-        _model(base_url, "gpt-4o-mini"),
+        chat_model(base_url, "gpt-4o-mini"),
         [search, read_page],
         system_prompt="You are the researcher. Look things up before you answer, and name both.",
         name="researcher",
@@ -88,18 +88,6 @@ def make_team(base_url: str) -> Team:
     team.add_edge("research", "write")
     team.add_edge("write", END)
     return team.compile()
-
-
-def _model(base_url: str, name: str, **parameters: Any) -> ChatOpenAI:
-    return ChatOpenAI(
-        model=name,
-        base_url=base_url,
-        api_key=SecretStr("demo"),
-        stream_usage=True,  # a base_url of one's own turns it off
-        max_retries=0,  # retries inside the SDK are invisible to callbacks
-        timeout=30,
-        **parameters,
-    )
 
 
 def _agent(name: str, answer: Answer) -> Team:

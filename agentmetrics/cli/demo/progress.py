@@ -33,17 +33,24 @@ class Progress:
         ):
             yield
 
-    def say(self, step: str) -> None:
+    def now(self, step: str) -> None:
+        """Show a step that is one of very many, which is of use on the moving line alone."""
         self._step = step
+
+    def say(self, step: str) -> None:
+        """Tell of a step: on the moving line, or on one of its own."""
+        self.now(step)
         if not self._console.is_terminal:
             self._console.print(step, soft_wrap=True)
 
     def _line(self) -> Spinner:
         value = self._recorder.value
-        line = (
-            f"{self._step}\n  {value('llm_calls_total'):.0f} calls, "
-            f"{value('llm_active_calls'):.0f} active, {value('llm_tokens_total'):,.0f} tokens, "
-            f"${value('llm_cost_usd_total'):.4f}"
-        )
+        calls, active = value("llm_calls_total"), value("llm_active_calls")
+        line = self._step
+        if calls or active:
+            line += (
+                f"\n  {calls:.0f} calls, {active:.0f} active, "
+                f"{value('llm_tokens_total'):,.0f} tokens, ${value('llm_cost_usd_total'):.4f}"
+            )
         self._spinner.update(text=Text(line))  # of a plain string it takes brackets for markup
         return self._spinner

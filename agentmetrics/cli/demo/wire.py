@@ -18,12 +18,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from agentmetrics.cli.demo.script import Reply, Usage, agent_of, reply_to, served
+from agentmetrics.cli.demo import wire_format
+from agentmetrics.cli.demo.cues import STALL_SECONDS, WRONG_KEY, Refusal, Reply, Usage
+from agentmetrics.cli.demo.script import agent_of, answer
 
-_REFUSE_EVERY = 8  # the planner's first request of each eight gets a 429
-_BREAK_EVERY = 9  # the writer's last request of each nine gets a 500
-_STALL_SECONDS = 20.0
+REVOKED_KEY = "revoked"
+"""The API key with which the server lets nobody in."""
+
 _START_SECONDS = 10.0
+_SETTLE_SECONDS = 5.0
 
 
 @dataclass
@@ -44,81 +47,114 @@ class Tally:
         self.cached_tokens += usage.cached
         self.reasoning_tokens += usage.reasoning
 
+    def leave(self, reply: Reply) -> None:
+        """Count a caller who went away before the reply was there."""
+        if reply.left == "errors":
+            self.errors += 1
+        else:
+            self.cancelled += 1
+
 
 class Wire:
     """The server's handlers and its own account of the traffic, by agent."""
 
     def __init__(self) -> None:
         self.tallies: dict[str, Tally] = {}
-        self.base_url = ""
+        self.url = ""
         self.stalled = threading.Event()
         """Set while a request waits for a caller that is expected to give up."""
         self.open = 0
         """Requests that are not answered yet."""
 
+    async def settled(self) -> None:
+        """Wait until the last caller who went away has been noticed."""
+        for _ in range(int(_SETTLE_SECONDS / 0.01)):
+            if not self.open:
+                return
+            await asyncio.sleep(0.01)
+
+    @property
+    def base_url(self) -> str:
+        """Where OpenAI's API begins; Azure's begins at ``url``."""
+        return f"{self.url}/v1"
+
     def app(self) -> Starlette:
-        route = Route("/v1/chat/completions", self._completions, methods=["POST"])
-        return Starlette(routes=[route])
+        paths = (
+            "/v1/chat/completions",
+            "/openai/deployments/{deployment}/chat/completions",  # as Azure has it
+        )
+        return Starlette(
+            routes=[Route(path, self._completions, methods=["POST"]) for path in paths]
+        )
 
     async def _completions(self, request: Request) -> Response:
         body = await request.json()
+        body["model"] = request.path_params.get("deployment") or body["model"]
         agent = agent_of(body["messages"])
         tally = self.tallies.setdefault(agent, Tally())
         tally.calls += 1
         self.open += 1
-        answer = await self._answer(request, body, agent, tally)
-        if not isinstance(answer, StreamingResponse):
+        found = answer(agent, tally.calls, body)
+        if request.headers.get("authorization") == f"Bearer {REVOKED_KEY}":
+            found = WRONG_KEY
+        response = await self._respond(request, body, found, tally)
+        if not isinstance(response, StreamingResponse):
             self.open -= 1
-        return answer
+        return response
 
-    async def _answer(
-        self, request: Request, body: dict[str, Any], agent: str, tally: Tally
+    async def _respond(
+        self, request: Request, body: dict[str, Any], found: Reply | Refusal, tally: Tally
     ) -> Response:
-        refused = _refusal(agent, tally.calls)
-        if refused is not None:
+        if isinstance(found, Refusal):
             tally.errors += 1
-            return refused
-        reply = reply_to(body["messages"], body.get("tools", []))
-        if await self._left_while(request, reply):
-            tally.cancelled += 1
+            return JSONResponse(wire_format.error(found), found.status)
+        if await self._left_while(request, found):
+            tally.leave(found)
             return Response(status_code=499)
         if body.get("stream"):
-            return StreamingResponse(
-                self._chunks(body, reply, tally), media_type="text/event-stream"
-            )
-        tally.bill(reply.usage)
-        return JSONResponse(_completion(body["model"], reply))
+            chunks = self._chunks(body, found, tally)
+            return StreamingResponse(chunks, media_type="text/event-stream")
+        tally.bill(found.usage)
+        return JSONResponse(wire_format.completion(body["model"], found))
 
     async def _left_while(self, request: Request, reply: Reply) -> bool:
         """Take the reply's time; whether the caller went away meanwhile."""
-        if reply.stalls:
+        stalls = reply.seconds >= STALL_SECONDS
+        if stalls:
             self.stalled.set()
         try:
-            await asyncio.wait_for(
-                _gone(request), _STALL_SECONDS if reply.stalls else reply.seconds
-            )
+            await asyncio.wait_for(_gone(request), reply.seconds)
         except asyncio.TimeoutError:
             return False
         finally:
-            if reply.stalls:
+            if stalls:
                 self.stalled.clear()
         return True
 
     async def _chunks(
         self, body: dict[str, Any], reply: Reply, tally: Tally
     ) -> AsyncIterator[bytes]:
-        billed = False
+        model, finished = body["model"], False
         try:
-            for chunk in _stream(body["model"], reply):
-                if chunk["usage"]:
-                    tally.bill(reply.usage)
-                    billed = True
-                yield b"data: " + json.dumps(chunk).encode() + b"\n\n"
+            for index, chunk in enumerate(wire_format.chunks(model, reply)):
+                if index == reply.pause_at:
+                    await asyncio.sleep(reply.pause)
+                yield _event(chunk)
+                await asyncio.sleep(reply.seconds_per_chunk)
+            finished = True
+            if (body.get("stream_options") or {}).get("include_usage"):
+                tally.bill(reply.usage)
+                yield _event(wire_format.usage_chunk(model, reply))
                 await asyncio.sleep(reply.seconds_per_chunk)
             yield b"data: [DONE]\n\n"
         finally:
-            tally.cancelled += not billed
+            if not finished:
+                tally.leave(reply)
             self.open -= 1
+
+
+def _event(chunk: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
 
 
 async def _gone(request: Request) -> None:
@@ -127,79 +163,13 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _refusal(agent: str, number: int) -> Response | None:
-    """The error that an agent's n-th request gets, as OpenAI words it; most get none."""
-    if agent == "planner" and number % _REFUSE_EVERY == 1:
-        message, code, status = "Rate limit reached for requests", "rate_limit_exceeded", 429
-    elif agent == "writer" and number % _BREAK_EVERY == 0:
-        message, code, status = "The server had an error", "server_error", 500
-    else:
-        return None
-    return JSONResponse({"error": {"message": message, "type": code, "code": code}}, status)
-
-
-def _head(model: str, kind: str) -> dict[str, Any]:
-    now = time.time()
-    return {
-        "id": f"chatcmpl-{int(now * 1e6)}",
-        "object": kind,
-        "created": int(now),
-        "model": served(model),
-    }
-
-
-def _usage(usage: Usage) -> dict[str, Any]:
-    return {
-        "prompt_tokens": usage.prompt,
-        "completion_tokens": usage.completion,
-        "total_tokens": usage.prompt + usage.completion,
-        "prompt_tokens_details": {"cached_tokens": usage.cached, "audio_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning, "audio_tokens": 0},
-    }
-
-
-def _completion(model: str, reply: Reply) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": reply.text or None}
-    if reply.tool_calls:
-        message["tool_calls"] = [
-            {
-                "id": f"call_{time.time_ns()}_{index}",
-                "type": "function",
-                "function": {"name": name, "arguments": json.dumps(arguments)},
-            }
-            for index, (name, arguments) in enumerate(reply.tool_calls)
-        ]
-    reason = "tool_calls" if reply.tool_calls else "stop"
-    choice = {"index": 0, "message": message, "finish_reason": reason}
-    return {
-        **_head(model, "chat.completion"),
-        "choices": [choice],
-        "usage": _usage(reply.usage),
-    }
-
-
-def _stream(model: str, reply: Reply) -> Iterator[dict[str, Any]]:
-    """A reply as chunks: the role, a word each, the finish reason, and last the usage."""
-    head = _head(model, "chat.completion.chunk")
-
-    def chunk(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "finish_reason": reason}
-        return {**head, "choices": [choice], "usage": None}
-
-    yield chunk({"role": "assistant", "content": ""})
-    for word in reply.text.split(" "):
-        yield chunk({"content": f"{word} "})
-    yield chunk({}, "stop")
-    yield {**head, "choices": [], "usage": _usage(reply.usage)}
-
-
 @contextmanager
 def serving() -> Iterator[Wire]:
     """A wire that listens on a free loopback port, from a thread of its own."""
     wire = Wire()
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        wire.base_url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        wire.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         server = uvicorn.Server(
             uvicorn.Config(
                 wire.app(),
@@ -208,6 +178,9 @@ def serving() -> Iterator[Wire]:
                 ws="none",
                 lifespan="off",
                 log_level="critical",
+                # Longer than clients keep a connection: one that is closed as a request comes
+                # would fail a call that is not in the account.
+                timeout_keep_alive=120,
                 timeout_graceful_shutdown=1,
             )
         )
