@@ -24,9 +24,13 @@ _MEANING = {
 
 
 def finish_reason(case: Case) -> str:
-    """The member of the closed set that the first choice's word means; empty without one."""
+    """The member of the closed set that a choice's word means; empty without one.
+
+    The first choice counts, or the last one of a text model.
+    """
     raw = json.dumps(case.body if case.body is not None else case.events)
-    word = next(iter((*_INCOMPLETE.findall(raw), *_WORD.findall(raw), *_STATUS.findall(raw))), "")
+    words = [*_INCOMPLETE.findall(raw), *_WORD.findall(raw), *_STATUS.findall(raw), ""]
+    word = words[-2] if case.wire == "openai-text" and len(words) > 1 else words[0]
     meant = next((reason for reason, words in _MEANING.items() if word in words), "other")
     if meant == "stop" and _TOOL_CALL.search(raw):
         return "tool_calls"

@@ -70,7 +70,7 @@ def read_response(call: LLMCall, response: LLMResult, run_id: UUID) -> None:
             try:
                 message = generation.message  # type: ignore[union-attr]
             except AttributeError:  # of a text LLM
-                served = served or generation.generation_info or _NOTHING
+                served = generation.generation_info or served
                 continue
             served = served or message.response_metadata
             usage = getattr(message, "usage_metadata", None)
