@@ -32,4 +32,5 @@ def one_clock() -> Iterator[Clock]:
         patch.setattr("agentmetrics.calls.table.perf_counter", clock)
         patch.setattr("agentmetrics.pipeline.perf_counter", clock)
         patch.setattr("agentmetrics.meters.in_flight.perf_counter", clock)
+        patch.setattr("agentmetrics.sources.langchain.callbacks.handler.perf_counter", clock)
         yield clock
