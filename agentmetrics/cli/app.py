@@ -166,7 +166,7 @@ def cost(
     by: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
-            help="agent, provider, model, status or an extra label; comma-separated.",
+            help="agent, provider, model, served_model, status or an extra label; comma-separated.",
             show_default="agent",
         ),
     ] = None,
