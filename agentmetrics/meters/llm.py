@@ -27,9 +27,6 @@ PROMPT_CACHE = "prompt_cache"
 """The intent under which stands what providers' prompt caches saved."""
 
 
-_ONE_TOKEN = Usage.plain(1, 0)
-
-
 class LLMMeter:
     """The instruments of LLM calls, and what calls cost by ``prices``."""
 
@@ -91,7 +88,7 @@ class LLMMeter:
             self.tokens.labels(**labels, token_type=token_type)
         for error_type in catalog.ERROR_TYPES:
             self.errors.labels(**labels, error_type=error_type)
-        if self.prices.cost_usd(provider, model, _ONE_TOKEN) is not None:
+        if self.prices.find(provider, model) is not None:
             self.cost.labels(**labels)  # what has no known price did not cost 0
         return True
 

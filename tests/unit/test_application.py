@@ -97,13 +97,17 @@ class TestAnErrorOfTheApplication:
         assert recorder.value("errors_total", error_type="other", component="other") == 2
 
     def test_an_error_at_a_backend_that_fails_raises_nothing(self):
-        record_error("timeout", recorder=BrokenLater())
+        recorder = BrokenLater()
+        record_error("timeout", recorder=recorder)
+        assert "errors_total" not in recorder.snapshot()
 
     def test_nothing_is_there_before_the_first(self):
         registry = CollectorRegistry()
         with replaced(MemoryRecorder()):
             configure(PrometheusRecorder(registry))
-            Counter("errors", "Of the program.", registry=registry)  # whose name it is
+            theirs = Counter("errors", "Of the program.", registry=registry)  # whose name it is
+        theirs.inc()
+        assert registry.get_sample_value("errors_total") == 1
 
 
 class TestANameThatTheProgramHas:
