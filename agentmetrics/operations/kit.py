@@ -1,0 +1,141 @@
+"""The operations kit: every file of it, as text, from its options."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from agentmetrics.config.settings import check_new_labels
+from agentmetrics.operations import kubernetes, stack
+from agentmetrics.operations.boards import boards
+from agentmetrics.operations.receivers import NO_RECEIVER, Receiver
+from agentmetrics.operations.rules import Objectives, rule_files, runbooks
+from agentmetrics.recording.metric import check_prefix
+
+PARTS = ("grafana", "prometheus", "alertmanager", "runbooks", "compose", "kubernetes")
+"""What the kit consists of, and can be limited to."""
+_MOUNTED = ("grafana", "prometheus", "alertmanager")
+"""The parts that compose.yaml mounts."""
+
+
+@dataclass(frozen=True)
+class KitOptions:
+    """What the kit is made for.
+
+    ``namespace`` and ``extra_labels`` are the settings of the measured programs, ``objectives``
+    what the alerts hold them to, ``receiver`` whom Alertmanager tells, and ``parts`` those of
+    ``PARTS`` that are wanted.
+
+    Raises ``ValueError``, with one sentence, for a name that Prometheus would reject, a label that
+    agentmetrics has itself, a part that does not exist or needs another, and a receiver without the
+    part that it belongs to.
+    """
+
+    namespace: str = ""
+    extra_labels: Sequence[str] = ()
+    objectives: Objectives = field(default_factory=Objectives)
+    receiver: Receiver = NO_RECEIVER
+    parts: Sequence[str] = PARTS
+
+    def __post_init__(self) -> None:
+        if self.namespace:
+            with _about("namespace"):
+                check_prefix(self.namespace)
+        with _about("extra labels"):
+            check_new_labels(self.extra_labels)
+        _check_parts(self.parts)
+        if self.receiver is not NO_RECEIVER and "alertmanager" not in self.parts:
+            raise ValueError("a receiver belongs to the part 'alertmanager': add it to the parts")
+
+
+@contextmanager
+def _about(what: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from None
+
+
+def _check_parts(parts: Sequence[str]) -> None:
+    for part in parts:
+        if part not in PARTS:
+            close = get_close_matches(part, PARTS, n=1)
+            meant = f"; did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"unknown part {part!r}; use {', '.join(PARTS)}{meant}")
+    if not parts:
+        raise ValueError(f"list at least one part of the kit: {', '.join(PARTS)}")
+    missing = [part for part in _MOUNTED if part not in parts]
+    if "compose" in parts and missing:
+        raise ValueError(
+            f"the part 'compose' mounts the files of others: also list {', '.join(missing)}"
+        )
+
+
+@dataclass(frozen=True)
+class Kit:
+    """Files by their path, relative to the directory of the kit.
+
+    Those in ``private`` contain a secret: only their owner may read them, and they are not to be
+    committed.
+    """
+
+    files: Mapping[str, str]
+    private: frozenset[str] = frozenset()
+
+
+def make_kit(options: KitOptions) -> Kit:
+    """The kit for these options. Nothing is read or written."""
+    files: dict[str, str] = {}
+    for part, make in _MAKERS.items():
+        if part in options.parts:
+            files |= make(options)
+    return Kit(dict(sorted(files.items())), options.receiver.private & files.keys())
+
+
+def _grafana(options: KitOptions) -> dict[str, str]:
+    made = boards(options.namespace, options.extra_labels)
+    files = {f"grafana/{name}.json": board_text(board) for name, board in made.items()}
+    return files | stack.grafana_provisioning()
+
+
+def board_text(board: Mapping[str, object]) -> str:
+    """A dashboard as a file that can be read and compared."""
+    return json.dumps(board, indent=2, ensure_ascii=False) + "\n"
+
+
+def _prometheus(options: KitOptions) -> dict[str, str]:
+    demo_namespace = options.namespace if "compose" in options.parts else None
+    config = stack.prometheus_files(demo_namespace)
+    return config | rule_files(options.objectives, options.namespace)
+
+
+def _alertmanager(options: KitOptions) -> dict[str, str]:
+    return options.receiver.files()
+
+
+def _runbooks(options: KitOptions) -> dict[str, str]:
+    return runbooks(options.namespace)
+
+
+def _compose(options: KitOptions) -> dict[str, str]:
+    return {"compose.yaml": stack.compose(reads_secrets=bool(options.receiver.private))}
+
+
+def _kubernetes(options: KitOptions) -> dict[str, str]:
+    return kubernetes.manifests(
+        rule_files(options.objectives, options.namespace),
+        boards(options.namespace, options.extra_labels),
+    )
+
+
+_MAKERS: dict[str, Callable[[KitOptions], dict[str, str]]] = {
+    "grafana": _grafana,
+    "prometheus": _prometheus,
+    "alertmanager": _alertmanager,
+    "runbooks": _runbooks,
+    "compose": _compose,
+    "kubernetes": _kubernetes,
+}
