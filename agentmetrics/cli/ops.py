@@ -151,7 +151,8 @@ _WHAT = {
 
 
 def _print_summary(directory: Path, files: Mapping[str, str]) -> None:
-    table = titled_table(f"Written to {directory}", "what", "where")
+    tell(f"Written to {directory}:")
+    table = titled_table(None, "what", "where")
     table.add_column("files", justify="right")
     for what, where in _WHAT.items():
         count = sum(1 for path in files if _is_in(path, where))

@@ -25,8 +25,8 @@ _HEADER = """\
 """
 _NOBODY = """\
 # The receiver below has no integrations, so nobody is notified; alerts are only shown in
-# Alertmanager. To be notified, export with --receiver slack, webhook, pagerduty or email, or add your
-# own integration: https://prometheus.io/docs/alerting/latest/configuration/#receiver
+# Alertmanager. To be notified, export with --receiver slack, webhook, pagerduty or email, or add an
+# integration of your own: https://prometheus.io/docs/alerting/latest/configuration/#receiver
 """
 _SECRETS = """\
 # Secrets are in files beside this one. Their paths are relative to the directory that Alertmanager

@@ -18,7 +18,10 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
+    lines = text.split("\n")
+    style = "|" if len(lines) > 1 else None
+    if not all(map(str.isprintable, lines)):
+        style = '"'  # other line breaks would be read as this one
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
