@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json as json_format
 import os
-import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 import typer
 from rich.markdown import Markdown
 
+from agentmetrics.cli import ops_summary
 from agentmetrics.cli.console import fail, messages, output, require, tell, titled_table
 
 if TYPE_CHECKING:
     from agentmetrics.operations.kit import KitOptions
-    from agentmetrics.operations.rules import Objectives
 
 app = typer.Typer(
     help="Dashboards, alert rules and runbooks, with the configuration of what runs them.",
@@ -48,6 +48,7 @@ Slo = Annotated[
         show_default="built-in objectives",
     ),
 ]
+_INDEX = "/README.md"
 Name = Annotated[Optional[str], typer.Argument(show_default=False)]  # noqa: UP045
 Json = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 
@@ -93,115 +94,43 @@ def export(
     from agentmetrics.operations.kit import make_kit
 
     try:
-        if not force:
-            check_free(directory)
-        options = _options(namespace, extra_labels, slo, receiver, only)
-        with messages().status("Making the kit"):
-            kit = make_kit(options)
-        write_kit(kit, directory)
-    except ValueError as error:
-        fail(str(error), code=2)
+        with _refusing():
+            if not force:
+                check_free(directory)
+            options = _options(namespace, extra_labels, slo, receiver, only)
+            with messages().status("Making the kit"):
+                kit = make_kit(options)
+            write_kit(kit, directory)
     except OSError as error:
         fail(f"cannot write to {str(directory)!r}: {error.strerror}")
     if json:
-        _print_summary_as_json(directory, kit.files)
+        ops_summary.print_json(directory, kit)
     else:
-        _print_summary(directory, kit.files)
-        if kit.private:
-            tell(f"Readable by you only, and not to be committed: {', '.join(sorted(kit.private))}")
-        tell(_next_steps(directory, options.parts))
+        ops_summary.print_table(directory, kit)
 
 
 def _options(
-    namespace: str, extra_labels: str, slo: Path | None, receiver: str | None, only: str | None
+    namespace: str,
+    extra_labels: str = "",
+    slo: Path | None = None,
+    receiver: str | None = None,
+    only: str | None = None,
 ) -> KitOptions:
     from agentmetrics.operations import receivers
     from agentmetrics.operations.kit import PARTS, KitOptions
+    from agentmetrics.operations.rules import Objectives
 
     return KitOptions(
         namespace=namespace,
         extra_labels=_names(extra_labels),
-        objectives=_objectives(slo),
+        objectives=Objectives() if slo is None else Objectives.from_toml(slo),
         receiver=receivers.receiver(receiver, os.environ) if receiver else receivers.NO_RECEIVER,
         parts=PARTS if only is None else _names(only),
     )
 
 
-def _objectives(file: Path | None) -> Objectives:
-    from agentmetrics.operations.rules import Objectives
-
-    return Objectives() if file is None else Objectives.from_toml(file)
-
-
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-_WHAT = {
-    "dashboards": "grafana/*.json",
-    "rule files": "prometheus/rules/*.yml",
-    "rule tests": "prometheus/tests/*.yml",
-    "runbooks": "runbooks/*.md",
-    "configuration of Prometheus": "prometheus/*.yml",
-    "configuration of Alertmanager": "alertmanager/**",
-    "configuration of Grafana": "grafana/provisioning/**",
-    "containers": "compose.yaml",
-    "Kubernetes manifests": "kubernetes/*.yaml",
-}
-
-
-def _print_summary(directory: Path, files: Mapping[str, str]) -> None:
-    tell(f"Written to {directory}:")
-    table = titled_table(None, "what", "where")
-    table.add_column("files", justify="right")
-    for what, where in _WHAT.items():
-        count = sum(1 for path in files if _is_in(path, where))
-        if count:
-            table.add_row(what, where, str(count))
-    output().print(table)
-    output().print()
-
-
-def _is_in(path: str, where: str) -> bool:
-    parent, _, name = where.rpartition("/")
-    if name == "**":
-        return path.startswith(f"{parent}/")
-    folder, _, file = path.rpartition("/")
-    return folder == parent and file.endswith(name.removeprefix("*"))
-
-
-def _print_summary_as_json(directory: Path, files: Mapping[str, str]) -> None:
-    counts = {
-        what: count
-        for what, where in _WHAT.items()
-        if (count := sum(1 for path in files if _is_in(path, where)))
-    }
-    summary = {"directory": str(directory), "counts": counts, "files": list(files)}
-    typer.echo(json_format.dumps(summary, indent=2))
-
-
-def _next_steps(directory: Path, parts: Iterable[str]) -> str:
-    where = shlex.quote(str(directory))
-    steps = {
-        "compose": (
-            f"docker compose --project-directory {where} up",
-            "Grafana at http://127.0.0.1:3000, Prometheus at :9090, Alertmanager at :9093",
-        ),
-        "prometheus": (
-            f"promtool check config {where}/prometheus/prometheus.yml",
-            "after adding your programs to targets.yml beside it",
-        ),
-        "alertmanager": (f"amtool check-config {where}/alertmanager/alertmanager.yml", ""),
-        "kubernetes": (
-            f"kubectl apply --server-side -n NAMESPACE -k {where}/kubernetes",
-            "with the Prometheus operator in the cluster",
-        ),
-    }
-    lines = ["Next steps"]
-    for part, (command, comment) in steps.items():
-        if part in parts:
-            lines += [f"  {command}", f"    {comment}"] if comment else [f"  {command}"]
-    return "\n".join(lines) if len(lines) > 1 else ""
 
 
 @app.command()
@@ -213,8 +142,9 @@ def dashboards(
     from agentmetrics.operations.boards import boards
     from agentmetrics.operations.kit import board_text
 
-    options = _checked(namespace, extra_labels)
-    made = boards(options.namespace, options.extra_labels)
+    with _refusing():
+        options = _options(namespace, extra_labels)
+        made = boards(options.namespace, options.extra_labels)
     if name is not None:
         typer.echo(board_text(made[_one_of(made, name, "dashboard")]), nl=False)
     elif json:
@@ -236,11 +166,9 @@ def rules(name: Name = None, namespace: Namespace = "", slo: Slo = None) -> None
     from agentmetrics.operations.rules import rule_files
     from agentmetrics.operations.yaml_text import dump
 
-    try:
-        objectives = _objectives(slo)
-    except ValueError as error:
-        fail(str(error), code=2)
-    groups = _groups(rule_files(objectives, _checked(namespace).namespace))
+    with _refusing():
+        options = _options(namespace, slo=slo)
+    groups = _groups(rule_files(options.objectives, options.namespace))
     if name is None:
         typer.echo(dump({"groups": groups}), nl=False)
         return
@@ -263,9 +191,9 @@ def runbook(name: Name = None, namespace: Namespace = "") -> None:
     require("ops", "yaml")
     from agentmetrics.operations.rules import runbooks
 
-    pages = {
-        Path(path).stem: text for path, text in runbooks(_checked(namespace).namespace).items()
-    }
+    with _refusing():
+        made = runbooks(_options(namespace).namespace)
+    pages = {Path(path).stem: text for path, text in made.items() if not path.endswith(_INDEX)}
     if name is None:
         tell("\n".join(pages))
         return
@@ -277,11 +205,11 @@ def runbook(name: Name = None, namespace: Namespace = "") -> None:
         typer.echo(text, nl=False)
 
 
-def _checked(namespace: str, extra_labels: str = "") -> KitOptions:
-    from agentmetrics.operations.kit import KitOptions
-
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """End with 2 where what was typed is wrong."""
     try:
-        return KitOptions(namespace=namespace, extra_labels=_names(extra_labels))
+        yield
     except ValueError as error:
         fail(str(error), code=2)
 

@@ -86,7 +86,6 @@ class PrometheusServer:
 @contextmanager
 def running_prometheus(directory: Path, targets: Sequence[str]) -> Iterator[PrometheusServer]:
     """Prometheus scraping ``targets``, each ``host:port``, every half second."""
-    program, port = required("prometheus", "prometheus"), free_port()
     config = directory / "prometheus.yml"
     jobs = [
         {
@@ -97,6 +96,16 @@ def running_prometheus(directory: Path, targets: Sequence[str]) -> Iterator[Prom
         }
     ]
     config.write_text(json.dumps({"scrape_configs": jobs}))  # JSON is YAML
+    with running_with(config, directory, targets) as server:
+        yield server
+
+
+@contextmanager
+def running_with(
+    config: Path, directory: Path, targets: Sequence[str]
+) -> Iterator[PrometheusServer]:
+    """Prometheus with this configuration, which names the ``targets``; its data in ``directory``."""
+    program, port = required("prometheus", "prometheus"), free_port()
     command = [
         program,
         f"--config.file={config}",
