@@ -118,7 +118,7 @@ def _options(
 ) -> KitOptions:
     from agentmetrics.operations import receivers
     from agentmetrics.operations.kit import PARTS, KitOptions
-    from agentmetrics.operations.rules import Objectives
+    from agentmetrics.operations.rules.objectives import Objectives
 
     return KitOptions(
         namespace=namespace,
@@ -163,7 +163,7 @@ def dashboards(
 def rules(name: Name = None, namespace: Namespace = "", slo: Slo = None) -> None:
     """Print all recording rules and alerts as YAML, or the alert called NAME."""
     require("ops", "yaml")
-    from agentmetrics.operations.rules import rule_files
+    from agentmetrics.operations.rules.files import rule_files
     from agentmetrics.operations.yaml_text import dump
 
     with _refusing():
@@ -189,7 +189,7 @@ def _groups(files: Mapping[str, str]) -> list[dict[str, Any]]:
 def runbook(name: Name = None, namespace: Namespace = "") -> None:
     """Show the runbook of the alert called NAME, or list all of them."""
     require("ops", "yaml")
-    from agentmetrics.operations.rules import runbooks
+    from agentmetrics.operations.rules.files import runbooks
 
     with _refusing():
         made = runbooks(_options(namespace).namespace)

@@ -12,7 +12,8 @@ from agentmetrics.config.settings import check_new_labels
 from agentmetrics.operations import kubernetes, stack
 from agentmetrics.operations.boards import boards
 from agentmetrics.operations.receivers import NO_RECEIVER, Receiver
-from agentmetrics.operations.rules import Objectives, rule_files, runbooks
+from agentmetrics.operations.rules.files import rule_files, runbooks
+from agentmetrics.operations.rules.objectives import Objectives
 from agentmetrics.recording.metric import check_prefix
 
 PARTS = ("grafana", "prometheus", "alertmanager", "runbooks", "compose", "kubernetes")

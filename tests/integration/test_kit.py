@@ -17,7 +17,7 @@ from agentmetrics.exposition import start_http_server_in_thread
 from agentmetrics.operations.export import write_kit
 from agentmetrics.operations.kit import KitOptions, make_kit
 from agentmetrics.operations.receivers import RECEIVERS, receiver
-from agentmetrics.operations.rules import Objectives
+from agentmetrics.operations.rules.objectives import Objectives
 from agentmetrics.recording.layers.namespace import Namespace
 from agentmetrics.recording.recorder import Recorder
 from tests.services.alertmanager import Inbox, receiving, running_alertmanager

@@ -13,7 +13,8 @@ from typer.testing import CliRunner, Result
 from agentmetrics.cli.app import app
 from agentmetrics.operations.boards import boards
 from agentmetrics.operations.kit import PARTS, KitOptions, make_kit
-from agentmetrics.operations.rules import Objectives, rule_files, runbooks
+from agentmetrics.operations.rules.files import rule_files, runbooks
+from agentmetrics.operations.rules.objectives import Objectives
 from tests.unit.test_cli import on_a_terminal
 
 pytestmark = pytest.mark.usefixtures("no_settings")

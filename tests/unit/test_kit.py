@@ -15,7 +15,8 @@ from agentmetrics.operations.export import check_free, write_kit
 from agentmetrics.operations.kit import PARTS, Kit, KitOptions, make_kit
 from agentmetrics.operations.naming import METRICS
 from agentmetrics.operations.receivers import NO_RECEIVER, RECEIVERS, Receiver, receiver
-from agentmetrics.operations.rules import Objectives, rule_files, runbooks
+from agentmetrics.operations.rules.files import rule_files, runbooks
+from agentmetrics.operations.rules.objectives import Objectives
 from agentmetrics.operations.yaml_text import dump
 
 ENVIRONMENT = {

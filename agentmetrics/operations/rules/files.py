@@ -1,0 +1,123 @@
+"""Rules, their tests and runbooks as files, by relative path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from agentmetrics.operations.naming import in_namespace
+from agentmetrics.operations.rules import pages
+from agentmetrics.operations.rules.alert import Alert, Fires, Silent
+from agentmetrics.operations.rules.objectives import Objectives
+from agentmetrics.operations.rules.recording import recordings
+from agentmetrics.operations.rules.subjects import ALERTS, subjects
+
+GRAFANA_URL = "http://localhost:3000"
+RUNBOOKS_URL = (
+    "https://github.com/llm-agentmetrics/agentmetrics/blob/main/agentmetrics/dashboards/runbooks"
+)
+_RECORDING = "recording"
+
+
+def rule_files(
+    objectives: Objectives,
+    namespace: str = "",
+    *,
+    grafana_url: str = GRAFANA_URL,
+    runbooks_url: str = RUNBOOKS_URL,
+) -> dict[str, str]:
+    """``prometheus/rules/*.yml`` and, for promtool, ``prometheus/tests/*.yml``.
+
+    ``namespace`` is the one of ``AGENTMETRICS_NAMESPACE``; the URLs begin the links of alerts.
+    """
+    urls = (grafana_url.rstrip("/"), runbooks_url.rstrip("/"))
+    recorded = [
+        {"record": in_namespace(rule.name, namespace), "expr": in_namespace(rule.expr, namespace)}
+        for rule in recordings(objectives)
+    ]
+    files = {f"prometheus/rules/{_RECORDING}.yml": _yaml(_group(_RECORDING, recorded))}
+    for name, alerts in subjects(objectives).items():
+        rules = [_rule(alert, namespace, *urls) for alert in alerts]
+        files[f"prometheus/rules/{name}.yml"] = _yaml(_group(name, rules))
+        files[f"prometheus/tests/{name}.yml"] = _yaml(_tests(name, alerts, namespace, urls))
+    return files
+
+
+def runbooks(namespace: str = "") -> dict[str, str]:
+    """``runbooks/<Alert>.md`` for each alert, and ``runbooks/README.md``, which lists them."""
+    named = {f"runbooks/{alert.name}.md": pages.runbook(alert, namespace) for alert in ALERTS}
+    return {"runbooks/README.md": pages.index(subjects(Objectives())), **named}
+
+
+def _group(name: str, rules: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    return {"groups": [{"name": f"agentmetrics-{name}", "rules": list(rules)}]}
+
+
+def _rule(alert: Alert, namespace: str, grafana_url: str, runbooks_url: str) -> dict[str, Any]:
+    return {
+        "alert": alert.name,
+        "expr": in_namespace(alert.expr, namespace),
+        "for": alert.for_,
+        "labels": {"severity": alert.severity},
+        "annotations": alert.annotations(grafana_url, runbooks_url),
+    }
+
+
+def _tests(
+    name: str, alerts: Sequence[Alert], namespace: str, urls: tuple[str, str]
+) -> dict[str, Any]:
+    recorded = any(":" in alert.expr for alert in alerts)
+    files = (_RECORDING, name) if recorded else (name,)
+    return {
+        "rule_files": [f"../rules/{file}.yml" for file in files],
+        "evaluation_interval": "5m",
+        "group_eval_order": [f"agentmetrics-{file}" for file in files],
+        "tests": [test for alert in alerts for test in _tests_of(alert, namespace, urls)],
+    }
+
+
+def _tests_of(alert: Alert, namespace: str, urls: tuple[str, str]) -> Iterator[dict[str, Any]]:
+    for case in alert.fires:
+        expected = {
+            "exp_labels": {**case.labels, "severity": alert.severity},
+            "exp_annotations": alert.annotations_in(case, *urls),
+        }
+        yield _test(f"{alert.name} fires", alert, case, namespace, [expected])
+    for quiet in alert.silent:
+        yield _test(f"{alert.name} stays silent: {quiet.because}", alert, quiet, namespace, [])
+
+
+def _test(
+    name: str, alert: Alert, case: Fires | Silent, namespace: str, expected: list[dict[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "interval": "1m",
+        "input_series": [
+            {"series": in_namespace(series, namespace), "values": values}
+            for series, values in case.series.items()
+        ],
+        "alert_rule_test": [
+            {"eval_time": case.at, "alertname": alert.name, "exp_alerts": expected}
+        ],
+    }
+
+
+def _yaml(content: object) -> str:
+    import yaml  # of the extra "ops"
+
+    class Dumper(yaml.SafeDumper):
+        """Writes expressions of several lines as blocks, and no aliases."""
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    def text(dumper: Dumper, value: str) -> yaml.ScalarNode:
+        style = "|" if "\n" in value else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    head = "# Made by agentmetrics ops export.\n"
+    return head + str(
+        yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=1000)
+    )
