@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cached_property
+from typing import Any
 
 from agentmetrics.config.settings import check_new_labels
 from agentmetrics.operations import kubernetes, stack
@@ -88,55 +90,60 @@ class Kit:
 
 
 def make_kit(options: KitOptions) -> Kit:
-    """The kit for these options. Nothing is read or written."""
+    """The kit for these options. Nothing is written, and nothing read but the boards' own files."""
+    making = _Making(options)
     files: dict[str, str] = {}
     for part, make in _MAKERS.items():
         if part in options.parts:
-            files |= make(options)
+            files |= make(making)
     return Kit(dict(sorted(files.items())), options.receiver.private & files.keys())
 
 
-def _grafana(options: KitOptions) -> dict[str, str]:
-    made = boards(options.namespace, options.extra_labels)
-    files = {f"grafana/{name}.json": board_text(board) for name, board in made.items()}
-    return files | stack.grafana_provisioning()
+class _Making:
+    """A kit while it is made: several of its parts have the same boards and rules in them."""
+
+    def __init__(self, options: KitOptions) -> None:
+        self.options = options
+
+    @cached_property
+    def boards(self) -> dict[str, dict[str, Any]]:
+        return boards(self.options.namespace, self.options.extra_labels)
+
+    @cached_property
+    def rules(self) -> dict[str, str]:
+        return rule_files(self.options.objectives, self.options.namespace)
+
+    def grafana(self) -> dict[str, str]:
+        files = {f"grafana/{name}.json": board_text(board) for name, board in self.boards.items()}
+        return files | stack.grafana_provisioning()
+
+    def prometheus(self) -> dict[str, str]:
+        demo_namespace = self.options.namespace if "compose" in self.options.parts else None
+        return stack.prometheus_files(demo_namespace) | self.rules
+
+    def alertmanager(self) -> dict[str, str]:
+        return self.options.receiver.files()
+
+    def runbooks(self) -> dict[str, str]:
+        return runbooks(self.options.namespace)
+
+    def compose(self) -> dict[str, str]:
+        return {"compose.yaml": stack.compose(reads_secrets=bool(self.options.receiver.private))}
+
+    def kubernetes(self) -> dict[str, str]:
+        return kubernetes.manifests(self.rules, self.boards)
 
 
-def board_text(board: Mapping[str, object]) -> str:
+_MAKERS: dict[str, Callable[[_Making], dict[str, str]]] = {
+    "grafana": _Making.grafana,
+    "prometheus": _Making.prometheus,
+    "alertmanager": _Making.alertmanager,
+    "runbooks": _Making.runbooks,
+    "compose": _Making.compose,
+    "kubernetes": _Making.kubernetes,
+}
+
+
+def board_text(board: Mapping[str, Any]) -> str:
     """A dashboard as a file that can be read and compared."""
     return json.dumps(board, indent=2, ensure_ascii=False) + "\n"
-
-
-def _prometheus(options: KitOptions) -> dict[str, str]:
-    demo_namespace = options.namespace if "compose" in options.parts else None
-    config = stack.prometheus_files(demo_namespace)
-    return config | rule_files(options.objectives, options.namespace)
-
-
-def _alertmanager(options: KitOptions) -> dict[str, str]:
-    return options.receiver.files()
-
-
-def _runbooks(options: KitOptions) -> dict[str, str]:
-    return runbooks(options.namespace)
-
-
-def _compose(options: KitOptions) -> dict[str, str]:
-    return {"compose.yaml": stack.compose(reads_secrets=bool(options.receiver.private))}
-
-
-def _kubernetes(options: KitOptions) -> dict[str, str]:
-    return kubernetes.manifests(
-        rule_files(options.objectives, options.namespace),
-        boards(options.namespace, options.extra_labels),
-    )
-
-
-_MAKERS: dict[str, Callable[[KitOptions], dict[str, str]]] = {
-    "grafana": _grafana,
-    "prometheus": _prometheus,
-    "alertmanager": _alertmanager,
-    "runbooks": _runbooks,
-    "compose": _compose,
-    "kubernetes": _kubernetes,
-}

@@ -12,9 +12,7 @@ METRICS = {metric.name: metric for metric in (*CATALOG, *APPLICATION, *PLATFORM)
 _NAMES = "|".join(sorted(METRICS, key=len, reverse=True))
 _PARTS = "_bucket|_sum|_count"
 _QUOTED = r'"(?:[^"\\]|\\.)*"'  # an agent may be called as a metric is
-_NAME = re.compile(
-    rf"{_QUOTED}|(?<![\w:])(?P<name>(?:{_NAMES})(?:{_PARTS})?|\w+:\w+:\w+)(?![\w:])"
-)
+_NAME = re.compile(rf"{_QUOTED}|(?<![\w:])(?P<name>(?:{_NAMES})(?:{_PARTS})?|\w+:\w+:\w+)(?![\w:])")
 _EXTENDED = "|".join(name for name, metric in METRICS.items() if metric.extended)
 _SELECTOR = re.compile(rf"(?<![\w:])((?:{_EXTENDED})(?:{_PARTS})?)(?![\w:])(\{{?)")
 

@@ -212,9 +212,9 @@ def test_what_is_told_explains_itself_and_links_to_a_runbook_and_a_board(told: I
     assert "1 calls to nobodys-model" in said["CallsUnpriced"]["description"]
     assert said["BudgetBlocksCalls"]["summary"] == "The daily budget tiny blocks calls"
     assert said["ProviderRejectsKey"]["summary"] == "anthropic rejects the key"
-    for name, annotations in said.items():
-        assert annotations["runbook_url"].endswith(f"/runbooks/{name}.md")
-        url, _, variables = annotations["dashboard_url"].partition("?")
+    for name, notes in said.items():
+        assert notes["runbook_url"].endswith(f"/runbooks/{name}.md")
+        url, _, variables = notes["dashboard_url"].partition("?")
         assert url.startswith("http://localhost:3000/d/agentmetrics-")
         assert "var-job=agentmetrics" in variables.split("&")
 

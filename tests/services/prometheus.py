@@ -117,7 +117,7 @@ def running_prometheus(directory: Path, targets: Sequence[str]) -> Iterator[Prom
 def running_with(
     config: Path, directory: Path, targets: Sequence[str]
 ) -> Iterator[PrometheusServer]:
-    """Prometheus with this configuration, which names the ``targets``; its data in ``directory``."""
+    """Prometheus with this configuration, which names the ``targets``; data in ``directory``."""
     program, port = required("prometheus", "prometheus"), free_port()
     command = [
         program,

@@ -16,6 +16,7 @@ from agentmetrics.operations.kit import PARTS, KitOptions, make_kit
 from agentmetrics.operations.rules.files import rule_files, runbooks
 from agentmetrics.operations.rules.objectives import Objectives
 from tests.unit.test_cli import on_a_terminal
+from tests.unit.test_kit import files
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 
@@ -30,17 +31,14 @@ ALERTS = [
 ]
 
 
+RUNBOOKS = {
+    Path(path).stem: text for path, text in runbooks().items() if not path.endswith("README.md")
+}
+
+
 def run(*arguments: str, **environment: str) -> Result:
     environment = {"COLUMNS": "200", **environment}
     return CliRunner().invoke(app, ["ops", *arguments], env=environment)
-
-
-def files(directory: Path) -> dict[str, str]:
-    return {
-        path.relative_to(directory).as_posix(): path.read_text("utf-8")
-        for path in directory.rglob("*")
-        if path.is_file()
-    }
 
 
 @pytest.fixture
@@ -98,7 +96,7 @@ class TestExport:
         assert files(kit) == make_kit(options).files
 
     def test_export_with_a_receiver_names_the_file_with_its_secret(self, kit: Path) -> None:
-        done = run("export", str(kit), "--receiver", "slack", **SLACK)
+        done = run("export", str(kit), "--receiver", "slack", "--only", "alertmanager", **SLACK)
         assert done.exit_code == 0
         assert "not to be committed: alertmanager/secrets/slack_url" in done.stdout
         assert SLACK["SLACK_WEBHOOK_URL"] not in done.stdout
@@ -107,15 +105,18 @@ class TestExport:
         assert secret.stat().st_mode & 0o077 == 0
 
     def test_export_with_force_replaces_the_kit_and_leaves_the_rest(self, kit: Path) -> None:
-        run("export", str(kit))
+        only = ("--only", "alertmanager")
+        run("export", str(kit), *only)
+        before = files(kit)
         (kit / "mine.txt").write_text("mine")
-        (kit / "compose.yaml").write_text("old")
-        assert run("export", str(kit), "--force").exit_code == 0
-        assert files(kit) == {**make_kit(KitOptions()).files, "mine.txt": "mine"}
+        (kit / "alertmanager/alertmanager.yml").write_text("old")
+        assert run("export", str(kit), *only, "--force").exit_code == 0
+        assert files(kit) == {**before, "mine.txt": "mine"}
 
     def test_export_quotes_a_directory_with_a_blank(self, tmp_path: Path) -> None:
         kit = tmp_path / "my kit"
-        assert f"promtool check config '{kit}'/prometheus" in run("export", str(kit)).stdout
+        done = run("export", str(kit), "--only", "alertmanager")
+        assert f"amtool check-config '{kit}'/alertmanager" in done.stdout
 
 
 class TestBadInput:
@@ -215,22 +216,19 @@ def test_rules_have_the_namespace() -> None:
 
 
 def test_runbooks_are_listed() -> None:
-    names = [Path(path).stem for path in runbooks()]
-    assert run("runbook").stdout.split() == names
+    assert run("runbook").stdout.split() == list(RUNBOOKS)
 
 
 def test_a_runbook_is_plain_text_where_there_is_no_terminal() -> None:
-    path, text = next(iter(runbooks().items()))
-    assert run("runbook", Path(path).stem).stdout == text
+    assert run("runbook", ALERTS[0].upper()).stdout == RUNBOOKS[ALERTS[0]]
 
 
 def test_a_runbook_is_rendered_on_a_terminal() -> None:
-    path, text = next(iter(runbooks().items()))
-    shown = on_a_terminal("ops", "runbook", Path(path).stem)
-    assert text.startswith("# ")
-    title = text.splitlines()[0].removeprefix("# ")
-    assert title in shown
-    assert f"# {title}" not in shown
+    title = f"# {ALERTS[0]}"
+    assert title in RUNBOOKS[ALERTS[0]].splitlines()
+    shown = on_a_terminal("ops", "runbook", ALERTS[0])
+    assert ALERTS[0] in shown
+    assert title not in shown
 
 
 @pytest.mark.parametrize(

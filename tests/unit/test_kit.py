@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+import agentmetrics
 from agentmetrics.operations.boards import boards
 from agentmetrics.operations.export import check_free, write_kit
 from agentmetrics.operations.kit import PARTS, Kit, KitOptions, make_kit
@@ -52,6 +54,15 @@ def stems(kit: Kit, folder: str, ending: str) -> set[str]:
     return {path.removeprefix(folder).removesuffix(ending) for path in paths}
 
 
+def files(directory: Path) -> dict[str, str]:
+    """All files below a directory, by their path in it."""
+    return {
+        path.relative_to(directory).as_posix(): path.read_text("utf-8")
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
 # What is in it
 
 
@@ -63,7 +74,8 @@ def test_a_kit_has_the_boards_the_rules_with_their_tests_and_the_runbooks(kit: K
 
 
 def test_a_kit_knows_the_namespace_and_the_extra_labels_of_the_programs() -> None:
-    kit = make_kit(KitOptions(namespace="shop", extra_labels=("tenant",)))
+    parts = ("grafana", "prometheus", "runbooks")
+    kit = make_kit(KitOptions(namespace="shop", extra_labels=("tenant",), parts=parts))
     board = boards("shop", ("tenant",))["overview"]
     assert json.loads(kit.files["grafana/overview.json"]) == board
     for path, text in (rule_files(Objectives(), "shop") | runbooks("shop")).items():
@@ -74,11 +86,18 @@ def test_a_kit_without_a_receiver_has_nothing_private(kit: Kit) -> None:
     assert kit.private == frozenset()
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_a_part_that_is_left_out_has_no_files(part: str) -> None:
-    others = [one for one in PARTS if one not in (part, "compose")]
-    tops = {path.split("/")[0] for path in make_kit(KitOptions(parts=others)).files}
-    assert tops == set(others)
+@pytest.mark.parametrize("part", [part for part in PARTS if part != "compose"])
+def test_a_part_has_its_own_files_and_no_others(part: str, kit: Kit) -> None:
+    alone = make_kit(KitOptions(parts=(part,))).files
+    assert {path.split("/")[0] for path in alone} == {part}
+    assert alone.keys() == {path for path in kit.files if path.startswith(f"{part}/")}
+
+
+def test_the_kit_in_the_package_is_the_default_one_and_current(kit: Kit) -> None:
+    committed = files(Path(agentmetrics.__file__).parent / "dashboards")
+    assert committed.keys() == kit.files.keys(), "run: make docs"
+    stale = [path for path, text in kit.files.items() if committed[path] != text]
+    assert stale == [], "run: make docs"
 
 
 # Prometheus
@@ -99,13 +118,13 @@ def test_prometheus_scrapes_the_programs_of_a_file_that_is_there(kit: Kit) -> No
     assert read(kit, f"prometheus/{name}") == [{"targets": []}]
 
 
-def test_prometheus_scrapes_the_demo_where_there_is_one() -> None:
-    def jobs(*parts: str) -> list[str]:
-        config = read(make_kit(KitOptions(parts=parts)), "prometheus/prometheus.yml")
+def test_prometheus_scrapes_the_demo_where_there_is_one(kit: Kit) -> None:
+    def jobs(kit: Kit) -> list[str]:
+        config = read(kit, "prometheus/prometheus.yml")
         return [job["job_name"] for job in config["scrape_configs"]]
 
-    assert jobs("prometheus") == ["agentmetrics"]
-    assert jobs(*PARTS) == ["agentmetrics", "agentmetrics-demo"]
+    assert jobs(make_kit(KitOptions(parts=("prometheus",)))) == ["agentmetrics"]
+    assert jobs(kit) == ["agentmetrics", "agentmetrics-demo"]
 
 
 def test_every_metric_of_the_demo_gets_the_namespace_that_boards_and_rules_have() -> None:
@@ -138,7 +157,7 @@ def test_every_receiver_is_tested_here() -> None:
 @pytest.mark.parametrize("name", RECEIVERS)
 class TestAReceiver:
     def test_a_receiver_keeps_its_secret_out_of_what_is_committed(self, name: str) -> None:
-        kit = make_kit(KitOptions(receiver=receiver(name, ENVIRONMENT)))
+        kit = make_kit(KitOptions(receiver=receiver(name, ENVIRONMENT), parts=["alertmanager"]))
         secret = {path for path, text in kit.files.items() if "secret-" in text}
         assert secret == kit.private
         assert len(secret) == 1
@@ -147,7 +166,7 @@ class TestAReceiver:
             assert f"/{path.split('/')[1]}" in ignored
 
     def test_a_receiver_refers_to_files_of_the_kit(self, name: str) -> None:
-        kit = make_kit(KitOptions(receiver=receiver(name, ENVIRONMENT)))
+        kit = make_kit(KitOptions(receiver=receiver(name, ENVIRONMENT), parts=["alertmanager"]))
         (made,) = read(kit, "alertmanager/alertmanager.yml")["receivers"]
         ((integration,),) = (value for key, value in made.items() if key != "name")
         files = {value for key, value in integration.items() if key.endswith("_file")}
@@ -159,10 +178,6 @@ class TestAReceiver:
             without = {**ENVIRONMENT, variable: " "}
             with pytest.raises(ValueError, match=f"^the receiver '{name}' needs {variable} to be"):
                 receiver(name, without)
-
-    def test_a_receiver_lets_alertmanager_read_its_secret_in_the_container(self, name: str) -> None:
-        kit = make_kit(KitOptions(receiver=receiver(name, ENVIRONMENT)))
-        assert read(kit, "compose.yaml")["services"]["alertmanager"]["user"] == "root"
 
 
 def test_a_mail_server_that_asks_for_no_password_needs_none() -> None:
@@ -180,12 +195,12 @@ def test_an_address_that_is_no_url_is_named_and_not_shown(variable: str) -> None
 
 
 def test_a_mail_server_without_a_port_is_refused() -> None:
-    with pytest.raises(ValueError, match="^SMTP_SMARTHOST='smtp.example.com' has no port"):
+    with pytest.raises(ValueError, match=r"^SMTP_SMARTHOST='smtp.example.com' has no port"):
         receiver("email", {**ENVIRONMENT, "SMTP_SMARTHOST": "smtp.example.com"})
 
 
 def test_an_unknown_receiver_is_refused_with_the_one_that_may_be_meant() -> None:
-    with pytest.raises(ValueError, match="unknown receiver 'slak'.*did you mean 'slack'"):
+    with pytest.raises(ValueError, match=r"unknown receiver 'slak'.*did you mean 'slack'"):
         receiver("slak", ENVIRONMENT)
 
 
@@ -222,6 +237,13 @@ def test_containers_have_pinned_images_healthchecks_and_ports_of_this_machine_on
         assert any(digit.isdigit() for digit in tag)
         assert service["healthcheck"]["test"][0] == "CMD"
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+def test_containers_run_alertmanager_as_one_who_may_read_the_secrets(kit: Kit) -> None:
+    parts = ("grafana", "prometheus", "alertmanager", "compose")
+    made = make_kit(KitOptions(receiver=receiver("slack", ENVIRONMENT), parts=parts))
+    assert read(made, "compose.yaml")["services"]["alertmanager"]["user"] == "root"
+    assert "user" not in read(kit, "compose.yaml")["services"]["alertmanager"]
 
 
 # Kubernetes
@@ -318,16 +340,8 @@ def test_options_without_a_receiver_go_with_any_part() -> None:
 KIT = Kit({"a/b.yml": "new", "secret": "s"}, frozenset({"secret"}))
 
 
-def files(directory: Any) -> dict[str, str]:
-    return {
-        path.relative_to(directory).as_posix(): path.read_text("utf-8")
-        for path in directory.rglob("*")
-        if path.is_file()
-    }
-
-
 @pytest.mark.parametrize("where", ["new", "new/below", "empty"])
-def test_a_kit_is_written_whole_and_nothing_beside_it(tmp_path: Any, where: str) -> None:
+def test_a_kit_is_written_whole_and_nothing_beside_it(tmp_path: Path, where: str) -> None:
     (tmp_path / "empty").mkdir()
     directory = tmp_path / where
     check_free(directory)
@@ -336,14 +350,14 @@ def test_a_kit_is_written_whole_and_nothing_beside_it(tmp_path: Any, where: str)
     assert files(tmp_path) == {f"{where}/{path}": text for path, text in KIT.files.items()}
 
 
-def test_a_secret_is_readable_by_its_owner_only(tmp_path: Any) -> None:
+def test_a_secret_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("old")
     write_kit(KIT, tmp_path)
     assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "a/b.yml").stat().st_mode & 0o044 == 0o044
 
 
-def test_files_that_are_not_of_the_kit_stay(tmp_path: Any) -> None:
+def test_files_that_are_not_of_the_kit_stay(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a/b.yml").write_text("old")
     (tmp_path / "a/mine.yml").write_text("mine")
@@ -351,28 +365,28 @@ def test_files_that_are_not_of_the_kit_stay(tmp_path: Any) -> None:
     assert files(tmp_path) == {**KIT.files, "a/mine.yml": "mine"}
 
 
-def test_a_directory_with_files_is_not_free(tmp_path: Any) -> None:
+def test_a_directory_with_files_is_not_free(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     with pytest.raises(ValueError, match=r"is not empty: .* --force$"):
         check_free(tmp_path)
 
 
 @pytest.mark.parametrize("where", ["file", "file/below"])
-def test_a_file_in_the_place_of_a_directory_stays_and_is_named(tmp_path: Any, where: str) -> None:
+def test_a_file_in_the_place_of_a_directory_stays_and_is_named(tmp_path: Path, where: str) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ValueError, match=r"file' is a file: name a directory"):
         write_kit(KIT, tmp_path / where)
     assert files(tmp_path) == {"file": "mine"}
 
 
-def test_a_directory_in_the_place_of_a_file_stays_and_is_named(tmp_path: Any) -> None:
+def test_a_directory_in_the_place_of_a_file_stays_and_is_named(tmp_path: Path) -> None:
     (tmp_path / "secret").mkdir()
     with pytest.raises(ValueError, match=r"secret' is a directory: the kit has a file"):
         write_kit(KIT, tmp_path)
     assert files(tmp_path) == {}
 
 
-def test_a_kit_that_cannot_be_written_whole_is_not_written(tmp_path: Any) -> None:
+def test_a_kit_that_cannot_be_written_whole_is_not_written(tmp_path: Path) -> None:
     broken = Kit({"a": "fine", "b": "\ud800"})
     with pytest.raises(UnicodeEncodeError):
         write_kit(broken, tmp_path / "new")
