@@ -7,7 +7,7 @@ from typing import Any
 from agentmetrics import catalog as c
 from agentmetrics.recording.metric import Metric
 from boards.board import board, objectives
-from boards.panels import bars, heat_map, number, series
+from boards.panels import COUNT, bars, heat_map, number, series
 from boards.selectors import (
     CHAIN,
     ENDED,
@@ -55,7 +55,7 @@ def _now() -> list[Any]:
     by = "agent_name"
     return [
         number(
-            "Runs that ended", increase(c.AGENT_RUNS), "short", "Runs, however they ended.", width=3
+            "Runs that ended", increase(c.AGENT_RUNS), COUNT, "Runs, however they ended.", width=3
         ),
         number(
             "Runs that succeeded",
@@ -84,11 +84,11 @@ def _now() -> list[Any]:
             "In progress",
             {by: "Agent"},
             {
-                "Runs": Column(total(c.AGENT_ACTIVE_RUNS, by), "short"),
+                "Runs": Column(total(c.AGENT_ACTIVE_RUNS, by), COUNT),
                 "Oldest run": Column(highest(c.AGENT_OLDEST_ACTIVE_RUN, by), "s", STUCK),
-                "Calls": Column(total(c.LLM_ACTIVE_CALLS, by), "short"),
+                "Calls": Column(total(c.LLM_ACTIVE_CALLS, by), COUNT),
                 "Oldest call": Column(highest(c.LLM_OLDEST_ACTIVE_CALL, by), "s", STUCK),
-                "Tools": Column(total(c.TOOL_EXECUTIONS_ACTIVE, by), "short"),
+                "Tools": Column(total(c.TOOL_EXECUTIONS_ACTIVE, by), COUNT),
             },
             "What agents do at this moment, and how long the oldest of it has been going on.",
             sort="Oldest run",
@@ -243,7 +243,7 @@ def _tools() -> list[Any]:
             "percentunit",
             "Failed executions among those that succeeded or failed.",
             steps=((0.05, "orange"), (0.2, "red")),
-            highest=1,
+            maximum=1,
             empty="No tools",
         ),
         series(

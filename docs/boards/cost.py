@@ -6,7 +6,7 @@ from typing import Any
 
 from agentmetrics import catalog as c
 from boards.board import board, grouping
-from boards.panels import bars, dial, heat_map, number, series, shares
+from boards.panels import COUNT, bars, dial, heat_map, number, series, shares
 from boards.selectors import (
     CHAIN,
     RANGE,
@@ -82,7 +82,7 @@ def _spend() -> list[Any]:
         number(
             "Refused by budgets",
             increase(c.BUDGET_BLOCKED_CALLS),
-            "short",
+            COUNT,
             "Calls that a budget refused.",
             steps=((1, "orange"),),
             empty=NO_BUDGETS,
@@ -168,7 +168,7 @@ def _budgets() -> list[Any]:
                 "Remaining": Column(remaining, "currencyUSD"),
                 "Projected": Column(projected, "currencyUSD"),
                 "Ends in": Column(f"{highest(c.BUDGET_PERIOD_END, *BUDGET)} - time()", "s"),
-                "Refused calls": Column(increase(c.BUDGET_BLOCKED_CALLS, *BUDGET), "short"),
+                "Refused calls": Column(increase(c.BUDGET_BLOCKED_CALLS, *BUDGET), COUNT),
             },
             "Every budget, in its current period. A projection appears once 1/24 of the period "
             "has passed.",
@@ -222,7 +222,7 @@ def _each() -> list[Any]:
                 "A run, p95": Column(
                     quantile(0.95, c.AGENT_RUN_COST, by, over=RANGE), "currencyUSD"
                 ),
-                "Tokens": Column(increase(c.LLM_TOKENS, by), "short"),
+                "Tokens": Column(increase(c.LLM_TOKENS, by), COUNT),
             },
             "Click a name to look into the agent.",
             sort="Cost",
@@ -243,7 +243,7 @@ def _rest() -> list[Any]:
         rows(
             "Calls without a known price",
             {"provider": "Provider", "model": "Model"},
-            {"Calls": Column(increase(c.LLM_UNPRICED_CALLS, "provider", "model"), "short")},
+            {"Calls": Column(increase(c.LLM_UNPRICED_CALLS, "provider", "model"), COUNT)},
             "They used tokens and are in no sum of cost. Give their model a price in a price file.",
             sort="Calls",
             empty="All are priced",
@@ -258,6 +258,6 @@ def _rest() -> list[Any]:
             "Share of successful calls that told no tokens, and so are in no sum of tokens and "
             "cost. Often `stream_usage=True` is missing.",
             steps=((0.01, "orange"), (0.1, "red")),
-            highest=1,
+            maximum=1,
         ),
     ]

@@ -58,7 +58,7 @@ def database() -> list[Any]:
             {"{{pool}}": used},
             "percentunit",
             "Connections checked out, of all that the pool opens: at 100%, the next one waits.",
-            highest=1,
+            maximum=1,
         ),
         series(
             "Idle connections",
@@ -171,7 +171,7 @@ def machine() -> list[Any]:
             "percent",
             "In use.",
             steps=FULL,
-            highest=100,
+            maximum=100,
             empty="Not measured",
             width=6,
         ),

@@ -6,7 +6,7 @@ from typing import Any
 
 from agentmetrics import catalog as c
 from boards.board import board
-from boards.panels import number, series
+from boards.panels import COUNT, number, series
 from boards.selectors import increase, rate, ratio, sel, total
 from boards.tables import Column, rows
 from boards.targets import of_ours, unreachable
@@ -35,14 +35,14 @@ def _trust() -> list[Any]:
         number(
             "Unreachable",
             unreachable(),
-            "short",
+            COUNT,
             "Targets of the chosen jobs that Prometheus could not scrape.",
             steps=ANY_IS_WRONG,
         ),
         number(
             "Handler errors",
             f"{increase(c.HANDLER_ERRORS)} or vector(0)",
-            "short",
+            COUNT,
             "Events that could not be fully understood. Agents are not affected, their numbers "
             "may be.",
             steps=ANY_IS_WRONG,
@@ -50,21 +50,21 @@ def _trust() -> list[Any]:
         number(
             "Series dropped",
             f"{increase(c.SERIES_DROPPED)} or vector(0)",
-            "short",
+            COUNT,
             "Label sets beyond `AGENTMETRICS_MAX_SERIES`, whose values became `other`.",
             steps=((1, "orange"),),
         ),
         number(
             "Packets dropped",
             f"{increase(c.PACKETS_DROPPED)} or vector(0)",
-            "short",
+            COUNT,
             "StatsD packets that were not delivered.",
             steps=ANY_IS_WRONG,
         ),
         number(
             "Calls lost to the ledger",
             f"{increase(c.LEDGER_CALLS_DROPPED)} or vector(0)",
-            "short",
+            COUNT,
             "Calls that never reached the ledger.",
             steps=ANY_IS_WRONG,
         ),
@@ -144,7 +144,7 @@ def _scrapes() -> list[Any]:
         rows(
             "Versions of agentmetrics",
             info,
-            {"Processes": Column(f"count by ({', '.join(info)}) ({sel(c.BUILD_INFO)})", "short")},
+            {"Processes": Column(f"count by ({', '.join(info)}) ({sel(c.BUILD_INFO)})", COUNT)},
             "Which version runs where.",
             sort="agentmetrics",
             width=12,
@@ -155,7 +155,7 @@ def _scrapes() -> list[Any]:
             service,
             {
                 "Processes": Column(
-                    f"count by ({', '.join(service)}) ({sel(c.SERVICE_INFO)})", "short"
+                    f"count by ({', '.join(service)}) ({sel(c.SERVICE_INFO)})", COUNT
                 )
             },
             "Which service runs where, in which version.",
@@ -170,7 +170,7 @@ def _scrapes() -> list[Any]:
             {
                 "Up": Column(of_ours("up"), "bool_yes_no", ((0, "red"), (1, "green"))),
                 "Scrape": Column(of_ours("scrape_duration_seconds"), "s"),
-                "Samples": Column(of_ours("scrape_samples_scraped"), "short"),
+                "Samples": Column(of_ours("scrape_samples_scraped"), COUNT),
             },
             "What Prometheus scrapes, and how long it takes.",
             sort="Scrape",

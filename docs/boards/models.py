@@ -6,12 +6,13 @@ from typing import Any
 
 from agentmetrics import catalog as c
 from boards.board import board, objectives
-from boards.panels import bars, heat_map, number, series, shares
+from boards.panels import COUNT, bars, heat_map, number, series, shares
 from boards.selectors import (
     ANY,
     CHAIN,
     ENDED,
     RANGE,
+    both_by,
     buckets,
     increase,
     mean,
@@ -55,13 +56,13 @@ def _models() -> list[Any]:
             "Models",
             {"provider": "Provider", "model": "Model"},
             {
-                "Calls": Column(increase(c.LLM_CALLS, *by), "short"),
+                "Calls": Column(increase(c.LLM_CALLS, *by), COUNT),
                 "Error rate": Column(ratio_by(failed, ended), "percentunit", ERRORS),
                 **quantiles,
                 "First token": Column(
                     quantile(0.95, c.LLM_TIME_TO_FIRST_TOKEN, *by, over=RANGE), "s"
                 ),
-                "Tokens": Column(increase(c.LLM_TOKENS, *by), "short"),
+                "Tokens": Column(increase(c.LLM_TOKENS, *by), COUNT),
                 "Cost": Column(increase(c.LLM_COST, *by), "currencyUSD"),
             },
             "Every model by the name that was asked for, in the time range.",
@@ -135,7 +136,7 @@ def _answers() -> list[Any]:
             {"provider": "Provider", "model": "Asked for", "served_model": "Served"},
             {
                 "Calls": Column(
-                    increase(c.LLM_SERVED_CALLS, "provider", "model", "served_model"), "short"
+                    increase(c.LLM_SERVED_CALLS, "provider", "model", "served_model"), COUNT
                 )
             },
             "Which model answered when this one was asked for: a new row is a provider that "
@@ -162,7 +163,7 @@ def _answers() -> list[Any]:
             "percentunit",
             "Share of successful calls that stopped at the limit on output tokens.",
             steps=((0.01, "orange"), (0.1, "red")),
-            highest=1,
+            maximum=1,
             width=6,
         ),
     ]
@@ -207,7 +208,7 @@ def _routing() -> list[Any]:
             "Selections by tier",
             increase(c.MODEL_SELECTIONS, "tier"),
             "{{tier}}",
-            "short",
+            COUNT,
             "Models chosen by routers in the time range.",
         ),
         series(
@@ -232,10 +233,10 @@ def _caches() -> list[Any]:
         ),
         series(
             "Hit rate",
-            {"{{cache_type}}": f"({hits} or {misses} * 0) / (({hits} + {misses}) > 0)"},
+            {"{{cache_type}}": ratio_by(hits, both_by(hits, misses))},
             "percentunit",
             "Lookups that the cache answered.",
-            highest=1,
+            maximum=1,
         ),
         bars(
             "Share of the prompt cache",
@@ -243,7 +244,7 @@ def _caches() -> list[Any]:
             "{{model}}",
             "percentunit",
             "Input tokens that the provider read from its prompt cache.",
-            highest=1,
+            maximum=1,
         ),
         series(
             "LLM cache by model",

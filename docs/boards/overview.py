@@ -6,11 +6,12 @@ from typing import Any
 
 from agentmetrics import catalog as c
 from boards.board import board, grouping, objectives
-from boards.panels import bars, number, series, shares
+from boards.panels import COUNT, bars, number, series, shares
 from boards.selectors import (
     CHAIN,
     ENDED,
     RANGE,
+    both,
     highest,
     increase,
     quantile,
@@ -53,7 +54,7 @@ def _now() -> list[Any]:
         number(
             "Total requests",
             increase(c.LLM_CALLS),
-            "short",
+            COUNT,
             "LLM calls that ended in the time range, however they ended.",
             width=3,
         ),
@@ -112,7 +113,7 @@ def _now() -> list[Any]:
         number(
             "Unreachable",
             unreachable(),
-            "short",
+            COUNT,
             "Targets of the chosen jobs that Prometheus could not scrape.",
             steps=((1, "red"),),
             width=3,
@@ -120,7 +121,7 @@ def _now() -> list[Any]:
         number(
             "Active requests",
             total(c.LLM_ACTIVE_CALLS),
-            "short",
+            COUNT,
             "Calls in flight.",
             width=3,
         ),
@@ -135,7 +136,7 @@ def _now() -> list[Any]:
         ),
         number(
             "Cache hit rate",
-            ratio(hits, f"({hits} + {misses})"),
+            ratio(hits, both(hits, misses)),
             "percentunit",
             "Lookups that a cache answered.",
             empty="No lookups",
@@ -154,7 +155,7 @@ def _now() -> list[Any]:
         number(
             "Refused by budgets",
             increase(c.BUDGET_BLOCKED_CALLS),
-            "short",
+            COUNT,
             "Calls that a budget refused in the time range.",
             steps=((1, "orange"),),
             empty="No budgets",
@@ -172,9 +173,8 @@ def _now() -> list[Any]:
         ),
         number(
             "Missing from cost",
-            f"({increase(c.LLM_UNPRICED_CALLS)} or vector(0))"
-            f" + ({increase(c.LLM_UNMETERED_CALLS)} or vector(0))",
-            "short",
+            both(increase(c.LLM_UNPRICED_CALLS), increase(c.LLM_UNMETERED_CALLS)),
+            COUNT,
             "Calls without a known price, and calls that told no tokens.",
             steps=((1, "orange"),),
             width=3,
@@ -182,7 +182,7 @@ def _now() -> list[Any]:
         number(
             "Application errors",
             increase(c.APPLICATION_ERRORS),
-            "short",
+            COUNT,
             "Errors that the application recorded in the time range.",
             steps=((1, "orange"),),
             empty="None recorded",
@@ -199,8 +199,8 @@ def _agents() -> list[Any]:
             "Agents",
             {by: "Agent"},
             {
-                "Calls": Column(calls, "short"),
-                "Runs": Column(increase(c.AGENT_RUNS, by), "short"),
+                "Calls": Column(calls, COUNT),
+                "Runs": Column(increase(c.AGENT_RUNS, by), COUNT),
                 "Error rate": Column(
                     ratio_by(
                         increase(c.LLM_CALLS, by, status="error"),
@@ -210,9 +210,9 @@ def _agents() -> list[Any]:
                     ERRORS,
                 ),
                 "p95 latency": Column(quantile(0.95, c.LLM_LATENCY, by, over=RANGE), "s"),
-                "Tokens": Column(increase(c.LLM_TOKENS, by), "short"),
+                "Tokens": Column(increase(c.LLM_TOKENS, by), COUNT),
                 "Cost": Column(increase(c.LLM_COST, by), "currencyUSD"),
-                "In flight": Column(total(c.LLM_ACTIVE_CALLS, by), "short"),
+                "In flight": Column(total(c.LLM_ACTIVE_CALLS, by), COUNT),
                 "Oldest run": Column(highest(c.AGENT_OLDEST_ACTIVE_RUN, by), "s"),
             },
             "Every agent in the time range. Click a name to look into it.",

@@ -47,18 +47,19 @@ _NAME = re.compile(r"(?<!\w)[a-z][a-z0-9_]*(?!\w)")
 _PROMETHEUS = ("up", "scrape_duration_seconds", "scrape_samples_scraped")
 Built = TypeVar("Built", bound=Any)
 Steps = Sequence[tuple[float, str]]
-GREEN: Steps = ()
+COUNT = "locale"
+"""The unit of things that were counted, which are whole however ``increase`` extrapolates."""
+PLAIN: Steps = ()
 """No thresholds: a number that is neither good nor bad."""
 
 
-_NO_TRAFFIC: list[model.ValueMapping] = [
-    model.SpecialValueMap(
-        options=model.DashboardSpecialValueMapOptions(
-            match=model.SpecialValueMatch.NULL_AND_NAN,
-            result=model.ValueMappingResult(text="No traffic", color="text", index=0),
-        )
-    )
-]
+def _shown_as(match: model.SpecialValueMatch, text: str) -> model.SpecialValueMap:
+    result = model.ValueMappingResult(text=text, color="text", index=0)
+    return model.SpecialValueMap(model.DashboardSpecialValueMapOptions(match, result))
+
+
+NO_TRAFFIC = _shown_as(model.SpecialValueMatch.NULL_AND_NAN, "No traffic")
+EMPTY_CELL = _shown_as(model.SpecialValueMatch.NULL, "\N{EN DASH}")
 
 
 def metrics_of(*promql: str) -> tuple[str, ...]:
@@ -73,7 +74,9 @@ def panel(built: Built, title: str, about: str, unit: str, size: tuple[int, int]
     """What every kind of panel has."""
     width, height = size
     built.title(title).description(about).unit(unit).span(width).height(height)
-    built.datasource(DATASOURCE).mappings(_NO_TRAFFIC).no_value("No traffic")
+    built.datasource(DATASOURCE).mappings([NO_TRAFFIC]).no_value("No traffic")
+    if unit == COUNT:
+        built.decimals(0)
     return built
 
 
@@ -132,7 +135,7 @@ def number(
     unit: str,
     about: str,
     *,
-    steps: Steps = GREEN,
+    steps: Steps = PLAIN,
     base: str = "green",
     empty: str = "No traffic",
     width: int = 4,
@@ -155,14 +158,18 @@ def series(
     *,
     width: int = 8,
     stacked: bool = False,
-    highest: float | None = None,
+    maximum: float | None = None,
 ) -> timeseries.Panel:
     """Lines over time, or areas on top of each other; ``exprs`` are by their legends."""
     text = described(about, *exprs.values())
     made = panel(timeseries.Panel(), title, text, unit, (width, 8))
     for ref, (legend, expr) in zip(refs(len(exprs)), exprs.items(), strict=True):
         made.with_target(_query(expr, ref, legend).range())
-    made.min(0).line_width(1).fill_opacity(40 if stacked else 8)
+    if "objective" in exprs and unit == "s":  # which may be far above what there is
+        made.scale_distribution(_logarithmic())
+    else:
+        made.min(0)
+    made.line_width(1).fill_opacity(40 if stacked else 8)
     made.show_points(options.VisibilityMode.NEVER).span_nulls(False)
     stacking = options.StackingMode.NORMAL if stacked else options.StackingMode.NONE
     made.stacking(common.StackingConfig().mode(stacking).group("A"))
@@ -174,8 +181,8 @@ def series(
         .mode(options.TooltipDisplayMode.MULTI)
         .sort(options.SortOrder.DESCENDING)
     )
-    if highest is not None:
-        made.max(highest)
+    if maximum is not None:
+        made.max(maximum)
     for name in (*exprs, *(STATUSES if "{{status}}" in exprs else ())):
         if name in COLOURS:
             made.override_by_name(name, _drawn(name))
@@ -191,6 +198,10 @@ def _drawn(name: str) -> list[model.DynamicConfigValue]:
             model.DynamicConfigValue("custom.stacking", {"mode": "none", "group": "B"}),
         ]
     return set_to
+
+
+def _logarithmic() -> common.ScaleDistributionConfig:
+    return common.ScaleDistributionConfig().type(options.ScaleDistribution.LOG).log(10)
 
 
 def _legend() -> common.VizLegendOptions:
@@ -210,8 +221,8 @@ def bars(
     unit: str,
     about: str,
     *,
-    steps: Steps = GREEN,
-    highest: float | None = None,
+    steps: Steps = PLAIN,
+    maximum: float | None = None,
     empty: str = "No traffic",
     width: int = 8,
     height: int = 8,
@@ -224,8 +235,8 @@ def bars(
     made.value_mode(options.BarGaugeValueMode.COLOR)
     made.thresholds(_thresholds(steps, "green" if steps else "blue"))
     made.color_scheme(_colour(model.FieldColorModeId.THRESHOLDS))
-    if highest is not None:
-        made.max(highest)
+    if maximum is not None:
+        made.max(maximum)
     return made.data_links([OF_SERIES]) if legend == "{{agent_name}}" else made
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from agentmetrics import catalog as c
 from boards import infrastructure
 from boards.board import board
-from boards.panels import bars, number, series
+from boards.panels import COUNT, bars, number, series
 from boards.selectors import (
     ENDED,
     RANGE,
@@ -60,7 +60,7 @@ def _now() -> list[Any]:
         number(
             "Slow queries",
             increase(c.DB_SLOW_QUERIES),
-            "short",
+            COUNT,
             "Database queries slower than the threshold.",
             steps=((1, "orange"),),
             empty="No queries",
@@ -68,7 +68,7 @@ def _now() -> list[Any]:
         number(
             "Tasks waiting",
             f"sum({highest(c.CELERY_QUEUE_LENGTH, 'queue')})",
-            "short",
+            COUNT,
             "In all queues.",
             steps=((100, "orange"), (1000, "red")),
             empty="No queues",
@@ -76,7 +76,7 @@ def _now() -> list[Any]:
         number(
             "Application errors",
             increase(c.APPLICATION_ERRORS),
-            "short",
+            COUNT,
             "Errors that the application recorded.",
             steps=((1, "orange"),),
             empty="None recorded",
@@ -84,7 +84,7 @@ def _now() -> list[Any]:
         number(
             "Unreachable",
             unreachable(),
-            "short",
+            COUNT,
             "Targets of the chosen jobs that Prometheus could not scrape.",
             steps=((1, "red"),),
         ),
@@ -160,14 +160,14 @@ def _tools() -> list[Any]:
             "percentunit",
             "Successful executions among those that succeeded or failed, the worst first.",
             steps=((0, "red"), (0.8, "orange"), (0.95, "green")),
-            highest=1,
+            maximum=1,
             empty="No tools",
         ),
         bars(
             "Five most used tools",
             f"topk(5, {increase(c.TOOL_EXECUTIONS, by)})",
             "{{tool_name}}",
-            "short",
+            COUNT,
             "Executions in the time range.",
             empty="No tools",
         ),

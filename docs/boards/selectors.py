@@ -112,3 +112,13 @@ def ratio(part: str, whole: str) -> str:
 def ratio_by(part: str, whole: str) -> str:
     """The same for each label set of ``whole``, which ``part`` has the labels of."""
     return f"({part} or {whole} * 0) / ({whole} > 0)"
+
+
+def both(one: str, other: str) -> str:
+    """The sum of two sums, of which either may have nothing to add up yet."""
+    return f"(({one} or vector(0)) + ({other} or vector(0)))"
+
+
+def both_by(one: str, other: str) -> str:
+    """The same for each label set."""
+    return f"(({one} or {other} * 0) + ({other} or {one} * 0))"

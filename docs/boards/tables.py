@@ -9,7 +9,18 @@ from grafana_foundation_sdk.builders import common, table
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import prometheus as query
 
-from boards.panels import GREEN, OF_CELL, Steps, described, instant, panel, refs
+from boards.panels import (
+    COUNT,
+    EMPTY_CELL,
+    NO_TRAFFIC,
+    OF_CELL,
+    PLAIN,
+    Steps,
+    described,
+    instant,
+    panel,
+    refs,
+)
 
 
 @dataclass(frozen=True)
@@ -18,7 +29,7 @@ class Column:
 
     expr: str
     unit: str
-    steps: Steps = GREEN
+    steps: Steps = PLAIN
 
 
 def rows(
@@ -34,8 +45,8 @@ def rows(
 ) -> table.Panel:
     """A row for each label set; ``labels`` are their titles, ``columns`` are by their titles."""
     exprs = [column.expr for column in columns.values()]
-    made = panel(table.Panel(), title, described(about, *exprs), "short", (width, height))
-    made.no_value(empty)
+    made = panel(table.Panel(), title, described(about, *exprs), "string", (width, height))
+    made.no_value(empty).mappings([EMPTY_CELL, NO_TRAFFIC])
     names = dict(labels)
     for ref, (heading, column) in zip(refs(len(columns)), columns.items(), strict=True):
         made.with_target(instant(column.expr, ref).format(query.PromQueryFormat.TABLE))
@@ -60,6 +71,8 @@ def rows(
 
 def _cell(column: Column) -> list[model.DynamicConfigValue]:
     set_to = [model.DynamicConfigValue("unit", column.unit)]
+    if column.unit == COUNT:
+        set_to.append(model.DynamicConfigValue("decimals", 0))
     if column.steps:
         steps: list[dict[str, object]] = [{"color": "text", "value": None}]
         steps += [{"color": colour, "value": value} for value, colour in column.steps]

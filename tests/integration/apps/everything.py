@@ -80,8 +80,7 @@ class Everything:
 
     def _agent(self, name: str, provider: str, model: str) -> None:
         recorder, config = self._recorder, self._config
-        usage = {"input_token_details": {"cache_read": 4}}
-        said = answer(model=model, **usage)
+        said = answer(model=model, input_token_details={"cache_read": 4})
         said.response_metadata["finish_reason"] = "stop"
         chat = Chat(answers=[said], provider=provider, model=model)
         successor = Chat(answers=[answer(model="next")], provider=provider, model=model)
