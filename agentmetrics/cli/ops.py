@@ -69,6 +69,22 @@ def export(
             show_default="nobody",
         ),
     ] = None,
+    grafana_url: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="URL",
+            help="The Grafana that alerts link to.",
+            show_default="http://localhost:3000",
+        ),
+    ] = None,
+    runbooks_url: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="URL",
+            help="Where you publish the runbooks that alerts link to.",
+            show_default="the project's repository",
+        ),
+    ] = None,
     only: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
@@ -97,7 +113,9 @@ def export(
         with _refusing():
             if not force:
                 check_free(directory)
-            options = _options(namespace, extra_labels, slo, receiver, only)
+            options = _options(
+                namespace, extra_labels, slo, receiver, only, grafana_url, runbooks_url
+            )
             with messages().status("Making the kit"):
                 kit = make_kit(options)
             write_kit(kit, directory)
@@ -115,9 +133,12 @@ def _options(
     slo: Path | None = None,
     receiver: str | None = None,
     only: str | None = None,
+    grafana_url: str | None = None,
+    runbooks_url: str | None = None,
 ) -> KitOptions:
     from agentmetrics.operations import receivers
     from agentmetrics.operations.kit import PARTS, KitOptions
+    from agentmetrics.operations.rules.files import GRAFANA_URL, RUNBOOKS_URL
     from agentmetrics.operations.rules.objectives import Objectives
 
     return KitOptions(
@@ -126,6 +147,8 @@ def _options(
         objectives=Objectives() if slo is None else Objectives.from_toml(slo),
         receiver=receivers.receiver(receiver, os.environ) if receiver else receivers.NO_RECEIVER,
         parts=PARTS if only is None else _names(only),
+        grafana_url=GRAFANA_URL if grafana_url is None else grafana_url,
+        runbooks_url=RUNBOOKS_URL if runbooks_url is None else runbooks_url,
     )
 
 

@@ -12,9 +12,15 @@ from typing import Any
 
 from agentmetrics.config.settings import check_new_labels
 from agentmetrics.operations import kubernetes, stack
+from agentmetrics.operations.alertmanager import alertmanager_files
 from agentmetrics.operations.boards import boards
 from agentmetrics.operations.receivers import NO_RECEIVER, Receiver
-from agentmetrics.operations.rules.files import rule_files, runbooks
+from agentmetrics.operations.rules.files import (
+    GRAFANA_URL,
+    RUNBOOKS_URL,
+    rule_files,
+    runbooks,
+)
 from agentmetrics.operations.rules.objectives import Objectives
 from agentmetrics.recording.metric import check_prefix
 
@@ -29,8 +35,9 @@ class KitOptions:
     """What the kit is made for.
 
     ``namespace`` and ``extra_labels`` are the settings of the measured programs, ``objectives``
-    what the alerts hold them to, ``receiver`` whom Alertmanager tells, and ``parts`` those of
-    ``PARTS`` that are wanted.
+    what the alerts hold them to, ``receiver`` whom Alertmanager notifies, and ``parts`` those of
+    ``PARTS`` that are wanted. Alerts link to dashboards in the Grafana at ``grafana_url``, and to
+    runbooks below ``runbooks_url``.
 
     Raises ``ValueError``, with one sentence, for a name that Prometheus would reject, a label that
     agentmetrics has itself, a part that does not exist or needs another, and a receiver without the
@@ -42,6 +49,8 @@ class KitOptions:
     objectives: Objectives = field(default_factory=Objectives)
     receiver: Receiver = NO_RECEIVER
     parts: Sequence[str] = PARTS
+    grafana_url: str = GRAFANA_URL
+    runbooks_url: str = RUNBOOKS_URL
 
     def __post_init__(self) -> None:
         if self.namespace:
@@ -49,6 +58,10 @@ class KitOptions:
                 check_prefix(self.namespace)
         with _about("extra labels"):
             check_new_labels(self.extra_labels)
+        for name in ("grafana_url", "runbooks_url"):
+            url = getattr(self, name)
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"{name}={url!r} is not a URL: write https:// and the host")
         _check_parts(self.parts)
         if self.receiver is not NO_RECEIVER and "alertmanager" not in self.parts:
             raise ValueError("a receiver belongs to the part 'alertmanager': add it to the parts")
@@ -111,7 +124,13 @@ class _Making:
 
     @cached_property
     def rules(self) -> dict[str, str]:
-        return rule_files(self.options.objectives, self.options.namespace)
+        options = self.options
+        return rule_files(
+            options.objectives,
+            options.namespace,
+            grafana_url=options.grafana_url,
+            runbooks_url=options.runbooks_url,
+        )
 
     def grafana(self) -> dict[str, str]:
         files = {f"grafana/{name}.json": board_text(board) for name, board in self.boards.items()}
@@ -122,7 +141,7 @@ class _Making:
         return stack.prometheus_files(demo_namespace) | self.rules
 
     def alertmanager(self) -> dict[str, str]:
-        return self.options.receiver.files()
+        return alertmanager_files(self.options.receiver)
 
     def runbooks(self) -> dict[str, str]:
         return runbooks(self.options.namespace)

@@ -1,4 +1,4 @@
-"""Alertmanager's configuration, and the receivers that it can have."""
+"""Whom Alertmanager can notify, with addresses and secrets from the environment."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
-
-from agentmetrics.operations.yaml_text import dump
 
 CONFIG = "alertmanager/alertmanager.yml"
 
@@ -19,47 +17,6 @@ _TEXT = """\
 {{ with .Annotations.runbook_url }}Runbook: {{ . }}{{ end }}
 {{ with .Annotations.dashboard_url }}Dashboard: {{ . }}{{ end }}
 {{ end }}"""
-
-_HEADER = """\
-# Where alerts go. Check it with: amtool check-config alertmanager.yml
-"""
-_NOBODY = """\
-# The receiver below has no integrations, so nobody is notified; alerts are only shown in
-# Alertmanager. To be notified, export with --receiver slack, webhook, pagerduty or email, or add an
-# integration of your own: https://prometheus.io/docs/alerting/latest/configuration/#receiver
-"""
-_SECRETS = """\
-# Secrets are in files beside this one. Their paths are relative to the directory that Alertmanager
-# is started in: start it in this one.
-"""
-_PRIVATE = """\
-# This file contains a secret, the URL, since Alertmanager reads that from a file only from 0.26 on.
-"""
-
-_ROUTING: dict[str, Any] = {
-    "route": {
-        "receiver": "agentmetrics",
-        "group_by": ["alertname", "agent_name"],
-        "group_wait": "30s",
-        "group_interval": "5m",
-        "repeat_interval": "12h",
-        "routes": [
-            {
-                "matchers": ['severity="critical"'],
-                "receiver": "agentmetrics",
-                "group_wait": "10s",
-                "repeat_interval": "2h",
-            }
-        ],
-    },
-    "inhibit_rules": [
-        {
-            "source_matchers": ['severity="critical"'],
-            "target_matchers": ['severity=~"warning|info"'],
-            "equal": ["alertname", "agent_name"],
-        }
-    ],
-}
 
 
 @dataclass(frozen=True)
@@ -78,28 +35,6 @@ class Receiver:
     def private(self) -> frozenset[str]:
         """The files that contain a secret."""
         return frozenset(self.secrets) | ({CONFIG} if self.secret_config else frozenset())
-
-    def files(self) -> dict[str, str]:
-        """Alertmanager's configuration, the secrets that it refers to, and what keeps these out of
-        a repository."""
-        config = {
-            "global": {"resolve_timeout": "5m"},
-            **_ROUTING,
-            "receivers": [{"name": "agentmetrics", **self.integrations}],
-        }
-        ignored = ["secrets", "alertmanager.yml"] if self.secret_config else ["secrets"]
-        return {
-            CONFIG: self._comments() + dump(config),
-            "alertmanager/.gitignore": "".join(f"/{name}\n" for name in ignored),
-            **self.secrets,
-        }
-
-    def _comments(self) -> str:
-        if not self.integrations:
-            return _HEADER + _NOBODY
-        if self.secret_config:
-            return _HEADER + _PRIVATE
-        return _HEADER + (_SECRETS if self.secrets else "")
 
 
 NO_RECEIVER = Receiver()

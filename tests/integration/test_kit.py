@@ -14,13 +14,21 @@ from prometheus_client import CollectorRegistry
 
 from agentmetrics import Budget, BudgetExceeded, Budgets, PrometheusRecorder, track_call
 from agentmetrics.exposition import start_http_server_in_thread
+from agentmetrics.operations.alertmanager import INHIBITIONS
 from agentmetrics.operations.export import write_kit
 from agentmetrics.operations.kit import KitOptions, make_kit
 from agentmetrics.operations.receivers import RECEIVERS, receiver
 from agentmetrics.operations.rules.objectives import Objectives
+from agentmetrics.operations.rules.subjects import ALERTS as ALL_ALERTS
 from agentmetrics.recording.layers.namespace import Namespace
 from agentmetrics.recording.recorder import Recorder
-from tests.services.alertmanager import Inbox, receiving, running_alertmanager
+from tests.services.alertmanager import (
+    Inbox,
+    inhibited,
+    post_alerts,
+    receiving,
+    running_alertmanager,
+)
 from tests.services.process import required
 from tests.services.prometheus import running_with
 from tests.unit.test_kit import ENVIRONMENT
@@ -109,6 +117,22 @@ def test_alertmanager_starts_with_every_receiver(
     config = kit / "alertmanager/alertmanager.yml"
     with running_alertmanager(config, tmp_path / "data") as address:
         assert address
+
+
+def test_a_critical_alert_silences_the_warnings_that_say_the_same(
+    exported: Callable[..., Path], tmp_path: Path
+) -> None:
+    kit = exported(parts=("alertmanager",))
+    pairs = {(source, target) for source, targets in INHIBITIONS.items() for target in targets}
+    names = {name for pair in pairs for name in pair}
+    common = {label: "x" for alert in ALL_ALERTS if alert.name in names for label in alert.labels}
+    here = [{"labels": {**common, "alertname": name}} for name in sorted(names)]
+    elsewhere = [{"labels": {"job": "y", "alertname": target}} for _, target in pairs]
+    config = kit / "alertmanager/alertmanager.yml"
+    with running_alertmanager(config, tmp_path / "data") as address:
+        post_alerts(address, here + elsewhere)
+        silenced = {("x", target) for _, target in pairs}
+        assert inhibited(address, len(silenced)) == silenced
 
 
 # From a fault in a program to whom Alertmanager tells

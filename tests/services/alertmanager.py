@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -32,6 +33,29 @@ def running_alertmanager(config: Path, data: Path) -> Iterator[str]:
     log = data.with_suffix(".log")
     with running(command, port=port, log=log, cwd=config.parent):
         yield f"127.0.0.1:{port}"
+
+
+def post_alerts(address: str, alerts: Sequence[Mapping[str, Any]]) -> None:
+    """Tell Alertmanager of firing alerts, as Prometheus does."""
+    request = urllib.request.Request(
+        f"http://{address}/api/v2/alerts",
+        json.dumps(alerts).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10):
+        pass
+
+
+def inhibited(address: str, count: int, seconds: float = 10.0) -> set[tuple[str, str]]:
+    """The job and name of each alert that another one silences, once there are so many."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with urllib.request.urlopen(f"http://{address}/api/v2/alerts", timeout=10) as response:
+            alerts = json.load(response)
+        silenced = [alert for alert in alerts if alert["status"]["inhibitedBy"]]
+        if len(silenced) >= count or time.monotonic() > deadline:
+            return {(one["labels"]["job"], one["labels"]["alertname"]) for one in silenced}
+        time.sleep(0.1)
 
 
 @dataclass

@@ -95,6 +95,13 @@ class TestExport:
         options = KitOptions(namespace="shop", extra_labels=("tenant", "task_type"))
         assert files(kit) == make_kit(options).files
 
+    def test_export_links_alerts_to_where_the_options_say(self, kit: Path) -> None:
+        urls = ("--grafana-url", "https://g.example", "--runbooks-url", "https://w.example")
+        assert run("export", str(kit), "--only", "prometheus", *urls).exit_code == 0
+        rules = (kit / "prometheus/rules/tools.yml").read_text()
+        assert "https://g.example/d/agentmetrics-" in rules
+        assert "https://w.example/ToolFailing.md" in rules
+
     def test_export_with_a_receiver_names_the_file_with_its_secret(self, kit: Path) -> None:
         done = run("export", str(kit), "--receiver", "slack", "--only", "alertmanager", **SLACK)
         assert done.exit_code == 0
@@ -129,6 +136,7 @@ class TestBadInput:
             (["--receiver", "slak"], "unknown receiver 'slak'; use slack, webhook, pagerduty"),
             (["--receiver", "slack"], "the receiver 'slack' needs SLACK_WEBHOOK_URL to be set"),
             (["--only", "grafan"], f"unknown part 'grafan'; use {', '.join(PARTS)}; did you mean"),
+            (["--grafana-url", "g"], "grafana_url='g' is not a URL: write https://"),
             (["--only", ""], "list at least one part"),
             (["--slo", "missing.toml"], "missing.toml"),
         ],

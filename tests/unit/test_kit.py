@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import agentmetrics
+from agentmetrics.operations.alertmanager import INHIBITIONS
 from agentmetrics.operations.boards import boards
 from agentmetrics.operations.export import check_free, write_kit
 from agentmetrics.operations.kit import PARTS, Kit, KitOptions, make_kit
@@ -19,6 +20,7 @@ from agentmetrics.operations.naming import METRICS
 from agentmetrics.operations.receivers import NO_RECEIVER, RECEIVERS, Receiver, receiver
 from agentmetrics.operations.rules.files import rule_files, runbooks
 from agentmetrics.operations.rules.objectives import Objectives
+from agentmetrics.operations.rules.subjects import ALERTS
 from agentmetrics.operations.yaml_text import dump
 
 ENVIRONMENT = {
@@ -80,6 +82,17 @@ def test_a_kit_knows_the_namespace_and_the_extra_labels_of_the_programs() -> Non
     assert json.loads(kit.files["grafana/overview.json"]) == board
     for path, text in (rule_files(Objectives(), "shop") | runbooks("shop")).items():
         assert kit.files[path] == text
+
+
+def test_alerts_link_to_the_grafana_and_the_runbooks_of_the_options() -> None:
+    urls = {"grafana_url": "https://grafana.example", "runbooks_url": "https://wiki.example/runs"}
+    kit = make_kit(KitOptions(parts=("prometheus",), **urls))  # type: ignore[arg-type]
+    assert (
+        kit.files["prometheus/rules/tools.yml"]
+        == (rule_files(Objectives(), **urls)["prometheus/rules/tools.yml"])
+    )
+    assert "https://grafana.example/d/agentmetrics-" in kit.files["prometheus/rules/tools.yml"]
+    assert "https://wiki.example/runs/ToolFailing.md" in kit.files["prometheus/rules/tools.yml"]
 
 
 def test_a_kit_without_a_receiver_has_nothing_private(kit: Kit) -> None:
@@ -144,10 +157,15 @@ def test_a_kit_without_a_receiver_notifies_nobody_and_says_how_to_change_that(ki
     assert "--receiver" in kit.files["alertmanager/alertmanager.yml"]
 
 
-def test_a_critical_alert_silences_the_warning_of_the_same_name_and_agent(kit: Kit) -> None:
-    (inhibition,) = read(kit, "alertmanager/alertmanager.yml")["inhibit_rules"]
-    assert inhibition["source_matchers"] == ['severity="critical"']
-    assert {"alertname", "agent_name"} <= set(inhibition["equal"])
+@pytest.mark.parametrize(("source", "targets"), INHIBITIONS.items())
+def test_a_critical_alert_silences_warnings_of_the_same_labels(
+    source: str, targets: tuple[str, ...]
+) -> None:
+    alerts = {alert.name: alert for alert in ALERTS}
+    assert alerts[source].severity == "critical"
+    for target in targets:
+        assert alerts[target].severity == "warning"
+        assert alerts[target].labels == alerts[source].labels
 
 
 def test_every_receiver_is_tested_here() -> None:
@@ -312,6 +330,7 @@ def test_yaml_is_read_as_it_was_meant(value: object) -> None:
         ({"extra_labels": ("model",)}, "extra labels: 'model' is already a label of agentmetrics"),
         ({"extra_labels": ("a", "a")}, "extra labels: a label is listed twice"),
         ({"parts": ("grafan",)}, "unknown part 'grafan'.*did you mean 'grafana'"),
+        ({"grafana_url": "grafana.example"}, "grafana_url='grafana.example' is not a URL"),
         ({"parts": ()}, "list at least one part of the kit: grafana, "),
         (
             {"parts": ("compose", "grafana")},

@@ -11,6 +11,7 @@ from agentmetrics.operations.rules.alert import Alert, Fires, Silent
 from agentmetrics.operations.rules.objectives import Objectives
 from agentmetrics.operations.rules.recording import recordings
 from agentmetrics.operations.rules.subjects import ALERTS, subjects
+from agentmetrics.operations.yaml_text import dump
 
 GRAFANA_URL = "http://localhost:3000"
 RUNBOOKS_URL = (
@@ -104,20 +105,4 @@ def _test(
 
 
 def _yaml(content: object) -> str:
-    import yaml  # of the extra "ops"
-
-    class Dumper(yaml.SafeDumper):
-        """Writes expressions of several lines as blocks, and no aliases."""
-
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    def text(dumper: Dumper, value: str) -> yaml.ScalarNode:
-        style = "|" if "\n" in value else None
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
-
-    Dumper.add_representer(str, text)
-    head = "# Made by agentmetrics ops export.\n"
-    return head + str(
-        yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=1000)
-    )
+    return "# Made by agentmetrics ops export.\n" + dump(content)
