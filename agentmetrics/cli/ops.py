@@ -49,7 +49,7 @@ Slo = Annotated[
     ),
 ]
 _INDEX = "/README.md"
-Name = Annotated[Optional[str], typer.Argument(show_default=False)]  # noqa: UP045
+Name = Annotated[Optional[str], typer.Argument(metavar="NAME", show_default=False)]  # noqa: UP045
 Json = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 
 
