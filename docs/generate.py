@@ -1,4 +1,4 @@
-"""Writes what docs take from the code: metrics.md, environment.md and imports.svg.
+"""Writes what docs take from the code: metrics.md, environment.md, alerts.md and imports.svg.
 
 ``python docs/generate.py`` writes them, ``--check`` exits with 1 when one is not current.
 """
@@ -8,8 +8,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import alerts_page
 import imports_picture
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
@@ -133,6 +135,7 @@ def _default(value: object) -> str:
 
 
 PAGES = {
+    "alerts.md": partial(alerts_page.page, MADE),
     "metrics.md": metrics_page,
     "environment.md": environment_page,
     "imports.svg": imports_picture.picture,

@@ -91,6 +91,13 @@ def test_each_alert_is_tested_both_ways(files: Path) -> None:
     [
         pytest.param("providers", "> 0.2", "> 0.9", "ProviderFailing fires", id="a threshold"),
         pytest.param("providers", "> 0.05", "> 0.01", "ProviderRateLimited stays", id="a low one"),
+        pytest.param(
+            "availability", ">= 20", ">= 0", "BurnFast stays silent: six", id="a floor of traffic"
+        ),
+        pytest.param(
+            "availability", "burn_rate30m > 6", "burn_rate6h > 6", "BurnFast stays silent: it is",
+            id="a short window",
+        ),
         pytest.param("http", "for: 10m", "for: 10h", "HTTPSlow fires", id="how long it must last"),
         pytest.param("tools", "job, agent_name", "agent_name", "ToolFailing fires", id="a label"),
         pytest.param(

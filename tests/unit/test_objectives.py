@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from agentmetrics.errors import ConfigurationError
 from agentmetrics.operations.rules.objectives import Objective, Objectives, Within
 
+DOCS = Path(__file__).parents[2] / "docs"
+SHARE = "must be above 0 and below 1, to six digits, such as 0.99"
 GOOD = """
 [default]
 availability = 0.995
@@ -40,6 +43,13 @@ def test_what_an_agent_does_not_state_is_as_in_the_default(tmp_path: Path) -> No
     }
 
 
+def test_the_docs_show_the_default_and_an_agent_of_its_own(tmp_path: Path) -> None:
+    default, agent = re.findall(r"```toml\n(.*?)```", (DOCS / "alerts.md").read_text(), re.DOTALL)
+    assert Objectives.from_toml(written(tmp_path, default)) == Objectives()
+    own = Objectives.from_toml(written(tmp_path, default + agent)).agents
+    assert own == {"reviewer": Objective(0.999, Within(0.95, 10.0), Within(0.95, 5.0))}
+
+
 def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
     assert Objectives.from_toml(written(tmp_path, "")) == Objectives()
 
@@ -49,19 +59,19 @@ def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
     [
         (
             "[default]\navailability = 1.5",
-            "line 2: [default] availability=1.5: must be a number between 0 and 1, such as 0.99",
+            "line 2: [default] availability=1.5: " + SHARE,
         ),
         (
             "[default]\navailability = 1",
-            "line 2: [default] availability=1: must be a number between 0 and 1, such as 0.99",
+            "line 2: [default] availability=1: " + SHARE,
         ),
         (
             "[agents.a]\navailability = true",
-            "line 2: [agents.a] availability=True: must be a number between 0 and 1, such as 0.99",
+            "line 2: [agents.a] availability=True: " + SHARE,
         ),
         (
             "[agents.a]\nlatency = { share = 99 }",
-            "line 2: [agents.a] latency.share=99: must be a number between 0 and 1, such as 0.99",
+            "line 2: [agents.a] latency.share=99: " + SHARE,
         ),
         (
             "[default]\nfirst_token = { seconds = 3 }",

@@ -241,8 +241,8 @@ def _allowed(level: ServiceLevel, pace: _Pace, objectives: Objectives) -> Silent
 
 
 def _quiet(level: ServiceLevel, pace: _Pace, agent: str, objective: Objective) -> Iterator[Silent]:
-    few = _Traffic(calls="0x90 1 2x40", good="0x90 1 1x40", bad="0x90 0 1x40")
-    yield Silent("one call of two says little", _series(level, agent, objective, few), "2h")
+    few = _Traffic("0+0.1x120", "0+0.05x120", "0+0.05x120")
+    yield Silent("six calls of twelve say little", _series(level, agent, objective, few), "2h")
     if pace is _FAST:
         over = _Traffic("0+1000x160", "0x120 1000+1000x40", "0+1000x120 120000x40")
         yield Silent("it is over", _series(level, agent, objective, over), "160m")
