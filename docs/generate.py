@@ -1,4 +1,4 @@
-"""Writes what is made from the code: metrics.md, environment.md, imports.svg, the operations kit.
+"""Writes what is made from the code: pages and a picture of the docs, and the operations kit.
 
 ``python docs/generate.py`` writes them, ``--check`` exits with 1 when one is not current. The
 boards need Python 3.11, which is what Grafana's builders need.
@@ -10,12 +10,14 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
+import alerts_page
 import imports_picture
 from agentmetrics import catalog
 from agentmetrics.config.settings import Settings, variable_of
@@ -143,6 +145,7 @@ def board_file(make: Callable[[], dict[str, Any]]) -> str:
 
 
 PAGES = {
+    "alerts.md": partial(alerts_page.page, MADE),
     "metrics.md": metrics_page,
     "environment.md": environment_page,
     "imports.svg": imports_picture.picture,

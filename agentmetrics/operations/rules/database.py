@@ -99,7 +99,7 @@ ALERTS = (
     Alert(
         name="DatabasePoolExhausted",
         severity="critical",
-        when="more than 90% of the connections that a pool may open are in use, for 5 minutes",
+        when="more than 90% of the connections that a pool may open are in use",
         # a pool without a limit has a maximum of 0
         expr="max by (job, pool) (db_connections_active / (db_connections_max > 0)) > 0.9",
         for_="5m",

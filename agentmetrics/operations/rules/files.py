@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from agentmetrics.operations.naming import in_namespace
 from agentmetrics.operations.rules import pages
 from agentmetrics.operations.rules.alert import Alert, Fires, Silent
 from agentmetrics.operations.rules.objectives import Objectives
-from agentmetrics.operations.rules.recording import recordings
+from agentmetrics.operations.rules.recording import Recording, recordings
 from agentmetrics.operations.rules.subjects import ALERTS, subjects
 from agentmetrics.operations.yaml_text import dump
+
+__all__ = ["ALERTS", "GRAFANA_URL", "RUNBOOKS_URL", "Objectives", "rule_files", "runbooks"]
 
 GRAFANA_URL = "http://localhost:3000"
 RUNBOOKS_URL = (
     "https://github.com/llm-agentmetrics/agentmetrics/blob/main/agentmetrics/dashboards/runbooks"
 )
-_RECORDING = "recording"
 
 
 def rule_files(
@@ -32,15 +33,23 @@ def rule_files(
     ``namespace`` is the one of ``AGENTMETRICS_NAMESPACE``; the URLs begin the links of alerts.
     """
     urls = (grafana_url.rstrip("/"), runbooks_url.rstrip("/"))
-    recorded = [
-        {"record": in_namespace(rule.name, namespace), "expr": in_namespace(rule.expr, namespace)}
-        for rule in recordings(objectives)
-    ]
-    files = {f"prometheus/rules/{_RECORDING}.yml": _yaml(_group(_RECORDING, recorded))}
+    files = {}
     for name, alerts in subjects(objectives).items():
-        rules = [_rule(alert, namespace, *urls) for alert in alerts]
-        files[f"prometheus/rules/{name}.yml"] = _yaml(_group(name, rules))
-        files[f"prometheus/tests/{name}.yml"] = _yaml(_tests(name, alerts, namespace, urls))
+        groups = [_group(name, [_alert(alert, namespace, *urls) for alert in alerts])]
+        recorded = recordings(objectives).get(name, ())
+        if recorded:
+            rules = [_recording(rule, namespace) for rule in recorded]
+            groups.insert(0, _group(f"{name}-recording", rules))
+        tests = [test for alert in alerts for test in _tests(alert, namespace, urls)]
+        files[f"prometheus/rules/{name}.yml"] = _yaml({"groups": groups})
+        files[f"prometheus/tests/{name}.yml"] = _yaml(
+            {
+                "rule_files": [f"../rules/{name}.yml"],
+                "evaluation_interval": "5m",
+                "group_eval_order": [group["name"] for group in groups],
+                "tests": tests,
+            }
+        )
     return files
 
 
@@ -50,11 +59,18 @@ def runbooks(namespace: str = "") -> dict[str, str]:
     return {"runbooks/README.md": pages.index(subjects(Objectives())), **named}
 
 
-def _group(name: str, rules: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    return {"groups": [{"name": f"agentmetrics-{name}", "rules": list(rules)}]}
+def _group(name: str, rules: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"name": f"agentmetrics-{name}", "rules": rules}
 
 
-def _rule(alert: Alert, namespace: str, grafana_url: str, runbooks_url: str) -> dict[str, Any]:
+def _recording(rule: Recording, namespace: str) -> dict[str, Any]:
+    return {
+        "record": in_namespace(rule.name, namespace),
+        "expr": in_namespace(rule.expr, namespace),
+    }
+
+
+def _alert(alert: Alert, namespace: str, grafana_url: str, runbooks_url: str) -> dict[str, Any]:
     return {
         "alert": alert.name,
         "expr": in_namespace(alert.expr, namespace),
@@ -64,20 +80,7 @@ def _rule(alert: Alert, namespace: str, grafana_url: str, runbooks_url: str) -> 
     }
 
 
-def _tests(
-    name: str, alerts: Sequence[Alert], namespace: str, urls: tuple[str, str]
-) -> dict[str, Any]:
-    recorded = any(":" in alert.expr for alert in alerts)
-    files = (_RECORDING, name) if recorded else (name,)
-    return {
-        "rule_files": [f"../rules/{file}.yml" for file in files],
-        "evaluation_interval": "5m",
-        "group_eval_order": [f"agentmetrics-{file}" for file in files],
-        "tests": [test for alert in alerts for test in _tests_of(alert, namespace, urls)],
-    }
-
-
-def _tests_of(alert: Alert, namespace: str, urls: tuple[str, str]) -> Iterator[dict[str, Any]]:
+def _tests(alert: Alert, namespace: str, urls: tuple[str, str]) -> Iterator[dict[str, Any]]:
     for case in alert.fires:
         expected = {
             "exp_labels": {**case.labels, "severity": alert.severity},

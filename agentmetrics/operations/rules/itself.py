@@ -166,7 +166,7 @@ ALERTS = (
     Alert(
         name="OpenRunsPileUp",
         severity="warning",
-        when="more than 1000 runs of one kind are tracked as open for 30 minutes",
+        when="more than 1000 runs of one kind are tracked as open",
         expr="sum by (job, kind) (agentmetrics_open_runs) > 1000",
         for_="30m",
         labels=("job", "kind"),

@@ -55,6 +55,7 @@ class Objectives:
             raise ConfigurationError(f"{str(path)!r}: {error}") from None
 
 
+_SMALLEST = 1e-6  # of a share, and of what it leaves
 _KEYS = tuple(f.name for f in fields(Objective))
 _MEASURED = {"latency": LLM_LATENCY, "first_token": LLM_TIME_TO_FIRST_TOKEN}
 
@@ -123,10 +124,10 @@ class _Reader:
 
     def _share(self, table: tuple[str, ...], key: str, given: Any) -> float:
         number = isinstance(given, int | float) and not isinstance(given, bool)
-        if not number or not 0 < given < 1:
+        if not number or not _SMALLEST <= given <= 1 - _SMALLEST:
             raise self._mistake(
                 table,
-                f"{key}={given!r}: must be a number between 0 and 1, such as 0.99",
+                f"{key}={given!r}: must be above 0 and below 1, to six digits, such as 0.99",
                 key.partition(".")[0],
             )
         return float(given)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from agentmetrics.operations.naming import in_namespace
 from agentmetrics.operations.rules.alert import Alert
 
-FROM_THE_START = "0s"
+AT_ONCE = "0s"
 
 
 def runbook(alert: Alert, namespace: str) -> str:
@@ -35,7 +35,7 @@ def _lines(alert: Alert, namespace: str) -> Iterator[str]:
 
 def lasting(alert: Alert) -> str:
     """How long the condition must hold, as the end of a sentence."""
-    return "" if alert.for_ == FROM_THE_START else f", for {alert.for_}"
+    return "" if alert.for_ == AT_ONCE else f", for {alert.for_}"
 
 
 def _silence(alert: Alert) -> str:
@@ -60,4 +60,5 @@ def index(subjects: Mapping[str, Iterable[Alert]]) -> str:
 
 def title(subject: str) -> str:
     """A heading from the name of a file."""
-    return subject.replace("-", " ").capitalize()
+    named = {"http": "HTTP", "itself": "agentmetrics itself", "first-token": "First token"}
+    return named.get(subject, subject.capitalize())

@@ -27,14 +27,16 @@ class ServiceLevel:
     """What an objective is about.
 
     ``calls`` are the calls that count, ``bad`` those that miss the objective, as in the names of
-    recorded series; ``share_of`` reads the share of good calls from an objective.
+    recorded series; ``counter`` counts the former. ``share_of`` reads the share of good calls from
+    an objective, and ``within`` the limit of those that are good by their time.
     """
 
+    name: str
     calls: str
     bad: str
+    counter: str
     share_of: Callable[[Objective], float]
     within: Callable[[Objective], Within] | None = None
-    histogram: str = ""
 
     def rate(self, window: str) -> str:
         return f"job_agent_name:{self.calls}:rate{window}"
@@ -51,44 +53,57 @@ class ServiceLevel:
         return round(1 - self.share_of(objective), 9)
 
 
-AVAILABILITY = ServiceLevel("llm_calls", "llm_calls_failed", lambda it: it.availability)
+AVAILABILITY = ServiceLevel(
+    name="availability",
+    calls="llm_calls",
+    bad="llm_calls_failed",
+    counter=CALLS,
+    share_of=lambda it: it.availability,
+)
 LATENCY = ServiceLevel(
-    "llm_calls", "llm_calls_slow", lambda it: it.latency.share, lambda it: it.latency,
-    "llm_latency_seconds",
-)  # fmt: skip
+    name="latency",
+    calls="llm_calls_timed",
+    bad="llm_calls_slow",
+    counter="llm_latency_seconds_count",
+    share_of=lambda it: it.latency.share,
+    within=lambda it: it.latency,
+)
 FIRST_TOKEN = ServiceLevel(
-    "llm_streams", "llm_first_tokens_slow", lambda it: it.first_token.share,
-    lambda it: it.first_token, "llm_time_to_first_token_seconds",
-)  # fmt: skip
-LEVELS = (AVAILABILITY, LATENCY, FIRST_TOKEN)
+    name="first-token",
+    calls="llm_first_tokens",
+    bad="llm_first_tokens_slow",
+    counter="llm_time_to_first_token_seconds_count",
+    share_of=lambda it: it.first_token.share,
+    within=lambda it: it.first_token,
+)
 
 
-def recordings(objectives: Objectives) -> tuple[Recording, ...]:
-    """Traffic, share of bad calls and burn rate, by job and agent, over each window."""
-    return tuple(rule for window in WINDOWS for rule in _over(window, objectives))
+def recordings(objectives: Objectives) -> dict[str, tuple[Recording, ...]]:
+    """Traffic, share of bad calls and burn rate by job and agent over each window, by level."""
+    return {
+        level.name: tuple(rule for window in WINDOWS for rule in _over(window, level, objectives))
+        for level in (AVAILABILITY, LATENCY, FIRST_TOKEN)
+    }
 
 
-def _over(window: str, objectives: Objectives) -> Iterator[Recording]:
-    streams = f"llm_time_to_first_token_seconds_count[{window}]"
-    yield Recording(AVAILABILITY.rate(window), f"sum by ({BY}) (rate({CALLS}[{window}]))")
-    yield Recording(FIRST_TOKEN.rate(window), f"sum by ({BY}) (rate({streams}))")
-    for level in LEVELS:
-        yield Recording(level.ratio(window), _ratio(level, window, objectives))
-        yield Recording(level.burn(window), _burn(level, window, objectives))
+def _over(window: str, level: ServiceLevel, objectives: Objectives) -> Iterator[Recording]:
+    yield Recording(level.rate(window), f"sum by ({BY}) (rate({level.counter}[{window}]))")
+    yield Recording(level.ratio(window), _ratio(level, window, objectives))
+    yield Recording(level.burn(window), _burn(level, window, objectives))
 
 
 def _ratio(level: ServiceLevel, window: str, objectives: Objectives) -> str:
+    calls = level.rate(window)
     if level.within is None:
         failed = f'sum by ({BY}) (rate(llm_calls_total{{status="error"}}[{window}]))'
-        calls = level.rate(window)  # recorded above, so that it is computed once
         return f"({failed} or 0 * {calls})\n/\n({calls} > 0)"
-    within, name = level.within, level.histogram
+    within, buckets = level.within, level.counter.replace("_count", "_bucket")
 
     def slow(objective: Objective, agents: str) -> str:
-        fast = _braces(", ".join(filter(None, (agents, le(within(objective).seconds)))))
+        fast = ", ".join(filter(None, (agents, le(within(objective).seconds))))
         return (
-            f"1 - sum by ({BY}) (rate({name}_bucket{fast}[{window}]))\n/\n"
-            f"(sum by ({BY}) (rate({name}_count{_braces(agents)}[{window}])) > 0)"
+            f"1 - sum by ({BY}) (rate({buckets}{{{fast}}}[{window}]))\n/\n"
+            f"({calls}{_braces(agents)} > 0)"
         )
 
     return _by_agent(objectives, slow)

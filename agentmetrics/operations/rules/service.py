@@ -140,7 +140,7 @@ ALERTS = (
     Alert(
         name="VersionsDiffer",
         severity="info",
-        when="processes of a job have had different versions of agentmetrics for 1 hour",
+        when="processes of a job have different versions of agentmetrics",
         expr="count by (job) (count by (job, version) (agentmetrics_build_info)) > 1",
         for_="1h",
         labels=("job",),

@@ -156,11 +156,12 @@ _SLOW = _Pace(
 )
 
 
-def burn_alerts(objectives: Objectives) -> tuple[Alert, ...]:
-    """Two alerts for each service level: one that pages, and one that can wait."""
-    return tuple(
-        _alert(subject, pace, objectives) for subject in _SUBJECTS for pace in (_FAST, _SLOW)
-    )
+def burn_alerts(objectives: Objectives) -> dict[str, tuple[Alert, ...]]:
+    """Two alerts for each service level, by its name: one that pages, and one that can wait."""
+    return {
+        subject.level.name: tuple(_alert(subject, pace, objectives) for pace in (_FAST, _SLOW))
+        for subject in _SUBJECTS
+    }
 
 
 def _alert(subject: _Subject, pace: _Pace, objectives: Objectives) -> Alert:
@@ -190,7 +191,7 @@ def _alert(subject: _Subject, pace: _Pace, objectives: Objectives) -> Alert:
         ),
         fires=tuple(_fires(level, pace, *each) for each in _agents(objectives)),
         silent=(
-            *(_allowed(level, pace, *each) for each in _agents(objectives)),
+            _allowed(level, pace, objectives),
             *_quiet(level, pace, *next(_agents(objectives))),
         ),
     )
@@ -231,16 +232,17 @@ def _fires(level: ServiceLevel, pace: _Pace, agent: str, objective: Objective) -
     )
 
 
-def _allowed(level: ServiceLevel, pace: _Pace, agent: str, objective: Objective) -> Silent:
-    bad = min(0.85, pace.silent_at * level.budget(objective))
-    return Silent(
-        f"{agent} is allowed so much", _series(level, agent, objective, _steadily(bad)), "2h"
-    )
+def _allowed(level: ServiceLevel, pace: _Pace, objectives: Objectives) -> Silent:
+    series: dict[str, str] = {}
+    for agent, objective in _agents(objectives):
+        bad = min(0.85, pace.silent_at * level.budget(objective))
+        series |= _series(level, agent, objective, _steadily(bad))
+    return Silent("no agent has more than it is allowed", series, "2h")
 
 
 def _quiet(level: ServiceLevel, pace: _Pace, agent: str, objective: Objective) -> Iterator[Silent]:
-    few = _Traffic(calls="0x90 1 2x40", good="0x90 1 1x40", bad="0x90 0 1x40")
-    yield Silent("one call of two says little", _series(level, agent, objective, few), "2h")
+    few = _Traffic("0+0.1x120", "0+0.05x120", "0+0.05x120")
+    yield Silent("six calls of twelve say little", _series(level, agent, objective, few), "2h")
     if pace is _FAST:
         over = _Traffic("0+1000x160", "0x120 1000+1000x40", "0+1000x120 120000x40")
         yield Silent("it is over", _series(level, agent, objective, over), "160m")
@@ -270,10 +272,10 @@ def _series(
             f'llm_calls_total{{{labels}, status="success"}}': traffic.good,
             f'llm_calls_total{{{labels}, status="error"}}': traffic.bad,
         }
+    histogram = level.counter.removesuffix("_count")
     bound = level.within(objective).seconds
     return {
-        f'llm_calls_total{{{labels}, status="success"}}': traffic.calls,
-        f'{level.histogram}_bucket{{{labels}, le="{bound}"}}': traffic.good,
-        f'{level.histogram}_bucket{{{labels}, le="+Inf"}}': traffic.calls,
-        f"{level.histogram}_count{{{labels}}}": traffic.calls,
+        f'{histogram}_bucket{{{labels}, le="{bound}"}}': traffic.good,
+        f'{histogram}_bucket{{{labels}, le="+Inf"}}': traffic.calls,
+        f"{histogram}_count{{{labels}}}": traffic.calls,
     }

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from agentmetrics.operations.rules import steps
 from agentmetrics.operations.rules.alert import Alert, Fires, Runbook, Silent
-from agentmetrics.operations.rules.samples import AGENT, CALL, calls
+from agentmetrics.operations.rules.samples import AGENT, calls
 
 _OF = {"job": "app", "agent_name": "planner"}
 _OLDEST = f"agent_oldest_active_run_seconds{{{AGENT}}}"
-
-
-def _input(calls: str, tokens: str) -> dict[str, str]:
-    return {
-        f'llm_calls_total{{{CALL}, status="success"}}': calls,
-        f'llm_tokens_total{{{CALL}, token_type="input"}}': tokens,
-    }
 
 
 ALERTS = (
@@ -36,7 +29,7 @@ ALERTS = (
         description="A run of {{ $labels.agent_name }} ({{ $labels.job }}) has been open for "
         "{{ $value | humanizeDuration }}, and the agent finished nothing in 15 minutes.",
         runbook=Runbook(
-            means="The agent has a run in progress and makes none.",
+            means="A run is open, and nothing happens in it.",
             who_is_hurt="The user of the run, and all who wait for the worker that it holds.",
             look_at={
                 "Age of the oldest run": "max by (job, instance, agent_name) "
@@ -58,7 +51,7 @@ ALERTS = (
         ),
         fires=(
             Fires(
-                {_OLDEST: "0+60x60", **_input("5x60", "0x60")},
+                {_OLDEST: "0+60x60", **calls(success=0)},
                 "30m",
                 _OF,
                 "30m 0s",

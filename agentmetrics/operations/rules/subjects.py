@@ -28,7 +28,7 @@ from agentmetrics.operations.rules.service_levels import burn_alerts
 def subjects(objectives: Objectives) -> dict[str, tuple[Alert, ...]]:
     """The alerts by the name of their file; those on error budgets hold to these objectives."""
     return {
-        "service-levels": burn_alerts(objectives),
+        **burn_alerts(objectives),
         "providers": providers.ALERTS,
         "answers": answers.ALERTS,
         "speed": speed.ALERTS,

@@ -30,7 +30,7 @@ ALERTS = (
     Alert(
         name="CPUHigh",
         severity="warning",
-        when="more than 90% of the CPU that a process may use is in use, for 15 minutes",
+        when="more than 90% of the CPU that a process may use is in use",
         expr="max by (job, instance) (system_cpu_percent) > 90",
         for_="15m",
         labels=("job", "instance"),
@@ -65,7 +65,7 @@ ALERTS = (
     Alert(
         name="MemoryHigh",
         severity="critical",
-        when="more than 90% of the memory that a process may use is in use, for 5 minutes",
+        when="more than 90% of the memory that a process may use is in use",
         expr="max by (job, instance) (system_memory_percent) > 90",
         for_="5m",
         labels=("job", "instance"),
@@ -90,7 +90,7 @@ ALERTS = (
     Alert(
         name="MemoryAvailableLow",
         severity="warning",
-        when="less than 256 MiB of memory are available on the machine, for 10 minutes",
+        when="less than 256 MiB of memory are available on the machine",
         expr="min by (job, instance) (llm_memory_available_bytes) < 268435456",
         for_="10m",
         labels=("job", "instance"),
@@ -122,7 +122,7 @@ ALERTS = (
     Alert(
         name="DiskNearlyFull",
         severity="warning",
-        when="more than 85% of the disk is in use, for 15 minutes",
+        when="more than 85% of the disk is in use",
         expr="max by (job, instance) (system_disk_percent) > 85",
         for_="15m",
         labels=("job", "instance"),
@@ -154,8 +154,8 @@ ALERTS = (
     Alert(
         name="DiskFullSoon",
         severity="critical",
-        when="the disk is full within 12 hours at the rate of the last 2 hours, and more than 60% "
-        "of it is in use",
+        when="the disk will be full within 12 hours at the rate of the last 2 hours, and more than "
+        "60% of it is in use",
         expr="max by (job, instance) (predict_linear(system_disk_percent[2h], 43200)) > 100\n"
         "and max by (job, instance) (system_disk_percent) > 60",
         for_="30m",
