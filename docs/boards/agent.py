@@ -53,17 +53,25 @@ def spread(metric: Metric) -> dict[str, str]:
 
 def _now() -> list[Any]:
     by = "agent_name"
+    failed, ended = (increase(c.LLM_CALLS, status=status) for status in ("error", ENDED))
     return [
+        number("Runs", increase(c.AGENT_RUNS), COUNT, "Runs, however they ended.", width=3),
         number(
-            "Runs that ended", increase(c.AGENT_RUNS), COUNT, "Runs, however they ended.", width=3
-        ),
-        number(
-            "Runs that succeeded",
+            "Run success rate",
             ratio(increase(c.AGENT_RUNS, status="success"), increase(c.AGENT_RUNS, status=ENDED)),
             "percentunit",
             "Successful runs among those that succeeded or failed.",
             steps=((0.95, "orange"), (0.99, "green")),
             base="red",
+            width=3,
+        ),
+        number("Calls", increase(c.LLM_CALLS), COUNT, "LLM calls, however they ended.", width=3),
+        number(
+            "Call error rate",
+            ratio(failed, ended),
+            "percentunit",
+            "Failed calls among those that succeeded or failed.",
+            steps=((0.01, "orange"), (0.05, "red")),
             width=3,
         ),
         number(
@@ -73,6 +81,8 @@ def _now() -> list[Any]:
             "LLM calls of an agent in one of its runs, on average.",
             width=3,
         ),
+        number("Tokens", increase(c.LLM_TOKENS), COUNT, "Billed tokens.", width=3),
+        number("Cost", increase(c.LLM_COST), "currencyUSD", "With a known price.", width=3),
         number(
             "Cost per run",
             mean(c.AGENT_RUN_COST, over=RANGE),
@@ -101,14 +111,14 @@ def _now() -> list[Any]:
             {"{{agent_name}}": total(c.AGENT_ACTIVE_RUNS, by)},
             "short",
             "Runs that were going on at the time.",
-            width=12,
+            width=6,
         ),
         series(
             "Oldest run in progress",
             {"{{agent_name}}": highest(c.AGENT_OLDEST_ACTIVE_RUN, by)},
             "s",
             "Its age: a line that only rises is a run that does not end.",
-            width=12,
+            width=6,
         ),
     ]
 

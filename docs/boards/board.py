@@ -134,8 +134,9 @@ def grouping(*labels: str) -> dashboard.CustomVariable:
 
 
 def _annotations() -> list[dashboard.AnnotationQuery]:
+    # Grafana asks once a minute, at the most often.
     service, package = sel(catalog.SERVICE_INFO), sel(catalog.BUILD_INFO)
-    new = "count by (version) ({0}) unless count by (version) ({0} offset 5m)"
+    new = "count by (version) ({0}) unless count by (version) ({0} offset 2m)"
     return [
         _annotation("Deployments", new.format(service), "blue"),
         _annotation("agentmetrics versions", new.format(package), "purple"),

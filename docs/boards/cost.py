@@ -174,7 +174,7 @@ def _budgets() -> list[Any]:
             "has passed.",
             sort="Used",
             empty=NO_BUDGETS,
-            height=8,
+            height=6,
         ),
         series(
             "Spend of budgets",
@@ -210,7 +210,7 @@ def _each() -> list[Any]:
             "On average.",
         ),
         rows(
-            "Cost by agent",
+            "What agents cost",
             {by: "Agent"},
             {
                 "Cost": Column(increase(c.LLM_COST, by), "currencyUSD"),
@@ -226,7 +226,7 @@ def _each() -> list[Any]:
             },
             "Click a name to look into the agent.",
             sort="Cost",
-            height=8,
+            height=7,
         ),
     ]
 

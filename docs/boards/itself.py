@@ -148,7 +148,7 @@ def _scrapes() -> list[Any]:
             "Which version runs where.",
             sort="agentmetrics",
             width=12,
-            height=7,
+            height=8,
         ),
         rows(
             "Services",
@@ -162,7 +162,7 @@ def _scrapes() -> list[Any]:
             sort="Service",
             empty="Not set",
             width=12,
-            height=7,
+            height=8,
         ),
         rows(
             "Targets",
@@ -175,7 +175,7 @@ def _scrapes() -> list[Any]:
             "What Prometheus scrapes, and how long it takes.",
             sort="Scrape",
             width=12,
-            height=7,
+            height=8,
         ),
         series(
             "Duration of scrapes",

@@ -180,7 +180,7 @@ def _routing() -> list[Any]:
             "Calls handed to another model after one failed, among all calls, those of agents that "
             "are not chosen above included.",
             steps=((0.05, "orange"), (0.1, "red")),
-            width=4,
+            height=8,
         ),
         series(
             "Fallbacks by reason",

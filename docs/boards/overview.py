@@ -32,7 +32,12 @@ def make() -> dict[str, Any]:
         "overview",
         "Agents overview",
         "Whether anything is wrong with the agents, what they cost, and which of them it is.",
-        [("Now", _now()), ("Agents", _agents()), ("Over time", _over_time())],
+        [
+            ("Now", _now()),
+            ("Agents", _agents()),
+            ("Over time", _over_time()),
+            ("Cost", _cost()),
+        ],
         chain=CHAIN,
         more=[
             *objectives("slo_availability", "slo_latency", "slo_first_token"),
@@ -85,7 +90,7 @@ def _now() -> list[Any]:
             width=3,
         ),
         number(
-            "p95 latency of objective",
+            "p95 latency / SLO",
             f"{slowest} / $slo_latency",
             "percentunit",
             "95th percentile of the duration of a call, relative to the latency objective.",
@@ -93,7 +98,7 @@ def _now() -> list[Any]:
             width=3,
         ),
         number(
-            "p95 first token of objective",
+            "First token / SLO",
             f"{first} / $slo_first_token",
             "percentunit",
             "95th percentile of the time to the first token of a stream, relative to the "
@@ -153,7 +158,7 @@ def _now() -> list[Any]:
             width=3,
         ),
         number(
-            "Refused by budgets",
+            "Budget refusals",
             increase(c.BUDGET_BLOCKED_CALLS),
             COUNT,
             "Calls that a budget refused in the time range.",
@@ -162,7 +167,7 @@ def _now() -> list[Any]:
             width=3,
         ),
         number(
-            "Spend beside usual",
+            "Spend vs. usual",
             highest(c.LLM_COST_ANOMALY),
             "percentunit",
             "Spend of the last hour relative to the same hour of the previous days, of the agent "
@@ -217,15 +222,7 @@ def _agents() -> list[Any]:
             },
             "Every agent in the time range. Click a name to look into it.",
             sort="Cost",
-            width=16,
-        ),
-        shares(
-            "Cost by $group_by",
-            increase(c.LLM_COST, "$group_by"),
-            "__auto",
-            "currencyUSD",
-            "Cost in the time range, by the label that *Group by* says: a team, where there is an "
-            "extra label for it.",
+            height=7,
         ),
     ]
 
@@ -264,8 +261,21 @@ def _over_time() -> list[Any]:
             {"{{model}}": rate(c.LLM_TOKENS, "model")},
             "short",
             "Billed tokens per second.",
+            width=12,
             stacked=True,
         ),
+        series(
+            "Cache hits beside misses",
+            {"hit": rate(c.CACHE_HITS), "miss": rate(c.CACHE_MISSES)},
+            "ops",
+            "Lookups per second.",
+            width=12,
+        ),
+    ]
+
+
+def _cost() -> list[Any]:
+    return [
         bars(
             "Cost by model",
             f"sort_desc({increase(c.LLM_COST, 'model')})",
@@ -273,10 +283,19 @@ def _over_time() -> list[Any]:
             "currencyUSD",
             "Cost in the time range.",
         ),
+        shares(
+            "Cost by $group_by",
+            increase(c.LLM_COST, "$group_by"),
+            "__auto",
+            "currencyUSD",
+            "Cost in the time range, by the label that *Group by* says: a team, where there is an "
+            "extra label for it.",
+        ),
         series(
-            "Cache hits beside misses",
-            {"hit": rate(c.CACHE_HITS), "miss": rate(c.CACHE_MISSES)},
-            "ops",
-            "Lookups per second.",
+            "Cost per hour by agent",
+            {"{{agent_name}}": f"{rate(c.LLM_COST, 'agent_name')} * 3600"},
+            "currencyUSD",
+            "At the rate of the moment.",
+            stacked=True,
         ),
     ]

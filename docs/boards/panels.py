@@ -139,10 +139,11 @@ def number(
     base: str = "green",
     empty: str = "No traffic",
     width: int = 4,
+    height: int = 4,
     last: str = "",
 ) -> stat.Panel:
     """One number for the whole time range, or for the ``last`` hours, as ``24h``."""
-    made = panel(stat.Panel(), title, described(about, expr), unit, (width, 4))
+    made = panel(stat.Panel(), title, described(about, expr), unit, (width, height))
     made.with_target(instant(expr)).no_value(empty).reduce_options(_last())
     made.graph_mode(options.BigValueGraphMode.NONE).text_mode(options.BigValueTextMode.VALUE)
     made.thresholds(_thresholds(steps, base if steps else "text"))
@@ -173,7 +174,7 @@ def series(
     made.show_points(options.VisibilityMode.NEVER).span_nulls(False)
     stacking = options.StackingMode.NORMAL if stacked else options.StackingMode.NONE
     made.stacking(common.StackingConfig().mode(stacking).group("A"))
-    made.color_scheme(_colour(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+    made.color_scheme(_colour(model.FieldColorModeId.PALETTE_CLASSIC))
     made.thresholds(_thresholds(()))
     made.legend(_legend())
     made.tooltip(
@@ -233,6 +234,9 @@ def bars(
     made.orientation(options.VizOrientation.HORIZONTAL).min(0).show_unfilled(True)
     made.display_mode(options.BarGaugeDisplayMode.BASIC)
     made.value_mode(options.BarGaugeValueMode.COLOR)
+    made.sizing(options.BarGaugeSizing.MANUAL).min_viz_height(32).max_viz_height(48)
+    made.name_placement(options.BarGaugeNamePlacement.TOP)
+    made.text(common.VizTextDisplayOptions().title_size(14).value_size(16))
     made.thresholds(_thresholds(steps, "green" if steps else "blue"))
     made.color_scheme(_colour(model.FieldColorModeId.THRESHOLDS))
     if maximum is not None:
@@ -275,7 +279,7 @@ def shares(
         .values([pie_options.PieChartLegendValues.VALUE, pie_options.PieChartLegendValues.PERCENT])
         .calcs([])
     )
-    return made.color_scheme(_colour(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+    return made.color_scheme(_colour(model.FieldColorModeId.PALETTE_CLASSIC))
 
 
 def heat_map(title: str, expr: str, unit: str, about: str, *, width: int = 8) -> heatmap.Panel:

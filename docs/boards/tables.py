@@ -46,7 +46,7 @@ def rows(
     """A row for each label set; ``labels`` are their titles, ``columns`` are by their titles."""
     exprs = [column.expr for column in columns.values()]
     made = panel(table.Panel(), title, described(about, *exprs), "string", (width, height))
-    made.no_value(empty).mappings([EMPTY_CELL, NO_TRAFFIC])
+    made.min_width(80).no_value(empty).mappings([EMPTY_CELL, NO_TRAFFIC])
     names = dict(labels)
     for ref, (heading, column) in zip(refs(len(columns)), columns.items(), strict=True):
         made.with_target(instant(column.expr, ref).format(query.PromQueryFormat.TABLE))

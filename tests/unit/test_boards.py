@@ -7,19 +7,26 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
-import promql_parser as promql
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from agentmetrics.catalog import STATUSES
 from agentmetrics.operations.boards import BOARDS, boards
 from agentmetrics.operations.naming import METRICS
 from tests.services import grafana
+from tests.services.promql import (
+    PROMETHEUS_OWN,
+    is_counter,
+    metric_of,
+    nodes,
+    parsed,
+    promql_of,
+    queries,
+    selectors,
+    variables,
+)
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 CHAIN = ("job", "instance", "agent_name", "provider", "model")
-PROMETHEUS_OWN = {"up", "scrape_duration_seconds", "scrape_samples_scraped", "ALERTS"}
 KNOWN = [
     *("Total requests", "Total cost", "Cache hit rate", "Error rate"),
     *("Requests by agent", "Cost by $group_by", "Latency", "Tokens by model"),
@@ -27,70 +34,13 @@ KNOWN = [
     *("Active requests", "Success rate"),
 ]
 """The panels that a team with a dashboard of its own already knows."""
-NAMES = st.from_regex(r"(?!__)[a-z][a-z0-9_]{0,9}", fullmatch=True)
 PLAIN = boards()
-
-
-def is_counter(series: str) -> bool:
-    """Whether it only rises: a counter, or a part of a histogram."""
-    metric = metric_of(series)
-    return metric in METRICS and METRICS[metric].kind != "gauge"
-
-
-def metric_of(series: str) -> str:
-    return series if series in METRICS else re.sub("_(bucket|sum|count)$", "", series)
-
-
-def queries(board: dict[str, Any]) -> list[str]:
-    """Every expression of the panels of a board."""
-    return [target["expr"] for panel in grafana.panels(board) for target in panel["targets"]]
-
-
-def promql_of(board: dict[str, Any]) -> list[str]:
-    """The same, and those of annotations and variables."""
-    found = [*queries(board), *(entry["expr"] for entry in board["annotations"]["list"])]
-    for variable in board["templating"]["list"]:
-        if variable["type"] == "query":
-            series, _, _ = variable["query"].removeprefix("label_values(").rpartition(", ")
-            found.append(series)
-    return found
-
-
-def parsed(board: dict[str, Any], expr: str) -> Any:
-    return promql.parse(grafana.interpolated(expr, grafana.variables(board, {})))
-
-
-def selectors(tree: Any) -> list[Any]:
-    """The selectors of an expression."""
-    return [node for node, _ in nodes(tree) if type(node).__name__ == "VectorSelector"]
-
-
-def nodes(tree: Any) -> list[tuple[Any, list[Any]]]:
-    """Each node of an expression, and those around it, the outermost first."""
-    found: list[tuple[Any, list[Any]]] = []
-    around: list[Any] = []
-
-    def enter(node: Any) -> None:
-        if type(node).__name__ == "MatrixSelector":  # whose own selector the walk leaves out
-            found.append((node.vector_selector, [*around, node]))
-        found.append((node, [*around]))
-        around.append(node)
-
-    def leave(_: Any) -> None:
-        around.pop()
-
-    promql.walk(tree, enter, leave)
-    return found
 
 
 @pytest.fixture(params=BOARDS)
 def board(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Each board in turn."""
     return PLAIN[request.param]
-
-
-def variables(board: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {variable["name"]: variable for variable in board["templating"]["list"]}
 
 
 class TestVariables:
@@ -305,59 +255,3 @@ class TestQueries:
         for panel in grafana.panels(board):
             refs = [target["refId"] for target in panel["targets"]]
             assert refs == [chr(ord("A") + place) for place in range(len(refs))]
-
-
-class TestExport:
-    @settings(max_examples=8, deadline=None)  # of six boards, each
-    @given(NAMES, st.lists(NAMES.map("x_{}".format), max_size=3, unique=True))
-    def test_names_are_in_the_namespace_and_what_has_extra_labels_is_selected_by_them(
-        self, namespace: str, labels: list[str]
-    ) -> None:
-        for board in boards(namespace, labels).values():
-            for expr in queries(board):
-                for selector in selectors(parsed(board, expr)):
-                    if selector.name in PROMETHEUS_OWN:
-                        continue
-                    assert selector.name.startswith(f"{namespace}_"), expr
-                    metric = METRICS[metric_of(selector.name.removeprefix(f"{namespace}_"))]
-                    matched = [matcher.name for matcher in selector.matchers.matchers]
-                    wanted = labels if metric.extended else []
-                    assert [name for name in matched if name in labels] == wanted, expr
-
-    def test_variables_and_annotations_are_in_the_namespace(self) -> None:
-        for board in boards("acme", ("tenant",)).values():
-            for expr in promql_of(board):
-                for selector in selectors(parsed(board, expr)):
-                    assert selector.name in PROMETHEUS_OWN or selector.name.startswith("acme_")
-
-    def test_a_variable_for_each_extra_label_stands_before_the_agents(self) -> None:
-        board = boards(extra_labels=("tenant", "task_type"))["overview"]
-        names = list(variables(board))
-        assert names[2:6] == ["instance", "tenant", "task_type", "agent_name"]
-        tenant, task_type = variables(board)["tenant"], variables(board)["task_type"]
-        assert tenant["multi"]
-        assert tenant["includeAll"]
-        assert "$tenant" not in tenant["query"]
-        assert 'tenant=~"$tenant"' in task_type["query"]
-        assert task_type["label"] == "Task type"
-
-    def test_costs_can_be_grouped_by_an_extra_label(self) -> None:
-        group_by = variables(boards(extra_labels=("team",))["cost"])["group_by"]
-        assert group_by["query"] == "agent_name,provider,model,team"
-        assert group_by["options"][-1] == {"selected": False, "text": "team", "value": "team"}
-
-    def test_a_board_without_such_metrics_has_no_variable_for_a_label(self) -> None:
-        assert "tenant" not in variables(boards(extra_labels=("tenant",))["itself"])
-
-    def test_descriptions_name_metrics_as_they_are_exposed(self) -> None:
-        board = boards("acme")["overview"]
-        described = next(grafana.panels(board))["description"]
-        assert "`acme_llm_calls_total`" in described
-
-    def test_a_label_with_the_name_of_a_variable_is_refused(self) -> None:
-        with pytest.raises(ValueError, match=r"the extra label 'group_by' is also the name of a"):
-            boards(extra_labels=("team", "group_by"))
-
-    def test_one_export_leaves_the_next_as_it_is(self) -> None:
-        boards("acme", ("tenant",))
-        assert boards() == PLAIN
