@@ -63,19 +63,18 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return export
 
 
-@pytest.fixture(scope="module", params=["default", "namespace", "labels", "objectives"])
+@pytest.fixture(scope="module", params=["default", "namespace", "objectives"])
 def kit(
     request: pytest.FixtureRequest,
     exported: Callable[..., Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """An exported kit, with each kind of option."""
+    """An exported kit, with each option that changes what Prometheus reads."""
     file = tmp_path_factory.mktemp("objectives") / "slo.toml"
     file.write_text(OBJECTIVES)
     options: dict[str, dict[str, Any]] = {
         "default": {},
         "namespace": {"namespace": "shop"},
-        "labels": {"extra_labels": ("tenant", "task_type")},
         "objectives": {"objectives": Objectives.from_toml(file)},
     }
     return exported(**options[request.param])
@@ -133,6 +132,25 @@ def test_a_critical_alert_silences_the_warnings_that_say_the_same(
         post_alerts(address, here + elsewhere)
         silenced = {("x", target) for _, target in pairs}
         assert inhibited(address, len(silenced)) == silenced
+
+
+def test_prometheus_gives_the_demo_the_namespace_that_rules_and_boards_have(
+    exported: Callable[..., Path], tmp_path: Path
+) -> None:
+    config = exported(namespace="shop") / "prometheus/prometheus.yml"
+    recorder = PrometheusRecorder(CollectorRegistry())
+    with track_call("openai", "gpt-4o", agent_name="planner", recorder=recorder) as call:
+        call.record_usage(100, 10)
+    with start_http_server_in_thread(recorder) as metrics:
+        target = f"127.0.0.1:{metrics.port}"
+        config.write_text(config.read_text().replace("demo:9464", target))
+        hastened_prometheus(config, "127.0.0.1:9")
+        with running_with(config, tmp_path, [target]) as prometheus:
+            prometheus.scraped()
+            names = prometheus.values("count by (__name__) ({job='agentmetrics-demo'})", "__name__")
+            assert prometheus.value('sum(shop_llm_tokens_total{agent_name="planner"})') == 110
+            others = {name for (name,) in names if not name.startswith("shop_")}
+            assert all(name == "up" or name.startswith("scrape_") for name in others)
 
 
 # From a fault in a program to whom Alertmanager tells
