@@ -7,12 +7,10 @@ boards need Python 3.11, which is what Grafana's builders need.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
@@ -21,7 +19,7 @@ import alerts_page
 import imports_picture
 from agentmetrics import catalog
 from agentmetrics.config.settings import Settings, variable_of
-from agentmetrics.operations.kit import KitOptions, make_kit
+from agentmetrics.operations.kit import KitOptions, board_text, make_kit
 from agentmetrics.recording.metric import Metric
 from boards import BOARDS
 
@@ -140,10 +138,6 @@ def _default(value: object) -> str:
     return f"`{value}`" if value not in ("", None, {}) else NONE
 
 
-def board_file(make: Callable[[], dict[str, Any]]) -> str:
-    return json.dumps(make(), indent=2, sort_keys=True) + "\n"
-
-
 PAGES = {
     "alerts.md": partial(alerts_page.page, MADE),
     "metrics.md": metrics_page,
@@ -157,7 +151,7 @@ def files() -> Iterator[tuple[str, str]]:
     for name, page in PAGES.items():
         yield f"docs/{name}", page()
     for name, make in BOARDS.items():
-        yield f"{KIT}/grafana/{name}.json", board_file(make)
+        yield f"{KIT}/grafana/{name}.json", board_text(make())
     for path, text in make_kit(KitOptions()).files.items():
         yield f"{KIT}/{path}", text
 

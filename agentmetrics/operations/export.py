@@ -33,6 +33,8 @@ def write_kit(kit: Kit, directory: Path) -> None:
         with _staged(kit, directory / f".agentmetrics-{os.getpid()}") as staging:
             for path in kit.files:
                 place = directory / path
+                if path in kit.edited and place.exists():
+                    continue
                 place.parent.mkdir(parents=True, exist_ok=True)
                 (staging / path).replace(place)
     else:

@@ -95,11 +95,12 @@ class Kit:
     """Files by their path, relative to the directory of the kit.
 
     Those in ``private`` contain a secret: only their owner may read them, and they are not to be
-    committed.
+    committed. Those in ``edited`` are for the user to edit: they are not replaced once they exist.
     """
 
     files: Mapping[str, str]
     private: frozenset[str] = frozenset()
+    edited: frozenset[str] = frozenset()
 
 
 def make_kit(options: KitOptions) -> Kit:
@@ -109,7 +110,11 @@ def make_kit(options: KitOptions) -> Kit:
     for part, make in _MAKERS.items():
         if part in options.parts:
             files |= make(making)
-    return Kit(dict(sorted(files.items())), options.receiver.private & files.keys())
+    return Kit(
+        dict(sorted(files.items())),
+        private=options.receiver.private & files.keys(),
+        edited=frozenset({stack.TARGETS}) & files.keys(),
+    )
 
 
 class _Making:
@@ -147,7 +152,7 @@ class _Making:
         return runbooks(self.options.namespace)
 
     def compose(self) -> dict[str, str]:
-        return {"compose.yaml": stack.compose(reads_secrets=bool(self.options.receiver.private))}
+        return {"compose.yaml": stack.compose()}
 
     def kubernetes(self) -> dict[str, str]:
         return kubernetes.manifests(self.rules, self.boards)
@@ -165,4 +170,4 @@ _MAKERS: dict[str, Callable[[_Making], dict[str, str]]] = {
 
 def board_text(board: Mapping[str, Any]) -> str:
     """A dashboard as a file that can be read and compared."""
-    return json.dumps(board, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(board, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agentmetrics.operations.naming import METRICS
 
+TARGETS = "prometheus/targets.yml"
 PORT = 9464
 """The port that agents are scraped at by default."""
 
@@ -110,7 +111,8 @@ services:
 
   alertmanager:
     image: prom/alertmanager:v0.27.0
-{user}    working_dir: /etc/alertmanager # what the paths in alertmanager.yml are relative to
+    user: root # secrets can be read by their owner only
+    working_dir: /etc/alertmanager # what the paths in alertmanager.yml are relative to
     command:
       - --config.file=/etc/alertmanager/alertmanager.yml
       - --storage.path=/alertmanager
@@ -171,8 +173,6 @@ volumes:
   grafana:
 """
 
-_ROOT = "    user: root # secrets can be read by their owner only\n"
-
 
 def prometheus_files(demo_namespace: str | None) -> dict[str, str]:
     """The configuration of Prometheus, and the file that lists its targets.
@@ -184,7 +184,7 @@ def prometheus_files(demo_namespace: str | None) -> dict[str, str]:
     config = _PROMETHEUS.format(alertmanager="alertmanager:9093", demo=demo)
     return {
         "prometheus/prometheus.yml": config,
-        "prometheus/targets.yml": _TARGETS.format(port=PORT),
+        TARGETS: _TARGETS.format(port=PORT),
     }
 
 
@@ -202,6 +202,6 @@ def grafana_provisioning() -> dict[str, str]:
     }
 
 
-def compose(*, reads_secrets: bool) -> str:
-    """The containers; with ``reads_secrets``, Alertmanager may read files of their owner only."""
-    return _COMPOSE.format(user=_ROOT if reads_secrets else "", port=PORT)
+def compose() -> str:
+    """The containers."""
+    return _COMPOSE.format(port=PORT)
