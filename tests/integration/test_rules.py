@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -131,6 +134,60 @@ def test_an_alert_that_is_broken_fails_its_tests(
     code, said = promtool("test", "rules", files / "tests" / f"{subject}.yml")
     assert code != 0
     assert failing in said
+
+
+def test_no_clause_and_no_threshold_of_an_alert_can_change_unnoticed(
+    files: Path, tmp_path: Path
+) -> None:
+    changed: dict[Path, str] = {}
+    for path in sorted(files.glob("rules/*.yml")):
+        tests = yaml.safe_load((files / "tests" / path.name).read_text())
+        for group in yaml.safe_load(path.read_text())["groups"]:
+            for rule in group["rules"]:
+                for what, expr in changes(rule["expr"]):
+                    if ":" in expr or "alert" not in rule:
+                        continue  # burn rates, of which every clause is tested by hand
+                    file = tmp_path / f"{len(changed)}.yml"
+                    changed[file] = f"{rule['alert']}: {what}"
+                    write_changed(file, rule, expr, tests)
+    assert len(changed) > 100
+    _, said = promtool("test", "rules", *changed)
+    assert "parse error" not in said
+    assert said.count("Unit Testing") == len(changed)
+    unnoticed = re.findall(r"Unit Testing: +(\S+)\s+SUCCESS", said)
+    assert [changed[Path(file)] for file in unnoticed] == []
+
+
+def changes(expr: str) -> Iterator[tuple[str, str]]:
+    """The expression without one of its clauses, or with a threshold three times as high or low.
+
+    The least number of calls is no threshold: that is only to be there.
+    """
+    for word in ("\nand ", "\nunless "):
+        clauses = expr.split(word)
+        for number in range(1, len(clauses)):
+            kept = word.join(clauses[:number] + clauses[number + 1 :])
+            if kept.count("(") == kept.count(")"):  # else it is a clause in parentheses
+                yield f"without {clauses[number]}", kept
+    for found in re.finditer(r"([<>]) ([\d.]+)(?![\d.]| \*)", expr):
+        for factor in (3, 1 / 3):
+            threshold = float(found[2]) * factor
+            if threshold:
+                changed = f"{found[1]} {threshold:.6f}"
+                yield changed, expr[: found.start()] + changed + expr[found.end() :]
+
+
+def write_changed(file: Path, rule: dict[str, Any], expr: str, tests: dict[str, Any]) -> None:
+    """A test file of one alert, with the rule that it tests beside it."""
+    rules = file.with_suffix(".rules.yml")
+    groups = [{"name": "changed", "rules": [{**rule, "expr": expr}]}]
+    rules.write_text(json.dumps({"groups": groups}))  # JSON is YAML
+    own = [
+        test for test in tests["tests"]
+        if test["alert_rule_test"][0]["alertname"] == rule["alert"]
+    ]  # fmt: skip
+    changed = {"rule_files": [rules.name], "evaluation_interval": "5m", "tests": own}
+    file.write_text(json.dumps(changed))
 
 
 def test_an_agent_is_not_judged_by_the_default_beside_its_own_objective(tmp_path: Path) -> None:

@@ -33,15 +33,15 @@ ALERTS = (
         severity="warning",
         when="more than 5% of an agent's runs made more than 34 calls, over 1 hour; with at least "
         "10 runs",
-        expr="1 - "
+        condition="1 - "
         + share(
             f"agent_run_llm_calls_bucket{{{le(_RUN_CALLS)}}}",
             "agent_run_llm_calls_count",
             _BY,
             "1h",
         )
-        + " > 0.05\nand "
-        + at_least(10, "agent_run_llm_calls_count", _BY, "1h"),
+        + " > 0.05",
+        floor=at_least(10, "agent_run_llm_calls_count", _BY, "1h"),
         for_="5m",
         labels=("job", "agent_name"),
         board="agent",
@@ -68,16 +68,16 @@ ALERTS = (
         ),
         fires=(
             Fires(
-                histogram("agent_run_llm_calls", AGENT, {"34": 8, "55": 9, "+Inf": 10}),
+                histogram("agent_run_llm_calls", AGENT, {"34": 9, "55": 9, "+Inf": 10}),
                 "2h",
                 _OF,
-                "20%",
+                "10%",
             ),
         ),
         silent=(
             Silent(
-                "runs make 21 to 34 calls",
-                histogram("agent_run_llm_calls", AGENT, {"21.0": 1, "34.0": 10, "+Inf": 10}),
+                "most runs make 21 to 34 calls",
+                histogram("agent_run_llm_calls", AGENT, {"21.0": 1, "34.0": 97, "+Inf": 100}),
                 "2h",
             ),
         ),
@@ -87,7 +87,7 @@ ALERTS = (
         severity="critical",
         when="an agent makes more than 60 calls for each run in progress in 10 minutes, and no run "
         "ends",
-        expr="sum by (job, agent_name) (increase(llm_calls_total[10m]))\n"
+        condition="sum by (job, agent_name) (increase(llm_calls_total[10m]))\n"
         "/ clamp_min(sum by (job, agent_name) (avg_over_time(agent_active_runs[10m])), 1) > 60\n"
         "unless on (job, agent_name)\n"
         "sum by (job, agent_name) (increase(agent_runs_total[10m])) > 0",
@@ -116,7 +116,14 @@ ALERTS = (
         ),
         fires=(
             Fires(
-                {f"agent_active_runs{{{AGENT}}}": "1x60", **calls(success=12)}, "30m", _OF, "120"
+                {
+                    f"agent_active_runs{{{AGENT}}}": "1x60",
+                    f'agent_runs_total{{{AGENT}, status="success"}}': "5x60",
+                    **calls(success=12),
+                },
+                "30m",
+                _OF,
+                "120",
             ),
         ),
         silent=(
@@ -136,14 +143,14 @@ ALERTS = (
         name="AgentRunsFailing",
         severity="critical",
         when="more than 20% of an agent's runs fail over 15 minutes; with at least 10 runs",
-        expr=share(
+        condition=share(
             'agent_runs_total{status="error"}',
             'agent_runs_total{status=~"success|error"}',
             _BY,
             "15m",
         )
-        + " > 0.2\nand "
-        + at_least(10, 'agent_runs_total{status=~"success|error"}', _BY, "15m"),
+        + " > 0.2",
+        floor=at_least(10, 'agent_runs_total{status=~"success|error"}', _BY, "15m"),
         for_="5m",
         labels=("job", "agent_name"),
         board="agent",
@@ -187,7 +194,7 @@ ALERTS = (
         severity="warning",
         when="an agent sends a model 3 times as many input tokens per call as in the day before, "
         "over 30 minutes; with at least 10 calls",
-        expr=share(
+        condition=share(
             'llm_tokens_total{token_type="input"}',
             'llm_calls_total{status="success"}',
             "job, agent_name, model",
@@ -197,8 +204,8 @@ ALERTS = (
         "sum by (job, agent_name, model) "
         '(rate(llm_tokens_total{token_type="input"}[1d] offset 30m))\n/\n'
         "sum by (job, agent_name, model) "
-        '(rate(llm_calls_total{status="success"}[1d] offset 30m))\nand '
-        + at_least(10, 'llm_calls_total{status="success"}', "job, agent_name, model", "30m"),
+        '(rate(llm_calls_total{status="success"}[1d] offset 30m))',
+        floor=at_least(10, 'llm_calls_total{status="success"}', "job, agent_name, model", "30m"),
         for_="5m",
         labels=("job", "agent_name", "model"),
         board="agent",

@@ -14,6 +14,7 @@ Board = Literal["overview", "agent", "cost", "models", "platform", "itself"]
 VARIABLES = ("job", "agent_name", "provider", "model")
 """The template variables of the boards, named as the labels are."""
 _LABEL = re.compile(r"\{\{ \$labels\.(\w+) \}\}")
+_NUMBER = re.compile(r"(?<![x\d.])\d+(?:\.\d+)?")
 _VALUE = re.compile(r"\{\{ \$value[^}]*\}\}")
 
 
@@ -54,15 +55,16 @@ class Runbook:
 class Alert:
     """A rule that alerts.
 
-    ``labels`` are those that ``expr`` keeps. ``when`` ends the sentence "Fires when …".
-    ``summary`` and ``description`` are Prometheus templates, of ``{{ $labels.NAME }}`` and, in the
-    description, ``{{ $value | … }}``.
+    It fires when the ``condition`` holds and there is as much traffic as the ``floor`` asks for,
+    below which a share or a quantile means little. ``labels`` are those that the two keep.
+    ``when`` ends the sentence "Fires when …". ``summary`` and ``description`` are Prometheus
+    templates, of ``{{ $labels.NAME }}`` and, in the description, ``{{ $value | … }}``.
     """
 
     name: str
     severity: Severity
     when: str
-    expr: str
+    condition: str
     for_: str
     labels: tuple[str, ...]
     board: Board
@@ -71,6 +73,21 @@ class Alert:
     runbook: Runbook = field(repr=False)
     fires: tuple[Fires, ...] = field(repr=False)
     silent: tuple[Silent, ...] = field(repr=False)
+    floor: str = ""
+
+    @property
+    def expr(self) -> str:
+        """What Prometheus evaluates."""
+        return f"{self.condition}\nand {self.floor}" if self.floor else self.condition
+
+    @property
+    def all_silent(self) -> tuple[Silent, ...]:
+        """The silent cases, and for the floor, a thousandth of the traffic in which it fires."""
+        if not self.floor:
+            return self.silent
+        case = self.fires[0]
+        few = {series: _thousandth(values) for series, values in case.series.items()}
+        return (*self.silent, Silent("there is too little of it to tell", few, case.at))
 
     def annotations(self, grafana_url: str, runbooks_url: str) -> dict[str, str]:
         """What the rule says of an alert, as templates."""
@@ -103,3 +120,8 @@ class Alert:
 
     def _path(self) -> str:
         return f"/d/agentmetrics-{self.board}?from=now-3h&to=now"
+
+
+def _thousandth(values: str) -> str:
+    """Samples in promtool's notation, ``start+stepxtimes``, with a start and step of so much."""
+    return _NUMBER.sub(lambda it: f"{float(it[0]) / 1000:f}", values)

@@ -1,4 +1,4 @@
-"""Alerts on prompts that models do not take, and answers that are none."""
+"""Alerts on prompts that are too long, and answers that are refused or cut off."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ ALERTS = (
         severity="warning",
         when="more than 5% of the calls of an agent to a model exceed its context length over "
         "30 minutes; with at least 10 calls",
-        expr=share('llm_errors_total{error_type="context_length"}', CALLS, _BY_MODEL, "30m")
-        + " > 0.05\nand "
-        + at_least(10, CALLS, _BY_MODEL, "30m"),
+        condition=share('llm_errors_total{error_type="context_length"}', CALLS, _BY_MODEL, "30m")
+        + " > 0.05",
+        floor=at_least(10, CALLS, _BY_MODEL, "30m"),
         for_="5m",
         labels=("job", "agent_name", "provider", "model"),
         board="agent",
@@ -65,10 +65,10 @@ ALERTS = (
         ),
         fires=(
             Fires(
-                {**calls(success=3, error=1), **_errors("context_length", "0+1x600")},
+                {**calls(success=9, error=1), **_errors("context_length", "0+1x600")},
                 "1h",
                 _OF_MODEL,
-                "25%",
+                "10%",
             ),
         ),
         silent=(
@@ -84,14 +84,14 @@ ALERTS = (
         severity="warning",
         when="more than 5% of the answers to an agent were filtered or refused over 30 minutes; "
         "with at least 10 answers",
-        expr=share(
+        condition=share(
             'llm_finish_reasons_total{finish_reason=~"content_filter|refusal"}',
             "llm_finish_reasons_total",
             _BY_MODEL,
             "30m",
         )
-        + " > 0.05\nand "
-        + at_least(10, "llm_finish_reasons_total", _BY_MODEL, "30m"),
+        + " > 0.05",
+        floor=at_least(10, "llm_finish_reasons_total", _BY_MODEL, "30m"),
         for_="5m",
         labels=("job", "agent_name", "provider", "model"),
         board="agent",
@@ -118,8 +118,9 @@ ALERTS = (
                 steps.SWITCH_THE_MODEL,
             ),
         ),
-        fires=(Fires(_answers("0+8x600", "refusal", "0+2x600"), "1h", _OF_MODEL, "20%"),),
+        fires=(Fires(_answers("0+9x600", "refusal", "0+1x600"), "1h", _OF_MODEL, "10%"),),
         silent=(
+            Silent("one answer in 25 is", _answers("0+24x600", "refusal", "0+1x600"), "1h"),
             Silent(
                 "answers ended in tool calls", _answers("0+8x600", "tool_calls", "0+8x600"), "1h"
             ),
@@ -130,14 +131,14 @@ ALERTS = (
         severity="warning",
         when="more than 10% of the answers to an agent reached the output limit over 30 minutes; "
         "with at least 10 answers",
-        expr=share(
+        condition=share(
             'llm_finish_reasons_total{finish_reason="length"}',
             "llm_finish_reasons_total",
             _BY_MODEL,
             "30m",
         )
-        + " > 0.1\nand "
-        + at_least(10, "llm_finish_reasons_total", _BY_MODEL, "30m"),
+        + " > 0.1",
+        floor=at_least(10, "llm_finish_reasons_total", _BY_MODEL, "30m"),
         for_="5m",
         labels=("job", "agent_name", "provider", "model"),
         board="agent",
@@ -169,7 +170,7 @@ ALERTS = (
                 steps.ROLL_BACK,
             ),
         ),
-        fires=(Fires(_answers("0+6x600", "length", "0+4x600"), "1h", _OF_MODEL, "40%"),),
+        fires=(Fires(_answers("0+8x600", "length", "0+2x600"), "1h", _OF_MODEL, "20%"),),
         silent=(
             Silent("one answer in twenty is", _answers("0+19x600", "length", "0+1x600"), "1h"),
         ),

@@ -40,7 +40,7 @@ ALERTS = (
         name="BudgetNearlySpent",
         severity="warning",
         when="more than 80% of a budget is spent",
-        expr=f"max by ({_BY}) (budget_spend_usd / budget_limit_usd) > 0.8\n"
+        condition=f"max by ({_BY}) (budget_spend_usd / budget_limit_usd) > 0.8\n"
         f"unless max by ({_BY}) (budget_spend_usd / budget_limit_usd) >= 1",
         for_="0s",
         labels=("job", "budget", "period"),
@@ -65,7 +65,7 @@ ALERTS = (
         name="BudgetSpent",
         severity="critical",
         when="a budget is spent",
-        expr=f"max by ({_BY}) (budget_spend_usd / budget_limit_usd) >= 1",
+        condition=f"max by ({_BY}) (budget_spend_usd / budget_limit_usd) >= 1",
         for_="0s",
         labels=("job", "budget", "period"),
         board="cost",
@@ -102,7 +102,7 @@ ALERTS = (
         severity="warning",
         when="a budget will be overspent by the end of its period at the rate so far, and more "
         "than 25% of it is spent",
-        expr=f"max by ({_BY}) (budget_projected_spend_usd / budget_limit_usd) > 1\n"
+        condition=f"max by ({_BY}) (budget_projected_spend_usd / budget_limit_usd) > 1\n"
         f"and max by ({_BY}) (budget_spend_usd / budget_limit_usd) > 0.25\n"
         f"unless max by ({_BY}) (budget_spend_usd / budget_limit_usd) >= 1",
         for_="15m",
@@ -130,6 +130,11 @@ ALERTS = (
             Silent(
                 "too little is spent to tell", _budget("10x60", projected_spend_usd="130x60"), "30m"
             ),
+            Silent(
+                "it is spent, which has an alert of its own",
+                _budget("110x60", projected_spend_usd="300x60"),
+                "30m",
+            ),
             Silent("the period has only begun", _budget("40x60"), "30m"),
         ),
     ),
@@ -138,7 +143,7 @@ ALERTS = (
         severity="critical",
         when="what is left of a budget lasts for less than an hour at the rate of the last "
         "30 minutes, and its period goes on for longer",
-        expr=f"(max by ({_BY}) (budget_remaining_usd) > 0)\n"
+        condition=f"(max by ({_BY}) (budget_remaining_usd) > 0)\n"
         f"/ (max by ({_BY}) (deriv(budget_spend_usd[30m])) > 0) < 3600\n"
         f"and max by ({_BY}) (budget_period_end_timestamp_seconds) - time() > 3600",
         for_="10m",
@@ -163,12 +168,12 @@ ALERTS = (
             Fires(
                 _budget(
                     "0+1x100",
-                    remaining_usd="100-1x100",
-                    period_end_timestamp_seconds="86400x100",
+                    remaining_usd="100.51-1x100",
+                    period_end_timestamp_seconds="11400x100",
                 ),
                 "70m",
                 _OF,
-                "30m 0s",
+                "30m 30s",
             ),
         ),
         silent=(
@@ -182,10 +187,28 @@ ALERTS = (
                 "70m",
             ),
             Silent(
-                "it lasts for hours",
+                "it is spent already",
                 _budget(
-                    "0+0.2x100",
-                    remaining_usd="100-0.2x100",
+                    "0+2x100",
+                    remaining_usd="100-2x100",
+                    period_end_timestamp_seconds="86400x100",
+                ),
+                "70m",
+            ),
+            Silent(
+                "a new period has begun",
+                _budget(
+                    "50x50 0x50",
+                    remaining_usd="50x50 100x50",
+                    period_end_timestamp_seconds="86400x100",
+                ),
+                "70m",
+            ),
+            Silent(
+                "it lasts for more than an hour",
+                _budget(
+                    "0+0.6x100",
+                    remaining_usd="100-0.6x100",
                     period_end_timestamp_seconds="86400x100",
                 ),
                 "70m",
@@ -196,7 +219,7 @@ ALERTS = (
         name="BudgetBlocksCalls",
         severity="critical",
         when="a budget refused a call in the last 15 minutes",
-        expr=f"sum by ({_BY}) ({new('budget_blocked_calls_total', '15m')}) > 0",
+        condition=f"sum by ({_BY}) ({new('budget_blocked_calls_total', '15m')}) > 0",
         for_="0s",
         labels=("job", "budget", "period"),
         board="cost",

@@ -47,8 +47,8 @@ ALERTS = (
         when="a cache answers less than half as many of its lookups as in the day before, over "
         "1 hour; with at least 20 lookups, and 10% hits before",
         # not by cache_hit_ratio, which counts since the start
-        expr=f"{_hit_share('1h')}\n< 0.5 * (\n{_hit_share('1d', ' offset 1h')} > 0.1)\nand "
-        "sum by (job, cache_type) (increase(cache_hits_total[1h])) + "
+        condition=f"{_hit_share('1h')}\n< 0.5 * (\n{_hit_share('1d', ' offset 1h')} > 0.1)",
+        floor="sum by (job, cache_type) (increase(cache_hits_total[1h])) + "
         "sum by (job, cache_type) (increase(cache_misses_total[1h])) >= 20",
         for_="15m",
         labels=("job", "cache_type"),
@@ -78,11 +78,12 @@ ALERTS = (
                 "Raise `maxsize` of the cache.",
             ),
         ),
-        fires=(Fires(_cache("0+8x180 1440+1x120", "0+2x180 360+9x120"), "5h", _OF_CACHE, "10%"),),
+        fires=(
+            Fires(_cache("0+2x180 360+0.5x120", "0+8x180 1440+9.5x120"), "5h", _OF_CACHE, "5%"),
+        ),
         silent=(
             Silent("it is hit nearly as often", _cache("0+8x180 1440+6x120", "0+2x300"), "5h"),
-            Silent("it is hardly used", _cache("0+8x180 1440x120", "0+2x180 360x115 361x5"), "5h"),
-            Silent("it never was hit", _cache("0x300", "0+9x300"), "5h"),
+            Silent("it hardly ever was hit", _cache("0+1x180 180x120", "0+19x300"), "5h"),
         ),
     ),
     Alert(
@@ -90,9 +91,9 @@ ALERTS = (
         severity="info",
         when="a cache evicts an entry for more than half of its misses over 1 hour; with at least "
         "20 evictions",
-        expr="sum by (job, cache_type) (rate(cache_evictions_total[1h]))\n/\n"
-        "sum by (job, cache_type) (rate(cache_misses_total[1h])) > 0.5\nand "
-        + at_least(20, "cache_evictions_total", "job, cache_type", "1h"),
+        condition="sum by (job, cache_type) (rate(cache_evictions_total[1h]))\n/\n"
+        "sum by (job, cache_type) (rate(cache_misses_total[1h])) > 0.5",
+        floor=at_least(20, "cache_evictions_total", "job, cache_type", "1h"),
         for_="30m",
         labels=("job", "cache_type"),
         board="models",
@@ -121,8 +122,8 @@ ALERTS = (
         severity="warning",
         when="an agent reads less than half as many of its input tokens from the provider's cache "
         "as in the day before, over 1 hour; with at least 20 calls, and 10% before",
-        expr=f"{_read_share('1h')}\n< 0.5 * (\n{_read_share('1d', ' offset 1h')} > 0.1)\nand "
-        + at_least(20, 'llm_calls_total{status="success"}', "job, agent_name, model", "1h"),
+        condition=f"{_read_share('1h')}\n< 0.5 * (\n{_read_share('1d', ' offset 1h')} > 0.1)",
+        floor=at_least(20, 'llm_calls_total{status="success"}', "job, agent_name, model", "1h"),
         for_="15m",
         labels=("job", "agent_name", "model"),
         board="cost",
@@ -156,15 +157,15 @@ ALERTS = (
         ),
         fires=(
             Fires(
-                _read("0+800x180 144000+100x120"),
+                _read("0+200x180 36000+50x120"),
                 "5h",
                 {"job": "app", "agent_name": "planner", "model": "gpt-4o"},
-                "10%",
+                "5%",
             ),
         ),
         silent=(
             Silent("it is hit nearly as often", _read("0+800x180 144000+600x120"), "5h"),
-            Silent("it never was hit", _read("0x300"), "5h"),
+            Silent("it hardly ever was hit", _read("0+50x180 9000x120"), "5h"),
         ),
     ),
 )

@@ -43,7 +43,7 @@ ALERTS = (
         severity="warning",
         when="an agent spends 3 times what it spent in the same hour of the previous days, by the "
         "ledger, and more than 1 USD in the hour",
-        expr="max by (job, agent_name) (llm_cost_anomaly_ratio) > 3\n"
+        condition="max by (job, agent_name) (llm_cost_anomaly_ratio) > 3\n"
         "and sum by (job, agent_name) (increase(llm_cost_usd_total[1h])) > 1",
         for_="5m",
         labels=("job", "agent_name"),
@@ -63,7 +63,7 @@ ALERTS = (
         ),
         fires=(
             Fires(
-                {f"llm_cost_anomaly_ratio{{{AGENT}}}": "4.5x120", _COST: "0+0.1x120"},
+                {f"llm_cost_anomaly_ratio{{{AGENT}}}": "4.5x120", _COST: "0+0.03x120"},
                 "2h",
                 _OF,
                 "4.5",
@@ -72,7 +72,7 @@ ALERTS = (
         silent=(
             Silent(
                 "it is a matter of cents",
-                {f"llm_cost_anomaly_ratio{{{AGENT}}}": "4.5x120", _COST: "0+0.001x120"},
+                {f"llm_cost_anomaly_ratio{{{AGENT}}}": "4.5x120", _COST: "0+0.01x120"},
                 "2h",
             ),
             Silent(
@@ -87,7 +87,7 @@ ALERTS = (
         severity="warning",
         when="an agent spends 3 times what it spent in the same hour of the day before, and more "
         "than 3 USD in the hour",
-        expr="sum by (job, agent_name) (increase(llm_cost_usd_total[1h]))\n"
+        condition="sum by (job, agent_name) (increase(llm_cost_usd_total[1h]))\n"
         "> 3 * clamp_min(sum by (job, agent_name) (increase(llm_cost_usd_total[1h] offset 1d)), 1)",
         for_="5m",
         labels=("job", "agent_name"),
@@ -115,14 +115,14 @@ ALERTS = (
         severity="warning",
         when="an agent's runs cost 3 times what they cost in the day before, over 1 hour; with at "
         "least 10 runs",
-        expr="sum by (job, agent_name) (rate(agent_run_cost_usd_sum[1h]))\n"
+        condition="sum by (job, agent_name) (rate(agent_run_cost_usd_sum[1h]))\n"
         "/\n"
         "sum by (job, agent_name) (rate(agent_run_cost_usd_count[1h]))\n"
         "> 3 *\n"
         "sum by (job, agent_name) (rate(agent_run_cost_usd_sum[1d] offset 1h))\n"
         "/\n"
-        "sum by (job, agent_name) (rate(agent_run_cost_usd_count[1d] offset 1h))\n"
-        "and " + at_least(10, "agent_run_cost_usd_count", "job, agent_name", "1h"),
+        "sum by (job, agent_name) (rate(agent_run_cost_usd_count[1d] offset 1h))",
+        floor=at_least(10, "agent_run_cost_usd_count", "job, agent_name", "1h"),
         for_="10m",
         labels=("job", "agent_name"),
         board="cost",
@@ -163,7 +163,7 @@ ALERTS = (
         name="CallsUnpriced",
         severity="warning",
         when="a call to a model without a known price ended in the last hour",
-        expr=f"sum by (job, provider, model) ({new('llm_unpriced_calls_total', '1h')}) > 0",
+        condition=f"sum by (job, provider, model) ({new('llm_unpriced_calls_total', '1h')}) > 0",
         for_="0s",
         labels=("job", "provider", "model"),
         board="cost",
@@ -220,7 +220,7 @@ ALERTS = (
         name="CallsUnmetered",
         severity="warning",
         when="a successful call without token counts ended in the last hour",
-        expr="sum by (job, agent_name, provider, model) ("
+        condition="sum by (job, agent_name, provider, model) ("
         + new("llm_unmetered_calls_total", "1h")
         + ") > 0",
         for_="0s",

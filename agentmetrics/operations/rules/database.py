@@ -30,9 +30,8 @@ ALERTS = (
         severity="critical",
         when="more than 5% of the database queries of one kind fail over 10 minutes; with at least "
         "20 queries",
-        expr=share("db_errors_total", "db_queries_total", _BY, "10m")
-        + " > 0.05\nand "
-        + at_least(20, "db_queries_total", _BY, "10m"),
+        condition=share("db_errors_total", "db_queries_total", _BY, "10m") + " > 0.05",
+        floor=at_least(20, "db_queries_total", _BY, "10m"),
         for_="5m",
         labels=("job", "operation"),
         board="platform",
@@ -58,16 +57,15 @@ ALERTS = (
             ),
         ),
         fires=(Fires(_queries("0+10x60", errors="0+1x60"), "30m", _OF, "10%"),),
-        silent=(Silent("one in a hundred fails", _queries("0+100x60", errors="0+1x60"), "30m"),),
+        silent=(Silent("three in a hundred fail", _queries("0+100x60", errors="0+3x60"), "30m"),),
     ),
     Alert(
         name="DatabaseSlowQueries",
         severity="warning",
         when="more than 5% of the database queries of one kind are slow over 15 minutes; with at "
         "least 20 queries",
-        expr=share("db_slow_queries_total", "db_queries_total", _BY, "15m")
-        + " > 0.05\nand "
-        + at_least(20, "db_queries_total", _BY, "15m"),
+        condition=share("db_slow_queries_total", "db_queries_total", _BY, "15m") + " > 0.05",
+        floor=at_least(20, "db_queries_total", _BY, "15m"),
         for_="5m",
         labels=("job", "operation"),
         board="platform",
@@ -93,15 +91,17 @@ ALERTS = (
                 steps.ROLL_BACK,
             ),
         ),
-        fires=(Fires(_queries("0+10x60", slow_queries="0+2x60"), "30m", _OF, "20%"),),
-        silent=(Silent("one in a hundred is", _queries("0+100x60", slow_queries="0+1x60"), "30m"),),
+        fires=(Fires(_queries("0+10x60", slow_queries="0+1x60"), "30m", _OF, "10%"),),
+        silent=(
+            Silent("three in a hundred are", _queries("0+100x60", slow_queries="0+3x60"), "30m"),
+        ),
     ),
     Alert(
         name="DatabasePoolExhausted",
         severity="critical",
         when="more than 90% of the connections that a pool may open are in use",
         # a pool without a limit has a maximum of 0
-        expr="max by (job, pool) (db_connections_active / (db_connections_max > 0)) > 0.9",
+        condition="max by (job, pool) (db_connections_active / (db_connections_max > 0)) > 0.9",
         for_="5m",
         labels=("job", "pool"),
         board="platform",
@@ -162,9 +162,8 @@ ALERTS = (
         severity="warning",
         when="the 95th percentile of the wait for a connection is above 1 second over 10 minutes; "
         "with at least 20 checkouts",
-        expr=quantile(0.95, "db_checkout_wait_seconds", "job, pool", "10m")
-        + " > 1\nand "
-        + at_least(20, "db_checkout_wait_seconds_count", "job, pool", "10m"),
+        condition=quantile(0.95, "db_checkout_wait_seconds", "job, pool", "10m") + " > 1",
+        floor=at_least(20, "db_checkout_wait_seconds_count", "job, pool", "10m"),
         for_="5m",
         labels=("job", "pool"),
         board="platform",

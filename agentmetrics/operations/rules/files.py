@@ -87,7 +87,7 @@ def _tests(alert: Alert, namespace: str, urls: tuple[str, str]) -> Iterator[dict
             "exp_annotations": alert.annotations_in(case, *urls),
         }
         yield _test(f"{alert.name} fires", alert, case, namespace, [expected])
-    for quiet in alert.silent:
+    for quiet in alert.all_silent:
         yield _test(f"{alert.name} stays silent: {quiet.because}", alert, quiet, namespace, [])
 
 

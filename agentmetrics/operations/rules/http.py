@@ -26,9 +26,8 @@ ALERTS = (
         severity="critical",
         when="more than 5% of the requests to an endpoint are answered with a 5xx status over "
         "10 minutes; with at least 20 requests",
-        expr=share("http_errors_total", "http_requests_total", _BY, "10m")
-        + " > 0.05\nand "
-        + at_least(20, "http_requests_total", _BY, "10m"),
+        condition=share("http_errors_total", "http_requests_total", _BY, "10m") + " > 0.05",
+        floor=at_least(20, "http_requests_total", _BY, "10m"),
         for_="5m",
         labels=("job", "method", "endpoint"),
         board="platform",
@@ -63,9 +62,8 @@ ALERTS = (
         severity="warning",
         when="the 95th percentile of the duration of an endpoint's requests is above 5 seconds "
         "over 10 minutes; with at least 20 requests; streams excepted",
-        expr=quantile(0.95, "http_request_duration_seconds", _BY, "10m")
-        + " > 5\nand "
-        + at_least(20, "http_request_duration_seconds_count", _BY, "10m"),
+        condition=quantile(0.95, "http_request_duration_seconds", _BY, "10m") + " > 5",
+        floor=at_least(20, "http_request_duration_seconds_count", _BY, "10m"),
         for_="10m",
         labels=("job", "method", "endpoint"),
         board="platform",
@@ -120,9 +118,8 @@ ALERTS = (
         severity="warning",
         when="the 95th percentile of the time to the first byte of an endpoint's responses is "
         "above 5 seconds over 10 minutes; with at least 20 requests",
-        expr=quantile(0.95, "http_time_to_first_byte_seconds", _BY, "10m")
-        + " > 5\nand "
-        + at_least(20, "http_time_to_first_byte_seconds_count", _BY, "10m"),
+        condition=quantile(0.95, "http_time_to_first_byte_seconds", _BY, "10m") + " > 5",
+        floor=at_least(20, "http_time_to_first_byte_seconds_count", _BY, "10m"),
         for_="10m",
         labels=("job", "method", "endpoint"),
         board="platform",

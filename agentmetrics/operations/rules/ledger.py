@@ -27,7 +27,7 @@ ALERTS = (
         name="LedgerUnreachable",
         severity="critical",
         when="a process of a job writes nothing to the ledger, and fails to, for 10 minutes",
-        expr="count by (job) (\n"
+        condition="count by (job) (\n"
         "sum by (job, instance) ("
         + new(f'{_WRITES}{{status="error"}}', "10m")
         + ") > 0\nunless on (job, instance)\n"
@@ -75,6 +75,14 @@ ALERTS = (
         ),
         silent=(
             Silent(
+                "there is nothing to write",
+                {
+                    f'{_WRITES}{{{JOB}, status="error"}}': "0x60",
+                    f'{_WRITES}{{{JOB}, status="success"}}': "5x60",
+                },
+                "30m",
+            ),
+            Silent(
                 "some writes succeed",
                 {
                     f'{_WRITES}{{{JOB}, status="error"}}': "0+2x60",
@@ -88,7 +96,7 @@ ALERTS = (
         name="LedgerBacklog",
         severity="warning",
         when="more than 1000 rows wait to be written to the ledger, and their number grows",
-        expr="sum by (job) (agentmetrics_ledger_pending_rows) > 1000\n"
+        condition="sum by (job) (agentmetrics_ledger_pending_rows) > 1000\n"
         "and sum by (job) (deriv(agentmetrics_ledger_pending_rows[15m])) > 0",
         for_="5m",
         labels=("job",),
@@ -116,8 +124,13 @@ ALERTS = (
         ),
         silent=(
             Silent(
+                "few rows wait",
+                _dropped("agentmetrics_ledger_pending_rows", "", "0+20x60"),
+                "30m",
+            ),
+            Silent(
                 "it becomes less",
-                _dropped("agentmetrics_ledger_pending_rows", "", "6000-100x40"),
+                _dropped("agentmetrics_ledger_pending_rows", "", "6000-10x40"),
                 "30m",
             ),
         ),
@@ -126,7 +139,7 @@ ALERTS = (
         name="LedgerCallsLost",
         severity="critical",
         when="a call was lost before it reached the ledger in the last hour",
-        expr=f"sum by (job) ({new('agentmetrics_ledger_calls_dropped_total', '1h')}) > 0",
+        condition=f"sum by (job) ({new('agentmetrics_ledger_calls_dropped_total', '1h')}) > 0",
         for_="0s",
         labels=("job",),
         board="itself",

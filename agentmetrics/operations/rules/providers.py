@@ -23,14 +23,14 @@ ALERTS = (
         severity="critical",
         when="more than 20% of the calls to a provider fail with timeouts, connection or server "
         "errors over 10 minutes; with at least 10 calls",
-        expr=share(
+        condition=share(
             'llm_errors_total{error_type=~"timeout|connection|server_error"}',
             CALLS,
             _BY_PROVIDER,
             "10m",
         )
-        + " > 0.2\nand "
-        + at_least(10, CALLS, _BY_PROVIDER, "10m"),
+        + " > 0.2",
+        floor=at_least(10, CALLS, _BY_PROVIDER, "10m"),
         for_="5m",
         labels=("job", "provider"),
         board="models",
@@ -66,6 +66,11 @@ ALERTS = (
         ),
         silent=(
             Silent(
+                "one call in ten fails",
+                {**calls(success=9, error=1), **_errors("timeout", "0+1x600")},
+                "30m",
+            ),
+            Silent(
                 "calls fail for the caller's own reasons",
                 {**calls(success=6, error=4), **_errors("invalid_request", "0+4x600")},
                 "30m",
@@ -77,9 +82,9 @@ ALERTS = (
         severity="warning",
         when="more than 5% of the calls to a provider hit its rate limit over 10 minutes; with at "
         "least 20 calls",
-        expr=share('llm_errors_total{error_type="rate_limit"}', CALLS, _BY_PROVIDER, "10m")
-        + " > 0.05\nand "
-        + at_least(20, CALLS, _BY_PROVIDER, "10m"),
+        condition=share('llm_errors_total{error_type="rate_limit"}', CALLS, _BY_PROVIDER, "10m")
+        + " > 0.05",
+        floor=at_least(20, CALLS, _BY_PROVIDER, "10m"),
         for_="5m",
         labels=("job", "provider"),
         board="models",
@@ -130,7 +135,7 @@ ALERTS = (
         name="ProviderRejectsKey",
         severity="critical",
         when="3 calls to a provider fail because of authentication in 15 minutes",
-        expr="sum by (job, provider) ("
+        condition="sum by (job, provider) ("
         + new('llm_errors_total{error_type="authentication"}', "15m")
         + ") >= 3",
         for_="0s",
@@ -162,6 +167,7 @@ ALERTS = (
         ),
         fires=(Fires(_errors("authentication", "_x20 3x100"), "25m", _OF_PROVIDER, "3"),),
         silent=(
+            Silent("there were two", _errors("authentication", "_x20 2x100"), "25m"),
             Silent("they are of yesterday", _errors("authentication", "7x100"), "1h"),
             Silent(
                 "the counter began anew after a restart",
@@ -176,9 +182,8 @@ ALERTS = (
         when="more than 10% of the calls of a job are handed to another model over 15 minutes; "
         "with at least 20 calls",
         # by calls and not by selections, which exist only where there is a router
-        expr=share("model_fallbacks_total", CALLS, "job", "15m")
-        + " > 0.1\nand "
-        + at_least(20, CALLS, "job", "15m"),
+        condition=share("model_fallbacks_total", CALLS, "job", "15m") + " > 0.1",
+        floor=at_least(20, CALLS, "job", "15m"),
         for_="5m",
         labels=("job",),
         board="models",

@@ -22,7 +22,7 @@ ALERTS = (
         name="ServiceDown",
         severity="critical",
         when="Prometheus cannot scrape a target of a job that had our metrics in the last 6 hours",
-        expr=f"count by (job) (up == 0)\nand on (job)\n{_SEEN}",
+        condition=f"count by (job) (up == 0)\nand on (job)\n{_SEEN}",
         for_="2m",
         labels=("job",),
         board="overview",
@@ -55,7 +55,7 @@ ALERTS = (
         severity="critical",
         when="a job that had our metrics in the last 6 hours has none, and its targets are not "
         "known to be down",
-        expr=f"{_SEEN}\nunless on (job) agentmetrics_build_info\nunless on (job) up == 0",
+        condition=f"{_SEEN}\nunless on (job) agentmetrics_build_info\nunless on (job) up == 0",
         for_="10m",
         labels=("job",),
         board="overview",
@@ -95,7 +95,7 @@ ALERTS = (
         name="ProcessRestarts",
         severity="warning",
         when="the counters of a process began anew 3 times or more in 1 hour",
-        expr="max by (job) (resets(llm_calls_total[1h])) >= 3",
+        condition="max by (job) (resets(llm_calls_total[1h])) >= 3",
         for_="0s",
         labels=("job",),
         board="overview",
@@ -141,7 +141,7 @@ ALERTS = (
         name="VersionsDiffer",
         severity="info",
         when="processes of a job have different versions of agentmetrics",
-        expr="count by (job) (count by (job, version) (agentmetrics_build_info)) > 1",
+        condition="count by (job) (count by (job, version) (agentmetrics_build_info)) > 1",
         for_="1h",
         labels=("job",),
         board="itself",
@@ -186,9 +186,9 @@ ALERTS = (
         severity="warning",
         when="a component recorded 3 times as many errors in 15 minutes as is usual in 15 minutes "
         "of the last day, and at least 10",
-        expr="sum by (job, component, error_type) (increase(errors_total[15m]))\n"
-        "> 3 * sum by (job, component, error_type) (rate(errors_total[1d] offset 15m)) * 900\n"
-        "and " + at_least(10, "errors_total", "job, component, error_type", "15m"),
+        condition="sum by (job, component, error_type) (increase(errors_total[15m]))\n"
+        "> 3 * sum by (job, component, error_type) (rate(errors_total[1d] offset 15m)) * 900",
+        floor=at_least(10, "errors_total", "job, component, error_type", "15m"),
         for_="5m",
         labels=("job", "component", "error_type"),
         board="platform",
@@ -231,7 +231,7 @@ ALERTS = (
                 "five are not many",
                 {
                     f'errors_total{{{JOB}, component="parser", error_type="ValueError"}}': (
-                        "0x190 0+0.5x60"
+                        "0x180 0+0.5x60"
                     )
                 },
                 "200m",

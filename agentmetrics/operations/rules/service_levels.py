@@ -171,7 +171,7 @@ def _alert(subject: _Subject, pace: _Pace, objectives: Objectives) -> Alert:
         name=f"{subject.name}Burn{pace.name}",
         severity=pace.severity,
         when=f"the share of calls that {subject.bad} {when}; with at least {_FEWEST_CALLS} calls",
-        expr=_expr(level, pace),
+        condition=_expr(level, pace),
         for_=pace.for_,
         labels=("job", "agent_name"),
         board="agent",

@@ -17,9 +17,8 @@ ALERTS = (
         severity="warning",
         when="the 95th percentile of the latency of an agent's calls to a model is above "
         "60 seconds over 15 minutes; with at least 10 calls",
-        expr=quantile(0.95, "llm_latency_seconds", _BY, "15m")
-        + " > 60\nand "
-        + at_least(10, "llm_latency_seconds_count", _BY, "15m"),
+        condition=quantile(0.95, "llm_latency_seconds", _BY, "15m") + " > 60",
+        floor=at_least(10, "llm_latency_seconds_count", _BY, "15m"),
         for_="10m",
         labels=("job", "agent_name", "provider", "model"),
         board="models",
@@ -50,10 +49,10 @@ ALERTS = (
         ),
         fires=(
             Fires(
-                histogram("llm_latency_seconds", CALL, {"60.0": 0, "120.0": 10, "+Inf": 10}),
+                histogram("llm_latency_seconds", CALL, {"60.0": 1, "120.0": 10, "+Inf": 10}),
                 "40m",
                 _OF,
-                "1m 57s",
+                "1m 56s",
             ),
         ),
         silent=(
@@ -69,9 +68,8 @@ ALERTS = (
         severity="warning",
         when="the 95th percentile of the longest gap between two chunks of a stream is above "
         "10 seconds over 15 minutes; with at least 10 streams",
-        expr=quantile(0.95, "llm_time_between_chunks_seconds", _BY, "15m")
-        + " > 10\nand "
-        + at_least(10, "llm_time_between_chunks_seconds_count", _BY, "15m"),
+        condition=quantile(0.95, "llm_time_between_chunks_seconds", _BY, "15m") + " > 10",
+        floor=at_least(10, "llm_time_between_chunks_seconds_count", _BY, "15m"),
         for_="5m",
         labels=("job", "agent_name", "provider", "model"),
         board="models",

@@ -17,7 +17,7 @@ ALERTS = (
         when="a run is open for more than 15 minutes, in which the agent finished no call and no "
         "tool",
         # each unless by itself: for an agent that has no tools, a sum of the two would be empty
-        expr="max by (job, agent_name) (agent_oldest_active_run_seconds) > 900\n"
+        condition="max by (job, agent_name) (agent_oldest_active_run_seconds) > 900\n"
         "unless on (job, agent_name)\n"
         "sum by (job, agent_name) (increase(llm_calls_total[15m])) > 0\n"
         "unless on (job, agent_name)\n"
@@ -51,21 +51,24 @@ ALERTS = (
         ),
         fires=(
             Fires(
-                {_OLDEST: "0+60x60", **calls(success=0)},
+                {
+                    _OLDEST: "0+60x60",
+                    **calls(success=0),
+                    f'tool_executions_total{{{AGENT}, tool_name="crawl"}}': "3x60",
+                },
                 "30m",
                 _OF,
                 "30m 0s",
             ),
         ),
         silent=(
+            Silent("the run is young", {_OLDEST: "0+60x60"}, "10m"),
             Silent("it makes calls", {_OLDEST: "0+60x60", **calls(success=1)}, "30m"),
             Silent(
                 "it runs tools",
                 {
                     _OLDEST: "0+60x60",
-                    f'tool_executions_total{{{AGENT}, tool_name="crawl", status="success"}}': (
-                        "0+1x60"
-                    ),
+                    f'tool_executions_total{{{AGENT}, tool_name="crawl"}}': "0+1x60",
                 },
                 "30m",
             ),
@@ -76,7 +79,7 @@ ALERTS = (
         severity="warning",
         when="a run is open for more than 30 minutes and 10 times as long as the agent's runs of "
         "the last day took on average",
-        expr="max by (job, agent_name) (agent_oldest_active_run_seconds) > 1800\n"
+        condition="max by (job, agent_name) (agent_oldest_active_run_seconds) > 1800\n"
         "and\n"
         "max by (job, agent_name) (agent_oldest_active_run_seconds)\n"
         "> 10 * sum by (job, agent_name) (rate(agent_run_duration_seconds_sum[1d]))\n"
@@ -119,6 +122,15 @@ ALERTS = (
         ),
         silent=(
             Silent(
+                "it is open for 20 minutes",
+                {
+                    _OLDEST: "0+60x60",
+                    f"agent_run_duration_seconds_sum{{{AGENT}}}": "0+100x60",
+                    f"agent_run_duration_seconds_count{{{AGENT}}}": "0+10x60",
+                },
+                "20m",
+            ),
+            Silent(
                 "its runs take that long",
                 {
                     _OLDEST: "0+60x60",
@@ -133,7 +145,7 @@ ALERTS = (
         name="CallStuck",
         severity="warning",
         when="a call is in flight for more than 15 minutes",
-        expr="max by (job, agent_name) (llm_oldest_active_call_seconds) > 900",
+        condition="max by (job, agent_name) (llm_oldest_active_call_seconds) > 900",
         for_="0s",
         labels=("job", "agent_name"),
         board="agent",

@@ -31,7 +31,7 @@ ALERTS = (
         name="CPUHigh",
         severity="warning",
         when="more than 90% of the CPU that a process may use is in use",
-        expr="max by (job, instance) (system_cpu_percent) > 90",
+        condition="max by (job, instance) (system_cpu_percent) > 90",
         for_="15m",
         labels=("job", "instance"),
         board="platform",
@@ -66,7 +66,7 @@ ALERTS = (
         name="MemoryHigh",
         severity="critical",
         when="more than 90% of the memory that a process may use is in use",
-        expr="max by (job, instance) (system_memory_percent) > 90",
+        condition="max by (job, instance) (system_memory_percent) > 90",
         for_="5m",
         labels=("job", "instance"),
         board="platform",
@@ -91,7 +91,7 @@ ALERTS = (
         name="MemoryAvailableLow",
         severity="warning",
         when="less than 256 MiB of memory are available on the machine",
-        expr="min by (job, instance) (llm_memory_available_bytes) < 268435456",
+        condition="min by (job, instance) (llm_memory_available_bytes) < 268435456",
         for_="10m",
         labels=("job", "instance"),
         board="platform",
@@ -114,16 +114,14 @@ ALERTS = (
         ),
         fires=(Fires(_gauge("llm_memory_available_bytes", "134217728x60"), "30m", _OF, "128Mi"),),
         silent=(
-            Silent(
-                "a gigabyte is left", _gauge("llm_memory_available_bytes", "1073741824x60"), "30m"
-            ),
+            Silent("512 MiB are left", _gauge("llm_memory_available_bytes", "536870912x60"), "30m"),
         ),
     ),
     Alert(
         name="DiskNearlyFull",
         severity="warning",
         when="more than 85% of the disk is in use",
-        expr="max by (job, instance) (system_disk_percent) > 85",
+        condition="max by (job, instance) (system_disk_percent) > 85",
         for_="15m",
         labels=("job", "instance"),
         board="platform",
@@ -156,7 +154,7 @@ ALERTS = (
         severity="critical",
         when="the disk will be full within 12 hours at the rate of the last 2 hours, and more than "
         "60% of it is in use",
-        expr="max by (job, instance) (predict_linear(system_disk_percent[2h], 43200)) > 100\n"
+        condition="max by (job, instance) (predict_linear(system_disk_percent[2h], 43200)) > 100\n"
         "and max by (job, instance) (system_disk_percent) > 60",
         for_="30m",
         labels=("job", "instance"),
@@ -193,9 +191,8 @@ ALERTS = (
         severity="warning",
         when="the event loop runs what is due more than 0.5 seconds late in 1 of 100 cases, over "
         "5 minutes",
-        expr=quantile(0.99, "event_loop_lag_seconds", "job", "5m")
-        + " > 0.5\nand "
-        + at_least(20, "event_loop_lag_seconds_count", "job", "5m"),
+        condition=quantile(0.99, "event_loop_lag_seconds", "job", "5m") + " > 0.5",
+        floor=at_least(20, "event_loop_lag_seconds_count", "job", "5m"),
         for_="5m",
         labels=("job",),
         board="platform",

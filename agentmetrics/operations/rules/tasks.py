@@ -27,9 +27,8 @@ ALERTS = (
         name="TasksFailing",
         severity="warning",
         when="more than 10% of the tasks of one name fail over 15 minutes; with at least 10 tasks",
-        expr=share('celery_tasks_total{status="error"}', _FINISHED, _BY, "15m")
-        + " > 0.1\nand "
-        + at_least(10, _FINISHED, _BY, "15m"),
+        condition=share('celery_tasks_total{status="error"}', _FINISHED, _BY, "15m") + " > 0.1",
+        floor=at_least(10, _FINISHED, _BY, "15m"),
         for_="5m",
         labels=("job", "task_name"),
         board="platform",
@@ -67,9 +66,8 @@ ALERTS = (
         severity="warning",
         when="tasks of one name are retried more than half as often as they finish, over "
         "15 minutes; with at least 10 retries",
-        expr=share("celery_task_retries_total", _FINISHED, _BY, "15m")
-        + " > 0.5\nand "
-        + at_least(10, "celery_task_retries_total", _BY, "15m"),
+        condition=share("celery_task_retries_total", _FINISHED, _BY, "15m") + " > 0.5",
+        floor=at_least(10, "celery_task_retries_total", _BY, "15m"),
         for_="5m",
         labels=("job", "task_name"),
         board="platform",
@@ -104,8 +102,8 @@ ALERTS = (
         ),
         silent=(
             Silent(
-                "one in ten is",
-                {**_tasks("0+10x60", "0x60"), f"celery_task_retries_total{{{_TASK}}}": "0+1x60"},
+                "three in ten are",
+                {**_tasks("0+10x60", "0x60"), f"celery_task_retries_total{{{_TASK}}}": "0+3x60"},
                 "30m",
             ),
         ),
@@ -114,7 +112,7 @@ ALERTS = (
         name="QueueBacklog",
         severity="warning",
         when="more than 100 tasks wait in a queue, and their number grows",
-        expr="max by (job, queue) (celery_queue_length) > 100\n"
+        condition="max by (job, queue) (celery_queue_length) > 100\n"
         "and max by (job, queue) (deriv(celery_queue_length[15m])) > 0",
         for_="10m",
         labels=("job", "queue"),
@@ -146,7 +144,7 @@ ALERTS = (
         fires=(Fires({_QUEUE: "0+10x60"}, "40m", {"job": "app", "queue": "default"}, "400"),),
         silent=(
             Silent("it becomes less", {_QUEUE: "900-10x60"}, "40m"),
-            Silent("few tasks wait", {_QUEUE: "0+1x60"}, "40m"),
+            Silent("few tasks wait", {_QUEUE: "0+2x60"}, "40m"),
         ),
     ),
     Alert(
@@ -154,9 +152,8 @@ ALERTS = (
         severity="warning",
         when="the 95th percentile of the time that tasks of one name wait for a worker is above "
         "1 minute over 15 minutes; with at least 10 tasks",
-        expr=quantile(0.95, "celery_task_wait_seconds", _BY, "15m")
-        + " > 60\nand "
-        + at_least(10, "celery_task_wait_seconds_count", _BY, "15m"),
+        condition=quantile(0.95, "celery_task_wait_seconds", _BY, "15m") + " > 60",
+        floor=at_least(10, "celery_task_wait_seconds_count", _BY, "15m"),
         for_="5m",
         labels=("job", "task_name"),
         board="platform",
@@ -185,10 +182,12 @@ ALERTS = (
         ),
         fires=(
             Fires(
-                histogram("celery_task_wait_seconds", _TASK, {"60.0": 0, "300.0": 10, "+Inf": 10}),
+                histogram(
+                    "celery_task_wait_seconds", _TASK, {"60.0": 93, "300.0": 100, "+Inf": 100}
+                ),
                 "40m",
                 _OF,
-                "4m 48s",
+                "2m 8s",
             ),
         ),
         silent=(

@@ -27,14 +27,14 @@ ALERTS = (
         name="ToolFailing",
         severity="warning",
         when="more than 20% of a tool's executions fail over 15 minutes; with at least 10",
-        expr=share(
+        condition=share(
             'tool_executions_total{status="error"}',
             'tool_executions_total{status=~"success|error"}',
             _BY_TOOL,
             "15m",
         )
-        + " > 0.2\nand "
-        + at_least(10, 'tool_executions_total{status=~"success|error"}', _BY_TOOL, "15m"),
+        + " > 0.2",
+        floor=at_least(10, 'tool_executions_total{status=~"success|error"}', _BY_TOOL, "15m"),
         for_="5m",
         labels=("job", "agent_name", "tool_name"),
         board="platform",
@@ -92,9 +92,8 @@ ALERTS = (
         severity="warning",
         when="the 95th percentile of a tool's duration is above 30 seconds over 15 minutes; with "
         "at least 10 executions",
-        expr=quantile(0.95, "tool_execution_duration_seconds", _BY_TOOL, "15m")
-        + " > 30\nand "
-        + at_least(10, "tool_execution_duration_seconds_count", _BY_TOOL, "15m"),
+        condition=quantile(0.95, "tool_execution_duration_seconds", _BY_TOOL, "15m") + " > 30",
+        floor=at_least(10, "tool_execution_duration_seconds_count", _BY_TOOL, "15m"),
         for_="10m",
         labels=("job", "agent_name", "tool_name"),
         board="platform",
@@ -149,14 +148,16 @@ ALERTS = (
         name="RetrieverFailing",
         severity="warning",
         when="more than 20% of a retriever's queries fail over 15 minutes; with at least 10",
-        expr=share(
+        condition=share(
             'retriever_queries_total{status="error"}',
             'retriever_queries_total{status=~"success|error"}',
             _BY_RETRIEVER,
             "15m",
         )
-        + " > 0.2\nand "
-        + at_least(10, 'retriever_queries_total{status=~"success|error"}', _BY_RETRIEVER, "15m"),
+        + " > 0.2",
+        floor=at_least(
+            10, 'retriever_queries_total{status=~"success|error"}', _BY_RETRIEVER, "15m"
+        ),
         for_="5m",
         labels=("job", "agent_name", "retriever"),
         board="platform",
@@ -207,14 +208,14 @@ ALERTS = (
         severity="warning",
         when="more than half of a retriever's queries return no document over 1 hour; with at "
         "least 20",
-        expr=share(
+        condition=share(
             f"retriever_documents_bucket{{{le(0.0)}}}",
             "retriever_documents_count",
             _BY_RETRIEVER,
             "1h",
         )
-        + " > 0.5\nand "
-        + at_least(20, "retriever_documents_count", _BY_RETRIEVER, "1h"),
+        + " > 0.5",
+        floor=at_least(20, "retriever_documents_count", _BY_RETRIEVER, "1h"),
         for_="15m",
         labels=("job", "agent_name", "retriever"),
         board="platform",
