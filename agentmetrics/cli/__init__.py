@@ -1,4 +1,4 @@
-"""The command line: ``agentmetrics demo | check | serve | cost | prices``."""
+"""The command line: ``agentmetrics demo | check | serve | cost | prices | ops``."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from agentmetrics.cli import check as checking
-from agentmetrics.cli import notices, prices
+from agentmetrics.cli import notices, ops, prices
 from agentmetrics.cli import serve as serving
 from agentmetrics.cli.console import fail, messages, require
 
@@ -41,6 +41,7 @@ app = typer.Typer(
 )
 
 app.add_typer(prices.app, name="prices")
+app.add_typer(ops.app, name="ops")
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")]

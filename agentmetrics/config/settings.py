@@ -159,7 +159,7 @@ class Settings(BaseSettings):
     @field_validator("extra_labels")
     @classmethod
     def _legal_labels(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        _check_new_labels(names)
+        check_new_labels(names)
         for name in info.data.get("common_labels", ()):
             if name in names:
                 raise ValueError(f"{name!r} is already one of AGENTMETRICS_COMMON_LABELS")
@@ -178,7 +178,7 @@ class Settings(BaseSettings):
     @field_validator("common_labels")
     @classmethod
     def _legal_common_labels(cls, labels: dict[str, str]) -> dict[str, str]:
-        _check_new_labels(tuple(labels))
+        check_new_labels(tuple(labels))
         return labels
 
     @field_validator("namespace")
@@ -245,7 +245,8 @@ def _names(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _check_new_labels(names: Sequence[str]) -> None:
+def check_new_labels(names: Sequence[str]) -> None:
+    """Raise ``ValueError`` unless these can be labels beside those of the catalogue."""
     # A service's own "version" means something else than ours, and each keeps its place.
     taken = {label for metric in CATALOG if metric != BUILD_INFO for label in metric.labels}
     for name in names:

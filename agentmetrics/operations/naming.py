@@ -1,4 +1,4 @@
-"""Names of metrics in PromQL, as they are exposed."""
+"""Names of metrics and of recorded series in PromQL, as they are exposed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ METRICS = {metric.name: metric for metric in (*CATALOG, *APPLICATION, *PLATFORM)
 
 _NAMES = "|".join(sorted(METRICS, key=len, reverse=True))
 _PARTS = "_bucket|_sum|_count"
-_NAME = re.compile(rf"(?<![\w:])({_NAMES})({_PARTS})?(?![\w:])")
+_QUOTED = r'"(?:[^"\\]|\\.)*"'  # an agent may be called as a metric is
+_NAME = re.compile(rf"{_QUOTED}|(?<![\w:])(?P<name>(?:{_NAMES})(?:{_PARTS})?|\w+:\w+:\w+)(?![\w:])")
 _EXTENDED = "|".join(name for name, metric in METRICS.items() if metric.extended)
 _SELECTOR = re.compile(rf"(?<![\w:])((?:{_EXTENDED})(?:{_PARTS})?)(?![\w:])(\{{?)")
 
@@ -19,9 +20,12 @@ _SELECTOR = re.compile(rf"(?<![\w:])((?:{_EXTENDED})(?:{_PARTS})?)(?![\w:])(\{{?
 def in_namespace(promql: str, namespace: str) -> str:
     """The expression with every metric of the catalogue as a ``namespace`` exposes it.
 
-    An empty namespace changes nothing.
+    Recorded series, ``level:metric:operation``, have the namespace too, so that the rules of two
+    namespaces do not collide. An empty namespace changes nothing.
     """
-    return _NAME.sub(rf"{namespace}_\1\2", promql) if namespace else promql
+    if not namespace:
+        return promql
+    return _NAME.sub(lambda it: f"{namespace}_{it[0]}" if it["name"] else it[0], promql)
 
 
 def with_matchers(promql: str, labels: Sequence[str]) -> str:

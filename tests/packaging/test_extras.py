@@ -20,7 +20,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-EXTRAS = ("prometheus", "statsd", "langchain", "prices", "cli", "ledger")
+EXTRAS = ("prometheus", "statsd", "langchain", "prices", "cli", "ledger", "ops")
 NEEDED = {
     "InstrumentedCache": "langchain",
     "InstrumentedEmbeddings": "langchain",
@@ -108,7 +108,7 @@ class TestWithEachExtra:
 
     def test_the_command_line_works_or_says_what_to_install(self, environment: Environments, extra):
         done = environment(extra).command("check")
-        if extra in ("cli", "all"):
+        if extra in ("cli", "ops", "all"):
             assert (done.returncode, done.stderr) == (0, "")
             assert "memory" in done.stdout
         else:
@@ -228,3 +228,17 @@ def test_a_ledger_keeps_what_was_recorded(environment: Environments, tmp_path, e
         done = environment(extras).command("cost", "--json", AGENTMETRICS_LEDGER_URL=url)
         assert (done.returncode, done.stderr) == (0, "")
         assert json.loads(done.stdout)["total"]["calls"] == 1
+
+
+@pytest.mark.parametrize("extras", ["ops", "all"])
+def test_the_operations_kit_is_exported(environment: Environments, tmp_path, extras):
+    done = environment(extras).command("ops", "export", str(tmp_path / "kit"), "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    for path in json.loads(done.stdout)["files"]:
+        assert (tmp_path / "kit" / path).is_file()
+
+
+def test_the_operations_kit_without_its_extra_says_what_to_install(environment: Environments):
+    done = environment("cli").command("ops", "rules")
+    assert done.returncode == 1
+    assert done.stderr.endswith("install it with: pip install 'llm-agentmetrics[ops]'\n")

@@ -97,9 +97,13 @@ class PrometheusServer:
 
 
 @contextmanager
-def running_prometheus(directory: Path, targets: Sequence[str]) -> Iterator[PrometheusServer]:
-    """Prometheus scraping ``targets``, each ``host:port``, every half second."""
-    program, port = required("prometheus", "prometheus"), free_port()
+def running_prometheus(
+    directory: Path, targets: Sequence[str], rules: Sequence[Path] = ()
+) -> Iterator[PrometheusServer]:
+    """Prometheus scraping ``targets``, each ``host:port``, every half second.
+
+    As often, it evaluates the rules in these files.
+    """
     config = directory / "prometheus.yml"
     jobs = [
         {
@@ -109,7 +113,25 @@ def running_prometheus(directory: Path, targets: Sequence[str]) -> Iterator[Prom
             "static_configs": [{"targets": list(targets)}],
         }
     ]
-    config.write_text(json.dumps({"scrape_configs": jobs}))  # JSON is YAML
+    config.write_text(  # JSON is YAML
+        json.dumps(
+            {
+                "global": {"evaluation_interval": f"{int(SCRAPE_INTERVAL_SECONDS * 1000)}ms"},
+                "rule_files": list(map(str, rules)),
+                "scrape_configs": jobs,
+            }
+        )
+    )
+    with running_with(config, directory, targets) as server:
+        yield server
+
+
+@contextmanager
+def running_with(
+    config: Path, directory: Path, targets: Sequence[str]
+) -> Iterator[PrometheusServer]:
+    """Prometheus with this configuration, which names the ``targets``; data in ``directory``."""
+    program, port = required("prometheus", "prometheus"), free_port()
     command = [
         program,
         f"--config.file={config}",
