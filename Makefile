@@ -19,8 +19,8 @@ FACES_LANGCHAIN := tests/unit/test_agent.py tests/unit/test_handler.py tests/uni
     interrupts providers service_tiers shared_handler topologies ways_to_end)
 PYTHONS = $(foreach v,3.10 3.11 3.12 3.13,$(shell python$(v) -c 'print("$(v)")' 2>/dev/null))
 
-.PHONY: demo test lint types unit packaging oldest versions packages docs docs-current site bench \
-  peers constraints clean
+.PHONY: demo test lint types unit packaging oldest versions packages panels docs docs-current site \
+  bench peers constraints clean
 
 # A recipe that fails half way leaves nothing that the next run takes for done.
 .DELETE_ON_ERROR:
@@ -59,11 +59,15 @@ types: $(VENV)/.dev
 
 # coverage starts before pytest loads its plugins, one of which is ours: in the workers, too, because
 # of [tool.coverage.run] patch.
-unit: $(VENV)/.dev
+unit: $(VENV)/.dev panels
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest --ignore tests/packaging --numprocesses $(WORKERS) --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=95
+
+# What draws dashboards, from npm, into build/panels; a test that waited for it would time out.
+panels: $(VENV)/.dev
+	@$(BIN)/python -m tests.panels
 
 packaging: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/packaging

@@ -30,6 +30,7 @@ from .recording.recorder import Recorder as Recorder
 from .sources.agent import InstrumentedAgent as InstrumentedAgent
 from .sources.application import record_error as record_error
 from .sources.caches import CacheTracker as CacheTracker
+from .sources.expected import expect as expect
 from .sources.langchain.attach import instrument as instrument
 from .sources.langchain.callbacks.handler import MetricsCallbackHandler as MetricsCallbackHandler
 from .sources.langchain.wrappers.cache import InstrumentedCache as InstrumentedCache

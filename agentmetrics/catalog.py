@@ -30,7 +30,7 @@ FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter", "refusal", "
 TOKEN_DETAILS = ("cache_read", "cache_creation", "reasoning", "audio_input", "audio_output")
 
 LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-"""Seconds. The default of the latency of calls and the duration of agent runs."""
+"""Seconds. The default of the latency of calls, and the duration of agent runs and HTTP streams."""
 FIRST_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Seconds to the first token."""
 TOOL_BUCKETS = (
@@ -183,7 +183,7 @@ LLM_UNMETERED_CALLS = _counter(
 )
 LLM_SERVED_CALLS = _counter(
     "llm_served_calls_total",
-    "Successful calls by the model that was asked for and the one that answered.",
+    "Calls by the model that was asked for and the one that the response named.",
     ("provider", "model", "served_model"),
 )
 LLM_FINISH_REASONS = _counter(

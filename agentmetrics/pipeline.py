@@ -57,14 +57,15 @@ class Options:
     ``extra_labels`` names the user's own labels, which follow the labels of every ``extended``
     metric. ``latency_buckets`` are upper bounds in seconds for call latency and agent run duration,
     ``None`` for those of the catalogue; ``buckets`` are those of individual histograms, by name.
-    ``max_series`` is the maximum number of label sets per metric, and a call open for longer than
-    ``call_ttl_seconds`` is counted as cancelled. ``prices`` provides the cost of calls; ``None``
-    for the price list alone.
+    ``mb_aliases`` is whether memory has its former names in MiB, too. ``max_series`` is the maximum
+    number of label sets per metric, and a call open for longer than ``call_ttl_seconds`` is counted
+    as cancelled. ``prices`` provides the cost of calls; ``None`` for the price list alone.
     """
 
     extra_labels: tuple[str, ...] = ()
     latency_buckets: tuple[float, ...] | None = None
     buckets: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    mb_aliases: bool = True
     max_series: int = MAX_SERIES
     call_ttl_seconds: float = 21_600.0
     prices: Prices | None = None
@@ -105,7 +106,14 @@ class Pipeline:
         self.agents = AgentMeter(self.make)
         self.tools = ToolMeter(self.make)
         self.retrievers = RetrieverMeter(self.make)
-        self.llm = LLMMeter(self.make, self.prices, self.routing, Memory(self.make))
+        memory = Memory(self.make, in_mb=options.mb_aliases)
+        self.llm = LLMMeter(self.make, self.prices, self.routing, memory)
+        self._expect: dict[str, Callable[[Any], None]] = {
+            "llm": self.llm.expect,
+            "agent": self.agents.expect,
+            "tool": self.tools.expect,
+            "retriever": self.retrievers.expect,
+        }
         self._meters: dict[Any, Any] = {}
         self._record: dict[str, Callable[[Any], None]] = {
             "agent": self.agents.record,
@@ -122,10 +130,11 @@ class Pipeline:
         self._is_guarded = False
         self._tell()
         self.table = OpenTable(self._hand_on, limited.update(), options.call_ttl_seconds)
-        for meter in (self.llm, self.agents, self.tools):
-            meter.in_flight.follow(self.table.open_facts)
-        for oldest in (self.llm.oldest, self.agents.oldest):
-            oldest.follow(self.table.open_facts)
+        for gauge in (
+            *(self.llm.in_flight, self.agents.in_flight, self.tools.in_flight),
+            *(self.llm.oldest, self.agents.oldest),
+        ):
+            gauge.follow(self.table.open_facts)
         self.make.observe(OPEN_RUNS, self._open_runs)
         self.make.observe(BUILD_INFO, lambda: {(_version(),): 1.0})
         self.prices.watch()
@@ -140,10 +149,10 @@ class Pipeline:
     def adopt(self, options: Options) -> None:
         """Take up other options, where the recorder is in use already.
 
-        Raises ``ConfigurationError`` where they would change the labels or buckets of metrics that
-        are there.
+        Raises ``ConfigurationError`` where they would change the metrics that are there, or their
+        labels or buckets.
         """
-        for name in ("extra_labels", "latency_buckets", "buckets"):
+        for name in ("extra_labels", "latency_buckets", "buckets", "mb_aliases"):
             old, new = getattr(self.options, name), getattr(options, name)
             if old != new:
                 raise ConfigurationError(
@@ -225,7 +234,30 @@ class Pipeline:
             self._admit(call, ceiling)
         if call.is_logged:
             log_points.requested(call)
-        self.table.start(run_id, call)
+        self.start(run_id, call)
+
+    def start(self, run_id: RunId, fact: Fact) -> None:
+        """Open a fact that no gate is asked about."""
+        self.expect(fact)
+        self.table.start(run_id, fact)
+
+    def begin_run(self, scope: Scope, agent_name: str, extra: tuple[str, ...]) -> None:
+        """Let an agent run begin with a scope; see ``OpenTable.begin_run``."""
+        self.table.begin_run(scope, agent_name, extra)
+        if scope.run is not None and not scope.run.extra_is_open:
+            self.expect(scope.run)
+
+    def expect(self, fact: Fact) -> None:
+        """Show what a fact like this one counts as 0 until it is counted.
+
+        Prometheus' ``increase`` misses the first increment of a series that begins with it.
+        """
+        expect = self._expect.get(fact.kind)
+        if expect is not None:
+            try:
+                expect(fact)
+            except Exception as error:  # a backend that fails is not the agent's concern
+                self.failed("record", error)
 
     def _admit(self, call: LLMCall, ceiling: CeilingOf) -> None:
         if self.table.abandoned:  # a call that is refused never comes into the table
@@ -267,32 +299,34 @@ class Pipeline:
         except Exception as problem:  # a backend that fails is not the agent's concern
             self.failed("record", problem)
         if isinstance(fact, LLMCall):
-            if fact.usage is None and fact.status == SUCCESS:
+            if fact.cost_usd is None and fact.status == SUCCESS:
                 self._warn_unmetered(fact)
             if fact.is_logged:
                 log_points.ended(fact)
 
     def _warn_unmetered(self, call: LLMCall) -> None:
-        """Say once for each model that its calls report no tokens, and what to do."""
-        if call.cached:
-            return
-        how = (
-            "pass stream_usage=True to the chat model"
-            if call.first_token
-            else "pass the response to record_response(), or the tokens to record_usage()"
-        )
-        self.problems.warn(
-            ("unmetered", call.provider, call.model, bool(call.first_token)),
-            "no tokens reported by a %s of %s (%s): counted without tokens and cost; %s",
-            "stream" if call.first_token else "call", call.model, call.provider, how,
-        )  # fmt: skip
+        """Say once for each class of response and provider that it has no tokens, and what to do.
+
+        To be asked about successes without a cost, which are few.
+        """
+        if call.is_unmetered and not call.cached:
+            unread = call.unread
+            self.problems.warn(
+                ("unmetered", call.provider, unread),
+                "no token counts%s from %s (%s): such calls are recorded without tokens and cost; "
+                "%s",
+                f" in {unread.response}" if unread.response else "",
+                call.provider,
+                call.model,
+                unread.advice,
+            )
 
     def succeed(self, call: LLMCall) -> None:
         """What ``finish`` does for an LLM call without an error, which is nearly every one."""
         call.ended = perf_counter()
         call.status = SUCCESS
         self._record_llm(call)
-        if call.usage is None:
+        if call.cost_usd is None:
             self._warn_unmetered(call)
         if call.is_logged:
             log_points.ended(call)
@@ -304,11 +338,15 @@ class Pipeline:
             self._record["agent"](run)
 
     def failed(self, event: str, error: Exception) -> None:
-        """Count an event that was not understood; each kind is logged once, without its text."""
+        """Count an event that was not understood; each kind is logged once, without its text.
+
+        The text of a ``ConfigurationError`` is our own, and says what to do.
+        """
         with suppress(Exception):  # it may be the backend itself that fails
             self._count_error(event)
         name = type(error).__name__
-        self.problems.warn((event, name), "could not fully record %s: %s", event, name)
+        said = str(error) if isinstance(error, ConfigurationError) else name
+        self.problems.warn((event, name), "could not fully record %s: %s", event, said)
 
     def _count_error(self, event: str) -> None:
         self._errors.labels(event).inc()

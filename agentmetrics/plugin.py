@@ -18,6 +18,7 @@ from agentmetrics.calls.facts import (
     RetrieverQuery,
     Scope,
     ToolExecution,
+    Unread,
 )
 from agentmetrics.calls.outcome import add_control_flow
 from agentmetrics.calls.table import OpenTable, OwnRunId, RunId
@@ -92,6 +93,7 @@ __all__ = [
     "StoredGauge",
     "StoredHistogram",
     "ToolExecution",
+    "Unread",
     "Value",
     "add_class_names",
     "add_control_flow",

@@ -56,7 +56,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         if not (ROOT / target).exists():
             raise PluginError(f"{source} links to {link[1]}, and there is no {target}")
         wanted = PAGES.get(target, target.removeprefix("docs/"))
-        if target in PAGES or (target.startswith("docs/") and files.get_file_from_path(wanted)):
+        found = files.get_file_from_path(wanted) if target.startswith("docs/") else None
+        if target in PAGES or (found and found.inclusion.is_included()):
             return os.path.relpath(wanted, PurePosixPath(place).parent)
         kind = "tree" if (ROOT / target).is_dir() else "blob"
         return f"{REPOSITORY['Source']}/{kind}/main/{target}"

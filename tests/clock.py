@@ -31,4 +31,5 @@ def one_clock() -> Iterator[Clock]:
         patch.setattr("agentmetrics.budget.ledger.writer.perf_counter", clock)
         patch.setattr("agentmetrics.calls.table.perf_counter", clock)
         patch.setattr("agentmetrics.pipeline.perf_counter", clock)
+        patch.setattr("agentmetrics.meters.in_flight.perf_counter", clock)
         yield clock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable
@@ -23,6 +24,8 @@ from agentmetrics.recording.store import Store, StoredCounter, StoredGauge, Stor
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 OBSERVED_INTERVAL_SECONDS = 1.0
 """How often gauges that are read from a callback are written to the files."""
+LAST = "livemostrecent"
+"""prometheus-client's mode for gauges of which the last value set counts."""
 CLOCK_SLACK_SECONDS = 5.0
 """A process' start is known to a clock tick and the boot time to a second."""
 
@@ -45,6 +48,7 @@ class MultiprocessStore(Store):
                 "set it in the environment of the process"
             )
         self._written: dict[str, Any] = {}
+        self._shown: dict[str, set[tuple[str, ...]]] = {}
         self._periodic: PeriodicFlush | None = None
 
     def written(self, metric: Metric, values: tuple[str, ...]) -> Any:
@@ -58,10 +62,18 @@ class MultiprocessStore(Store):
         return parent.labels(*values) if metric.labels else parent
 
     def flush(self) -> None:
-        """Write the gauges that are read from callbacks."""
+        """Write the gauges that are read from callbacks.
+
+        A file keeps what was written to it. A series that is read no more is nothing in a sum or a
+        maximum, and else no number, which no alert is about.
+        """
         for metric, series in self.observed():
             for label_values, value in series:
                 self.written(metric, label_values).set(value)
+            shown = {label_values for label_values, _ in series}
+            for gone in self._shown.get(metric.name, set()) - shown:
+                self.written(metric, gone).set(0.0 if metric.is_live else math.nan)
+            self._shown[metric.name] = shown
 
 
 def _client_metric(metric: Metric) -> Any:
@@ -72,7 +84,7 @@ def _client_metric(metric: Metric) -> Any:
         return prometheus_client.Histogram(
             metric.name, metric.help, buckets=metric.buckets, **arguments
         )
-    mode: Any = {"sum": "livesum", "max": "livemax", "last": "livemostrecent"}[metric.merge]
+    mode: Any = {"sum": "livesum", "max": "livemax", "last": LAST}[metric.merge]
     return prometheus_client.Gauge(metric.name, metric.help, multiprocess_mode=mode, **arguments)
 
 
@@ -156,6 +168,9 @@ class MultiprocessCollector(Collector):
         files = [str(file) for file in self._directory.glob("*.db") if _is_begun(file)]
         merge: Any = FilesCollector.merge
         families: Iterable[PrometheusFamily] = merge(files, accumulate=True)
+        for family in families:
+            if getattr(family, "_multiprocess_mode", "") == LAST:  # NaN is "not any more"
+                family.samples = [s for s in family.samples if not math.isnan(s.value)]
         return families
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+import prometheus_client.metrics
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as PrometheusFamily
@@ -98,7 +99,14 @@ class _StoreCollector(Collector):
         return [_family(metric) for metric in self.store.metrics.values()]
 
     def collect(self) -> Iterator[PrometheusFamily]:
-        return map(_with_samples, self.store.collect())
+        for collected in self.store.collect():
+            yield _with_samples(collected, self._created(collected.metric))
+
+    def _created(self, metric: Metric) -> dict[tuple[str, ...], float]:
+        # prometheus-client's own switch: PROMETHEUS_DISABLE_CREATED_SERIES, disable_created_metrics
+        if metric.kind == "gauge" or not prometheus_client.metrics._use_created:
+            return {}
+        return self.store.created(metric)
 
 
 def _family(metric: Metric) -> PrometheusFamily:
@@ -107,7 +115,7 @@ def _family(metric: Metric) -> PrometheusFamily:
     return PrometheusFamily(name, metric.help, metric.kind, unit)
 
 
-def _with_samples(collected: Family) -> PrometheusFamily:
+def _with_samples(collected: Family, created: Mapping[tuple[str, ...], float]) -> PrometheusFamily:
     metric = collected.metric
     family = _family(metric)
     name = f"{family.name}_total" if metric.kind == "counter" else family.name
@@ -125,6 +133,8 @@ def _with_samples(collected: Family) -> PrometheusFamily:
             add(Sample(total, labels, value.sum))
         else:
             add(Sample(name, labels, value))
+        if values in created:
+            add(Sample(f"{family.name}_created", labels, created[values]))
     return family
 
 

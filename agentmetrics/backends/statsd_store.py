@@ -93,7 +93,8 @@ class SentCounter(StoredCounter):
         self.sent = 0.0
 
     def reset(self) -> None:
-        self.value = self.sent = 0.0
+        super().reset()
+        self.sent = 0.0
 
     def take(self, changes: Changes) -> None:
         if self.value != self.sent:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 from agentmetrics.providers.usage import Usage
+from agentmetrics.recording.metric import clean_label
 
 UNKNOWN = "unknown"
 
@@ -84,15 +85,35 @@ class Lookup:
 FOUND, MISSED = Lookup(found=True), Lookup(found=False)
 
 
+class Unread(NamedTuple):
+    """What to say of a call whose tokens nobody reported: the class of its response, ``""`` where
+    there was none to read, and what the user can do."""
+
+    response: str
+    advice: str
+
+    @classmethod
+    def of(cls, response: object, advice: str) -> Unread:
+        """That of a response which has no usage that is understood."""
+        return cls(clean_label(type(response).__name__), advice)
+
+
+NO_RESPONSE = Unread("", "pass the response to record_response(), or the tokens to record_usage()")
+
+
 @dataclass(eq=False)
 class LLMCall:
     """One call of a model.
 
-    ``api_seconds`` is the provider's own account of the time it took, 0 where it gives none.
-    ``service_tier`` is the one that served, where it is priced apart (``flex``, ``batch``).
-    ``lookup`` is what is known of a cache that it asked first. ``settle`` holds the
-    functions of the gates that settle it once it has ended. ``is_logged`` is whether its log lines
-    were requested.
+    ``model`` is the one that was asked for, or the one that served where none was asked for by
+    name; ``served_model`` is the one that the response names, empty where it names none.
+    ``finish_reason`` is one of ``catalog.FINISH_REASONS``, or empty. ``last_chunk`` is when the
+    last chunk of a stream came whose chunks are seen, and ``longest_gap`` the longest time between
+    two of them. ``api_seconds`` is the provider's own account of the time it took, 0 where it gives
+    none. ``service_tier`` is the one that served, where it is priced apart (``flex``, ``batch``).
+    ``lookup`` is what is known of a cache that it asked first, and ``unread`` of its response where
+    that has no usage. ``settle`` holds the functions of the gates that settle it once it has ended.
+    ``is_logged`` is whether its log lines were requested.
     """
 
     kind: ClassVar[str] = "llm"
@@ -104,21 +125,49 @@ class LLMCall:
     run: AgentRun | None = None
     extra: tuple[str, ...] = ()
     first_token: float = field(default=0.0, init=False)
+    last_chunk: float = field(default=0.0, init=False)
+    longest_gap: float = field(default=0.0, init=False)
     ended: float = field(default=0.0, init=False)
     status: str = field(default="", init=False)
     error_type: str = field(default="", init=False)
+    served_model: str = field(default="", init=False)
+    finish_reason: str = field(default="", init=False)
     usage: Usage | None = field(default=None, init=False)
     api_seconds: float = field(default=0.0, init=False)
     service_tier: str = field(default="", init=False)
     lookup: Lookup | None = field(default=None, init=False)
+    unread: Unread = field(default=NO_RESPONSE, init=False)
     cost_usd: float | None = field(default=None, init=False)
     settle: tuple[Callable[[LLMCall], None], ...] = field(default=(), init=False)
     is_logged: bool = field(default=False, init=False)
 
     @property
+    def is_unmetered(self) -> bool:
+        """Whether nothing is known of its tokens."""
+        return self.usage is None or self.usage.is_empty
+
+    @property
     def cached(self) -> bool:
         """Whether a cache answered it: then no provider was called, and nothing is billed."""
         return self.lookup is not None and self.lookup.found is True
+
+    @property
+    def priced_model(self) -> str:
+        """The model whose price the call has: the one that served, as far as that is known."""
+        return self.served_model or self.model
+
+    def serve(self, model: str) -> None:
+        """Note the model that the response names; an empty name is none."""
+        self.served_model = model
+        if self.model == UNKNOWN:
+            self.model = model or UNKNOWN
+
+    def note_chunk(self, now: float) -> None:
+        """Note another chunk of a stream whose first was noted; on the clock of ``started``."""
+        gap = now - self.last_chunk
+        if gap > self.longest_gap:
+            self.longest_gap = gap
+        self.last_chunk = now
 
 
 class Ceiling(NamedTuple):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from agentmetrics.cli import check as checking
-from agentmetrics.cli import prices
+from agentmetrics.cli import notices, prices
 from agentmetrics.cli import serve as serving
 from agentmetrics.cli.console import fail, messages, require
 
@@ -128,13 +128,18 @@ def check(
             show_default=False,
         ),
     ] = None,
+    notify: Annotated[
+        bool,
+        typer.Option("--notify", help="Send a test message to each destination of budget notices."),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Read the AGENTMETRICS_* settings, show what each backend would do, and test its connection.
 
     Exits with status 1 when something is wrong, and explains it on standard error.
     """
-    checking.run(checking.print_json if json else checking.print_table, modules or ())
+    show = checking.print_json if json else checking.print_table
+    checking.run(show, modules or (), notices.send if notify else notices.look)
 
 
 @app.command()

@@ -16,6 +16,8 @@ from rich.text import Text
 
 from agentmetrics import backends
 from agentmetrics.budget.ledger.url import without_password
+from agentmetrics.budget.periods import zone_of
+from agentmetrics.cli import notices
 from agentmetrics.cli.console import complain, output, titled_table
 from agentmetrics.config.assembly import (
     make_budgets,
@@ -43,7 +45,8 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A backend that the settings name, the ledger or the budgets; why it cannot work, if so."""
+    """A backend that the settings name, the ledger, the budgets or who is told of them; why it
+    cannot work, if so."""
 
     name: str
     does: str
@@ -59,9 +62,13 @@ class Report:
     problems: list[str] = field(default_factory=list)
 
 
-def run(show: Callable[[Report], None], modules: Sequence[str] = ()) -> None:
+def run(
+    show: Callable[[Report], None],
+    modules: Sequence[str] = (),
+    attempt: notices.Attempt = notices.look,
+) -> None:
     """Examine the environment, show the findings, and exit with status 1 if there is a problem."""
-    report = examine(modules)
+    report = examine(modules, attempt)
     show(report)
     for problem in report.problems:
         complain(problem)
@@ -69,9 +76,9 @@ def run(show: Callable[[Report], None], modules: Sequence[str] = ()) -> None:
         raise typer.Exit(1)
 
 
-def examine(modules: Sequence[str] = ()) -> Report:
+def examine(modules: Sequence[str] = (), attempt: notices.Attempt = notices.look) -> Report:
     """Import what a program imports, make the recorder that the environment asks for, and try its
-    connections."""
+    connections; ``attempt`` is what to try with the destinations of budget notices."""
     report = Report()
     report.problems += _not_imported(modules)
     try:
@@ -94,7 +101,7 @@ def examine(modules: Sequence[str] = ()) -> Report:
             report.problems.append(f"{variable_of('backend')}={name!r}: {problem}")
     recorder.close()
     more = [_ledger(settings.ledger_url, settings)] if settings.ledger_url else []
-    more += [_budgets(settings)] if settings.budgets_file else []
+    more += _budgets(settings, attempt) if settings.budgets_file else []
     report.backends += more
     report.problems += [one.problem for one in more if one.problem]
     return report
@@ -130,13 +137,18 @@ def _ledger(url: SecretStr, settings: Settings) -> Backend:
     return Backend("ledger", does, None)
 
 
-def _budgets(settings: Settings) -> Backend:
+def _budgets(settings: Settings, attempt: notices.Attempt) -> list[Backend]:
     does = f"applies the budgets in {settings.budgets_file}"
     try:
-        names = ", ".join(f"{budget.name} ({budget.action})" for budget in make_budgets(settings))
+        budgets = make_budgets(settings)
     except ConfigurationError as error:
-        return Backend("budgets", does, str(error))
-    return Backend("budgets", f"{does}: {names}", None)
+        return [Backend("budgets", does, str(error))]
+    names = ", ".join(f"{budget.name} ({budget.action})" for budget in budgets)
+    told = notices.tried(budgets, zone_of(settings.timezone), attempt)
+    return [
+        Backend("budgets", f"{does}: {names}", None),
+        *(Backend("notices", does, problem) for does, problem in told),
+    ]
 
 
 def _leaves(recorder: Recorder) -> Iterator[Recorder]:

@@ -30,15 +30,17 @@ def print_json(report: Report) -> None:
 
 
 def print_csv(report: Report) -> None:
-    """For spreadsheets: a line for every period and set of labels, costs in whole nano-dollars."""
+    """For spreadsheets: a line for every period and set of labels; a cost that is not known is an
+    empty cell."""
     summary = report.summary
     lines = csv.writer(sys.stdout, lineterminator="\n")
     lines.writerow(["start", "end", *summary.by, *AMOUNTS, "cost_usd"])
     for period in summary.periods:
         for values, amounts in period.groups.items():
-            sums = [getattr(amounts, name) for name in AMOUNTS]
+            sums = amounts.as_dict()
+            exact = f"{amounts.cost_usd:f}" if amounts.cost_is_known else None
             when = (period.start.isoformat(), period.end.isoformat())
-            lines.writerow([*when, *values, *sums, f"{amounts.cost_usd:f}"])
+            lines.writerow([*when, *values, *(sums[name] for name in AMOUNTS), exact])
 
 
 def print_table(report: Report) -> None:
@@ -146,10 +148,10 @@ def _sentences(summary: Summary) -> Iterator[str]:
     if not whole.calls:
         yield f"{before}: no calls."
     elif came_to == whole:
-        yield f"{before}: USD {_usd(whole, digits)}."
+        yield f"{before}: {_spent(whole, digits)}."
     else:
         yield (
-            f"{before}: USD {_usd(came_to, digits)} by the same time, USD {_usd(whole, digits)} "
+            f"{before}: {_spent(came_to, digits)} by the same time, {_spent(whole, digits)} "
             "in total."
         )
     if summary.projected_cost_nano_usd is not None:
@@ -177,12 +179,15 @@ def _usd(amounts: Amounts, digits: int) -> str:
     return f"{amounts.cost_usd:,.{digits}f}"
 
 
+def _spent(amounts: Amounts, digits: int) -> str:
+    """The cost in a sentence."""
+    return f"USD {_usd(amounts, digits)}" if amounts.cost_is_known else "an unknown cost"
+
+
 def _cost(amounts: Amounts, digits: int) -> str:
     """The cost, with a mark where part of it is unknown."""
-    if amounts.unpriced_calls and not amounts.cost_nano_usd:
-        return "unpriced"
-    if amounts.calls and amounts.unmetered_calls == amounts.calls:
-        return "unknown"
+    if not amounts.cost_is_known:
+        return "unpriced" if amounts.unpriced_calls else "unknown"
     return _usd(amounts, digits) + ("+" if amounts.unpriced_calls else " ")
 
 

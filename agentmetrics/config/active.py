@@ -11,6 +11,7 @@ from agentmetrics.catalog import SERVICE_INFO
 from agentmetrics.config.assembly import (
     OF_A_RECORDER,
     make_budgets,
+    make_destinations,
     make_ledger,
     make_options,
     make_recorder,
@@ -91,6 +92,7 @@ def configure(
         )
     settings = load_settings(**overrides)
     limits = make_budgets(settings, budgets)
+    make_destinations(settings, limits)  # a variable that is not set is a mistake to be told first
     options = make_options(settings)
     made = None if recorder else make_recorder(settings)
     new = recorder or made
@@ -132,16 +134,17 @@ def _pipeline(recorder: Recorder, options: Options, made_from: Settings | None) 
 def _describe_service(
     pipeline: Pipeline, recorder: Recorder, settings: Settings, made: Recorder | None
 ) -> None:
-    """Show ``service_info`` where the settings name the service."""
-    if not settings.service:
+    """Show ``service_info`` where the settings name the service or its version."""
+    if not settings.service and not settings.service_version:
         return
     backend = ",".join(settings.backend) if made else type(recorder).__name__
     labels = (settings.service_version, settings.service, backend)
     try:
         pipeline.make.observe(SERVICE_INFO, lambda: {labels: 1.0})
     except ValueError as error:
-        value = settings.service
-        raise ConfigurationError(f"{variable_of('service')}={value!r}: {error}") from error
+        raise ConfigurationError(
+            f"{variable_of('service')}={settings.service!r}: {error}"
+        ) from error
 
 
 def _in_force(

@@ -22,6 +22,7 @@ from agentmetrics.recording.recorder import Recorder
 if TYPE_CHECKING:
     from agentmetrics.budget.budgets.budget import Budget
     from agentmetrics.budget.ledger.ledger import Ledger
+    from agentmetrics.budget.notify.destination import Destination
 
 OF_A_RECORDER = frozenset(
     {
@@ -78,6 +79,7 @@ def make_options(settings: Settings) -> Options:
         extra_labels=settings.extra_labels,
         latency_buckets=settings.latency_buckets,
         buckets=settings.buckets,
+        mb_aliases=settings.mb_aliases,
         max_series=settings.max_series,
         call_ttl_seconds=settings.call_ttl_seconds,
         prices=make_prices(settings),
@@ -155,16 +157,34 @@ def make_budgets(
     from agentmetrics.budget.budgets.budgets import check_budgets
     from agentmetrics.budget.budgets.file import read_budgets
 
-    try:
+    with _naming_budgets(settings):
         found = read_budgets(settings.budgets_file) if settings.budgets_file else ()
         labels = settings.extra_labels if extra_labels is None else extra_labels
         check_budgets((*found, *more), labels)
         _check_retention((*found, *more), settings)
+    return (*found, *more)
+
+
+def make_destinations(settings: Settings, budgets: Sequence[Budget]) -> list[Destination]:
+    """Where these budgets' notices go.
+
+    Raises ``ConfigurationError`` when the variable of one does not hold a usable URL.
+    """
+    from agentmetrics.budget.budgets.notices import destinations_of
+
+    with _naming_budgets(settings):
+        return destinations_of(budgets)
+
+
+@contextmanager
+def _naming_budgets(settings: Settings) -> Iterator[None]:
+    """Let errors of budgets begin with the variable of their file, where there is one."""
+    try:
+        yield
     except ValueError as error:
         path = settings.budgets_file
         where = f"{variable_of('budgets_file')}={str(path)!r}: " if path else ""
         raise ConfigurationError(f"{where}{error}") from None
-    return (*found, *more)
 
 
 def _check_retention(budgets: Sequence[Budget], settings: Settings) -> None:

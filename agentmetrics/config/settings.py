@@ -21,8 +21,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from agentmetrics import backends
 from agentmetrics.budget.periods import zone_of
-from agentmetrics.catalog import CATALOG
+from agentmetrics.catalog import BUILD_INFO, CATALOG
 from agentmetrics.errors import ConfigurationError
+from agentmetrics.recording.known import known_metrics
 from agentmetrics.recording.metric import check_buckets, check_label_name, check_prefix
 
 PREFIX = "AGENTMETRICS_"
@@ -48,8 +49,10 @@ class Settings(BaseSettings):
     common_labels: Annotated[dict[str, str], NoDecode] = Field(
         {}, description="labels added to every series, such as `env=prod,region=eu`"
     )
-    service: str = Field("", description="name of the service, shown as `service_info`")
-    service_version: str = Field("", description="its version, shown as `service_info`")
+    service: str = Field(
+        "", description="name of the service, shown as `service_info` at the configured recorder"
+    )
+    service_version: str = Field("", description="version of the service, shown there as well")
     extra_labels: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="names of additional labels on call, agent, tool and retriever metrics; their "
@@ -57,13 +60,18 @@ class Settings(BaseSettings):
     )
     latency_buckets: Annotated[tuple[float, ...] | None, NoDecode] = Field(
         None,
-        description="upper bounds for call latency and agent run duration, in seconds and "
-        "increasing order",
+        description="upper bounds for call latency, agent run duration and HTTP streams, in "
+        "seconds and increasing order",
     )
     buckets: Annotated[dict[str, tuple[float, ...]], NoDecode] = Field(
         {},
         description="upper bounds of individual histograms, by name: "
         "`tool_execution_duration_seconds=0.01,0.1,1;agent_run_cost_usd=0.1,1`",
+    )
+    mb_aliases: bool = Field(
+        True,
+        description="record memory also as `llm_memory_rss_mb` and `llm_memory_available_mb`; "
+        "`off` for the names in `_bytes` alone",
     )
     max_series: int = Field(
         2000,
@@ -203,17 +211,26 @@ class Settings(BaseSettings):
             return value
         pairs = [pair.partition("=") for pair in value.split(";") if pair.strip()]
         if not all(equals for _, equals, _ in pairs):
-            raise ValueError("write name=bound,bound,…, several with semicolons")
-        return {name.strip(): _names(bounds) for name, _, bounds in pairs}
+            raise ValueError("use name=bound,bound,… and a semicolon between histograms")
+        named = {name.strip(): _names(bounds) for name, _, bounds in pairs}
+        if len(named) < len(pairs):
+            raise ValueError("a histogram is listed twice")
+        return named
 
     @field_validator("buckets")
     @classmethod
-    def _of_histograms(cls, buckets: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
-        histograms = [metric.name for metric in CATALOG if metric.kind == "histogram"]
+    def _of_histograms(
+        cls, buckets: dict[str, tuple[float, ...]], info: ValidationInfo
+    ) -> dict[str, tuple[float, ...]]:
+        histograms = [metric.name for metric in known_metrics() if metric.kind == "histogram"]
         for name, bounds in buckets.items():
             if name not in histograms:
-                raise ValueError(f"no histogram is called {name!r}{_meant(name, histograms)}")
-            check_buckets(bounds)
+                bare = name.removeprefix(f"{info.data.get('namespace', '')}_")
+                raise ValueError(f"no histogram is called {name!r}{_meant(bare, histograms)}")
+            try:
+                check_buckets(bounds)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
         return buckets
 
     @field_validator("latency_buckets")
@@ -229,7 +246,8 @@ def _names(text: str) -> list[str]:
 
 
 def _check_new_labels(names: Sequence[str]) -> None:
-    taken = {label for metric in CATALOG for label in metric.labels}
+    # A service's own "version" means something else than ours, and each keeps its place.
+    taken = {label for metric in CATALOG if metric != BUILD_INFO for label in metric.labels}
     for name in names:
         check_label_name(name)
         if name in taken:

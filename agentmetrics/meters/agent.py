@@ -26,13 +26,19 @@ class AgentMeter:
             )
         ]
         self.in_flight = InFlight(make, catalog.AGENT_ACTIVE_RUNS, AgentRun, _labels)
-        self.oldest = Oldest(make, catalog.AGENT_OLDEST_ACTIVE_RUN, AgentRun, _age)
+        self.oldest = Oldest(make, catalog.AGENT_OLDEST_ACTIVE_RUN, AgentRun)
         self._step = make.recorder.update()
+
+        def zeros(agent_name: str, extra: tuple[str, ...]) -> bool:
+            own = {"agent_name": agent_name, **make.named(extra)}
+            for status in catalog.STATUSES:
+                runs.labels(**own, status=status)
+            self.in_flight.show((agent_name, *extra))
+            self.oldest.show((agent_name,))
+            return True
 
         def bind(agent_name: str, status: str, extra: tuple[str, ...]) -> Batch:
             own = {"agent_name": agent_name, **make.named(extra)}
-            self.in_flight.show((agent_name, *extra))
-            self.oldest.show(agent_name)
             return make.recorder.batch(
                 (runs.labels(**own, status=status),),
                 (),
@@ -40,9 +46,15 @@ class AgentMeter:
             )
 
         self._series = Bundles(bind)
+        self._expected = Bundles(zeros)
+
+    def expect(self, run: AgentRun) -> None:
+        """Show 0 runs of this agent, with any status, from now on."""
+        self._expected[(run.agent_name, run.extra)]
 
     def record(self, run: AgentRun) -> None:
         """Record a finished run, all of it in one step."""
+        self.expect(run)  # its extra labels may be known only now
         count = self._series[(run.agent_name, run.status, run.extra)]
         with self._step:
             count(
@@ -53,7 +65,3 @@ class AgentMeter:
 
 def _labels(run: AgentRun) -> tuple[str, ...]:
     return (run.agent_name, *run.extra)
-
-
-def _age(run: AgentRun) -> tuple[str, float]:
-    return run.agent_name, run.started

@@ -34,6 +34,7 @@ class BudgetMeter:
 
     def __init__(self, make: Instruments, status: Callable[[], Sequence[Standing]]) -> None:
         self._blocked = make.counter(catalog.BUDGET_BLOCKED_CALLS)
+        self._errors = make.counter(catalog.HANDLER_ERRORS)
 
         def gauge(
             amount: Callable[[Standing], float | None],
@@ -50,6 +51,14 @@ class BudgetMeter:
         make.observe(catalog.BUDGET_PERIOD_END, gauge(lambda s: s.resets_at.timestamp()))
         make.observe(catalog.BUDGET_PROJECTED_SPEND, gauge(lambda s: s.projected_usd))
 
+    def expect(self, budget: str, period: str) -> None:
+        """Show 0 refused calls until there is one."""
+        self._blocked.labels(budget, period)
+
     def blocked(self, budget: str, period: str) -> None:
         """Count a call that was refused."""
         self._blocked.labels(budget, period).inc()
+
+    def notice_lost(self) -> None:
+        """Count a notice that did not reach its destination."""
+        self._errors.labels("notify").inc()

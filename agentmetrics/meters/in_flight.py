@@ -1,66 +1,43 @@
-"""Gauges of what is in flight: counted from the open facts at collection, so they cannot drift."""
+"""Gauges of what is in flight: read from the open facts at collection, so they cannot drift."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from agentmetrics.meters.base import Instruments
 from agentmetrics.recording.metric import Metric
 
+
+class AgentsOwn(Protocol):
+    """A fact of an agent; ``started`` is on the clock of the calls."""
+
+    @property
+    def agent_name(self) -> str: ...
+    @property
+    def started(self) -> float: ...
+
+
 F = TypeVar("F")
+A = TypeVar("A", bound=AgentsOwn)
 Labels = tuple[str, ...]
-Age = tuple[str, float]
-"""An agent's name, and when something of it began, on the clock of the calls."""
 OpenFacts = Callable[[], Iterable[object]]
 """Gives every fact that is open now."""
 
 
-class Oldest(Generic[F]):
-    """How old the oldest open fact of one kind is, by agent."""
-
-    def __init__(
-        self, make: Instruments, metric: Metric, kind: type[F], age_of: Callable[[F], Age]
-    ) -> None:
-        self._make, self._metric = make, metric
-        self._kind, self._age_of = kind, age_of
-        self._seen: dict[Labels, float] = {}
-
-    def show(self, agent_name: str) -> None:
-        """From now on show this agent, with 0 while nothing of it is open."""
-        if len(self._seen) < self._make.max_series:
-            self._seen[(agent_name,)] = 0.0
-
-    def follow(self, open_facts: OpenFacts) -> None:
-        """Look at these at every collection."""
-        self._make.observe(self._metric, partial(self._ages, open_facts))
-
-    def _ages(self, open_facts: OpenFacts) -> dict[Labels, float]:
-        now, ages = perf_counter(), dict(self._seen)
-        for fact in open_facts():
-            if isinstance(fact, self._kind):
-                agent_name, started = self._age_of(fact)
-                self.show(agent_name)
-                labels = (agent_name,)
-                ages[labels] = max(ages.get(labels, 0.0), now - started)
-        return ages
-
-
-class InFlight(Generic[F]):
-    """How many facts of one kind are open, by label values.
+class _OpenGauge(ABC, Generic[F]):
+    """A gauge of the open facts of one kind, by label values.
 
     Nothing is counted up when a fact opens and down when it ends: the gauge returns to zero
     because the table of open facts is empty, whatever happened.
     """
 
-    def __init__(
-        self, make: Instruments, metric: Metric, kind: type[F], labels_of: Callable[[F], Labels]
-    ) -> None:
-        self._make, self._metric = make, metric
-        self._kind, self._labels_of = kind, labels_of
+    def __init__(self, make: Instruments, metric: Metric, kind: type[F]) -> None:
+        self._make, self._metric, self._kind = make, metric, kind
         self._seen: dict[Labels, float] = {}
 
     def show(self, labels: Labels) -> None:
@@ -69,11 +46,40 @@ class InFlight(Generic[F]):
             self._seen[labels] = 0.0
 
     def follow(self, open_facts: OpenFacts) -> None:
-        """Count these at every collection."""
-        self._make.observe(self._metric, partial(self._count, open_facts))
+        """Look at these at every collection."""
+        self._make.observe(self._metric, partial(self._all, open_facts))
 
-    def _count(self, open_facts: OpenFacts) -> dict[Labels, float]:
-        counts = Counter(self._labels_of(f) for f in open_facts() if isinstance(f, self._kind))
-        for labels in counts:
+    def _all(self, open_facts: OpenFacts) -> dict[Labels, float]:
+        read = self._read(fact for fact in open_facts() if isinstance(fact, self._kind))
+        for labels in read:
             self.show(labels)
-        return {**self._seen, **counts}
+        return {**self._seen, **read}
+
+    @abstractmethod
+    def _read(self, facts: Iterable[F]) -> Mapping[Labels, float]:
+        """The gauge by label values, of those that have something open."""
+
+
+class InFlight(_OpenGauge[F]):
+    """How many facts of one kind are open, by label values."""
+
+    def __init__(
+        self, make: Instruments, metric: Metric, kind: type[F], labels_of: Callable[[F], Labels]
+    ) -> None:
+        super().__init__(make, metric, kind)
+        self._labels_of = labels_of
+
+    def _read(self, facts: Iterable[F]) -> Mapping[Labels, float]:
+        return Counter(map(self._labels_of, facts))
+
+
+class Oldest(_OpenGauge[A]):
+    """The age in seconds of the oldest open fact of one kind, by agent."""
+
+    def _read(self, facts: Iterable[A]) -> Mapping[Labels, float]:
+        began: dict[Labels, float] = {}
+        for fact in facts:
+            labels = (fact.agent_name,)
+            began[labels] = min(fact.started, began.get(labels, fact.started))
+        now = perf_counter()  # after the facts, none of which is from later
+        return {labels: now - started for labels, started in began.items()}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from agentmetrics import catalog
-from agentmetrics.calls.facts import LLMCall
+from agentmetrics.calls.facts import UNKNOWN, LLMCall
 from agentmetrics.calls.outcome import SUCCESS
 from agentmetrics.meters.base import Instruments
 from agentmetrics.meters.bundle import Bundles
@@ -15,10 +15,19 @@ from agentmetrics.meters.routing import RoutingMeter
 from agentmetrics.meters.system import Memory
 from agentmetrics.pricing import Price, Pricer, Prices
 from agentmetrics.providers.usage import Usage
-from agentmetrics.recording.instruments import Batch, Counter, GaugeSeries, HistogramSeries
+from agentmetrics.recording.instruments import (
+    Batch,
+    Counter,
+    CounterSeries,
+    GaugeSeries,
+    HistogramSeries,
+)
 
 PROMPT_CACHE = "prompt_cache"
 """The intent under which stands what providers' prompt caches saved."""
+
+
+_ONE_TOKEN = Usage.plain(1, 0)
 
 
 class LLMMeter:
@@ -35,23 +44,27 @@ class LLMMeter:
         self.cost = make.counter(catalog.LLM_COST)
         self.call_cost = make.histogram(catalog.LLM_CALL_COST)
         self.unpriced = make.counter(catalog.LLM_UNPRICED_CALLS)
+        self.served = make.counter(catalog.LLM_SERVED_CALLS)
+        self.finish_reasons = make.counter(catalog.LLM_FINISH_REASONS)
         self.latency = make.histogram(catalog.LLM_LATENCY)
         self.api_latency = make.histogram(catalog.LLM_API_LATENCY)
         self.time_to_first_token = make.histogram(catalog.LLM_TIME_TO_FIRST_TOKEN)
         self.time_per_output_token = make.histogram(catalog.LLM_TIME_PER_OUTPUT_TOKEN)
+        self.time_between_chunks = make.histogram(catalog.LLM_TIME_BETWEEN_CHUNKS)
         self.in_flight = InFlight(make, catalog.LLM_ACTIVE_CALLS, LLMCall, _active_labels)
-        self.oldest = Oldest(make, catalog.LLM_OLDEST_ACTIVE_CALL, LLMCall, _age)
+        self.oldest = Oldest(make, catalog.LLM_OLDEST_ACTIVE_CALL, LLMCall)
         self.unmetered = make.counter(catalog.LLM_UNMETERED_CALLS)
         self.input_last_call = make.gauge(catalog.LLM_INPUT_TOKENS_LAST_CALL)
         self.output_last_call = make.gauge(catalog.LLM_OUTPUT_TOKENS_LAST_CALL)
         self.cache_hits = make.counter(catalog.LLM_CACHE_HITS)
         self.cache_misses = make.counter(catalog.LLM_CACHE_MISSES)
-        self.memory_rss = make.gauge(catalog.LLM_MEMORY_RSS)
         self.batch = make.recorder.batch
-        self._memory = memory
+        self.memory = memory
         self._step = make.recorder.update()
+        self.expected: Bundles[bool] = Bundles(self._zeros)
+        """The labels of calls, each with its extra labels, that show 0 already."""
         self._series: Bundles[_CallSeries] = Bundles(
-            lambda *key: _CallSeries(self, *key)  # (agent_name, provider, model, extra)
+            lambda *key: _CallSeries(self, *key)  # the labels of a call, served, finish reason
         )
 
     def price_by(self, prices: Prices) -> None:
@@ -59,14 +72,40 @@ class LLMMeter:
         self.prices = prices
         self._series.clear()  # each has its pricer
 
+    def expect(self, call: LLMCall) -> None:
+        """Show calls, tokens, cost and errors with this call's labels as 0 from now on; cost where
+        the model has a price."""
+        if call.model != UNKNOWN:  # else it gets the name of the model that serves
+            self.expected[(call.agent_name, call.provider, call.model, call.extra)]
+
+    def _zeros(self, agent_name: str, provider: str, model: str, extra: tuple[str, ...]) -> bool:
+        labels = {
+            "agent_name": agent_name,
+            "provider": provider,
+            "model": model,
+            **self.make.named(extra),
+        }
+        for status in catalog.STATUSES:
+            self.calls.labels(**labels, status=status)
+        for token_type in catalog.TOKEN_TYPES:
+            self.tokens.labels(**labels, token_type=token_type)
+        for error_type in catalog.ERROR_TYPES:
+            self.errors.labels(**labels, error_type=error_type)
+        if self.prices.cost_usd(provider, model, _ONE_TOKEN) is not None:
+            self.cost.labels(**labels)  # what has no known price did not cost 0
+        return True
+
     def record(self, call: LLMCall) -> None:
         """Record a finished call, all of it in one step; its ``cost_usd`` is filled in."""
         lookup = call.lookup
         if lookup is not None and lookup.found:
             self._hit(call)
             return
-        series = self._series[(call.agent_name, call.provider, call.model, call.extra)]
-        memory, ended, usage = self._memory, call.ended, call.usage
+        series = self._series[(
+            call.agent_name, call.provider, call.model, call.extra,
+            call.served_model, call.finish_reason,
+        )]  # fmt: skip
+        memory, ended, usage = self.memory, call.ended, call.usage
         if ended >= memory.next_read:
             memory.read(ended)
         seconds = ended - call.started
@@ -80,13 +119,20 @@ class LLMMeter:
                 or call.status != SUCCESS
                 or (usage.has_details and usage.is_partial)  # what costs nothing has a price
             ):
-                series.count_in_parts(call, memory.rss_mb, seconds, price)
+                series.count_in_parts(call, seconds, price)
             else:
-                series.count_billed(
-                    1.0, usage.input_tokens, usage.output_tokens, cost,
-                    memory.rss_mb, usage.input_tokens, usage.output_tokens,
-                    seconds, call.api_seconds or seconds, cost,
-                )  # fmt: skip
+                if memory.in_mb:  # written out twice: unpacking would cost more than the gauge
+                    series.count_billed(
+                        usage.input_tokens, usage.output_tokens, cost,
+                        usage.input_tokens, usage.output_tokens, memory.rss_bytes, memory.rss_mb,
+                        seconds, call.api_seconds or seconds, cost,
+                    )  # fmt: skip
+                else:
+                    series.count_billed(
+                        usage.input_tokens, usage.output_tokens, cost,
+                        usage.input_tokens, usage.output_tokens, memory.rss_bytes,
+                        seconds, call.api_seconds or seconds, cost,
+                    )  # fmt: skip
                 if usage.has_details:
                     series.count_details(usage, price)
             if call.first_token:
@@ -105,53 +151,75 @@ class LLMMeter:
 
 
 class _CallSeries:
-    """The series of one (agent, provider, model, extra labels), each bound on first use.
-
-    Lazily: a series that exists says 0, and a call with an unknown price did not cost 0.
-    """
+    """The series of calls that are alike in all but numbers, each bound on first use."""
 
     def __init__(
-        self, meter: LLMMeter, agent_name: str, provider: str, model: str, extra: tuple[str, ...]
+        self,
+        meter: LLMMeter,
+        agent_name: str,
+        provider: str,
+        model: str,
+        extra: tuple[str, ...],
+        served_model: str,
+        finish_reason: str,
     ) -> None:
         self._meter = meter
         self._agent_name, self._provider, self._model = agent_name, provider, model
+        self._served_model, self._finish_reason = served_model, finish_reason
         self._labels = {
             "agent_name": agent_name,
             "provider": provider,
             "model": model,
             **meter.make.named(extra),
         }
-        self._adds: dict[str, Batch] = {}
+        self._adds: dict[tuple[str, str], Batch] = {}
         meter.in_flight.show((agent_name, provider))
-        meter.oldest.show(agent_name)
-        self.pricer = meter.prices.pricer(provider, model)
+        meter.oldest.show((agent_name,))
+        self.pricer = self.in_tier("")
 
     def in_tier(self, service_tier: str) -> Pricer:
         """The pricer of a tier that is priced apart, which few calls are served in."""
-        return self._meter.prices.pricer(self._provider, self._model, service_tier)
+        priced = self._served_model or self._model
+        return self._meter.prices.pricer(self._provider, priced, service_tier)
+
+    @cached_property
+    def _ones(self) -> list[CounterSeries]:
+        """What every success counts once."""
+        ones = [self._meter.calls.labels(**self._labels, status=SUCCESS), *self._served]
+        if self._finish_reason:
+            labels = {**self._labels, "finish_reason": self._finish_reason}
+            ones.append(self._meter.finish_reasons.labels(**labels))
+        return ones
+
+    @cached_property
+    def _served(self) -> list[CounterSeries]:
+        if not self._served_model:
+            return []
+        return [self._meter.served.labels(self._provider, self._model, self._served_model)]
 
     @cached_property
     def count_billed(self) -> Batch:
         """A success whose tokens and price are known, which is nearly every call."""
         meter, labels = self._meter, self._labels
-        return meter.batch(
+        count = meter.batch(
             (
-                meter.calls.labels(**labels, status=SUCCESS),
+                *self._ones,
                 meter.tokens.labels(**labels, token_type="input"),
                 meter.tokens.labels(**labels, token_type="output"),
                 meter.cost.labels(**labels),
             ),
             (
-                self._memory_rss,
                 meter.input_last_call.labels(**labels),
                 meter.output_last_call.labels(**labels),
+                *self._memory_rss,
             ),
             (self._latency, self._api_latency, meter.call_cost.labels(**labels)),
         )
+        return partial(count, *[1.0] * len(self._ones))
 
     @cached_property
-    def _memory_rss(self) -> GaugeSeries:
-        return self._meter.memory_rss.labels(self._agent_name)
+    def _memory_rss(self) -> list[GaugeSeries]:
+        return self._meter.memory.rss_series(self._agent_name)
 
     @cached_property
     def _latency(self) -> HistogramSeries:
@@ -170,28 +238,36 @@ class _CallSeries:
         per_output_token = self._meter.time_per_output_token.labels(**self._labels)
         return self._meter.batch((), (), (self._time_to_first_token, per_output_token))
 
-    def _add(self, counter: Counter, label: str, value: str, amount: float) -> None:
-        """Add to a counter that has one label more, with a fixed set of values.
+    @cached_property
+    def _time_between_chunks(self) -> HistogramSeries:
+        return self._meter.time_between_chunks.labels(**self._labels)
 
-        No two of these labels have a value in common, so the value alone is the key.
-        """
-        add = self._adds.get(value)
+    @cached_property
+    def _count_success(self) -> Batch:
+        return partial(self._meter.batch(self._ones, (), ()), *[1.0] * len(self._ones))
+
+    def _add(self, counter: Counter, label: str, value: str, amount: float) -> None:
+        """Add to a counter that has one label more, with a fixed set of values."""
+        add = self._adds.get((label, value))
         if add is None:
             series = counter.labels(**self._labels, **{label: value})
-            add = self._adds.setdefault(value, self._meter.batch((series,), (), ()))
+            add = self._adds.setdefault((label, value), self._meter.batch((series,), (), ()))
         add(amount)
 
-    def count_in_parts(
-        self, call: LLMCall, memory_rss_mb: float, seconds: float, price: Price
-    ) -> None:
+    def count_in_parts(self, call: LLMCall, seconds: float, price: Price) -> None:
         """A call that ended otherwise, or whose tokens or price are not known."""
-        self._add(self._meter.calls, "status", call.status, 1.0)
+        if call.status == SUCCESS:
+            self._count_success()
+        else:
+            self._add(self._meter.calls, "status", call.status, 1.0)
+            for served in self._served:
+                served.inc()
         if call.error_type:
             self._add(self._meter.errors, "error_type", call.error_type, 1.0)
-        self._memory_rss.set(memory_rss_mb)
+        self._meter.memory.show(self._memory_rss)
         self._latency.observe(seconds)
         self._api_latency.observe(call.api_seconds or seconds)
-        if call.usage is not None:
+        if call.usage is not None and not call.usage.is_empty:
             self._count_tokens(call.usage, call.cost_usd)
             self.count_details(call.usage, price)
         elif call.status == SUCCESS:
@@ -237,11 +313,13 @@ class _CallSeries:
             self._count_token_times(to_first, (call.ended - call.first_token) / (tokens - 1))
         else:
             self._time_to_first_token.observe(to_first)
+        if call.last_chunk:
+            gap = call.longest_gap
+            if call.status != SUCCESS:  # it may have stalled after its last chunk
+                gap = max(gap, call.ended - call.last_chunk)
+            if gap:
+                self._time_between_chunks.observe(gap)
 
 
 def _active_labels(call: LLMCall) -> tuple[str, ...]:
     return call.agent_name, call.provider
-
-
-def _age(call: LLMCall) -> tuple[str, float]:
-    return call.agent_name, call.started

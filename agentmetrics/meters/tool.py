@@ -19,13 +19,24 @@ class ToolMeter:
         self.in_flight = InFlight(make, catalog.TOOL_EXECUTIONS_ACTIVE, ToolExecution, _labels)
         self._step = make.recorder.update()
 
+        def zeros(agent_name: str, tool_name: str, extra: tuple[str, ...]) -> bool:
+            own = {"agent_name": agent_name, "tool_name": tool_name, **make.named(extra)}
+            for status in catalog.STATUSES:
+                executions.labels(**own, status=status)
+            self.in_flight.show((agent_name, tool_name, *extra))
+            return True
+
         def bind(agent_name: str, tool_name: str, status: str, extra: tuple[str, ...]) -> Batch:
             own = {"agent_name": agent_name, "tool_name": tool_name, **make.named(extra)}
-            self.in_flight.show((agent_name, tool_name, *extra))
             counted = executions.labels(**own, status=status)
             return make.recorder.batch((counted,), (), (duration.labels(**own),))
 
         self._series = Bundles(bind)
+        self._expected = Bundles(zeros)
+
+    def expect(self, tool: ToolExecution) -> None:
+        """Show 0 executions of this tool, with any status, from now on."""
+        self._expected[(tool.agent_name, tool.tool_name, tool.extra)]
 
     def record(self, tool: ToolExecution) -> None:
         """Record a finished execution, all of it in one step."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from agentmetrics.providers.fields import field
+
 MAX_TOKENS = 2**53
 """Above it is no count of tokens, and a float no longer holds every integer."""
 
@@ -18,17 +20,17 @@ def counts_of(response: object) -> Counts | None:
     Raises ``ValueError`` on what counts no tokens.
     """
     for where in _BLOCKS:
-        block = _field(response, where)
+        block = field(response, where)
         if block is not None:
             return _of_block(block)
-    if _field(response, "eval_count") is not None:  # Ollama has no block
+    if field(response, "eval_count") is not None:  # Ollama has no block
         return _of_block(response)
     return None
 
 
 def _of_block(block: object) -> Counts:
     for marks, read in _EXCLUSIVE:
-        if any(_field(block, mark) is not None for mark in marks):
+        if any(field(block, mark) is not None for mark in marks):
             return read(block)
     return {name: _first(block, paths) for name, paths in _SPELLINGS.items()}
 
@@ -141,7 +143,7 @@ def _anthropic(block: object) -> Counts:
         reasoning=_first(block, (("output_tokens_details", "thinking_tokens"),)),
     )
     for iteration in _parts(block, "iterations"):
-        if _field(iteration, "type") == "compaction":
+        if field(iteration, "type") == "compaction":
             more = _anthropic(iteration)
             counts = {name: sum_known((count, more[name])) for name, count in counts.items()}
     return counts
@@ -156,9 +158,9 @@ def _bedrock(block: object) -> Counts:
         read="cacheReadInputTokens",
         created="cacheWriteInputTokens",
         created_1h=sum_known(
-            token_count(_field(part, "inputTokens"), "inputTokens")
+            token_count(field(part, "inputTokens"), "inputTokens")
             for part in _parts(block, "cacheDetails")
-            if _field(part, "ttl") == "1h"
+            if field(part, "ttl") == "1h"
         ),
     )
 
@@ -195,14 +197,14 @@ def _with_cache(
     created_1h: object = None,
     reasoning: object = None,
 ) -> Counts:
-    cache_read = token_count(_field(block, read), read)
-    cache_creation = token_count(_field(block, created), created)
-    uncached = token_count(_field(block, fresh), fresh)
+    cache_read = token_count(field(block, read), read)
+    cache_creation = token_count(field(block, created), created)
+    uncached = token_count(field(block, fresh), fresh)
     return {
         "input_tokens": None
         if uncached is None
         else uncached + (cache_read or 0) + (cache_creation or 0),
-        "output_tokens": token_count(_field(block, output), output),
+        "output_tokens": token_count(field(block, output), output),
         "cache_read_tokens": cache_read,
         "cache_creation_tokens": cache_creation,
         "cache_creation_1h_tokens": token_count(created_1h, "cache_creation_1h_tokens"),
@@ -241,7 +243,7 @@ def _audio(block: object, snake: str, camel: str) -> int | None:
     return sum_known(
         token_count(_first(part, (("token_count",), ("tokenCount",))), snake)
         for part in (*_parts(block, snake), *_parts(block, camel))
-        if _field(part, "modality") == "AUDIO"
+        if field(part, "modality") == "AUDIO"
     )
 
 
@@ -256,7 +258,7 @@ _EXCLUSIVE: tuple[tuple[tuple[str, ...], Callable[[object], Counts]], ...] = (
 
 def _of_embeddings(response: object) -> int | None:
     """Gemini on Vertex counts each embedding by itself; a sum of some of them is not the sum."""
-    embeddings = _field(response, "embeddings")
+    embeddings = field(response, "embeddings")
     if not isinstance(embeddings, list):
         return None
     counts = [
@@ -267,12 +269,8 @@ def _of_embeddings(response: object) -> int | None:
     return sum(known) if known and len(known) == len(counts) else None
 
 
-def _field(holder: object, name: str) -> Any:
-    return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
-
-
 def _parts(holder: object, name: str) -> Sequence[Any]:
-    found = _field(holder, name)
+    found = field(holder, name)
     return found if isinstance(found, list | tuple) else ()
 
 
@@ -280,7 +278,7 @@ def _first(holder: object, paths: Iterable[_Path]) -> Any:
     for path in paths:
         value: Any = holder
         for name in path:
-            value = None if value is None else _field(value, name)
+            value = None if value is None else field(value, name)
         if value is not None:
             return value
     return None

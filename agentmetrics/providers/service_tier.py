@@ -9,8 +9,8 @@ https://console.groq.com/docs/service-tiers
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from agentmetrics.providers.fields import field
 from agentmetrics.recording.metric import clean_label
 
 _PLAIN = (None, "default", "standard", "on_demand", "")
@@ -23,19 +23,19 @@ def service_tier_of(response: object) -> str:
     Anthropic's fast mode and its inference in one country count as tiers, ``fast`` and ``us``,
     since they too are priced apart. Several at once are joined: ``batch+us``.
     """
-    named = _field(response, "service_tier")
+    named = field(response, "service_tier")
     if named is None:
-        bedrock = _field(response, "serviceTier")
-        named = _field(bedrock, "type") if isinstance(bedrock, Mapping) else bedrock
+        bedrock = field(response, "serviceTier")
+        named = field(bedrock, "type") if isinstance(bedrock, Mapping) else bedrock
     if named is not None:
         return _priced_apart(named)
-    block = _field(response, "usage")
+    block = field(response, "usage")
     if block is None:
         return ""
-    geography = _field(block, "inference_geo")
+    geography = field(block, "inference_geo")
     tiers = (
-        _priced_apart(_field(block, "service_tier")),
-        _priced_apart(_field(block, "speed")),
+        _priced_apart(field(block, "service_tier")),
+        _priced_apart(field(block, "speed")),
         "us" if geography == "us" else "",
     )
     return "+".join(filter(None, tiers))
@@ -47,7 +47,3 @@ def _priced_apart(name: object) -> str:
     tier = clean_label(name).lower()
     tier = tier[: (tier * 2).find(tier, 1)]  # LangChain joins those of several streamed choices
     return "" if tier in _PLAIN else tier
-
-
-def _field(holder: object, name: str) -> Any:
-    return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)

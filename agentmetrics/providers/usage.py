@@ -40,6 +40,11 @@ class Usage:
         return self.input_tokens is None or self.output_tokens is None
 
     @property
+    def is_empty(self) -> bool:
+        """Whether the provider left out both, and with them everything."""
+        return self.input_tokens is None is self.output_tokens
+
+    @property
     def total_tokens(self) -> int:
         return (self.input_tokens or 0) + (self.output_tokens or 0)
 

@@ -30,6 +30,11 @@ def make_known(metrics: Iterable[Metric], values: Mapping[str, Sequence[str]] = 
             _values[metric.name, label] = tuple(values[label])
 
 
+def known_metrics() -> Iterable[Metric]:
+    """Every metric that was made known."""
+    return _metrics.values()
+
+
 def known_metric(name: str) -> Metric | None:
     """The metric that was made known under this name."""
     return _metrics.get(name)

@@ -115,8 +115,13 @@ class Metric:
         if self.kind == "histogram":
             check_buckets(self.buckets)
 
+    @property
+    def is_live(self) -> bool:
+        """Whether a gauge is about what goes on now, which a process that ends takes with it."""
+        return self.merge != "last"
+
     def joined(self, one: float, other: float) -> float:
-        """What two readings of a gauge come to that turn out to have the same labels."""
+        """The value of a gauge where two readings turn out to have the same labels."""
         return max(one, other) if self.merge == "max" else one + other
 
     def with_labels(self, names: tuple[str, ...]) -> Metric:

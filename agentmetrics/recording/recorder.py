@@ -156,7 +156,7 @@ class Recorder(ABC):
         """Deliver everything that has not been delivered yet."""
 
     def reset(self) -> None:  # noqa: B027
-        """Reset every series to zero, except gauges of what is in flight (``merge="sum"``).
+        """Reset every series to zero, except gauges of what is in flight (``metric.is_live``).
 
         Bound series stay usable. Does nothing if ``resets`` is ``False``.
         """

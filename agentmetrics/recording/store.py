@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -26,10 +27,11 @@ from agentmetrics.recording.values import Family, HistogramValue, Value
 class StoredCounter(CounterSeries):
     """A counter in a plain slot."""
 
-    __slots__ = ("lock", "value")
+    __slots__ = ("created", "lock", "value")
 
     def __init__(self, store: Store, metric: Metric, values: tuple[str, ...]) -> None:
         self.lock = store.lock
+        self.created = time.time()
         self.value = 0.0
 
     def inc(self, amount: float = 1.0) -> None:
@@ -39,7 +41,7 @@ class StoredCounter(CounterSeries):
             self.value += amount
 
     def reset(self) -> None:
-        self.value = 0.0
+        self.created, self.value = time.time(), 0.0
 
 
 class StoredGauge(GaugeSeries):
@@ -70,7 +72,7 @@ class StoredGauge(GaugeSeries):
 class StoredHistogram(HistogramSeries):
     """A histogram as one count a bucket, the last being ``+Inf``, and a sum."""
 
-    __slots__ = ("bounds", "counts", "lock", "sum")
+    __slots__ = ("bounds", "counts", "created", "lock", "sum")
 
     def __init__(self, store: Store, metric: Metric, values: tuple[str, ...]) -> None:
         self.lock = store.lock
@@ -85,6 +87,7 @@ class StoredHistogram(HistogramSeries):
             self.sum += value
 
     def reset(self) -> None:
+        self.created = time.time()
         self.counts = [0] * (len(self.bounds) + 1)
         self.sum = 0.0
 
@@ -171,10 +174,15 @@ class Store(ForkAware):
                 for name, metric in self.metrics.items()
             ]
 
+    def created(self, metric: Metric) -> dict[tuple[str, ...], float]:
+        """When each series of a counter or histogram began at 0, in Unix time."""
+        with self.lock:
+            return {values: series.created for values, series in self.series[metric.name].items()}
+
     def reset(self) -> None:
         with self.lock:
             for name, metric in self.metrics.items():
-                if metric.merge != "sum":  # what is in flight is no history
+                if not metric.is_live:  # what is in flight is no history
                     for series in self.series[name].values():
                         series.reset()
 
@@ -192,7 +200,7 @@ class Store(ForkAware):
     def _zero_in_flight(self) -> None:
         """Forget what was in flight: after a fork it belongs to the parent alone."""
         for name, metric in self.metrics.items():
-            if metric.merge == "sum":
+            if metric.is_live:
                 for series in self.series[name].values():
                     series.value = 0.0
 

@@ -88,7 +88,7 @@ class _Run:
         if self.fact.max_cost_usd is not None:
             self._pipeline.guard(hold_to_run_limits)
         self.around = AgentAround(agent.recorder)
-        self._pipeline.table.start(self._run_id, self.fact)
+        self._pipeline.start(self._run_id, self.fact)
 
     def end(self, error: BaseException | None) -> None:
         if self._pipeline.table.take(self._run_id) is not None:

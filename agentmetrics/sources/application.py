@@ -8,17 +8,28 @@ from agentmetrics.recording.recorder import Recorder
 
 
 def record_error(
-    error_type: str | BaseException, component: str = "", *, recorder: Recorder | None = None
+    error_type: str | BaseException | type[BaseException],
+    component: str = "",
+    *,
+    recorder: Recorder | None = None,
 ) -> None:
     """Count an error of the application in ``errors_total{error_type,component}``.
 
-    Of an exception the name of its class is taken, never its text. ``component`` is the part of the
-    application that failed. ``recorder`` is by default the configured one. What cannot be recorded
-    (another metric has the name) raises ``agentmetrics_handler_errors_total``, never an error.
+    An exception, or its class, is counted under the name of the class, never by its text.
+    ``component`` is the part of the application that failed. ``recorder`` defaults to the
+    configured one. An error that cannot be recorded, because the program has an ``errors_total`` of
+    its own, increments ``agentmetrics_handler_errors_total{event="record_error"}`` and is logged
+    once.
+
+    Raises ``agentmetrics.ConfigurationError`` when the environment's settings are invalid.
     """
     pipeline = pipeline_for(recorder)
     try:
-        named = error_type if isinstance(error_type, str) else type(error_type).__name__
-        pipeline.meter(ApplicationMeter).error(named, component)
+        pipeline.meter(ApplicationMeter).error(_named(error_type), component)
     except Exception as error:
         pipeline.failed("record_error", error)
+
+
+def _named(error: object) -> object:
+    cls = type(error) if isinstance(error, BaseException) else error
+    return cls.__name__ if isinstance(cls, type) else cls

@@ -6,10 +6,11 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from agentmetrics.calls.facts import Ceiling
+from agentmetrics.calls.facts import Ceiling, Unread
 from agentmetrics.calls.table import OwnRunId
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.providers.blocks import served_model
+from agentmetrics.providers.finish_reasons import finish_reason_of
 from agentmetrics.providers.service_tier import service_tier_of
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.metric import clean_label
@@ -19,6 +20,13 @@ from agentmetrics.sources.surroundings import call_here
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+_ADVICE = "pass the tokens to record_usage()"
+_ADVICE_STREAM = (
+    "request usage in the stream (of OpenAI with stream_options={'include_usage': True}), or "
+    f"{_ADVICE}"
+)
 
 
 class track_call(Block):  # noqa: N801 - used like contextlib's functions
@@ -87,17 +95,21 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
             self._pipeline.failed("record_usage", error)
 
     def record_response(self, response: object) -> None:
-        """Record usage and the serving model from a provider SDK's response.
+        """Record usage, the serving model and the finish reason from a provider SDK's response.
 
         See ``Usage.from_response`` for supported responses; with any other, the call is counted but
         its tokens are not.
         """
         try:
-            self._call.model = served_model(response) or self._call.model
+            self._call.serve(served_model(response) or "")
+            self._call.finish_reason = finish_reason_of(response)
             self._call.usage = Usage.from_response(response)
             self._call.service_tier = service_tier_of(response)
         except Exception as error:
             self._pipeline.failed("record_response", error)
+        if self._call.is_unmetered:
+            advice = _ADVICE_STREAM if self._call.first_token else _ADVICE
+            self._call.unread = Unread.of(response, advice)
 
     def record_first_token(self) -> None:
         """Record that the first chunk with content has arrived; later calls have no effect."""

@@ -16,8 +16,9 @@ CASES = Path(__file__).parent / "cases"
 class Bill:
     """What one response says of the call it ends, in the terms of the metrics.
 
-    ``None`` is what the provider did not say; ``details`` holds what is above 0. A call that
-    failed has the model that was asked for.
+    ``None`` is what the provider did not say; ``details`` holds what is above 0. ``model`` is the
+    one that served, which is the one to price; of a call that failed it is the one that was
+    ``asked`` for.
     """
 
     provider: str
@@ -28,24 +29,34 @@ class Bill:
     status: str = "success"
     error_type: str = ""
     api_seconds: float | None = None
+    asked: str = ""
+    finish_reason: str = ""
 
     def without(self, lost: Container[str], asked: str) -> Bill:
         """What is left to know of it when ``lost`` is not passed on: ``asked`` for the model."""
         return replace(
             self,
             model=asked if "model" in lost else self.model,
+            asked=asked,
             input_tokens=None if "input_tokens" in lost else self.input_tokens,
             output_tokens=None if "output_tokens" in lost else self.output_tokens,
             details={name: count for name, count in self.details.items() if name not in lost},
             api_seconds=None if "api_seconds" in lost else self.api_seconds,
+            finish_reason=self._finish_reason_without(lost),
         )
+
+    def _finish_reason_without(self, lost: Container[str]) -> str:
+        if "finish_reason" in lost:
+            return ""
+        return "stop" if "refusal" in lost else self.finish_reason  # which is what it looks like
 
 
 @dataclass(frozen=True)
 class Case:
     """A response: its JSON ``body``, or the ``events`` of its stream.
 
-    ``model`` is the model that is asked for, ``options`` go to the LangChain model's constructor.
+    ``model`` is the model that is asked for, ``asked`` how the package names it where that is
+    another name; ``options`` go to the LangChain model's constructor.
     ``ends`` is ``complete``, or ``cut`` where the connection closes after the last event.
     ``ways`` is how it is run, where that is not both ways of its kind. ``lost`` names what the
     response says and the LangChain package keeps to itself, so that it must come out as unknown.
@@ -56,6 +67,7 @@ class Case:
     about: str
     source: str
     model: str
+    asked: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     http_status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from agentmetrics import MemoryRecorder, MetricsCallbackHandler
 from tests.conformance.ask import ask
 from tests.conformance.case import Bill, Case
+from tests.conformance.finish import finish_reason
 from tests.conformance.reading import recorded
 from tests.conformance.wires import WIRES
 
@@ -53,4 +54,10 @@ def judge(case: Case, way: str, url: str) -> Verdict:
 
 def expected_of(case: Case) -> Bill:
     """What a handler has to record of a case."""
-    return WIRES[case.wire].bill(case).without(case.lost, case.model)
+    return bill_of(case).without(case.lost, case.asked or case.model)
+
+
+def bill_of(case: Case) -> Bill:
+    """What a response says of its call; only a success ends for a reason of the model's."""
+    bill = WIRES[case.wire].bill(case)
+    return replace(bill, finish_reason=finish_reason(case)) if bill.status == "success" else bill

@@ -11,13 +11,16 @@ def recorded(recorder: MemoryRecorder) -> list[Bill]:
     return [
         Bill(
             labels["provider"],
-            labels["model"],
+            _values(recorder, "llm_served_calls_total", "served_model", **labels)
+            or labels["model"],
             _tokens(recorder, "input", **labels),
             _tokens(recorder, "output", **labels),
             _details(recorder, **labels),
             status,
-            _error_type(recorder, **labels),
+            _values(recorder, "llm_errors_total", "error_type", **labels),
             recorder.histogram("llm_api_latency_seconds", provider=labels["provider"]).sum,
+            labels["model"],
+            _values(recorder, "llm_finish_reasons_total", "finish_reason", **labels),
         )
         for labels, status in _finished(recorder)
     ]
@@ -32,14 +35,23 @@ def _finished(recorder: MemoryRecorder) -> list[tuple[dict[str, str], str]]:
     return found
 
 
-def _tokens(recorder: MemoryRecorder, token_type: str, **labels: str) -> int | None:
-    values = [
-        sample.value
+def _values(recorder: MemoryRecorder, name: str, label: str, **labels: str) -> str:
+    """The values of a label of what was counted, one where all went well."""
+    return ",".join(
+        sample.labels[label]
         for sample in recorder.samples()
-        if sample.name == "llm_tokens_total"
-        and sample.labels.items() >= {**labels, "token_type": token_type}.items()
-    ]
-    return int(sum(values)) if values else None
+        if sample.name == name and sample.value and sample.labels.items() >= labels.items()
+    )
+
+
+def _tokens(recorder: MemoryRecorder, token_type: str, **labels: str) -> int | None:
+    known = any(
+        sample.name == f"llm_{token_type}_tokens_last_call"
+        and sample.labels.items() >= labels.items()
+        for sample in recorder.samples()
+    )
+    found = recorder.value("llm_tokens_total", **labels, token_type=token_type)
+    return int(found) if known or found else None
 
 
 def _details(recorder: MemoryRecorder, **labels: str) -> dict[str, int]:
@@ -48,12 +60,3 @@ def _details(recorder: MemoryRecorder, **labels: str) -> dict[str, int]:
         for sample in recorder.samples()
         if sample.name == "llm_token_details_total" and sample.labels.items() >= labels.items()
     }
-
-
-def _error_type(recorder: MemoryRecorder, **labels: str) -> str:
-    types = [
-        sample.labels["error_type"]
-        for sample in recorder.samples()
-        if sample.name == "llm_errors_total" and sample.labels.items() >= labels.items()
-    ]
-    return ",".join(types)

@@ -8,9 +8,8 @@ import pytest
 
 from tests.conformance.ask import ways
 from tests.conformance.case import Case, all_cases
-from tests.conformance.judge import judge
+from tests.conformance.judge import bill_of, judge
 from tests.conformance.replay import replaying
-from tests.conformance.wires import WIRES
 
 CASES = list(all_cases())
 
@@ -34,7 +33,7 @@ def test_what_is_recorded_is_what_the_raw_response_bills(case: Case, way: str, u
 
 @pytest.mark.parametrize("case", [pytest.param(c, id=c.id) for c in CASES if c.lost])
 def test_what_is_lost_is_something_that_the_response_says(case: Case) -> None:
-    bill = WIRES[case.wire].bill(case)
+    bill = bill_of(case)
     for name in case.lost:
         assert bill.without((name,), case.model) != bill, name
 

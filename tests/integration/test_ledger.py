@@ -326,7 +326,8 @@ class TestPruning:
                 ledger._writer.write()
             assert calls_written(ledger_url) == 2
             days_ago[0] = 0.0
-            ledger._writer._next_prune = 0.0
+            for task in ledger.upkeep._tasks:
+                task.not_before = 0.0
             wait_for(lambda: calls_written(ledger_url) == 1)
 
     def test_pruning_forgets_writers_that_are_long_gone(

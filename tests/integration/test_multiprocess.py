@@ -84,6 +84,10 @@ def in_flight(server: Server) -> float:
     return total(metrics, "llm_active_calls") if "llm_active_calls{" in metrics else 0.0
 
 
+def oldest(server: Server) -> float:
+    return total(server.get("/metrics"), "llm_oldest_active_call_seconds")
+
+
 def wait_for(holds: Callable[[], object], seconds: float = 10.0) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
@@ -180,7 +184,11 @@ class TestFourWorkersOfWhichOneIsKilledUnderLoad:
     def test_four_workers_have_nothing_in_flight_when_all_calls_have_ended(
         self, after_the_kill: Server
     ) -> None:
-        for gauge in ("llm_active_calls", "agentmetrics_open_runs"):
+        for gauge in (
+            "llm_active_calls",
+            "agentmetrics_open_runs",
+            "llm_oldest_active_call_seconds",
+        ):
             wait_for(lambda: total(after_the_kill.get("/metrics"), gauge) == 0)  # noqa: B023
 
     def test_four_workers_show_a_call_while_it_runs_and_not_when_it_has_ended(
@@ -189,8 +197,10 @@ class TestFourWorkersOfWhichOneIsKilledUnderLoad:
         slow = threading.Thread(target=after_the_kill.get, args=(f"/call?{SLOW}",))
         slow.start()
         wait_for(lambda: in_flight(after_the_kill) == 1, 5)
+        wait_for(lambda: oldest(after_the_kill) > 0, 5)  # of one worker, beside three idle ones
         slow.join(timeout=10)
         wait_for(lambda: in_flight(after_the_kill) == 0, 5)
+        wait_for(lambda: oldest(after_the_kill) == 0, 5)
 
     def test_no_file_is_left_of_what_the_dead_worker_had_in_flight(
         self, after_the_kill: Server
@@ -233,6 +243,7 @@ class TestForkWithoutMultiprocessMode:
         before, after = told["child"]
         for child in (before, after):
             assert child["llm_active_calls"] == child["agentmetrics_open_runs"] == 0
+            assert child["llm_oldest_active_call_seconds"] == 0
             assert child["entries"] == 0
 
     def test_a_fork_without_multiprocess_mode_lets_the_child_count_its_own(
@@ -244,7 +255,9 @@ class TestForkWithoutMultiprocessMode:
     def test_a_fork_without_multiprocess_mode_changes_nothing_in_the_parent(
         self, told: dict[str, dict[str, float]]
     ) -> None:
-        assert told["parent during"] == {
+        during = dict(told["parent during"])
+        assert during.pop("llm_oldest_active_call_seconds") > 0
+        assert during == {
             "llm_active_calls": 1,
             "agentmetrics_open_runs": 1,
             "llm_calls_total": 1,
@@ -257,6 +270,7 @@ class TestForkWithoutMultiprocessMode:
         assert told["parent after"] == {
             "llm_active_calls": 0,
             "agentmetrics_open_runs": 0,
+            "llm_oldest_active_call_seconds": 0,
             "llm_calls_total": 2,
             "entries": 0,
         }
@@ -265,3 +279,44 @@ class TestForkWithoutMultiprocessMode:
         self, told: dict[str, object]
     ) -> None:
         assert told["children under load"] == 20
+
+
+READ_NO_MORE = """\
+from agentmetrics import Metric, PrometheusRecorder
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+recorder = PrometheusRecorder()
+shown = {("a",): 2.0, ("b",): 3.0}
+for merge in ("last", "sum", "max"):
+    metric = Metric(f"{merge}_of_it", "gauge", "It.", ("of",), merge=merge)
+    recorder.observe_gauge(metric, lambda: shown)
+recorder.store.flush()
+del shown["b",]
+recorder.store.flush()
+registry = CollectorRegistry()
+MultiProcessCollector(registry)
+for line in sorted(generate_latest(registry).decode().splitlines()):
+    if not line.startswith("#"):
+        print(line)
+"""
+
+
+def test_an_observed_series_that_is_read_no_more_has_no_number_and_adds_nothing(
+    tmp_path: Path,
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", READ_NO_MORE],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+    )
+    assert done.stdout.splitlines() == [
+        'last_of_it{of="a"} 2.0',
+        'last_of_it{of="b"} NaN',
+        'max_of_it{of="a"} 2.0',
+        'max_of_it{of="b"} 0.0',
+        'sum_of_it{of="a"} 2.0',
+        'sum_of_it{of="b"} 0.0',
+    ], done.stderr

@@ -60,8 +60,11 @@ def test_every_exposition_parses_and_has_the_cleaned_values(queue, status):
         (text_format, "text/plain"),
         (openmetrics, "application/openmetrics-text; version=1.0.0"),
     ):
-        [family] = parse(prometheus.exposition(accept).body.decode())
-        assert [(s.labels, s.value) for s in family.samples] == [(expected, 3)]
+        families = parse(prometheus.exposition(accept).body.decode())
+        samples = [sample for family in families for sample in family.samples]
+        assert {s.name for s in samples} == {"jobs_total", "jobs_created"}
+        assert [s.value for s in samples if s.name == "jobs_total"] == [3]
+        assert all(s.labels == expected for s in samples)
 
 
 hashable = st.none() | text | long_text | st.integers() | st.floats() | st.binary()

@@ -69,8 +69,11 @@ class PrometheusServer:
         assert found, f"no data for {promql}"
         return found[()]
 
-    def scraped(self, seconds: float = 20.0) -> None:
-        """Wait until every target was scraped, whole, by a scrape that began after this call."""
+    def scraped(self, seconds: float = 20.0) -> float:
+        """Wait until every target was scraped, whole, by a scrape that began after this call.
+
+        Returns the Unix time at which all of that can be queried.
+        """
         self._scraped_at = None
         now, deadline = time.time(), time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -78,9 +81,19 @@ class PrometheusServer:
             fresh = self.values(f"timestamp(up) > {now:.3f} and up == 1", "instance")
             if len(fresh) == len(self.targets):
                 self._scraped_at = max(fresh.values())
-                return
+                return self._scraped_at
             time.sleep(0.05)
         raise AssertionError(f"not scraped in {seconds} s: {self.get('targets')}")
+
+    def until(self, promql: str, seconds: float = 20.0) -> None:
+        """Wait until a query has an answer as of now."""
+        self._scraped_at = None
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.get("query", query=promql)["result"]:
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"no answer in {seconds} s: {promql}")
 
 
 @contextmanager

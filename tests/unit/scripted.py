@@ -150,5 +150,7 @@ def assert_settled(recorder: MemoryRecorder) -> None:
         "agent_active_runs",
         "tool_executions_active",
         "agentmetrics_open_runs",
+        "llm_oldest_active_call_seconds",
+        "agent_oldest_active_run_seconds",
     }
     assert [s for s in recorder.samples() if s.name in in_flight and s.value] == []

@@ -922,12 +922,17 @@ class TestLangChain:
 
 class TestTrackCall:
     @pytest.mark.parametrize(("response", "model"), RESPONSES.values(), ids=RESPONSES.keys())
-    def test_a_tracked_call_takes_usage_and_model_from_a_response(self, recorder, response, model):
+    def test_a_tracked_call_takes_usage_and_the_serving_model_from_a_response(
+        self, recorder, response, model
+    ):
         with track_call("someone", "asked-for") as call:
             call.record_response(response)
         assert by(recorder, "llm_tokens_total", "model", "token_type") == {
-            (model, "input"): 100,
-            (model, "output"): 50,
+            ("asked-for", "input"): 100,
+            ("asked-for", "output"): 50,
+        }
+        assert by(recorder, "llm_served_calls_total", "model", "served_model") == {
+            ("asked-for", model): 1
         }
         assert by(recorder, "llm_token_details_total", "token_detail")["cache_read"] == 40
         assert errors(recorder) == {}

@@ -42,6 +42,18 @@ def test_a_file_holds_budgets_by_name(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_a_file_says_whom_to_tell_of_all_budgets_that_say_nothing_else(tmp_path: Path) -> None:
+    budgets = read_budgets(
+        written(
+            tmp_path,
+            'notify = ["slack:A"]\n[budgets.all]\nlimit_usd = 1\n'
+            '[budgets.own]\nlimit_usd = 1\nnotify = ["webhook:B"]\n'
+            "[budgets.none]\nlimit_usd = 1\nnotify = []\n",
+        )
+    )
+    assert [budget.notify for budget in budgets] == [("slack:A",), ("webhook:B",), ()]
+
+
 def test_a_file_is_utf_8_whatever_the_machine_writes(tmp_path: Path) -> None:
     path = tmp_path / "budgets.toml"
     path.write_bytes('[budgets."Büro"]\nlimit_usd = 1'.encode())
@@ -75,6 +87,15 @@ def test_a_file_is_utf_8_whatever_the_machine_writes(tmp_path: Path) -> None:
         ("\n[budgets.a]\nlimit_usd = -3", "line 3: [budgets.a] limit_usd=-3: must be a nu"),
         ("[budgets.a]\nlimit_usd = 1\nthresholds = 80", "thresholds=80: must be a list"),
         ("[budgets.a]\nlimit_usd = 1\nscope = 'x'", "scope='x': must be a table of labels"),
+        ("\nnotify = 'slack:A'\n[budgets.a]\nlimit_usd = 1", "line 2: notify: must be a list of"),
+        (
+            "[budgets.a]\nlimit_usd = 1\nnotify = ['slack:A', 'https://example.com/x']",
+            "line 3: [budgets.a] notify[1]: must be 'slack:VARIABLE' or 'webhook:VARIABLE'",
+        ),
+        (
+            "[budgets.a]\nlimit_usd = 1\nnotify = ['pager:A']",
+            "line 3: [budgets.a] notify[0]: 'pager' is not a known kind of destination",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence_with_its_place(tmp_path: Path, text: str, said: str) -> None:

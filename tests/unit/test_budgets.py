@@ -250,7 +250,9 @@ class TestABlockingBudget:
     def test_a_blocking_budget_of_a_model_sees_through_what_says_only_which_one_of_it(
         self, named: str, reported: str, expected: bool
     ) -> None:
-        assert CallFilter(model=named).takes("a", "some", reported, {}) == expected
+        calls = CallFilter(model=named)
+        assert calls.takes("a", "some", reported, "", {}) == expected
+        assert calls.takes("a", "some", "our-deployment", reported, {}) == expected
 
     def test_a_closed_budget_lets_every_call_through(self, recorder: MemoryRecorder) -> None:
         budgets = Budgets([blocking(0.0)], recorder)
@@ -608,6 +610,50 @@ class TestMetrics:
         spent = by(recorder, "budget_spend_usd", "budget")
         assert spent == {"team": pytest.approx(0.04), "firm": pytest.approx(0.04)}
         assert by(recorder, "budget_remaining_usd", "budget")["team"] == pytest.approx(-0.01)
+
+    def test_metrics_of_a_budget_say_when_its_period_ends(
+        self, recorder: MemoryRecorder, clock: Any
+    ) -> None:
+        berlin = ZoneInfo("Europe/Berlin")
+        clock.set("2026-10-25 12:00", "Europe/Berlin")  # a day of 25 hours
+        Budgets([Budget("team", 1), Budget("firm", 9, period="monthly")], recorder, zone=berlin)
+        assert by(recorder, "budget_period_end_timestamp_seconds", "budget", "period") == {
+            ("team", "daily"): datetime(2026, 10, 26, tzinfo=berlin).timestamp(),
+            ("firm", "monthly"): datetime(2026, 11, 1, tzinfo=berlin).timestamp(),
+        }
+        clock.set("2026-10-26 00:00", "Europe/Berlin")
+        ends = by(recorder, "budget_period_end_timestamp_seconds", "budget")["team"]
+        assert ends == datetime(2026, 10, 27, tzinfo=berlin).timestamp()
+
+    def test_metrics_of_a_budget_project_its_spend_once_there_is_a_pace(
+        self, recorder: MemoryRecorder, clock: Any
+    ) -> None:
+        def projected() -> dict[str, float]:
+            name = "budget_projected_spend_usd"
+            return {s.labels["budget"]: s.value for s in recorder.samples() if s.name == name}
+
+        clock.set("2026-11-18 00:00")
+        team = Budget("team", 1)
+        Budgets([team, Budget("firm", 9, period="monthly")], recorder)
+        for _ in range(2):
+            model(recorder).invoke("x")
+        clock.set("2026-11-18 00:59")
+        assert projected() == {"firm": pytest.approx(0.02 * 30 / 17, rel=0.01)}
+        assert team.status().projected_usd is None
+        clock.set("2026-11-18 01:00")
+        assert projected()["team"] == pytest.approx(0.48)
+        clock.set("2026-11-18 12:00")
+        assert projected()["team"] == pytest.approx(0.04)
+        status = team.status().as_dict()
+        assert status["projected_usd"] == pytest.approx(0.04)
+        assert (status["starts_at"], status["as_of"]) == (
+            "2026-11-18T00:00:00+00:00",
+            "2026-11-18T12:00:00+00:00",
+        )
+        clock.set("2026-11-19 00:10")
+        assert "team" not in projected()
+        clock.set("2026-11-19 02:00")
+        assert projected()["team"] == 0.0
 
 
 class TestARunLimit:

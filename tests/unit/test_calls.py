@@ -22,6 +22,7 @@ from agentmetrics import pipeline as pipeline_module
 from agentmetrics.calls import table as table_module
 from agentmetrics.calls.facts import AgentRun, LLMCall, RetrieverQuery, ToolExecution
 from agentmetrics.calls.table import OwnRunId
+from agentmetrics.meters import in_flight
 from agentmetrics.pipeline import Options, pipeline_of
 from agentmetrics.providers.usage import Usage
 from agentmetrics.sources.langchain.callbacks.scope import ChainRun
@@ -42,7 +43,7 @@ class Clock:
 def clock(monkeypatch):
     """In every test, since the true one may say any number: it counts from the machine's start."""
     clock = Clock()
-    for module in (table_module, pipeline_module):
+    for module in (table_module, pipeline_module, in_flight):
         monkeypatch.setattr(module, "perf_counter", clock)
     return clock
 
@@ -82,6 +83,83 @@ FINISHED = {
     "tool": "tool_executions_total",
     "retriever": "retriever_queries_total",
 }
+
+
+OLDEST = {
+    "llm": "llm_oldest_active_call_seconds",
+    "agent": "agent_oldest_active_run_seconds",
+}
+
+
+def ages(recorder, name: str) -> dict[str, float]:
+    """What is shown, zeros included."""
+    return {s.labels["agent_name"]: s.value for s in recorder.samples() if s.name == name}
+
+
+class TestTheOldest:
+    @pytest.mark.parametrize("kind", OLDEST)
+    def test_the_oldest_that_is_open_gives_its_age_by_agent(
+        self, pipeline, recorder, table, clock, kind
+    ):
+        first, second, other = FACTS[kind](), FACTS[kind](), FACTS[kind]()
+        second.started, other.started, other.agent_name = 1004.0, 1007.0, "writer"
+        opened = [(OwnRunId(), fact) for fact in (second, first, other)]
+        for run_id, fact in opened:
+            table.start(run_id, fact)
+        clock.now = 1010.0
+        assert ages(recorder, OLDEST[kind]) == {"planner": 10.0, "writer": 3.0}
+        pipeline.finish(table.take(opened[1][0]))
+        assert ages(recorder, OLDEST[kind]) == {"planner": 6.0, "writer": 3.0}
+
+    @pytest.mark.parametrize("kind", OLDEST)
+    def test_the_oldest_is_exactly_0_where_nothing_is_open_any_more(
+        self, pipeline, recorder, table, clock, kind
+    ):
+        assert ages(recorder, OLDEST[kind]) == {}
+        run_id = OwnRunId()
+        table.start(run_id, FACTS[kind]())
+        clock.now = 1010.0
+        pipeline.finish(table.take(run_id))
+        clock.now = 1020.0
+        assert ages(recorder, OLDEST[kind]) == {"planner": 0.0}
+
+    def test_the_oldest_run_of_a_graph_is_the_one_that_its_scope_began(
+        self, recorder, table, clock
+    ):
+        run_id, scope = OwnRunId(), ChainRun("graph", 1000.0)
+        table.begin_run(scope, "planner", ())
+        table.start(run_id, scope)
+        clock.now = 1005.0
+        assert ages(recorder, OLDEST["agent"]) == {"planner": 5.0}
+
+    def test_the_oldest_past_the_limit_of_series_is_the_oldest_of_them(self, clock):
+        recorder = MemoryRecorder()
+        table = pipeline_of(recorder, Options(max_series=1)).table
+        opened = []
+        for started, agent in ((1000.0, "a"), (1002.0, "b"), (1001.0, "c")):
+            call = llm_call(started)
+            call.agent_name = agent
+            opened.append(OwnRunId())
+            table.start(opened[-1], call)
+        clock.now = 1010.0
+        assert ages(recorder, OLDEST["llm"]) == {"a": 10.0, "other": 9.0}
+
+    def test_the_oldest_has_no_extra_labels(self, clock):
+        recorder = MemoryRecorder()
+        table = pipeline_of(recorder, Options(extra_labels=("tenant",))).table
+        run_id, call = OwnRunId(), llm_call()
+        call.extra = ("acme",)
+        table.start(run_id, call)
+        clock.now = 1001.0
+        assert ages(recorder, OLDEST["llm"]) == {"planner": 1.0}
+
+    def test_the_oldest_is_its_parents_after_a_fork(self, recorder, table, clock):
+        run_id = OwnRunId()
+        table.start(run_id, llm_call())
+        clock.now = 1010.0
+        assert ages(recorder, OLDEST["llm"]) == {"planner": 10.0}
+        assert in_a_child(lambda: ages(recorder, OLDEST["llm"])) == "{'planner': 0.0}"
+        assert ages(recorder, OLDEST["llm"]) == {"planner": 10.0}
 
 
 class TestACall:

@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 from agentmetrics import MemoryRecorder, backends, cli
 from agentmetrics.cli.app import app
 from agentmetrics.config.settings import Settings, variable_of
+from tests.services.receiver import Receiver
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 
@@ -228,6 +229,67 @@ def test_check_of_budgets_names_them_and_finds_what_is_wrong(tmp_path: Path) -> 
     assert done.stderr.count("\n") == 1
     assert "AGENTMETRICS_BUDGETS_FILE=" in done.stderr
     assert "limit_usd=-1" in done.stderr
+
+
+class TestNotices:
+    FILE = """
+        notify = ["webhook:HOOK"]
+        [budgets.team]
+        limit_usd = 50
+        [budgets.firm]
+        limit_usd = 1000
+        notify = ["webhook:HOOK", "slack:SLACK_URL"]
+    """
+
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> str:
+        path = tmp_path / "budgets.toml"
+        path.write_text(self.FILE)
+        return str(path)
+
+    def test_check_of_notices_says_where_they_go_and_sends_none(
+        self, file: str, receiver: Receiver
+    ) -> None:
+        variables = {"HOOK": receiver.url, "SLACK_URL": receiver.url}
+        done = run("check", "--json", AGENTMETRICS_BUDGETS_FILE=file, **variables)
+        assert [one["does"] for one in json.loads(done.stdout)["backends"][-2:]] == [
+            "sends notices of team, firm to webhook:HOOK",
+            "sends notices of firm to slack:SLACK_URL",
+        ]
+        assert done.exit_code == 0
+        assert "s3cret" not in done.output
+        assert not receiver.received
+
+    def test_check_of_notices_finds_a_variable_that_is_not_set(
+        self, file: str, receiver: Receiver
+    ) -> None:
+        done = run("check", AGENTMETRICS_BUDGETS_FILE=file, HOOK=receiver.url)
+        assert done.exit_code == 1
+        assert done.stderr == (
+            "agentmetrics: notify='slack:SLACK_URL': the environment variable SLACK_URL is not "
+            "set\n"
+        )
+
+    def test_check_of_notices_sends_a_test_message_when_asked_to(
+        self, file: str, receiver: Receiver
+    ) -> None:
+        variables = {"HOOK": receiver.url, "SLACK_URL": f"{receiver.url}/slack"}
+        done = run("check", "--notify", AGENTMETRICS_BUDGETS_FILE=file, **variables)
+        assert done.exit_code == 0, done.stderr
+        hook, slack = receiver.take(2)
+        assert (hook["kind"], hook["budget"], hook["threshold"]) == ("test", "team", None)
+        assert slack == {
+            "text": 'This is a test: notices of the daily budget "firm" will arrive here.'
+        }
+
+    def test_check_of_notices_says_what_came_of_a_test_message(
+        self, file: str, receiver: Receiver
+    ) -> None:
+        receiver.answers.append(404)
+        variables = {"HOOK": receiver.url, "SLACK_URL": receiver.url}
+        done = run("check", "--notify", AGENTMETRICS_BUDGETS_FILE=file, **variables)
+        assert done.exit_code == 1
+        assert done.stderr == ("agentmetrics: notify='webhook:HOOK': it answered with status 404\n")
 
 
 PROTOCOLS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}

@@ -106,6 +106,22 @@ class TestTheTable:
             "Excluded from totals: 1 call with unknown token counts.",
         ]
 
+    def test_the_table_says_of_no_period_that_its_unknown_cost_was_nothing(self, books):
+        books.spend("2025-11-18 10:00", "local", 1000, "a-model-of-mine")
+        books.spend("2025-11-19 10:00", "researcher", 400_000)
+        books.clock.set("2025-11-19 14:30", ZONE)
+        said = lines(books.cost().stdout)
+        assert "Previous day: an unknown cost." in said
+        assert "researcher 1 400,000 4,000 1.0400 ████████████ -" in said
+        books.spend("2025-11-20 10:00", "local", 1000, "a-model-of-mine")
+        books.clock.set("2025-11-20 14:30", ZONE)
+        assert lines(books.cost().stdout)[3:] == [
+            "local 1 1,000 10 unpriced -",
+            "total 1 1,000 10 unpriced -",
+            "Previous day: USD 1.0400.",
+            "Excluded from totals (+): 1 call with an unknown price.",
+        ]
+
     def test_the_table_fits_a_terminal_of_80_columns(self, filled):
         filled.spend("2025-11-19 12:00", "an-agent-whose-name-is-a-sentence", 90_000_000)
         filled.clock.set("2025-11-19 14:30", ZONE)
@@ -242,12 +258,14 @@ class TestCSV:
         rows = list(csv.DictReader(io.StringIO(done.stdout)))
         assert [(r["start"][:10], r["agent_name"], r["tenant"], r["cost_usd"]) for r in rows] == [
             ("2025-11-18", "researcher", "", "11.440000000"),
-            ("2025-11-19", "local", "", "0.000000000"),
+            ("2025-11-19", "local", "", ""),
             ("2025-11-19", "planner", "", "0.520000000"),
             ("2025-11-19", "researcher", "", "1.560000000"),
             ("2025-11-19", "researcher", "acme", "0.520000000"),
-            ("2025-11-19", "writer", "", "0.000000000"),
+            ("2025-11-19", "writer", "", ""),
         ]
+        assert [row["cost_nano_usd"] == "" for row in rows] == [r["cost_usd"] == "" for r in rows]
+        assert [(r["calls"], r["unpriced_calls"]) for r in rows[1:3]] == [("1", "1"), ("2", "1")]
         assert rows[0]["end"] == rows[1]["start"] == "2025-11-19T00:00:00+01:00"
         assert (rows[0]["calls"], rows[0]["input_tokens"]) == ("2", "4400000")
 
@@ -262,6 +280,18 @@ class TestJSON:
         with Ledger(filled.url, timezone=ZONE, clock=filled.clock) as ledger:
             assert found.pop("budgets") == []
             assert found == ledger.summary("daily", by=["model"]).as_dict()
+
+    def test_json_has_null_for_a_cost_that_is_not_known(self, filled):
+        found = json.loads(filled.cost("--json").stdout)
+        assert {
+            group["labels"]["agent_name"]: (group["cost_usd"], group["unpriced_calls"])
+            for group in found["groups"]
+        } == {
+            "researcher": (2.08, 0),
+            "planner": (0.52, 1),
+            "local": (None, 1),
+            "writer": (None, 0),
+        }
 
 
 class TestWhileOthersWrite:
@@ -301,7 +331,8 @@ class TestWhatCannotBe:
         newer = (*schema.MIGRATIONS, ("SELECT 1",))
         monkeypatch.setattr(cost_report, "Database", lambda url: Database(url, newer))
         said = self.sentence(filled.cost(), 1)
-        assert "its schema version is 1, and this agentmetrics reads version 2" in said
+        now = len(schema.MIGRATIONS)
+        assert f"version is {now}, and this agentmetrics reads version {now + 1}" in said
 
     def test_a_server_that_is_away_is_named_without_its_password(self):
         said = self.sentence(run("cost", "--url=postgresql://joe:s3cret@127.0.0.1:1/x"), 1)

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import agentmetrics
+from agentmetrics import MemoryRecorder, track_call
+from agentmetrics.pipeline import pipeline_of
 from agentmetrics.recording import fork
 from agentmetrics.recording.fork import ForkAware, ForkSafeLock, watch_forks
 
@@ -34,14 +36,32 @@ def test_a_platform_without_fork_does_without() -> None:
         import agentmetrics
         for name in agentmetrics.__all__:
             getattr(agentmetrics, name)
-        with agentmetrics.track_call("openai", "gpt-4o-mini"):
-            pass
+        with agentmetrics.track_call("openai", "gpt-4o-mini") as call:
+            call.record_usage(10, 5)
         print(agentmetrics.get_recorder().value("llm_calls_total"))
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60
     )
     assert (done.stdout, done.stderr) == ("1.0\n", "")
+
+
+def test_a_child_reports_its_own_memory() -> None:
+    recorder = MemoryRecorder()
+
+    def resident() -> float:
+        with track_call("openai", "gpt-4o-mini", recorder=recorder) as call:
+            call.record_usage(10, 5)
+        return recorder.value("llm_memory_rss_bytes")
+
+    before = resident()
+
+    def in_child() -> int:
+        pipeline_of(recorder).llm.memory.next_read = 0.0
+        filled = b"x" * 100_000_000
+        return 0 if resident() > before + len(filled) / 2 else 1
+
+    assert exit_code_of_child(in_child) == 0
 
 
 def exit_code_of_child(work) -> int:

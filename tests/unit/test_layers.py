@@ -165,6 +165,18 @@ class TestCommonLabels:
         assert memory.value("up", env="prod") == 1
         assert memory.value("depth", env="prod", queue="a") == 2
 
+    def test_common_labels_leave_a_metric_its_own_of_the_same_name(self):
+        memory = MemoryRecorder()
+        layer = CommonLabels(memory, {"queue": "common", "env": "prod"})
+        layer.gauge(DEPTH).labels("a").set(2)
+        layer.gauge(UP).labels().set(1)
+        assert [s.labels for s in memory.samples()] == [
+            {"queue": "a", "env": "prod"},
+            {"queue": "common", "env": "prod"},
+        ]
+        assert layer.value("depth", queue="a") == 2
+        assert [s.labels for s in layer.samples()] == [{"queue": "a"}, {}]
+
     def test_common_labels_have_legal_names(self):
         with pytest.raises(ValueError, match="not a valid label name"):
             CommonLabels(MemoryRecorder(), {"my env": "prod"})
@@ -232,6 +244,14 @@ class TestTheCardinalityLimit:
             DEPTH, lambda: {("a",): 1.0, ("b",): 2.0, ("c",): 3.0}
         )
         assert memory.value("depth", queue="other") == 5
+
+    def test_the_cardinality_limit_keeps_the_greatest_of_the_ages_past_it(self):
+        memory = MemoryRecorder()
+        oldest = Metric("oldest_seconds", "gauge", "Age.", ("queue",), "seconds", merge="max")
+        CardinalityLimit(memory, 1).observe_gauge(
+            oldest, lambda: {("a",): 1.0, ("b",): 3.0, ("c",): 2.0}
+        )
+        assert memory.value("oldest_seconds", queue="other") == 3
 
     def test_the_cardinality_limit_is_put_around_a_recorder_once(self):
         memory = MemoryRecorder()

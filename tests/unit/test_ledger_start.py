@@ -201,13 +201,14 @@ class TestAServer:
         assert PASSWORD not in warning
 
 
-VERSION_2 = ("ALTER TABLE agentmetrics_ledger ADD COLUMN region TEXT",)
-VERSION_3 = (
+NEWEST = len(schema.MIGRATIONS)
+NEXT = ("ALTER TABLE agentmetrics_ledger ADD COLUMN region TEXT",)
+AFTER_NEXT = (
     "CREATE TABLE agentmetrics_ledger_more (number BIGINT)",
     "INSERT INTO agentmetrics_ledger_more (number) SELECT cost_nano_usd FROM agentmetrics_ledger",
 )
-THREE_VERSIONS = (*schema.MIGRATIONS, VERSION_2, VERSION_3)
-A_KEY = Key(900, "planner", "openai", "gpt-4o", "success", "{}")
+TWO_MORE = (*schema.MIGRATIONS, NEXT, AFTER_NEXT)
+A_KEY = Key(900, "planner", "openai", "gpt-4o", "gpt-4o-2024-11-20", "success", "{}")
 A_ROW = {A_KEY: Row(A_KEY, ())}
 A_ROW[A_KEY].cost_nano_usd = 5
 
@@ -243,27 +244,27 @@ class TestTheTables:
         first = Database(ledger_url)
         first.prepare()
         first.add("writer", 1, A_ROW)
-        second = Database(ledger_url, (*schema.MIGRATIONS, VERSION_2))
+        second = Database(ledger_url, (*schema.MIGRATIONS, NEXT))
         second.prepare()
-        assert version(second) == 2
-        third = Database(ledger_url, THREE_VERSIONS)
+        assert version(second) == NEWEST + 1
+        third = Database(ledger_url, TWO_MORE)
         third.prepare()
         third.prepare()
-        assert version(third) == 3
+        assert version(third) == NEWEST + 2
         with third._engine.connect() as connection:
             assert connection.execute(text("SELECT * FROM agentmetrics_ledger_more")).all() == [
                 (5,)
             ]
 
     def test_the_tables_come_from_nothing_to_the_newest_version(self, ledger_url):
-        database = Database(ledger_url, THREE_VERSIONS)
+        database = Database(ledger_url, TWO_MORE)
         database.prepare()
-        assert version(database) == 3
+        assert version(database) == NEWEST + 2
 
     def test_the_tables_go_on_being_written_by_who_started_before(self, ledger_url):
         before = Database(ledger_url)
         before.prepare()
-        Database(ledger_url, THREE_VERSIONS).prepare()
+        Database(ledger_url, TWO_MORE).prepare()
         before.add("writer", 1, A_ROW)
         with before.snapshot() as snapshot:
             assert snapshot.amounts(0, 1000, []) == [(Amounts(cost_nano_usd=5),)]
@@ -271,17 +272,18 @@ class TestTheTables:
     def test_the_tables_stay_as_they_were_when_a_migration_fails(self, ledger_url):
         first = Database(ledger_url)
         first.prepare()
-        broken = Database(ledger_url, (*THREE_VERSIONS, ("ALTER TABLE nowhere ADD COLUMN x TEXT",)))
+        broken = Database(ledger_url, (*TWO_MORE, ("ALTER TABLE nowhere ADD COLUMN x TEXT",)))
         with pytest.raises(LedgerUnavailable, match="nowhere"):
             broken.prepare()
-        assert version(first) == 1
+        assert version(first) == NEWEST
         with first._engine.connect() as connection:
             assert not inspect(connection).has_table("agentmetrics_ledger_more")
 
     def test_the_tables_of_a_newer_version_are_left_alone(self, ledger_url):
-        Database(ledger_url, THREE_VERSIONS).prepare()
+        Database(ledger_url, TWO_MORE).prepare()
         assert sentence_of(ledger_url).endswith(
-            "its schema version is 3, and this agentmetrics supports versions up to 1: "
+            f"its schema version is {NEWEST + 2}, and this agentmetrics supports versions up to "
+            f"{NEWEST}: "
             "install a newer llm-agentmetrics"
         )
 
@@ -295,8 +297,8 @@ class TestTheTables:
             recorder = MemoryRecorder()
             with Ledger(sys.argv[1]) as ledger:
                 ledger.attach(recorder)
-                with track_call("openai", "gpt-4o", recorder=recorder):
-                    pass
+                with track_call("openai", "gpt-4o", recorder=recorder) as call:
+                    call.record_usage(10, 5)
         """
         started = [
             subprocess.Popen(
@@ -318,7 +320,8 @@ class TestTheTables:
             process.stdin.flush()
         assert [(p.communicate(timeout=60)[1], p.returncode) for p in started] == [("", 0)] * 4
         with Database(ledger_url).snapshot() as snapshot:
-            assert snapshot.amounts(0, 2**40, []) == [(Amounts(calls=4, unmetered_calls=4),)]
+            ((amounts,),) = snapshot.amounts(0, 2**40, [])
+            assert (amounts.calls, amounts.input_tokens) == (4, 40)
 
     def test_the_tables_are_made_once_however_close_the_starts_are(self, tmp_path):
         """Two that turn on SQLite's write-ahead log at once can lock each other out for a moment.
@@ -445,16 +448,16 @@ class TestTheConfiguredLedger:
 
     def test_the_configured_ledger_has_its_other_settings(self, url):
         configure(ledger_url=url, ledger_flush_interval=0.5, ledger_retention_days=7)
-        writer = get_ledger()._writer
-        assert (writer._interval, writer._retention_seconds) == (0.5, 7 * 86_400)
+        ledger = get_ledger()
+        assert (ledger._writer._interval, ledger._retention_seconds) == (0.5, 7 * 86_400)
 
     def test_the_configured_ledger_is_written_when_the_program_ends(self, url):
         program = """
             import sys
             from agentmetrics import configure, track_call
             configure(ledger_url=sys.argv[1])
-            with track_call("openai", "gpt-4o"):
-                pass
+            with track_call("openai", "gpt-4o") as call:
+                call.record_usage(10, 5)
             abandoned = track_call("openai", "gpt-4o").__enter__()
             del abandoned
         """

@@ -15,7 +15,7 @@ from agentmetrics import (
     MetricsCallbackHandler,
     track_call,
 )
-from tests.unit.scripted import Chat, StreamingChat, answer
+from tests.unit.scripted import Chat, answer
 
 LABELS = "agent_name='planner' provider='openai' model='gpt-4o'"
 
@@ -88,24 +88,3 @@ def test_nothing_is_logged_or_marked_at_other_levels(config, caplog) -> None:
     with caplog.at_level(logging.INFO):
         Chat().invoke("x", config=config)
     assert lines(caplog) == []
-
-
-class TestAStreamWithoutUsage:
-    """A ``base_url`` of one's own sends no usage unless it is asked for."""
-
-    def stream(self, config: Any, tokens: tuple[int, int] | None) -> None:
-        for _ in StreamingChat(answers=[answer("abc", tokens)]).stream("x", config=config):
-            pass
-
-    def test_a_stream_without_usage_is_logged_once_with_what_to_pass(self, config, caplog) -> None:
-        for _ in range(3):
-            self.stream(config, None)
-        [logged] = caplog.records
-        assert logged.getMessage() == (
-            "no token usage reported in a stream from gpt-4o (openai), which is counted without "
-            "tokens and cost; pass stream_usage=True to the chat model"
-        )
-
-    def test_a_stream_that_reports_tokens_is_not_logged(self, config, caplog) -> None:
-        self.stream(config, (10, 3))
-        assert caplog.records == []

@@ -50,7 +50,7 @@ class TestValue:
         [
             ("unheard_of", {}, "there is no metric 'unheard_of'"),
             ("llm_calls_totl", {}, "'llm_calls_totl'; did you mean 'llm_calls_total'"),
-            ("job_total", {}, "'job_total'; did you mean 'jobs_total'?"),
+            ("job_total", {}, "'job_total'; did you mean 'jobs_total' or "),
             ("jobs_total", {"model": "x"}, "jobs_total has no label 'model': it has queue, status"),
             ("llm_calls_total", {"agent": "x"}, "llm_calls_total has no label 'agent': it has "),
             ("llm_calls_total", {"status": "sucess"}, "'sucess'; did you mean 'success'?"),

@@ -130,6 +130,8 @@ class TestOptions:
         [
             (TENANT, r"extra_labels=\(\), not \('tenant',\)"),
             (Options(latency_buckets=(1.0,)), r"latency_buckets=None, not \(1.0,\)"),
+            (Options(buckets={"agent_run_tokens": (1.0,)}), r"buckets={}, not {'agent_run_tokens'"),
+            (Options(mb_aliases=False), "mb_aliases=True, not False"),
         ],
     )
     def test_options_that_would_change_metrics_in_use_are_refused(

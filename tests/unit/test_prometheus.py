@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import math
 import os
+import time
 import weakref
+from typing import Any
 
 import prometheus_client
 import pytest
@@ -27,6 +29,11 @@ COST = Metric("cost_usd_total", "counter", "Cost.", (), "usd")
 @pytest.fixture
 def registry() -> CollectorRegistry:
     return CollectorRegistry()
+
+
+def without_created(values: dict) -> dict:
+    """Without when each series began, which only one process can say of itself."""
+    return {key: value for key, value in values.items() if not key[0].endswith("_created")}
 
 
 def scraped(recorder: PrometheusRecorder) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -168,7 +175,7 @@ class TestAnExposition:
         prometheus, memory = PrometheusRecorder(registry), MemoryRecorder()
         record(prometheus)
         record(memory)
-        assert scraped(prometheus) == by_labels(memory.samples())
+        assert without_created(scraped(prometheus)) == by_labels(memory.samples())
         assert Sample("cost_usd_total", {}, 0.25) in list(memory.samples())
 
     @pytest.mark.parametrize("metric", CATALOG, ids=lambda metric: metric.name)
@@ -204,12 +211,32 @@ class TestAnExposition:
         for observed in (-1, 0.1, 0.1000001, 7, 2e6, math.inf):
             ours.labels("a").observe(observed)
             theirs.labels("a").observe(observed)
-        expected = {
-            key: value
-            for key, value in by_labels(s for f in own.collect() for s in f.samples).items()
-            if not key[0].endswith("_created")
+        expected = by_labels(s for f in own.collect() for s in f.samples)
+        found = scraped(recorder)
+        created = ("wait_seconds_created", (("queue", "a"),))
+        assert found.pop(created) == pytest.approx(expected.pop(created), abs=10)
+        assert found == expected
+
+    def test_an_exposition_says_when_each_counter_and_histogram_began_at_0(self, registry):
+        before = time.time()
+        recorder = PrometheusRecorder(registry)
+        record(recorder)
+        began = {
+            name: value for (name, _), value in scraped(recorder).items() if "_created" in name
         }
-        assert scraped(recorder) == expected
+        assert began.keys() == {"jobs_created", "cost_usd_created", "wait_seconds_created"}
+        assert all(before <= moment <= time.time() for moment in began.values())
+        recorder.reset()
+        again = scraped(recorder)["cost_usd_created", ()]
+        assert began["cost_usd_created"] <= again <= time.time()
+
+    def test_an_exposition_says_no_beginnings_where_prometheus_client_is_told_not_to(
+        self, registry, monkeypatch
+    ):
+        monkeypatch.setattr(prometheus_client.metrics, "_use_created", False)
+        recorder = PrometheusRecorder(registry)
+        record(recorder)
+        assert not any("_created" in name for name, _ in scraped(recorder))
 
 
 class TestMultiprocessMode:
@@ -252,7 +279,27 @@ class TestMultiprocessMode:
         monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue())
         together = PrometheusRecorder(CollectorRegistry())
         record(together)
-        assert scraped(together) == scraped(alone)
+        assert scraped(together) == without_created(scraped(alone))
+
+    def test_multiprocess_mode_forgets_what_a_callback_does_not_say_any_more(
+        self, monkeypatch, tmp_path
+    ):
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+        monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue())
+        recorder = PrometheusRecorder(CollectorRegistry())
+        said: dict[tuple[str, ...], float] = {("a",): 5.0, ("b",): 7.0}
+        merges: Any = ("last", "sum", "max")
+        for merge in merges:
+            metric = Metric(f"{merge}_of", "gauge", "Read.", ("queue",), merge=merge)
+            recorder.observe_gauge(metric, lambda: said)
+        read = {(f"{m}_of", (("queue", q),)): said[q,] for m in merges for q in "ab"}
+        assert scraped(recorder) == read
+        del said["a",]
+        read.update({("sum_of", (("queue", "a"),)): 0.0, ("max_of", (("queue", "a"),)): 0.0})
+        del read["last_of", (("queue", "a"),)]
+        assert scraped(recorder) == read
+        said["a",] = 9.0
+        assert scraped(recorder)["last_of", (("queue", "a"),)] == 9.0
 
     def test_multiprocess_mode_sweeps_the_live_gauges_of_dead_processes_alone(self, tmp_path):
         dead = os.posix_spawn("/bin/true", ["true"], {})
@@ -260,6 +307,7 @@ class TestMultiprocessMode:
         names = [
             f"gauge_livesum_{dead}.db",
             f"gauge_livemostrecent_{dead}.db",
+            f"gauge_livemax_{dead}.db",
             f"gauge_livesum_{os.getpid()}.db",
             f"counter_{dead}.db",
             "gauge_livesum_notes.db",
@@ -267,7 +315,7 @@ class TestMultiprocessMode:
         for name in names:
             (tmp_path / name).touch()
         multiprocess.sweep_dead_workers(tmp_path)
-        assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names[2:])
+        assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names[3:])
 
     def test_multiprocess_mode_takes_a_zombie_for_dead(self, tmp_path):
         zombie = os.posix_spawn("/bin/true", ["true"], {})

@@ -12,11 +12,13 @@ from agentmetrics import (
     ConfigurationError,
     FanoutRecorder,
     MemoryRecorder,
+    Metric,
     MetricsCallbackHandler,
     Namespace,
     NoopRecorder,
     PrometheusRecorder,
     Recorder,
+    catalog,
     configure,
     get_recorder,
     track_call,
@@ -26,6 +28,7 @@ from agentmetrics.config.assembly import make_recorder
 from agentmetrics.config.settings import load_settings
 from agentmetrics.pipeline import pipeline_of
 from agentmetrics.recording import exits
+from agentmetrics.recording.known import make_known
 
 pytestmark = pytest.mark.usefixtures("no_settings", "agent_metrics")
 
@@ -66,6 +69,15 @@ BAD = [
     ("LATENCY_BUCKETS", "1,inf", "must be finite numbers in increasing order"),
     ("LATENCY_BUCKETS", ",", "at least one"),
     ("LATENCY_BUCKETS", "fast,slow", "valid number"),
+    ("BUCKETS", "tool_execution_duration_seconds", "use name=bound,bound,… and a semicolon"),
+    ("BUCKETS", "tool_duration_seconds=1", "did you mean tool_execution_duration_seconds?"),
+    ("BUCKETS", "llm_calls_total=1", "no histogram is called 'llm_calls_total'"),
+    ("BUCKETS", "agent_run_tokens=1;agent_run_tokens=2", "a histogram is listed twice"),
+    ("BUCKETS", "agent_run_tokens=", "agent_run_tokens: buckets [] must be finite numbers"),
+    ("BUCKETS", "agent_run_tokens=1;agent_run_cost_usd=5,1", "agent_run_cost_usd: buckets [5.0, 1"),
+    ("BUCKETS", "agent_run_tokens=1,inf", "must be finite numbers in increasing order"),
+    ("BUCKETS", "agent_run_tokens=1,nan", "must be finite numbers in increasing order"),
+    ("MB_ALIASES", "sometimes", "valid boolean"),
     ("MAX_SERIES", "0", "greater than or equal to 1"),
     ("MAX_SERIES", "many", "valid integer"),
     ("CALL_TTL_SECONDS", "0", "greater than 0"),
@@ -131,6 +143,93 @@ class TestABadSetting:
         for source in (get_recorder, MetricsCallbackHandler, lambda: track_call("p", "m")):
             with pytest.raises(ConfigurationError, match="promtheus"):
                 source()
+
+    def test_a_bad_bucket_is_named(self):
+        with pytest.raises(ConfigurationError, match=r"AGENTMETRICS_BUCKETS='few': .*valid number"):
+            configure(buckets="agent_run_tokens=few,many")
+
+    def test_a_histogram_in_the_namespace_is_told_its_own_name(self):
+        name = "a_very_long_name_of_a_service_agent_run_tokens"
+        with pytest.raises(ConfigurationError, match="did you mean agent_run_tokens"):
+            load_settings(buckets=f"{name}=1", namespace="a_very_long_name_of_a_service")
+
+
+class TestBuckets:
+    def test_buckets_are_of_one_histogram_by_its_name(self):
+        recorder = configure(
+            buckets="tool_execution_duration_seconds=0.5, 1;agent_run_cost_usd=0.1",
+            namespace="shop",
+        )
+        with track_call("openai", "gpt-4o") as call:
+            call.record_usage(10, 5)
+        make = pipeline_of(recorder).make
+        bounds = {m.name: make.shaped(m).buckets for m in catalog.CATALOG}
+        assert bounds["tool_execution_duration_seconds"] == (0.5, 1.0)
+        assert bounds["agent_run_cost_usd"] == (0.1,)
+        assert bounds["llm_call_cost_usd"] == catalog.COST_BUCKETS
+        assert bounds["retriever_query_duration_seconds"] == catalog.TOOL_BUCKETS
+
+    def test_buckets_of_one_histogram_stand_before_those_of_latencies(self):
+        recorder = configure(buckets={"llm_latency_seconds": [1, 2]}, latency_buckets="5,6")
+        with track_call("openai", "gpt-4o"):
+            pass
+        assert recorder.histogram("llm_latency_seconds").bounds == (1.0, 2.0)
+        assert recorder.histogram("llm_api_latency_seconds").bounds == (5.0, 6.0)
+
+    def test_buckets_of_latencies_are_of_calls_and_runs_alone(self):
+        make = pipeline_of(configure(latency_buckets="5,6")).make
+        changed = {m.name for m in catalog.CATALOG if make.shaped(m).buckets == (5.0, 6.0)}
+        assert changed == {
+            "llm_latency_seconds",
+            "llm_api_latency_seconds",
+            "agent_run_duration_seconds",
+        }
+
+    @pytest.mark.parametrize(
+        "metric", [m for m in catalog.PLATFORM if m.kind == "histogram"], ids=lambda m: m.name
+    )
+    def test_buckets_are_also_of_what_plugins_measure(self, metric):
+        recorder = configure(buckets={metric.name: (7.0,)})
+        assert pipeline_of(recorder).make.shaped(metric).buckets == (7.0,)
+
+    def test_buckets_are_of_a_plugins_own_histogram_once_it_is_known(self):
+        plugins = Metric("test_of_a_plugin_seconds", "histogram", "Own.", (), "seconds", (1.0,))
+        make_known([plugins])
+        assert load_settings(buckets={plugins.name: (2, 3)}).buckets == {plugins.name: (2.0, 3.0)}
+
+
+class TestMegabytes:
+    @pytest.fixture
+    def names(self):
+        """Gives the names of what a recorder shows of memory after a call of either kind."""
+
+        def names(recorder: Recorder) -> set[str]:
+            for tokens in (10, None):
+                with track_call("openai", "gpt-4o", agent_name="planner") as call:
+                    call.record_usage(tokens, tokens)
+            return {s.name for s in recorder.samples() if "memory" in s.name}
+
+        return names
+
+    def test_megabytes_are_shown_beside_bytes(self, names):
+        recorder = configure()
+        assert names(recorder) == {
+            "llm_memory_rss_bytes",
+            "llm_memory_available_bytes",
+            "llm_memory_rss_mb",
+            "llm_memory_available_mb",
+        }
+        rss = recorder.value("llm_memory_rss_bytes", agent_name="planner")
+        assert rss == recorder.value("llm_memory_rss_mb", agent_name="planner") * 2**20 > 2**20
+        available = recorder.value("llm_memory_available_mb") * 2**20
+        assert recorder.value("llm_memory_available_bytes") == pytest.approx(available, rel=0.2)
+
+    def test_megabytes_can_be_turned_off(self, names, monkeypatch):
+        monkeypatch.setenv("AGENTMETRICS_MB_ALIASES", "off")
+        recorder = configure()
+        assert names(recorder) == {"llm_memory_rss_bytes", "llm_memory_available_bytes"}
+        assert recorder.value("llm_memory_rss_bytes", agent_name="planner") > 2**20
+        assert recorder.value("llm_input_tokens_last_call") == 10
 
 
 class TestAMissingExtra:

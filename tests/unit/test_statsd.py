@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from agentmetrics import track_call
 from agentmetrics.backends import statsd_delivery, statsd_store
 from agentmetrics.backends.statsd import StatsDRecorder
 from agentmetrics.backends.statsd_delivery import MAX_PACKET_BYTES, packets
@@ -265,6 +266,21 @@ class TestGauges:
             "depth.print:0|g",
             "depth.print:-2|g",
         ]
+
+    def test_an_age_is_a_gauge_in_seconds_and_exactly_0_at_the_end(
+        self, recorder: StatsDRecorder, ear: Ear
+    ) -> None:
+        def age() -> str:
+            recorder.flush()
+            (line,) = (x for x in ear.lines() if x.startswith("llm_oldest_active_call_seconds."))
+            return line.removeprefix("llm_oldest_active_call_seconds.planner:")
+
+        with track_call("openai", "gpt-4o", agent_name="planner", recorder=recorder) as call:
+            call.record_usage(10, 5)
+            recorder.gauge(DEPTH).labels("mail").set(1)  # gauges that are read need another series
+            first, second = age(), age()
+            assert 0 < float(first.removesuffix("|g")) < float(second.removesuffix("|g")) < 60
+        assert age() == age() == "0|g"
 
     def test_what_a_callback_says_stands_before_what_was_set(
         self, recorder: StatsDRecorder, ear: Ear

@@ -18,6 +18,7 @@ from agentmetrics.recording.values import HistogramValue
 
 JOBS = Metric("jobs_total", "counter", "Jobs.", ("queue",))
 RUNNING = Metric("running", "gauge", "Running.", ("queue",), merge="sum")
+OLDEST = Metric("oldest_seconds", "gauge", "Age.", ("queue",), "seconds", merge="max")
 DEPTH = Metric("depth", "gauge", "Depth.")
 
 
@@ -147,17 +148,37 @@ def in_a_child(work) -> str:
     return answer
 
 
-class TestAFork:
-    def test_a_fork_leaves_what_is_in_flight_to_the_parent(self):
+class TestWhatIsInFlight:
+    @pytest.fixture
+    def store(self):
+        """One with a count, an age and a number of finished jobs."""
         store = Store()
-        for metric in (JOBS, RUNNING):
+        for metric in (JOBS, RUNNING, OLDEST):
             store.declare(metric)
         store.bind(RUNNING, ("a",)).inc()
+        store.bind(OLDEST, ("a",)).set(60.0)
         store.bind(JOBS, ("a",)).inc(3)
-        child = in_a_child(lambda: [store.bind(m, ("a",)).value for m in (RUNNING, JOBS)])
-        assert child == "[0.0, 3.0]"
-        assert store.bind(RUNNING, ("a",)).value == 1.0
+        return store
 
+    def values(self, store):
+        return [store.bind(m, ("a",)).value for m in (RUNNING, OLDEST, JOBS)]
+
+    def test_what_is_in_flight_is_left_to_the_parent_by_a_fork(self, store):
+        assert in_a_child(lambda: self.values(store)) == "[0.0, 0.0, 3.0]"
+        assert self.values(store) == [1.0, 60.0, 3.0]
+
+    def test_what_is_in_flight_is_no_history_to_reset(self, store):
+        store.reset()
+        assert self.values(store) == [1.0, 60.0, 0.0]
+
+    @pytest.mark.parametrize(("metric", "value"), [("RUNNING", 3.0), ("OLDEST", 2.0)])
+    def test_what_is_in_flight_under_names_that_clean_to_one_is_joined(self, metric, value):
+        store, metric = Store(), globals()[metric]
+        store.observe(metric, lambda: {("a\n",): 2.0, ("a\r",): 1.0})
+        assert store.collect()[0].series == [(("a_",), value)]
+
+
+class TestAFork:
     def test_a_fork_never_leaves_a_child_with_a_locked_store(self):
         store = Store()
         store.declare(JOBS)

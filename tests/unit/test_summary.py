@@ -48,6 +48,13 @@ class Shop:
         pipeline_of(self.recorder).finish(call)
         self.ledger.flush()
 
+    def spend_unpriced(self, when: str) -> None:
+        self.clock.set(when, self.zone)
+        call = LLMCall("planner", "openai", "a-model-of-mine", 0.0, extra=("", ""))
+        call.usage = Usage(10, 5)
+        pipeline_of(self.recorder).finish(call)
+        self.ledger.flush()
+
     def at(self, when: str) -> Ledger:
         """The ledger when a clock on the wall shows this."""
         self.clock.set(when, self.zone)
@@ -155,8 +162,20 @@ class TestTheTrend:
         assert usd(shop.at("2025-10-26 10:00").summary("daily").previous) == 1
         assert usd(shop.at("2025-10-27 10:00").summary("daily").previous) == 4
 
+    def test_the_trend_is_none_where_a_cost_is_not_known(self, shop):
+        shop.spend(4, "2025-11-18 10:00")
+        shop.spend_unpriced("2025-11-19 10:00")
+        assert shop.at("2025-11-19 14:30").summary("daily").trend is None
+        assert shop.at("2025-11-20 14:30").summary("daily").trend is None
+        shop.spend(2, "2025-11-19 11:00")  # of those that are known
+        assert shop.at("2025-11-19 14:30").summary("daily").trend == -0.5
+
 
 class TestTheProjection:
+    def test_the_projection_is_none_where_the_cost_is_not_known(self, shop):
+        shop.spend_unpriced("2025-11-19 01:00")
+        assert shop.at("2025-11-19 06:00").summary().projected_cost_nano_usd is None
+
     def test_the_projection_is_the_pace_of_what_has_passed_until_the_end(self, shop):
         shop.spend(3, "2025-11-19 01:00")
         assert shop.at("2025-11-19 06:00").summary().projected_cost_nano_usd == 12 * 10**9
@@ -372,6 +391,33 @@ class TestPlainData:
         assert period["end"] == "2025-11-20T00:00:00+01:00"
         assert [(g["labels"], g["cost_usd"]) for g in period["groups"]] == [({"tenant": "acme"}, 3)]
         assert data["previous"]["cost_usd"] == data["previous_whole"]["cost_usd"] == 1.0
+
+    def test_plain_data_has_no_cost_where_none_is_known(self, shop):
+        shop.spend_unpriced("2025-11-19 10:00")
+        data = shop.at("2025-11-20 12:00").summary(since=datetime(2025, 11, 19)).as_dict()
+        (group,), (period, empty) = data["groups"], data["periods"]
+        for amounts in (data["total"], group, period, period["groups"][0]):
+            assert (amounts["calls"], amounts["unpriced_calls"]) == (1, 1)
+            assert amounts["cost_usd"] is amounts["cost_nano_usd"] is None
+        for amounts in (empty, data["previous"], group["previous"]):
+            assert (amounts["calls"], amounts["cost_usd"], amounts["cost_nano_usd"]) == (0, 0.0, 0)
+
+    @pytest.mark.parametrize(
+        ("amounts", "is_known"),
+        [
+            (Amounts(), True),
+            (Amounts(calls=1), True),  # of a free model
+            (Amounts(calls=2, unpriced_calls=1), True),
+            (Amounts(calls=2, unpriced_calls=1, cost_nano_usd=1), True),
+            (Amounts(calls=2, unpriced_calls=2), False),
+            (Amounts(calls=2, unmetered_calls=2), False),
+            (Amounts(calls=2, unpriced_calls=1, unmetered_calls=1), False),
+            (Amounts(calls=1, unpriced_calls=1, unmetered_calls=1), False),  # of one way's tokens
+        ],
+    )
+    def test_plain_data_has_a_cost_where_one_call_has(self, amounts, is_known):
+        assert amounts.cost_is_known is is_known
+        assert (amounts.as_dict()["cost_nano_usd"] is not None) is is_known
 
     def test_plain_data_says_when_there_is_no_projection(self, shop):
         data = shop.at("2025-11-19 00:05").summary().as_dict()

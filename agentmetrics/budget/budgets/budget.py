@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from agentmetrics.budget.ledger.spend import CallFilter
 from agentmetrics.budget.ledger.tally import NANO
+from agentmetrics.budget.notify.destination import Destination, parse_all
 from agentmetrics.budget.periods import PACE_SHARE, PERIODS, Period
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -85,7 +86,9 @@ class Budget:
     if it has all of these values. ``action`` is what happens when the budget is spent: a warning,
     or calls that raise ``BudgetExceeded`` before a request is sent. At each of the ``thresholds``
     (percent of the limit), once per period, a message is logged and ``on_threshold(status,
-    threshold)`` is called, sync or async, in its own thread.
+    threshold)`` is called, sync or async, in its own thread. Each destination in ``notify`` is told
+    as well: ``slack:VARIABLE`` or ``webhook:VARIABLE``, where VARIABLE is an environment variable
+    that holds the URL.
 
     With ``reserve="max_tokens"``, a call is admitted only if the budget can cover the most it could
     cost, so that nothing is overspent; a call whose maximum cost is unknown is refused.
@@ -101,11 +104,13 @@ class Budget:
     action: Literal["warn", "block"] = "warn"
     reserve: Literal["", "max_tokens"] = ""
     on_threshold: OnThreshold | None = field(default=None, repr=False)
+    notify: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         self._check()
         object.__setattr__(self, "scope", dict(self.scope))
         object.__setattr__(self, "thresholds", tuple(sorted(self.thresholds)))
+        object.__setattr__(self, "notify", tuple(map(str, self.destinations())))
 
     def _check(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -134,6 +139,10 @@ class Budget:
     def limit_nano(self) -> int:
         """The limit in 10⁻⁹ USD."""
         return round(self.limit_usd * NANO)
+
+    def destinations(self) -> tuple[Destination, ...]:
+        """Who is told of its thresholds, besides the log and ``on_threshold``."""
+        return parse_all(self.notify)
 
     def calls(self) -> CallFilter:
         """The calls in its scope, as a filter for the ledger."""

@@ -13,6 +13,7 @@ from agentmetrics.budget.budgets.notices import Notices
 from agentmetrics.budget.budgets.state import BudgetState, Spent, lock, state_of
 from agentmetrics.budget.ledger.spend import CALL_LABELS
 from agentmetrics.budget.ledger.tally import NANO
+from agentmetrics.budget.notify.courier import unclaimed
 from agentmetrics.budget.periods import Span
 from agentmetrics.calls.facts import LLMCall
 from agentmetrics.errors import BudgetExceeded, LedgerUnavailable
@@ -36,7 +37,8 @@ class Budgets(ForkAware):
     finished call of this process; without one, spend starts at 0 with the process. While the ledger
     cannot be written to, ``on_ledger_error="block"`` refuses the calls of blocking budgets.
 
-    Raises ``ValueError`` when two budgets have the same name, or a scope contains an unknown label.
+    Raises ``ValueError`` when two budgets have the same name, a scope contains an unknown label, or
+    a destination of notices has no usable URL.
     """
 
     def __init__(
@@ -52,12 +54,17 @@ class Budgets(ForkAware):
         self._pipeline = pipeline_of(recorder)
         check_budgets(limits, self._pipeline.extra_labels)
         self._ledger, self._strict = ledger, on_ledger_error == "block"
-        self._notices = Notices()
+        claim = unclaimed if ledger is None else ledger.claim
+        self._notices = Notices(limits, claim, lambda: self._meter.notice_lost())
         self._known: dict[tuple[str, ...], tuple[BudgetState, ...]] = {}
         self._states = tuple(state_of(budget, self._follow, zone) for budget in limits)
         self._filters = tuple((state, state.budget.calls()) for state in self._states)
         self._meter = BudgetMeter(self._pipeline.make, self.status)
+        for budget in budgets:
+            self._meter.expect(budget.name, budget.period)
         self._pipeline.guard(self._admit)
+        if ledger is not None:  # where no call ends and nobody scrapes, others may still spend
+            ledger.upkeep.add("budgets", self._notice_others, 0.0)
         watch_forks(self)
 
     def load(self) -> None:
@@ -79,15 +86,19 @@ class Budgets(ForkAware):
     def status(self) -> list[BudgetStatus]:
         """The current status of every budget."""
         now = time.time()
-        passed = self._newly_passed(self._states, now)  # by what other processes spent, too
+        self._notice_others()
         with lock:
-            standing = [state.status(now) for state in self._states]
-        self._warn(passed)
-        return standing
+            return [state.status(now) for state in self._states]
+
+    def _notice_others(self) -> None:
+        """Warn of thresholds that were passed by what other processes spent, too."""
+        self._warn(self._newly_passed(self._states, time.time()))
 
     def close(self) -> None:
         """Admit every call from now on."""
         self._pipeline.unguard(self._admit)
+        if self._ledger is not None:
+            self._ledger.upkeep.remove(self._notice_others)
         self._states = ()
         self._notices.close()
 
@@ -175,13 +186,13 @@ class Budgets(ForkAware):
 
     def _of(self, call: LLMCall) -> tuple[BudgetState, ...]:
         """The budgets of a call, by the labels that it has now."""
-        values = (call.agent_name, call.provider, call.model, *call.extra)
+        call_labels = (call.agent_name, call.provider, call.model, call.served_model)
+        values = (*call_labels, *call.extra)
         found = self._known.get(values)
         if found is None:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
             labels = dict(zip(self._pipeline.extra_labels, call.extra, strict=True))
-            call_labels = (call.agent_name, call.provider, call.model)
             found = self._known[values] = tuple(
                 state for state, calls in self._filters if calls.takes(*call_labels, labels)
             )

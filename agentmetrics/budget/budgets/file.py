@@ -1,7 +1,8 @@
-"""Budgets from a TOML file, each in a table ``[budgets.NAME]``."""
+"""Budgets from a TOML file, each in a table ``[budgets.NAME]``; ``notify`` above is for all."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from agentmetrics._toml import Document, read_document
 from agentmetrics.budget.budgets.budget import Budget
+from agentmetrics.budget.notify.destination import parse_all
 
 _KEYS = tuple(f.name for f in fields(Budget) if f.name not in ("name", "on_threshold"))
 
@@ -19,17 +21,22 @@ def read_budgets(path: Path) -> tuple[Budget, ...]:
     Raises ``ValueError`` with one sentence that says what is wrong, and in which line.
     """
     document = read_document(path)
-    unknown = document.values.keys() - {"budgets"}
+    unknown = document.values.keys() - {"budgets", "notify"}
     if unknown:
         name = min(unknown)
         raise document.mistake((name,), f"[{name}] is not a known table: use [budgets.NAME]")
+    notify = document.values.get("notify", ())
+    try:
+        parse_all(notify)
+    except ValueError as error:
+        raise document.mistake(("notify",), str(error)) from None
     budgets = document.values.get("budgets", {})
     if not isinstance(budgets, Mapping) or not budgets:
         raise ValueError("defines no budgets: add a [budgets.NAME] table")
-    return tuple(_budget(name, table, document) for name, table in budgets.items())
+    return tuple(_budget(name, table, notify, document) for name, table in budgets.items())
 
 
-def _budget(name: str, table: Any, document: Document) -> Budget:
+def _budget(name: str, table: Any, notify: Any, document: Document) -> Budget:
     where = f"[budgets.{name}]"
 
     def mistake(sentence: str, key: str = "") -> ValueError:
@@ -43,7 +50,7 @@ def _budget(name: str, table: Any, document: Document) -> Budget:
         raise mistake(f"has an unknown key {key!r}: use one of {', '.join(_KEYS)}", key)
     if "limit_usd" not in table:
         raise mistake("has no limit_usd")
-    given = dict(table)
+    given = {"notify": notify, **table}
     thresholds = given.get("thresholds")
     if thresholds is not None:
         if not isinstance(thresholds, list):
@@ -55,4 +62,5 @@ def _budget(name: str, table: Any, document: Document) -> Budget:
     try:
         return Budget(name, **given)
     except ValueError as error:
-        raise mistake(str(error), str(error).partition("=")[0]) from None
+        key = re.match(r"\w+", str(error))
+        raise mistake(str(error), key[0] if key else "") from None

@@ -1,4 +1,4 @@
-"""Tells the user's callbacks that a budget passed a threshold, away from the calls' own threads."""
+"""Tells people and the user's callbacks that a budget passed a threshold, away from the calls."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ import inspect
 import logging
 import queue
 import threading
-from collections.abc import Awaitable
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 import anyio
 
 from agentmetrics.budget.budgets.budget import Budget, BudgetStatus
+from agentmetrics.budget.notify.courier import Claim, Courier
+from agentmetrics.budget.notify.destination import Destination
+from agentmetrics.budget.notify.notice import Notice, NoticeKind, id_of
 from agentmetrics.recording.exits import close_at_exit, skip_at_exit
 from agentmetrics.recording.fork import ForkAware, watch_forks
+from agentmetrics.recording.metric import clean_label
 
 logger = logging.getLogger("agentmetrics")
 
@@ -22,9 +29,20 @@ JOIN_SECONDS = 5.0
 
 
 class Notices(ForkAware):
-    """Logs each notice at once and hands it to the budget's callback in one daemon thread."""
+    """Logs each notice at once, and has it taken to the budget's callback and destinations.
 
-    def __init__(self) -> None:
+    Callbacks are called in one daemon thread, and each destination has its own. ``claim`` is asked
+    before a notice leaves the process, and ``count_lost`` called for one that never arrives. Raises
+    ``ValueError`` when a destination has no usable URL.
+    """
+
+    def __init__(
+        self, budgets: Iterable[Budget], claim: Claim, count_lost: Callable[[], None]
+    ) -> None:
+        self._couriers = {
+            destination: Courier(destination, claim, count_lost)
+            for destination in destinations_of(budgets)
+        }
         self._begin()
         watch_forks(self)
 
@@ -42,6 +60,10 @@ class Notices(ForkAware):
             "the %s budget %r passed %g%%: %.6f of %.6f USD",
             budget.period, budget.name, threshold, status.spent_usd, status.limit_usd,
         )  # fmt: skip
+        for destination in budget.destinations():
+            kind: NoticeKind = "exceeded" if threshold >= 100 else "threshold"
+            self._couriers[destination].send(notice_of(kind, budget, status, threshold))
+            close_at_exit(self)
         if budget.on_threshold is not None:
             self._waiting.put((budget, status, threshold))
             self._ensure_thread()
@@ -56,12 +78,62 @@ class Notices(ForkAware):
                 close_at_exit(self)
 
     def close(self) -> None:
-        """Deliver what is waiting and end the thread; returns after at most 5 s."""
+        """Deliver what is waiting and end the threads; returns after at most 5 s."""
+        skip_at_exit(self)
+        deadline = time.monotonic() + JOIN_SECONDS
+        waits = [courier.close() for courier in self._couriers.values()]
         thread, self._thread = self._thread, None
         if thread is not None:
             self._waiting.put(None)
             thread.join(JOIN_SECONDS)
-            skip_at_exit(self)
+        for wait in waits:
+            wait(max(0.0, deadline - time.monotonic()))
+
+
+def destinations_of(budgets: Iterable[Budget]) -> list[Destination]:
+    """Where these budgets' notices go, each once.
+
+    Raises ``ValueError`` when the variable of one does not hold a usable URL.
+    """
+    found: dict[Destination, None] = {}
+    for budget in budgets:
+        for destination in budget.destinations():
+            try:
+                destination.url()
+            except ValueError as error:
+                raise ValueError(
+                    f"budget {budget.name!r}: notify={str(destination)!r}: {error}"
+                ) from None
+            found[destination] = None
+    return list(found)
+
+
+def notice_of(
+    kind: NoticeKind, budget: Budget, status: BudgetStatus, threshold: float | None
+) -> Notice:
+    """What people are told; names are as metrics have them."""
+    scope = {clean_label(label): clean_label(value) for label, value in budget.scope.items()}
+    began = int(status.starts_at.timestamp())
+    return Notice(
+        # A limit that was changed makes another budget of it: what it passes now is news.
+        id_of(budget.name, budget.period, scope, budget.limit_nano, began, kind, threshold),
+        kind,
+        clean_label(budget.name),
+        budget.period,
+        scope,
+        budget.action,
+        threshold,
+        status.spent_usd,
+        status.limit_usd,
+        status.remaining_usd,
+        status.starts_at,
+        status.resets_at,
+    )
+
+
+def trial_notice(budget: Budget, status: BudgetStatus) -> Notice:
+    """What shows that notices of a budget arrive; no two are the same."""
+    return replace(notice_of("test", budget, status, None), id=uuid.uuid4().hex)
 
 
 def _deliver(waiting: queue.SimpleQueue[_Notice | None]) -> None:

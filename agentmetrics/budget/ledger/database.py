@@ -31,8 +31,8 @@ from agentmetrics.budget.ledger.engine import (
     reason_for,
     use_write_ahead_log,
 )
-from agentmetrics.budget.ledger.schema import LEDGER, WRITERS, SchemaVersionError
-from agentmetrics.budget.ledger.spend import Spend
+from agentmetrics.budget.ledger.schema import CLAIMS, LEDGER, WRITERS, SchemaVersionError
+from agentmetrics.budget.ledger.spend import CALL_LABELS, Spend
 from agentmetrics.budget.ledger.tally import AMOUNTS, Amounts, Key, Row
 from agentmetrics.budget.ledger.url import without_password
 from agentmetrics.errors import LedgerUnavailable
@@ -40,7 +40,7 @@ from agentmetrics.errors import LedgerUnavailable
 STATEMENT_SECONDS = 30
 WRITER_MEMORY_DAYS = 90
 """A writer that came back after longer, with a batch of which it does not know whether it was
-committed, could count that batch twice."""
+committed, could count that batch twice. A claim is about a period, which is never so long."""
 
 _INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _AWAY = re.compile(
@@ -74,7 +74,9 @@ class Database:
         self._file = Path(self._url.database or "")
         self._engine = make_engine(self._url)
         self._is_prepared = False
-        self._upsert, self._claim = _statements(_INSERT[self._engine.dialect.name])
+        insert = _INSERT[self._engine.dialect.name]
+        self._upsert, self._claim_batch = _statements(insert)
+        self._claim = _claim(insert)
 
     def prepare(self) -> None:
         """Make the tables, or bring them to the newest version, if that was not done yet."""
@@ -118,10 +120,16 @@ class Database:
         with self._sentences():
             try:
                 with self._writing() as connection:
-                    if connection.execute(self._claim, claim).first() is not None:
+                    if connection.execute(self._claim_batch, claim).first() is not None:
                         connection.execute(self._upsert, records)
             except (DataError, OverflowError) as error:
                 raise UnwritableError(type(error).__name__) from None
+
+    def claim(self, what: str, claimant: str) -> bool:
+        """Whether ``what`` is this claimant's: nobody had claimed it, or it has before."""
+        claim = {"claimed": what, "claimant": claimant, "claimed_at": int(time.time())}
+        with self._sentences(), self._writing() as connection:
+            return connection.execute(self._claim, claim).first() is not None
 
     def spent(self, spends: Sequence[Spend]) -> list[int]:
         """What each of these has spent, in 10⁻⁹ USD, as far as it is written."""
@@ -129,7 +137,7 @@ class Database:
             return [self._spent(connection, spend) for spend in spends]
 
     def _spent(self, connection: Connection, spend: Spend) -> int:
-        names = [LEDGER.c[name] for name in ("agent_name", "provider", "model", "dimensions")]
+        names = [LEDGER.c[name] for name in (*CALL_LABELS, "served_model", "dimensions")]
         query = (
             select(*names, func.sum(LEDGER.c.cost_nano_usd).label("cost"))
             .where(LEDGER.c.bucket >= spend.start, LEDGER.c.bucket < spend.end)
@@ -140,7 +148,11 @@ class Database:
             int(row.cost)
             for row in connection.execute(query)
             if spend.scope.takes(
-                row.agent_name, row.provider, row.model, json.loads(row.dimensions)
+                row.agent_name,
+                row.provider,
+                row.model,
+                row.served_model,
+                json.loads(row.dimensions),
             )
         )
 
@@ -159,6 +171,7 @@ class Database:
         with self._sentences(), self._writing() as connection:
             deleted = connection.execute(LEDGER.delete().where(LEDGER.c.bucket < before)).rowcount
             connection.execute(WRITERS.delete().where(WRITERS.c.written_at < forgotten))
+            connection.execute(CLAIMS.delete().where(CLAIMS.c.claimed_at < forgotten))
         return int(deleted)
 
     def _reading(self) -> AbstractContextManager[Connection]:
@@ -226,6 +239,16 @@ def _statements(insert: Any) -> tuple[Any, Any]:
         where=WRITERS.c.batch < batch.excluded.batch,
     ).returning(WRITERS.c.batch)
     return upsert, claim
+
+
+def _claim(insert: Any) -> Any:
+    """A claim, which answers if it is the claimant's own."""
+    claim = insert(CLAIMS)
+    return claim.on_conflict_do_update(
+        index_elements=[CLAIMS.c.claimed],
+        set_={"claimant": claim.excluded.claimant},
+        where=CLAIMS.c.claimant == claim.excluded.claimant,
+    ).returning(CLAIMS.c.claimed)
 
 
 def _record(row: Row) -> dict[str, Any]:

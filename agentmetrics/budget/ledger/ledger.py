@@ -11,13 +11,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from agentmetrics.budget.ledger import summary as summaries
+from agentmetrics.budget.ledger.anomaly import spend_ratios
 from agentmetrics.budget.ledger.database import Database, DatabaseAway
 from agentmetrics.budget.ledger.intake import Intake
 from agentmetrics.budget.ledger.spend import CallFilter, Spend
 from agentmetrics.budget.ledger.summary import Summary
+from agentmetrics.budget.ledger.upkeep import Upkeep
 from agentmetrics.budget.ledger.writer import Writer
 from agentmetrics.budget.periods import Period, Span, unix_seconds, whole_buckets, zone_of
 from agentmetrics.errors import ConfigurationError, LedgerUnavailable
+from agentmetrics.meters.anomaly import AnomalyMeter
 from agentmetrics.pipeline import Pipeline, pipeline_of
 from agentmetrics.recording.exits import close_at_exit, skip_at_exit
 from agentmetrics.recording.recorder import Recorder
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 logger = logging.getLogger("agentmetrics")
+
+PRUNE_INTERVAL_SECONDS = 3600.0
+RATIO_INTERVAL_SECONDS = 300.0
 
 
 class Ledger:
@@ -53,11 +59,17 @@ class Ledger:
         self._zone = zone_of(timezone)
         self._clock = clock
         self._database = Database(url)
+        self._retention_seconds = None if retention_days is None else retention_days * 86_400
+        self._ratios: Mapping[str, float] = {}
+        self.upkeep = Upkeep()
+        """What is done in the ledger's thread, after a write."""
+        self.upkeep.add("retention", self._prune_old, PRUNE_INTERVAL_SECONDS)
+        self.upkeep.add("comparison of spend", self._compare, RATIO_INTERVAL_SECONDS)
         self._writer = Writer(
             self._database,
             flush_interval_seconds=flush_interval_seconds,
-            retention_seconds=None if retention_days is None else retention_days * 86_400,
             clock=clock,
+            upkeep=self.upkeep,
         )
         self._heard: list[tuple[weakref.ref[Pipeline], Intake]] = []
         try:
@@ -78,6 +90,7 @@ class Ledger:
         """
         pipeline = pipeline_of(recorder)
         intake = self._writer.intake(pipeline.extra_labels, pipeline.ledger)
+        pipeline.meter(AnomalyMeter).show(lambda: self._ratios)
         pipeline.subscribe(intake.hear)
         self._heard.append((weakref.ref(pipeline), intake))
         close_at_exit(self)
@@ -150,6 +163,28 @@ class Ledger:
         self._database.prepare()
         return self._database.prune(unix_seconds(before, self._zone))
 
+    def claim(self, what: str, claimant: str) -> bool:
+        """Whether nobody else has claimed ``what``: from now on, ``claimant`` has.
+
+        A claim outlives its process, and is forgotten after 90 days at the earliest. Raises
+        ``LedgerUnavailable``: it is unknown then whether there is a claim; asking again is safe.
+        """
+        with self._writer.database() as database:
+            return database.claim(what, claimant)
+
+    def _prune_old(self) -> None:
+        if self._retention_seconds is not None:
+            with self._writer.database() as database:
+                database.prune(int(self._clock()) - self._retention_seconds)
+
+    def _compare(self) -> None:
+        try:
+            with self._writer.database() as database, database.snapshot() as snapshot:
+                self._ratios = spend_ratios(snapshot, self._clock(), self._zone)
+        except LedgerUnavailable:
+            self._ratios = {}  # rather nothing than what was true some time ago
+            raise
+
     def close(self) -> None:
         """Write what is left and stop; calls that end later are no longer recorded.
 
@@ -159,6 +194,7 @@ class Ledger:
         skip_at_exit(self)
         self.detach()
         self._writer.close()
+        self._ratios = {}
 
     def __enter__(self) -> Self:
         return self

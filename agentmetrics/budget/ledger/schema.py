@@ -39,6 +39,15 @@ WRITERS = Table(
 )
 """The last batch of every writer: written with its rows, so a batch is there once or not at all."""
 
+CLAIMS = Table(
+    "agentmetrics_ledger_claims",
+    METADATA,
+    Column("claimed", Text, primary_key=True),
+    Column("claimant", Text, nullable=False),
+    Column("claimed_at", BigInteger, nullable=False),
+)
+"""What one process of many is to do, and which one: budget notices that are sent once."""
+
 VERSION = Table(
     "agentmetrics_ledger_version", METADATA, Column("version", BigInteger, nullable=False)
 )
@@ -74,6 +83,16 @@ MIGRATIONS: Migrations = (
             writer TEXT NOT NULL PRIMARY KEY,
             batch BIGINT NOT NULL,
             written_at BIGINT NOT NULL
+        )
+        """,
+    ),
+    ("ALTER TABLE agentmetrics_ledger ADD COLUMN served_model TEXT NOT NULL DEFAULT ''",),
+    (
+        """
+        CREATE TABLE agentmetrics_ledger_claims (
+            claimed TEXT NOT NULL PRIMARY KEY,
+            claimant TEXT NOT NULL,
+            claimed_at BIGINT NOT NULL
         )
         """,
     ),

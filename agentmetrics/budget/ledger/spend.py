@@ -37,19 +37,30 @@ class CallFilter:
         return {name: value for name, value in own.items() if value is not None}
 
     def takes(
-        self, agent_name: str, provider: str, model: str, dimensions: Mapping[str, str]
+        self,
+        agent_name: str,
+        provider: str,
+        model: str,
+        served_model: str,
+        dimensions: Mapping[str, str],
     ) -> bool:
-        """Whether a call with these labels belongs to it."""
+        """Whether a call with these labels belongs to it, by the model that was asked for or the
+        one that served."""
         return (
             self.agent_name in (None, agent_name)
             and self.provider in (None, provider)
-            and (self.model is None or is_meant(provider, self.model, model))
+            and (self.model is None or self._means(provider, model, served_model))
             and all(dimensions.get(name, "") == value for name, value in self.dimensions.items())
         )
 
+    def _means(self, provider: str, *models: str) -> bool:
+        wanted = self.model or ""
+        return any(model and is_meant(provider, wanted, model) for model in models)
+
     def covers(self, key: Key) -> bool:
         """Whether a row belongs to it."""
-        return self.takes(key.agent_name, key.provider, key.model, json.loads(key.dimensions))
+        dimensions = json.loads(key.dimensions)
+        return self.takes(key.agent_name, key.provider, key.model, key.served_model, dimensions)
 
 
 class Spend:

@@ -73,7 +73,7 @@ class Summary:
     the same wall-clock time (to the quarter of an hour) if the last period is still in progress;
     ``previous_whole`` is the total for all of it. ``projected_cost_nano_usd`` is the projected cost
     of the current period at its end, at the rate so far; ``None`` unless the last period is the
-    current one and whole, and enough of it has passed for a rate.
+    current one and whole, enough of it has passed for a rate, and its cost is known.
     """
 
     period: Period
@@ -92,7 +92,7 @@ class Summary:
     def trend(self) -> float | None:
         """The cost relative to that of the previous period: 0.5 is half more, -0.5 half less.
 
-        ``None`` when there was none.
+        ``None`` when there was none then, or the cost now is not known.
         """
         return _trend(self.total, self.previous)
 
@@ -130,7 +130,7 @@ class Summary:
 
 
 def _trend(now: Amounts, before: Amounts) -> float | None:
-    if not before.cost_nano_usd:
+    if not before.cost_nano_usd or not now.cost_is_known:
         return None
     return (now.cost_nano_usd - before.cost_nano_usd) / before.cost_nano_usd
 
@@ -263,6 +263,6 @@ def _dearest_first(
 
 def _projected(spent: Amounts, period: Span, now: int) -> int | None:
     length, passed = period.end - period.start, now - period.start
-    if length > passed * PACE_SHARE:
+    if length > passed * PACE_SHARE or not spent.cost_is_known:
         return None
     return spent.cost_nano_usd * length // passed

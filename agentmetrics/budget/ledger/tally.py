@@ -24,7 +24,8 @@ class Amounts:
     """Sums over calls. Details are parts of input or output tokens; do not add them to those.
 
     ``unpriced_calls`` used tokens but have no known price, ``unmetered_calls`` lack a token count;
-    their cost is excluded from totals.
+    their cost is excluded from totals. Where no call has a known cost, ``cost_is_known`` is
+    ``False`` and the cost of 0 says nothing.
     """
 
     calls: int = 0
@@ -45,24 +46,40 @@ class Amounts:
         """The cost in USD, exactly."""
         return Decimal(self.cost_nano_usd).scaleb(-9)
 
+    @property
+    def cost_is_known(self) -> bool:
+        """Whether the cost is that of at least one call, or of none because there was none."""
+        unknown = self.unpriced_calls + self.unmetered_calls
+        return bool(self.cost_nano_usd) or not self.calls or unknown < self.calls
+
     def __add__(self, other: Amounts) -> Amounts:
         return Amounts(*(getattr(self, name) + getattr(other, name) for name in AMOUNTS))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data; ``cost_usd`` is a float for reading, ``cost_nano_usd`` is exact."""
-        return {name: getattr(self, name) for name in AMOUNTS} | {"cost_usd": float(self.cost_usd)}
+        """Plain data; ``cost_usd`` is a float for reading, ``cost_nano_usd`` is exact.
+
+        Both are ``None`` unless ``cost_is_known``.
+        """
+        sums = {name: getattr(self, name) for name in AMOUNTS}
+        if not self.cost_is_known:
+            return sums | {"cost_nano_usd": None, "cost_usd": None}
+        return sums | {"cost_usd": float(self.cost_usd)}
 
 
 AMOUNTS = tuple(field.name for field in fields(Amounts))
 
 
 class Key(NamedTuple):
-    """What a row is of. ``bucket`` is its first second (Unix time), ``dimensions`` JSON."""
+    """What a row is of. ``bucket`` is its first second (Unix time), ``dimensions`` JSON.
+
+    ``model`` is the one that was asked for, ``served_model`` the one that the response named.
+    """
 
     bucket: int
     agent_name: str
     provider: str
     model: str
+    served_model: str
     status: str
     dimensions: str
 
@@ -97,7 +114,7 @@ class Row:
     def add(self, call: LLMCall) -> None:
         self.calls += 1
         usage = call.usage
-        if usage is None:
+        if usage is None or usage.is_empty:
             self.unmetered_calls += 1
             return
         if usage.input_tokens is None or usage.output_tokens is None:
@@ -139,29 +156,31 @@ class Tally:
                 continue
             quarter = int(call.ended + to_unix_seconds) // BUCKET_SECONDS
             key = (
-                quarter, call.agent_name, call.provider, call.model, call.status, names, call.extra
+                quarter, call.agent_name, call.provider, call.model, call.served_model,
+                call.status, names, call.extra,
             )  # fmt: skip
             (known.get(key) or self._row(key)).add(call)
 
     def _row(self, raw: tuple[Any, ...]) -> Row:
-        quarter, agent_name, provider, model, status, names, extra = raw
+        quarter, agent_name, provider, model, served_model, status, names, extra = raw
         values = tuple(map(clean_label, extra))
         key = Key(
             quarter * BUCKET_SECONDS,
             clean_label(agent_name),
             clean_label(provider),
             clean_label(model),
+            clean_label(served_model),
             status,
             dimensions_text(dict(zip(names, values, strict=False))),
         )
         row = self._row_of(key)
-        if (quarter, *key[1:5], names, values) == raw:  # a name of 10 kB costs no memory
+        if (quarter, *key[1:6], names, values) == raw:  # a name of 10 kB costs no memory
             self._known[raw] = row
         return row
 
     def _row_of(self, key: Key) -> Row:
         if key not in self.rows and len(self.rows) >= MAX_ROWS:
-            key = Key(key.bucket, OTHER, OTHER, OTHER, key.status, "{}")
+            key = Key(key.bucket, OTHER, OTHER, OTHER, OTHER, key.status, "{}")
         row = self.rows.get(key)
         if row is None:
             row = self.rows[key] = Row(key, tuple(s for s in self._spends if s.covers(key)))

@@ -9,8 +9,8 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -18,6 +18,7 @@ from agentmetrics.budget.ledger.database import Database, UnwritableError
 from agentmetrics.budget.ledger.intake import Intake
 from agentmetrics.budget.ledger.spend import Spend
 from agentmetrics.budget.ledger.tally import Key, Row, Tally
+from agentmetrics.budget.ledger.upkeep import Upkeep
 from agentmetrics.errors import LedgerUnavailable
 from agentmetrics.meters.ledger import LedgerMeter
 from agentmetrics.recording.fork import LEDGERS, ForkAware, watch_forks
@@ -33,7 +34,6 @@ LONGEST_PAUSE_SECONDS = 30.0
 CLOSING_SECONDS = 10.0
 """How long the end of a program waits for a database that is away."""
 CLOSING_PAUSE_SECONDS = 0.2
-PRUNE_INTERVAL_SECONDS = 3600.0
 FORK_WAITS_SECONDS = 2.0
 """How long a fork waits for a write: SQLite's and libpq's own locks must not be held over it."""
 
@@ -62,14 +62,12 @@ class Writer(ForkAware):
         database: Database,
         *,
         flush_interval_seconds: float,
-        retention_seconds: int | None,
         clock: Callable[[], float],
+        upkeep: Upkeep,
     ) -> None:
         self._database = database
         self._interval = flush_interval_seconds
-        self._retention_seconds = retention_seconds
-        self._next_prune = 0.0
-        self._clock = clock
+        self._clock, self._upkeep = clock, upkeep
         self._intakes: list[Intake] = []
         self._meters: list[LedgerMeter] = []
         self._spends: weakref.WeakSet[Spend] = weakref.WeakSet()
@@ -159,13 +157,23 @@ class Writer(ForkAware):
             return len(self._tally.rows) + (len(self._batch.rows) if self._batch else 0)
 
     def flush(self) -> None:
-        """What the thread does: write, unless the database was away a moment ago."""
+        """What the thread does: write, unless the database was away a moment ago, and upkeep."""
         self._notice_fork()
         self.fold()
         if time.monotonic() >= self._not_before:
             with suppress(LedgerUnavailable):  # counted and logged
                 self.write()
-                self._prune()
+                self._upkeep.run()
+
+    @contextmanager
+    def database(self) -> Iterator[Database]:
+        """The database with its tables; no fork happens meanwhile.
+
+        Raises ``LedgerUnavailable``.
+        """
+        with self._writing:
+            self._database.prepare()
+            yield self._database
 
     def write(self) -> None:
         """Write everything that has ended, and ask what the followed spends are by now.
@@ -239,12 +247,6 @@ class Writer(ForkAware):
         for meter in self._meters:
             with suppress(Exception):  # a backend that fails is no reason to write anything twice
                 what(meter)
-
-    def _prune(self) -> None:
-        if self._retention_seconds is None or time.monotonic() < self._next_prune:
-            return
-        self._next_prune = time.monotonic() + PRUNE_INTERVAL_SECONDS
-        self._database.prune(int(self._clock()) - self._retention_seconds)
 
     def close(self) -> None:
         """Write what is left, end the thread; calls that end later are not taken any more.

@@ -16,27 +16,41 @@ MAX_SERIES = 2000
 class CardinalityLimit(Layer):
     """At most ``max_series`` label sets per metric; beyond it, label values become ``other``.
 
-    Labels with a fixed set of values (``metric.closed_labels``) keep theirs, so sums by ``status``
-    stay correct. ``agentmetrics_series_dropped_total{metric}`` counts each time a label set was
-    rejected.
+    Labels with a fixed set of values (``metric.closed_labels``) are not counted and keep theirs, so
+    sums by ``status`` stay correct, and the metrics of a call are limited at the same point.
+    ``agentmetrics_series_dropped_total{metric}`` counts the label sets that were rejected; one that
+    comes back after ``max_series`` others have been counts again.
     """
 
     def __init__(self, recorder: Recorder, max_series: int = MAX_SERIES) -> None:
         super().__init__(recorder)
         self.max_series = max_series
         self._seen: dict[str, set[tuple[str, ...]]] = {}
+        self._rejected: dict[str, set[tuple[str, ...]]] = {}
         self._step = recorder.update()
         self._dropped = recorder.counter(SERIES_DROPPED)
 
     def outward_values(self, metric: Metric, values: tuple[str, ...]) -> tuple[str, ...]:
+        open_values = tuple(
+            value
+            for label, value in zip(metric.labels, values, strict=True)
+            if label not in metric.closed_labels
+        )
         with self._step:  # the recorder's own lock, which is held over a fork
             seen = self._seen.setdefault(metric.name, set())
-            if values in seen or not metric.labels:
+            if open_values in seen or not open_values:
                 return values
             if len(seen) < self.max_series:
-                seen.add(values)
+                seen.add(open_values)
                 return values
-        self._dropped.labels(metric.name).inc()
+            rejected = self._rejected.setdefault(metric.name, set())
+            is_new = open_values not in rejected
+            if is_new:
+                if len(rejected) >= self.max_series:
+                    rejected.clear()
+                rejected.add(open_values)
+        if is_new:
+            self._dropped.labels(metric.name).inc()
         return tuple(
             value if label in metric.closed_labels else OTHER
             for label, value in zip(metric.labels, values, strict=True)

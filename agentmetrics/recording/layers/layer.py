@@ -44,6 +44,16 @@ class Layer(Recorder):
         """The values that ``outward_values`` made these of; ``None`` where it did not."""
         return values
 
+    def inward_family(self, family: Family) -> Family | None:
+        """The family as it was recorded through this layer; ``None`` for another's."""
+        metric = self.inward(family.metric)
+        series: list[tuple[tuple[str, ...], Value]] = [
+            (inward, value)
+            for values, value in family.series
+            if (inward := self.inward_values(values)) is not None
+        ]
+        return Family(metric, series) if metric is not None and series else None
+
     def declare(self, metric: Metric) -> None:
         if metric.kind == "counter":
             self._next.counter(self.outward(metric))
@@ -89,17 +99,8 @@ class Layer(Recorder):
         return self._next.batch(adds, sets, observations)  # the series are the next one's own
 
     def collect(self) -> list[Family]:
-        families: list[Family] = []
-        for family in self._next.collect():
-            metric = self.inward(family.metric)
-            series: list[tuple[tuple[str, ...], Value]] = [
-                (inward, value)
-                for values, value in family.series
-                if (inward := self.inward_values(values)) is not None
-            ]
-            if metric is not None and series:
-                families.append(Family(metric, series))
-        return families
+        inward = map(self.inward_family, self._next.collect())
+        return [family for family in inward if family is not None]
 
     def flush(self) -> None:
         self._next.flush()

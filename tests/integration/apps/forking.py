@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from agentmetrics import MemoryRecorder, PrometheusRecorder, Recorder, track_call
 from agentmetrics.pipeline import pipeline_of
 
-GAUGES = "llm_active_calls", "agentmetrics_open_runs"
+GAUGES = "llm_active_calls", "agentmetrics_open_runs", "llm_oldest_active_call_seconds"
 
 
 def seen(recorder: Recorder) -> dict[str, float]:

@@ -48,6 +48,7 @@ from agentmetrics.sources.langchain.callbacks.streaming import (
     event_carries_output,
 )
 from agentmetrics.sources.langchain.callbacks.usage import (
+    note_unread,
     read_chunk,
     read_first_chunk,
     read_response,
@@ -199,10 +200,11 @@ class MetricsCallbackHandler(Marker):
             call = pipeline.table.get(run_id)
             if type(call) is LLMCall:
                 if call.first_token:
+                    call.note_chunk(perf_counter())
                     if call.usage is not None:
                         read_chunk(call, chunk)
                 elif chunk_carries_output(token, chunk):
-                    call.first_token = perf_counter()
+                    call.first_token = call.last_chunk = perf_counter()
                     read_first_chunk(call, chunk)
         except Exception as error:
             pipeline.failed("on_llm_new_token", error)
@@ -219,9 +221,11 @@ class MetricsCallbackHandler(Marker):
         pipeline = self._pipeline()
         try:
             call = pipeline.table.get(run_id)
-            if isinstance(call, LLMCall) and not call.first_token:
-                if event_carries_output(event):
-                    call.first_token = perf_counter()
+            if isinstance(call, LLMCall):
+                if call.first_token:
+                    call.note_chunk(perf_counter())
+                elif event_carries_output(event):
+                    call.first_token = call.last_chunk = perf_counter()
         except Exception as error:
             pipeline.failed("on_stream_event", error)
 
@@ -247,6 +251,7 @@ class MetricsCallbackHandler(Marker):
                     return
                 except Exception as error:  # the call counts, its tokens do not
                     pipeline.failed("on_llm_end", error)
+                    note_unread(call, response)
                 pipeline.succeed(call)
             elif call is not None:
                 pipeline.finish(call)

@@ -77,7 +77,10 @@ def _openrouter(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -
 
 def _azure(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:
     # AzureChatOpenAI puts its model_version behind a name that has it already.
-    call.model = _DOUBLED_VERSION.sub(r"\1", call.model)
+    named = call.served_model
+    call.served_model = _DOUBLED_VERSION.sub(r"\1", named)
+    if call.model == named:
+        call.model = call.served_model
 
 
 _DOUBLED_VERSION = re.compile(r"(-[0-9-]+)\1$")

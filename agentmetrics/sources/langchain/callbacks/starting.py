@@ -64,6 +64,8 @@ def start_call(
     if pipeline.is_watched:  # apart, for what a closure costs the plain case
         _open_watched(pipeline, run_id, parent_run_id, call, messages, invocation_params, metadata)
     else:
+        if (agent, provider, model, call.extra) not in pipeline.llm.expected:
+            pipeline.expect(call)
         pipeline.table.start(run_id, call)
     if instrumented and batch_size:
         call.lookup = expect_lookup(pipeline.table, run_id, batch_size)
@@ -114,7 +116,7 @@ def start_chain(
     extra = extra_values_here(pipeline.extra_labels, metadata, nearest_run(scope), parent_run_id)
     begins, chain.run = run_of_chain(agent_name, metadata, scope)
     if begins:
-        pipeline.table.begin_run(chain, begins, extra)
+        pipeline.begin_run(chain, begins, extra)
     pipeline.table.start(run_id, chain)
     return chain
 
@@ -128,7 +130,7 @@ def _is_graph(
     if graph.name and graph.name != UNNAMED_GRAPH:
         if begins_with_graph(agent_name, metadata, graph):
             extra = extra_values_here(pipeline.extra_labels, metadata, graph.run)
-            pipeline.table.begin_run(graph, graph.name, extra)
+            pipeline.begin_run(graph, graph.name, extra)
         graph.graph = graph.name
     graph.is_graph = True
 
@@ -153,7 +155,7 @@ def start_inside(
     )
     fact.run = run
     fact.scope = scope
-    pipeline.table.start(run_id, fact)
+    pipeline.start(run_id, fact)
 
 
 def scope_of(pipeline: Pipeline, parent_run_id: UUID | None) -> Scope | None:

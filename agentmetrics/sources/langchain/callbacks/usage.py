@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from agentmetrics.calls.facts import FOUND, UNKNOWN, LLMCall
+from agentmetrics.calls.facts import FOUND, UNKNOWN, LLMCall, Unread
+from agentmetrics.providers.finish_reasons import (
+    REFUSAL,
+    STOP,
+    TOOL_CALLS,
+    finish_reason_of,
+    meaning_of,
+)
 from agentmetrics.providers.service_tier import service_tier_of
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.metric import clean_label
@@ -20,6 +27,11 @@ _NOTHING: Mapping[str, Any] = {}
 _SERVICE_TIERS = ("flex", "priority")
 _SPEAK_MORE = REPORTING | QUIRKS.keys()
 _TELL_SO_FAR = frozenset({"openai", "deepseek"})
+_ADVICE = (
+    "set usage_metadata on the model's messages, or record such calls with track_call() and "
+    "record_usage()"
+)
+_ADVICE_STREAM = "pass stream_usage=True to the chat model"
 
 
 def requested(
@@ -58,18 +70,18 @@ def read_response(call: LLMCall, response: LLMResult, run_id: UUID) -> None:
             try:
                 message = generation.message  # type: ignore[union-attr]
             except AttributeError:  # of a text LLM
-                served = generation.generation_info or served
+                served = served or generation.generation_info or _NOTHING
                 continue
             served = served or message.response_metadata
             usage = getattr(message, "usage_metadata", None)
             if usage is not None:
-                asked = call.model
                 _read_served(call, served, response)
+                _read_finish(call, served, message)
                 if usage.get("total_cost") == 0 and str(run_id) not in (message.id or ""):
                     call.lookup = FOUND
                     return
                 if call.first_token:
-                    _read_streamed(call, usage, asked)
+                    _read_streamed(call, usage)
                 else:
                     call.usage = _usage(usage)
                 if (
@@ -77,21 +89,32 @@ def read_response(call: LLMCall, response: LLMResult, run_id: UUID) -> None:
                     and (call.provider not in COMPACTING or type(message.content) is list)
                 ) or "headers" in served:
                     _read_more(call, served, response)
+                    if call.usage is None:
+                        note_unread(call, message)
                 return
     output = response.llm_output or _NOTHING
     asked, named = call.model, served.get("model_name") or served.get("model")
     _read_served(call, served, response)
     if message is None and not named and asked != UNKNOWN:
-        call.model = asked  # a text LLM's llm_output names that, or on Azure the class's default
+        call.served_model = ""  # a text LLM's llm_output names what was asked, or a default
+    _read_finish(call, served, message)
     block = output.get("token_usage") or output.get("usage")
     if block:
         call.usage = Usage.from_response({"usage": block})
     elif call.first_token:
-        _read_streamed(call, None, asked)
+        _read_streamed(call, None)
     if call.usage is None:
         call.usage = Usage.from_response(served)
     if call.provider in _SPEAK_MORE or "headers" in served:
         _read_more(call, served, response)
+    if call.usage is None:
+        texts = (text for choices in response.generations for text in choices)
+        note_unread(call, next(texts, response) if message is None else message)
+
+
+def note_unread(call: LLMCall, response: object) -> None:
+    """Note in a call that this response says nothing of its tokens."""
+    call.unread = Unread.of(response, _ADVICE_STREAM if call.first_token else _ADVICE)
 
 
 def read_first_chunk(call: LLMCall, chunk: Any) -> None:
@@ -119,7 +142,11 @@ def _read_served(call: LLMCall, served: Mapping[str, Any], response: LLMResult) 
         served = response.llm_output
         model = served.get("model_name")
     if model:
-        call.model = model if type(model) is str else clean_label(model)
+        model = model if type(model) is str else clean_label(model)
+        if call.first_token and model != call.model:
+            # Each of several choices names the model at its end, and LangChain joins the names.
+            model = model[: (model * 2).find(model, 1)]
+        call.serve(model)
     tier = served.get("service_tier")
     if tier != "default" and (tier or "usage" in served or "serviceTier" in served):
         call.service_tier = service_tier_of(served)
@@ -127,16 +154,34 @@ def _read_served(call: LLMCall, served: Mapping[str, Any], response: LLMResult) 
         call.provider = clean_label(served.get("model_provider")) or UNKNOWN
 
 
-def _read_streamed(call: LLMCall, usage: Mapping[str, Any] | None, asked: str) -> None:
-    """Undo how LangChain joined the chunks of a stream: it adds numbers and joins text.
+def _read_finish(call: LLMCall, served: Mapping[str, Any], message: Any) -> None:
+    """Why the model stopped; a word for an ordinary end may hide a tool call or a refusal."""
+    word = served.get("finish_reason")
+    reason = finish_reason_of(served) if word is None else meaning_of(word)
+    if reason == STOP and message is not None:
+        if getattr(message, "tool_calls", None):
+            reason = TOOL_CALLS
+        elif _refuses(message):
+            reason = REFUSAL
+    call.finish_reason = reason
 
-    Usage that the chunks told so far stands; and each of several choices names the model at its
-    end, so that ``o3o3`` is ``o3``.
+
+def _refuses(message: Any) -> bool:
+    if message.additional_kwargs.get("refusal"):
+        return True
+    content = message.content  # that of OpenAI's Responses API has a block for it
+    return type(content) is list and any(
+        type(block) is dict and block.get("type") == REFUSAL for block in content
+    )
+
+
+def _read_streamed(call: LLMCall, usage: Mapping[str, Any] | None) -> None:
+    """Undo how LangChain joined the chunks of a stream, which adds their numbers.
+
+    Usage that the chunks told so far stands.
     """
     if usage is not None and call.usage is None:
         call.usage = _usage(usage)
-    if call.model != asked:
-        call.model = call.model[: (call.model * 2).find(call.model, 1)]
 
 
 def _read_more(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:

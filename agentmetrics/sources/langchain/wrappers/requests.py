@@ -7,7 +7,7 @@ from inspect import isawaitable
 from time import perf_counter
 from typing import Any
 
-from agentmetrics.calls.facts import Ceiling, LLMCall
+from agentmetrics.calls.facts import Ceiling, LLMCall, Unread
 from agentmetrics.calls.table import OwnRunId
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.errors import BudgetExceeded
@@ -19,6 +19,8 @@ from agentmetrics.recording.recorder import Recorder
 from agentmetrics.sources.langchain.wrappers.clients import Requests, watched_copy
 from agentmetrics.sources.langchain.wrappers.naming import model_of, provider_of
 from agentmetrics.sources.surroundings import call_here
+
+_ADVICE = "if they are billed by token, record them with track_call() and record_usage()"
 
 
 class RequestSource:
@@ -117,11 +119,14 @@ class _Request:
             self._read(response)
         except Exception as error:  # the call counts, its tokens do not
             self._pipeline.failed("response", error)
+        if self._call.is_unmetered:
+            self._call.unread = Unread.of(response, _ADVICE)
         self.end(refusal)
 
     def _read(self, response: Any) -> None:
         call = self._call
-        call.model = self._given_model or served_model(response) or call.model
+        if not self._given_model:
+            call.serve(served_model(response) or "")
         call.usage = Usage.from_embedding(response)
         call.api_seconds = provider_seconds(response)
 

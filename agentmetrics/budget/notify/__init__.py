@@ -1,0 +1,1 @@
+"""Budget notices that leave the process: to Slack, and to webhooks."""

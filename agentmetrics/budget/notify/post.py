@@ -1,0 +1,78 @@
+"""One attempt to hand a message to a URL over HTTP, and whether another may be made."""
+
+from __future__ import annotations
+
+import time
+from email.message import Message
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import (
+    HTTPRedirectHandler,
+    ProxyHandler,
+    Request,
+    build_opener,
+    getproxies_environment,
+)
+
+from pydantic import SecretStr
+
+TIMEOUT_SECONDS = 10.0
+"""How long it waits for a connection, and then for an answer."""
+_TOO_MANY_REQUESTS = 429
+
+
+class Undelivered(Exception):  # noqa: N818 - what became of the message
+    """Why, in words without the URL; ``may_retry`` where the receiver does not have it.
+
+    ``wait_seconds`` is how long the receiver asks to be left alone.
+    """
+
+    def __init__(self, reason: str, *, may_retry: bool, wait_seconds: float = 0.0) -> None:
+        super().__init__(reason)
+        self.may_retry, self.wait_seconds = may_retry, wait_seconds
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None  # the answer stays what it is: an error
+
+
+def post(url: SecretStr, body: bytes) -> None:
+    """Send JSON to ``url``, through the proxy that the environment names, following no redirect.
+
+    Raises ``Undelivered``. Where no answer comes once the request is sent, the receiver may have
+    the message, and so it is not to be sent again.
+    """
+    headers = {"Content-Type": "application/json", "User-Agent": "agentmetrics"}
+    request = Request(url.get_secret_value(), body, headers, method="POST")
+    # Not the system's own settings, which macOS cannot be asked for after a fork.
+    opener = build_opener(_NoRedirects, ProxyHandler(getproxies_environment()))
+    try:
+        opener.open(request, timeout=TIMEOUT_SECONDS).close()
+    except HTTPError as error:
+        with error:
+            may_retry = error.code == _TOO_MANY_REQUESTS or error.code >= 500
+            raise Undelivered(
+                f"it answered with status {error.code}",
+                may_retry=may_retry,
+                wait_seconds=_wait_seconds(error.headers),
+            ) from None
+    except URLError as error:  # before all of it was sent
+        reason = type(error.reason).__name__
+        raise Undelivered(f"it cannot be reached ({reason})", may_retry=True) from None
+    except (OSError, HTTPException) as error:
+        reason = type(error).__name__
+        raise Undelivered(f"it did not answer ({reason})", may_retry=False) from None
+
+
+def _wait_seconds(headers: Message[str, str]) -> float:
+    """What ``Retry-After`` asks for: a number of seconds, or a date."""
+    said = headers.get("Retry-After", "").strip()
+    if said.isdecimal():
+        return float(said[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
+        return 0.0

@@ -1,0 +1,11 @@
+"""Metrics of the catalogue that are in no panel, and why."""
+
+from __future__ import annotations
+
+EXEMPT = {
+    "llm_memory_rss_mb": "an alias of llm_memory_rss_bytes, which is shown",
+    "llm_memory_available_mb": "an alias of llm_memory_available_bytes, which is shown",
+    "llm_input_tokens_last_call": "one call out of many; agent_run_tokens has the distribution",
+    "llm_output_tokens_last_call": "one call out of many; agent_run_tokens has the distribution",
+    "cache_hit_ratio": "counts since the start; the share within the time range is shown",
+}

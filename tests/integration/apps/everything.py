@@ -1,0 +1,200 @@
+"""A program in which everything happens that boards show, to two agents with a model each."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from langchain_core.caches import InMemoryCache
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.tools import tool
+
+import agentmetrics
+from agentmetrics import (
+    Budget,
+    BudgetExceeded,
+    Budgets,
+    CacheTracker,
+    InstrumentedAgent,
+    InstrumentedCache,
+    Ledger,
+    Metric,
+    MetricsCallbackHandler,
+    Recorder,
+    catalog,
+)
+from agentmetrics.pipeline import pipeline_of
+from tests.unit.scripted import Chat, StreamingChat, answer
+
+AGENTS = ("writer", "researcher")
+PROVIDERS = ("openai", "house")
+MODELS = ("gpt-4.1-mini", "house-v1.5")
+"""An agent's provider and model have its place; the second model has no price."""
+TENANT = "north"
+ROWS = (*catalog.CATALOG, *catalog.APPLICATION, *catalog.PLATFORM)
+
+
+class Everything:
+    """The program, on a recorder with the pipeline that it should have."""
+
+    def __init__(self, recorder: Recorder, directory: Path) -> None:
+        self._recorder = recorder
+        self._config: Any = {
+            "callbacks": [MetricsCallbackHandler(recorder)],
+            "metadata": {"intent": "chat"},
+        }
+        self._cache = InstrumentedCache(InMemoryCache(maxsize=2), "llm", recorder)
+        self._prompts = CacheTracker(
+            "prompt",
+            recorder=recorder,
+            entries=lambda: 3.0,
+            size_bytes=lambda: 300.0,
+        )
+        self._questions = itertools.count()
+        self._ledger = Ledger(f"sqlite:///{directory / 'spend.db'}")
+        self._ledger.attach(recorder)
+        scope = {"agent_name": "refused"}
+        self._budgets = Budgets(
+            [Budget("team", 5.0), Budget("refused", 0.0, scope=scope, action="block")],
+            recorder,
+            ledger=self._ledger,
+        )
+
+    def close(self) -> None:
+        self._budgets.close()
+        self._ledger.close()
+
+    def work(self) -> None:
+        """One round of traffic."""
+        with agentmetrics.labels(tenant=TENANT):
+            for agent, provider, model in zip(AGENTS, PROVIDERS, MODELS, strict=True):
+                self._agent(agent, provider, model)
+            self._outside_of_agents()
+        self._ledger.flush()
+        self._budgets.status()
+
+    def _agent(self, name: str, provider: str, model: str) -> None:
+        recorder, config = self._recorder, self._config
+        said = answer(model=model, input_token_details={"cache_read": 4})
+        said.response_metadata["finish_reason"] = "stop"
+        chat = Chat(answers=[said], provider=provider, model=model)
+        successor = Chat(answers=[answer(model="next")], provider=provider, model=model)
+        stream = StreamingChat(answers=[said], provider=provider, model=model)
+        cached = Chat(answers=[said], provider=provider, model=model, cache=self._cache)
+        broken = Chat(answers=[TimeoutError()], provider=provider, model=model)
+        question = f"{name} {next(self._questions)}"
+
+        class Worker(InstrumentedAgent):
+            agent_name = name
+
+            def run(self) -> None:
+                chat.invoke(question, config)
+                for _ in stream.stream(question, config):
+                    pass
+                for _ in range(2):
+                    cached.invoke(question, config)
+                broken.with_fallbacks([successor]).invoke(question, config)
+                search.invoke("metrics", config)
+                with suppress(ZeroDivisionError):
+                    divide.invoke({"by": 0}, config)
+                Shelf().invoke("metrics", config)
+                with suppress(asyncio.CancelledError), self.track_call(provider, model):
+                    raise asyncio.CancelledError
+
+            def execute(self) -> None:
+                raise RuntimeError
+
+        Worker.recorder = recorder
+        Worker().run()
+        with suppress(RuntimeError):
+            Worker().execute()
+
+    def _outside_of_agents(self) -> None:
+        recorder = self._recorder
+        refused = agentmetrics.track_call(
+            PROVIDERS[0], MODELS[0], agent_name="refused", recorder=recorder
+        )
+        with suppress(BudgetExceeded), refused:
+            raise AssertionError("the budget let it pass")
+        with agentmetrics.track_call(
+            PROVIDERS[0], MODELS[0], agent_name=AGENTS[0], recorder=recorder
+        ) as call:
+            call.record_usage(-1, 1)
+        for model, tier in zip(MODELS, ("small", "large"), strict=True):
+            with agentmetrics.routing("chat", recorder=recorder) as choice:
+                choice.select(model, tier)
+        agentmetrics.record_cost_savings(0.002, intent="chat", recorder=recorder)
+        agentmetrics.record_error(ValueError(), component="api", recorder=recorder)
+        self._prompts.hit()
+        self._prompts.miss()
+        self._prompts.evicted()
+
+
+@tool
+def search(query: str) -> str:
+    """Find something."""
+    return query
+
+
+@tool
+def divide(by: int) -> float:
+    """Divide one by a number."""
+    return 1 / by
+
+
+class Shelf(BaseRetriever):
+    """A retriever that finds the question."""
+
+    def _get_relevant_documents(self, query: str, **_: Any) -> list[Document]:
+        return [Document(query)]
+
+
+_VALUES: dict[str, tuple[str, ...]] = {
+    "agent_name": AGENTS,
+    "provider": PROVIDERS,
+    "model": MODELS,
+    "served_model": MODELS,
+    "status": ("success", "error"),
+    "finish_reason": ("stop", "length"),
+    "tenant": (TENANT, TENANT),
+}
+"""The values of a label in two series; any other label has its own name as its value."""
+
+
+def unrecorded(recorder: Recorder) -> list[Metric]:
+    """The rows of the catalogue that the program has brought no series of."""
+    recorded = {family.metric.name for family in recorder.collect() if family.series}
+    return [row for row in ROWS if row.name not in recorded]
+
+
+def record_directly(recorder: Recorder, rows: list[Metric]) -> None:
+    """Two series of each row, recorded on the catalogue's rows and not by what happens.
+
+    They stand for what plugins measure around agents, which is not in this distribution, and for
+    rare things, such as packets that a backend lost.
+    """
+    make = pipeline_of(recorder).make
+    for row in rows:
+        shaped = make.shaped(row)
+        for place in range(2):
+            labels = {name: _VALUES.get(name, (name, name))[place] for name in shaped.labels}
+            if row.kind == "counter":
+                make.counter(row).labels(**labels).inc()
+            elif row.kind == "gauge":
+                make.gauge(row).labels(**labels).set(1.0 + place)
+            else:
+                make.histogram(row).labels(**labels).observe(0.02)
+
+
+@contextmanager
+def working(recorder: Recorder, directory: Path) -> Iterator[Everything]:
+    program = Everything(recorder, directory)
+    try:
+        yield program
+    finally:
+        program.close()

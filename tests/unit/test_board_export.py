@@ -1,0 +1,85 @@
+"""The Grafana boards for a namespace and extra labels of the user."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentmetrics.operations.boards import boards
+from agentmetrics.operations.naming import METRICS
+from tests.services import grafana
+from tests.services.promql import (
+    PROMETHEUS_OWN,
+    metric_of,
+    parsed,
+    promql_of,
+    queries,
+    selectors,
+    variables,
+)
+
+NAMES = st.from_regex(r"(?!__)[a-z][a-z0-9_]{0,9}", fullmatch=True)
+PLAIN = boards()
+
+
+@settings(max_examples=8, deadline=None)  # of six boards, each
+@given(NAMES, st.lists(NAMES.map("x_{}".format), max_size=3, unique=True))
+def test_names_are_in_the_namespace_and_what_has_extra_labels_is_selected_by_them(
+    namespace: str, labels: list[str]
+) -> None:
+    for board in boards(namespace, labels).values():
+        for expr in queries(board):
+            for selector in selectors(parsed(board, expr)):
+                if selector.name in PROMETHEUS_OWN:
+                    continue
+                assert selector.name.startswith(f"{namespace}_"), expr
+                metric = METRICS[metric_of(selector.name.removeprefix(f"{namespace}_"))]
+                matched = [matcher.name for matcher in selector.matchers.matchers]
+                wanted = labels if metric.extended else []
+                assert [name for name in matched if name in labels] == wanted, expr
+
+
+def test_variables_and_annotations_are_in_the_namespace() -> None:
+    for board in boards("acme", ("tenant",)).values():
+        for expr in promql_of(board):
+            for selector in selectors(parsed(board, expr)):
+                assert selector.name in PROMETHEUS_OWN or selector.name.startswith("acme_")
+
+
+def test_a_variable_for_each_extra_label_stands_before_the_agents() -> None:
+    board = boards(extra_labels=("tenant", "task_type"))["overview"]
+    names = list(variables(board))
+    assert names[2:6] == ["instance", "tenant", "task_type", "agent_name"]
+    tenant, task_type = variables(board)["tenant"], variables(board)["task_type"]
+    assert tenant["multi"]
+    assert tenant["includeAll"]
+    assert "$tenant" not in tenant["query"]
+    assert 'tenant=~"$tenant"' in task_type["query"]
+    assert task_type["label"] == "Task type"
+
+
+def test_costs_can_be_grouped_by_an_extra_label() -> None:
+    group_by = variables(boards(extra_labels=("team",))["cost"])["group_by"]
+    assert group_by["query"] == "agent_name,provider,model,team"
+    assert group_by["options"][-1] == {"selected": False, "text": "team", "value": "team"}
+
+
+def test_a_board_without_such_metrics_has_no_variable_for_a_label() -> None:
+    assert "tenant" not in variables(boards(extra_labels=("tenant",))["itself"])
+
+
+def test_descriptions_name_metrics_as_they_are_exposed() -> None:
+    board = boards("acme")["overview"]
+    described = next(grafana.panels(board))["description"]
+    assert "`acme_llm_calls_total`" in described
+
+
+def test_a_label_with_the_name_of_a_variable_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"the extra label 'group_by' is also the name of a"):
+        boards(extra_labels=("team", "group_by"))
+
+
+def test_one_export_leaves_the_next_as_it_is() -> None:
+    boards("acme", ("tenant",))
+    assert boards() == PLAIN
