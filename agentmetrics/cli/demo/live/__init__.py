@@ -12,12 +12,12 @@ import openai
 
 from agentmetrics import BudgetExceeded
 from agentmetrics.cli.demo.live import (
+    approvals,
     archive,
     briefs,
     budgets,
     caches,
     failures,
-    reviews,
     routes,
     streams,
     support,
@@ -33,7 +33,7 @@ KINDS: tuple[Callable[[Setting], list[Scene]], ...] = (
     budgets.scenes,  # one budget that is nearly spent, one that blocks
     streams.scenes,  # slow, silent, left, cut short, without usage
     failures.scenes,  # every type of error
-    reviews.scenes,  # interrupted runs, and errors of the program
+    approvals.scenes,  # interrupted runs, and errors of the program
     archive.scenes,  # calls without LangChain, and a run that takes long
 )
 _EXPECTED = (openai.OpenAIError, httpx.TimeoutException, asyncio.TimeoutError)

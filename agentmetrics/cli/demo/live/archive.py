@@ -45,6 +45,7 @@ class Archivist(InstrumentedAgent):
 
 
 def scenes(setting: Setting) -> list[Scene]:
+    """Files that are summed up, one or all."""
     archivist = Archivist(setting)
 
     async def sum_up(chance: random.Random) -> None:

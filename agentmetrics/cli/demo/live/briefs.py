@@ -12,6 +12,7 @@ _EDITIONS = 12
 
 
 def scenes(setting: Setting) -> list[Scene]:
+    """The team at work."""
     team = make_team(setting.server.base_url)
 
     async def write(chance: random.Random) -> None:

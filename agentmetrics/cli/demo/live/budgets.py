@@ -18,6 +18,7 @@ _ENOUGH_PERCENT = 85.0
 
 
 def scenes(setting: Setting) -> list[Scene]:
+    """Digests and reviews, each with a budget."""
     editors = {
         model: setting.agent("editor", setting.model(model)) for model in ("gpt-4o", "house-model")
     }
@@ -35,6 +36,11 @@ def scenes(setting: Setting) -> list[Scene]:
         await ask(reviewer, f"Review brief {chance.randrange(30)}")
 
     return [
-        Scene("a digest is written, by a local model once it costs too much", write_digest, 2.5, 1),
+        Scene(
+            "a digest is written, by a local model once it costs too much",
+            write_digest,
+            every=2.5,
+            first=1,
+        ),
         Scene("a review is asked for, until its budget is spent", review, every=4, first=2),
     ]

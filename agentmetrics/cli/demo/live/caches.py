@@ -45,6 +45,7 @@ class Pages:
 
 
 def scenes(setting: Setting) -> list[Scene]:
+    """Questions, of which a few are asked again and again."""
     answers = InstrumentedCache(InMemoryCache(maxsize=6), "answers")
     concierge = setting.agent("concierge", setting.model("gpt-4o-mini", cache=answers))
     pages = Pages()

@@ -23,6 +23,7 @@ _TIMEOUT_SECONDS = 1.0
 
 
 def scenes(setting: Setting) -> list[Scene]:
+    """Audits, of which some fail."""
     patience = httpx.Timeout(30, read=_TIMEOUT_SECONDS)
     auditor = setting.agent("auditor", setting.model("gpt-4o-mini"))
     impatient = setting.agent("auditor", setting.model("gpt-4o-mini", timeout=patience))

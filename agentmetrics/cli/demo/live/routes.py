@@ -14,6 +14,7 @@ _LETTERS = 30
 
 
 def scenes(setting: Setting) -> list[Scene]:
+    """Letters for the small model, contracts for the large one."""
     small = setting.model("gpt-4.1-mini")
     large = setting.model("gpt-4.1").with_fallbacks([small])
     translators = {
@@ -35,5 +36,10 @@ def scenes(setting: Setting) -> list[Scene]:
 
     return [
         Scene("a letter goes to the small model", translate_letter, every=3, first=2),
-        Scene("a contract goes to the large model, or falls back", translate_contract, 4, 3),
+        Scene(
+            "a contract goes to the large model, or falls back",
+            translate_contract,
+            every=4,
+            first=3,
+        ),
     ]

@@ -16,6 +16,7 @@ _SILENCE_SECONDS = 1.5
 
 
 def scenes(setting: Setting) -> list[Scene]:
+    """Answers that are read as they come, and ways in which that ends."""
     patience = httpx.Timeout(30, read=_SILENCE_SECONDS)
     guide = setting.agent("guide", setting.model("gpt-4o"))
     impatient = setting.agent("guide", setting.model("gpt-4o", timeout=patience))
@@ -46,6 +47,11 @@ def scenes(setting: Setting) -> list[Scene]:
         Scene("a reader leaves", leave, every=10, first=7),
         Scene("an answer is cut short", reads(guide, cues.CUT_SHORT), every=11, first=8),
         Scene("an answer is filtered", reads(guide, cues.FILTERED), every=14, first=9),
-        Scene("a stream tells no usage", reads(silent_about_usage, "Explain labels."), 8, 5),
+        Scene(
+            "a stream tells no usage",
+            reads(silent_about_usage, "Explain labels."),
+            every=8,
+            first=5,
+        ),
         Scene("a dictation has audio tokens", reads(scribe, cues.DICTATED), every=10, first=10),
     ]

@@ -66,6 +66,7 @@ def _tools() -> list[BaseTool]:
 
 
 def scenes(setting: Setting) -> list[Scene]:
+    """Customers who ask where their order is, or want their money back."""
     support: Runnable[Any, Any] = create_agent(
         azure_model(setting.server.url, "gpt-4o-mini"),
         _tools(),

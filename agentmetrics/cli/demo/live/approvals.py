@@ -26,6 +26,7 @@ class Draft(TypedDict):
 
 
 def scenes(setting: Setting) -> list[Scene]:
+    """Pages that are published once they are approved."""
     drafter = setting.agent("publisher", setting.model("gpt-4o-mini"))
 
     def draft(state: Draft, config: RunnableConfig) -> dict[str, Any]:
