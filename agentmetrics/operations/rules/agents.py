@@ -213,7 +213,7 @@ ALERTS = (
         description='{{ $labels.agent_name }} sends {{ $value | printf "%.0f" }} input tokens per '
         "call to {{ $labels.model }}, more than 3 times what it sent the day before.",
         runbook=Runbook(
-            means="Something adds much to the prompts.",
+            means="Prompts have grown: something puts more into them.",
             who_is_hurt="Your bill; users, since long prompts take longer; and soon the context "
             "length.",
             look_at={

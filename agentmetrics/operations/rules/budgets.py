@@ -224,8 +224,8 @@ ALERTS = (
         labels=("job", "budget", "period"),
         board="cost",
         summary="The {{ $labels.period }} budget {{ $labels.budget }} blocks calls",
-        description="The {{ $labels.period }} budget {{ $labels.budget }} refused "
-        '{{ $value | printf "%.0f" }} calls in 15 minutes.',
+        description="Calls refused by the {{ $labels.period }} budget {{ $labels.budget }} in 15 "
+        'minutes: {{ $value | printf "%.0f" }}.',
         runbook=Runbook(
             means="Calls raise `BudgetExceeded` before anything is sent: the budget is spent, or "
             "could not cover the most that a call can cost.",

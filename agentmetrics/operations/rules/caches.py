@@ -55,8 +55,8 @@ ALERTS = (
         board="models",
         summary="The {{ $labels.cache_type }} cache is hit less",
         description="The {{ $labels.cache_type }} cache of {{ $labels.job }} answers "
-        "{{ $value | humanizePercentage }} of its lookups, less than half of what it did the day "
-        "before.",
+        "{{ $value | humanizePercentage }} of its lookups, less than half of the day "
+        "before's.",
         runbook=Runbook(
             means="Lookups that the cache used to answer go to the model.",
             who_is_hurt="Users wait longer, and your bill grows.",

@@ -168,8 +168,9 @@ ALERTS = (
         labels=("job", "provider", "model"),
         board="cost",
         summary="{{ $labels.model }} has no price",
-        description='{{ $value | printf "%.0f" }} calls to {{ $labels.model }} '
-        "({{ $labels.provider }}) have no known price and are missing from cost and budgets.",
+        description="Calls to {{ $labels.model }} ({{ $labels.provider }}) without a known price, "
+        'which are missing from cost and budgets: {{ $value | printf "%.0f" }} in the last '
+        "hour.",
         runbook=Runbook(
             means="The calls used tokens, and no price list names the model.",
             who_is_hurt="Your bill: cost and budgets leave these calls out.",
@@ -227,9 +228,9 @@ ALERTS = (
         labels=("job", "agent_name", "provider", "model"),
         board="cost",
         summary="Calls of {{ $labels.agent_name }} to {{ $labels.model }} report no tokens",
-        description='{{ $value | printf "%.0f" }} calls of {{ $labels.agent_name }} to '
-        "{{ $labels.model }} ({{ $labels.provider }}) reported no tokens and are missing from "
-        "cost and budgets.",
+        description="Calls of {{ $labels.agent_name }} to {{ $labels.model }} "
+        "({{ $labels.provider }}) without token counts, which are missing from cost and budgets: "
+        '{{ $value | printf "%.0f" }} in the last hour.',
         runbook=Runbook(
             means="The calls succeeded, and the response had no usage that could be read.",
             who_is_hurt="Your bill: tokens, cost and budgets leave these calls out.",

@@ -24,8 +24,8 @@ ALERTS = (
         labels=("job", "event"),
         board="itself",
         summary="agentmetrics does not understand events of {{ $labels.job }}",
-        description='{{ $value | printf "%.0f" }} events {{ $labels.event }} of {{ $labels.job }} '
-        "were not fully recorded in 15 minutes.",
+        description="Events {{ $labels.event }} of {{ $labels.job }} that were not fully recorded: "
+        '{{ $value | printf "%.0f" }} in 15 minutes.',
         runbook=Runbook(
             means="An event of the framework, or a value that your code passed, was not as "
             "expected. The agent is not affected; its metrics may lack something.",
@@ -70,8 +70,8 @@ ALERTS = (
         labels=("job", "metric"),
         board="itself",
         summary="{{ $labels.metric }} has too many series",
-        description='{{ $value | printf "%.0f" }} label sets of {{ $labels.metric }} '
-        "({{ $labels.job }}) were beyond the limit and stand under `other`.",
+        description="Label sets of {{ $labels.metric }} ({{ $labels.job }}) beyond the limit, "
+        'recorded under `other`: {{ $value | printf "%.0f" }} in the last hour.',
         runbook=Runbook(
             means="A label has more values than `AGENTMETRICS_MAX_SERIES` allows; what came later "
             "is counted under `other`.",
@@ -123,8 +123,8 @@ ALERTS = (
         labels=("job", "backend"),
         board="itself",
         summary="{{ $labels.job }} loses packets to {{ $labels.backend }}",
-        description='{{ $value | printf "%.0f" }} packets to {{ $labels.backend }} were lost in '
-        "15 minutes.",
+        description="Packets to {{ $labels.backend }} that {{ $labels.job }} could not send: "
+        '{{ $value | printf "%.0f" }} in 15 minutes.',
         runbook=Runbook(
             means="A daemon that metrics are pushed to was unreachable for longer than is kept.",
             who_is_hurt="Those who look at that backend: its numbers are too low.",

@@ -36,8 +36,8 @@ ALERTS = (
         labels=("job",),
         board="itself",
         summary="{{ $labels.job }} cannot write to the ledger",
-        description='{{ $value | printf "%.0f" }} processes of {{ $labels.job }} cannot write to '
-        "the ledger.",
+        description="Processes of {{ $labels.job }} that cannot write to the ledger: "
+        '{{ $value | printf "%.0f" }}.',
         runbook=Runbook(
             means="The database is down or refuses writes. Calls wait in memory, and are written "
             "when it is back.",
@@ -144,8 +144,8 @@ ALERTS = (
         labels=("job",),
         board="itself",
         summary="The ledger lacks calls of {{ $labels.job }}",
-        description='{{ $value | printf "%.0f" }} calls of {{ $labels.job }} never reached the '
-        "ledger.",
+        description="Calls of {{ $labels.job }} that never reached the ledger: "
+        '{{ $value | printf "%.0f" }} in the last hour.',
         runbook=Runbook(
             means="The ledger's totals are too low by the cost of these calls.",
             who_is_hurt="Your bill: budgets and reports leave these calls out.",

@@ -13,7 +13,7 @@ _UP = f"up{{{JOB}}}"
 _SEEN = "count by (job) (last_over_time(agentmetrics_build_info[6h]))"
 _TARGETS = {
     "Targets that answer, by job": "sum by (job) (up)",
-    "Targets with our metrics": "count by (job) (agentmetrics_build_info)",
+    "Targets with metrics of agentmetrics": "count by (job) (agentmetrics_build_info)",
 }
 
 
@@ -21,14 +21,15 @@ ALERTS = (
     Alert(
         name="ServiceDown",
         severity="critical",
-        when="Prometheus cannot scrape a target of a job that had our metrics in the last 6 hours",
+        when="Prometheus cannot scrape a target of a job that had metrics of agentmetrics in the "
+        "last 6 hours",
         condition=f"count by (job) (up == 0)\nand on (job)\n{_SEEN}",
         for_="2m",
         labels=("job",),
         board="overview",
         summary="{{ $labels.job }} is down",
-        description='Prometheus cannot scrape {{ $value | printf "%.0f" }} targets of '
-        "{{ $labels.job }}.",
+        description="Targets of {{ $labels.job }} that Prometheus cannot scrape: "
+        '{{ $value | printf "%.0f" }}.',
         runbook=Runbook(
             means="A process does not answer at its metrics endpoint.",
             who_is_hurt="Users, if the process is gone; else only you, who cannot see it.",
@@ -53,17 +54,18 @@ ALERTS = (
     Alert(
         name="MetricsMissing",
         severity="critical",
-        when="a job that had our metrics in the last 6 hours has none, and its targets are not "
+        when="a job that had metrics of agentmetrics in the last 6 hours has none, and its targets "
+        "are not "
         "known to be down",
         condition=f"{_SEEN}\nunless on (job) agentmetrics_build_info\nunless on (job) up == 0",
         for_="10m",
         labels=("job",),
         board="overview",
         summary="{{ $labels.job }} has no metrics",
-        description="{{ $labels.job }} has no metrics of agentmetrics; {{ $value }} processes had "
-        "some in the last 6 hours.",
+        description="{{ $labels.job }} exposes no metrics of agentmetrics; targets that did in the "
+        'last 6 hours: {{ $value | printf "%.0f" }}.',
         runbook=Runbook(
-            means="Prometheus no longer finds the job, or its targets answer without our metrics.",
+            means="Prometheus no longer finds the job, or its targets answer without them.",
             who_is_hurt="Nobody yet: but no other alert can fire for this job.",
             look_at=_TARGETS,
             causes=(

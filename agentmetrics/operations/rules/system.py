@@ -163,7 +163,7 @@ ALERTS = (
         description='At the rate of the last 2 hours, {{ $value | printf "%.0f" }}% of the disk of '
         "{{ $labels.instance }} ({{ $labels.job }}) would be in use in 12 hours.",
         runbook=Runbook(
-            means="Something writes much to the disk.",
+            means="Something fills the disk quickly.",
             who_is_hurt="Soon, whoever writes to this disk: the ledger, logs, the database.",
             look_at={
                 "Disk in use": "max by (job, instance) (system_disk_percent)",
