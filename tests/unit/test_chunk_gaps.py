@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import uuid
+from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessageChunk
@@ -47,7 +48,7 @@ def stream(recorder, clock):
 def gaps(recorder):
     """How many were observed, and their sum in seconds."""
 
-    def gaps() -> tuple[int, float]:
+    def gaps() -> tuple[int, Any]:
         found = recorder.histogram("llm_time_between_chunks_seconds")
         return found.count, pytest.approx(found.sum)
 

@@ -15,6 +15,7 @@ import yaml
 
 from agentmetrics.cli.console import fail
 from agentmetrics.cli.demo.companions import Companion, CompanionFailed, free_port, running
+from agentmetrics.operations.kit import KitOptions, make_kit
 
 _ALERTMANAGER_NAMES = ("prometheus-alertmanager", "alertmanager")  # Debian's, and its own
 _SCRAPE_SECONDS = 5
@@ -64,8 +65,7 @@ async def beside(
 
 def kit_files() -> Mapping[str, str]:
     """The files of the operations kit, by their path in it."""
-    config = {"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]}
-    return {"alertmanager/alertmanager.yml": yaml.safe_dump(config)}
+    return make_kit(KitOptions(parts=("prometheus", "alertmanager"))).files
 
 
 def stack_of(programs: Programs, directory: Path, target: str) -> tuple[Companion, Companion]:
