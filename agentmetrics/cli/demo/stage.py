@@ -32,7 +32,7 @@ from agentmetrics.cli.demo.progress import Progress
 from agentmetrics.cli.demo.table import agent_rows, cost_differences, differences
 from agentmetrics.config.active import replaced
 
-BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 60.0)
+BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 30.0, 60.0)
 """Seconds. The model server answers much faster than a real one."""
 
 
