@@ -94,6 +94,14 @@ def export(
             show_default="all",
         ),
     ] = None,
+    prometheus: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="URL",
+            help="Check that this Prometheus has the agents of the objectives file.",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[
         bool,
         typer.Option("--force", help="Write to a directory with files in it, replacing the kit's."),
@@ -108,6 +116,7 @@ def export(
     require("ops", "yaml")
     from agentmetrics.operations.export import check_free, write_kit
     from agentmetrics.operations.kit import make_kit
+    from agentmetrics.operations.known_agents import check_agents
 
     try:
         with _refusing():
@@ -116,6 +125,8 @@ def export(
             options = _options(
                 namespace, extra_labels, slo, receiver, only, grafana_url, runbooks_url
             )
+            if prometheus is not None:
+                check_agents(options.objectives.agents, prometheus, namespace)
             with messages().status("Making the kit"):
                 kit = make_kit(options)
             write_kit(kit, directory)
