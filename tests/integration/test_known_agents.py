@@ -83,7 +83,7 @@ def test_ops_export_writes_nothing_for_an_agent_that_is_unknown(
     objectives, kit = tmp_path / "slo.toml", tmp_path / "kit"
     objectives.write_text("[agents.reviwer]\navailability = 0.999\n")
     options = ["--slo", str(objectives), "--prometheus", url, "--namespace", namespace]
-    command = [sys.executable, "-m", "agentmetrics", "ops", "export", str(kit), *options]
+    command = [sys.executable, "-m", "agentmetrics.cli", "ops", "export", str(kit), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
     assert "did you mean 'reviewer'?" in " ".join(done.stderr.split())
