@@ -143,12 +143,13 @@ def _annotations() -> list[dashboard.AnnotationQuery]:
 
 
 def _new(series: str, *by: str) -> str:
-    """Where there are series and shortly before, there were none: lines, and no area for hours.
+    """Where there are series, and a minute and two before, there were none.
 
-    Grafana asks once a minute, at the most often.
+    Grafana asks once a minute, at the most often, and makes an area of samples that follow each
+    other; this gives one, which is a line. The second minute is for what was away for a moment.
     """
-    now, before = (aggregate("count", each, *by) for each in (series, f"{series} offset 2m"))
-    return f"{now} unless {before}"
+    times = (series, f"{series} offset 1m", f"{series} offset 2m")
+    return " unless ".join(aggregate("count", each, *by) for each in times)
 
 
 def _annotation(name: str, expr: str, colour: str) -> dashboard.AnnotationQuery:

@@ -249,7 +249,8 @@ def bars(
     made.value_mode(options.BarGaugeValueMode.COLOR)
     made.sizing(options.BarGaugeSizing.MANUAL).min_viz_height(22).max_viz_height(32)
     made.name_placement(options.BarGaugeNamePlacement.LEFT)
-    made.text(common.VizTextDisplayOptions().title_size(14).value_size(16))
+    # Grafana makes room, at 12 pixels, for the name with the most letters, not for the widest.
+    made.text(common.VizTextDisplayOptions().title_size(11).value_size(16))
     made.thresholds(_thresholds(steps, "green" if steps else "blue"))
     made.color_scheme(_colour(model.FieldColorModeId.THRESHOLDS))
     if maximum is not None:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import promql_parser
 import pytest
 
 from agentmetrics.catalog import PLATFORM
-from agentmetrics.cli.demo.stack import write_files
 from agentmetrics.operations.boards import boards
-from agentmetrics.operations.kit import KitOptions, make_kit
 from agentmetrics.operations.rules.files import ALERTS, Objectives
 from agentmetrics.operations.rules.recording import recordings
 from tests.integration.test_demo import announced, started
 from tests.services import grafana
-from tests.services.prometheus import PrometheusServer, running_with
+from tests.services.kit import prometheus_with_kit
+from tests.services.prometheus import PrometheusServer
 from tests.services.promql import metric_of, selectors
 
 AGENT_BOARDS = {name: board for name, board in boards().items() if name != "platform"}
@@ -44,25 +41,11 @@ SECONDS = 120.0
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServer]:
     """A Prometheus with the kit's rules that scrapes the demo every second."""
     directory = tmp_path_factory.mktemp("kit")
-    write_files(directory, make_kit(KitOptions(parts=("prometheus",))).files)
     log = directory / "demo.log"
     with started("demo", "--serve", "--port", "0", log=log) as process:
         target = urllib.parse.urlsplit(announced(log, process)).netloc
-        config = write_config(directory, target)
-        with running_with(config, directory, [target]) as server:
+        with prometheus_with_kit(directory, target, job="demo", seconds=1) as server:
             yield server
-
-
-def write_config(directory: Path, target: str) -> Path:
-    path = directory / "demo.yml"
-    every = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "2s"}
-    content = {
-        "global": every,
-        "rule_files": [str(directory / "prometheus" / "rules" / "*.yml")],
-        "scrape_configs": [{"job_name": "demo", "static_configs": [{"targets": [target]}]}],
-    }
-    path.write_text(json.dumps(content))  # JSON is YAML
-    return path
 
 
 def metrics_of(promql: str) -> set[str]:
