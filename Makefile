@@ -3,6 +3,7 @@
 #                services, coverage, the package that is published, docs
 # make versions  what faces LangChain, on every Python that is here and on the oldest LangChain
 # make site      the docs as a site, in build/site
+# make pictures  the dashboards in the docs, from a demo that runs for a quarter of an hour
 # make bench     what a call costs, beside a hand-written handler
 # make peers     what other LangChain handlers make of the conformance cases
 PYTHON ?= python3
@@ -20,7 +21,7 @@ FACES_LANGCHAIN := tests/unit/test_agent.py tests/unit/test_handler.py tests/uni
 PYTHONS = $(foreach v,3.10 3.11 3.12 3.13,$(shell python$(v) -c 'print("$(v)")' 2>/dev/null))
 
 .PHONY: demo test lint types unit packaging oldest versions packages panels docs docs-current site \
-  bench peers constraints clean
+  pictures bench peers constraints clean
 
 # A recipe that fails half way leaves nothing that the next run takes for done.
 .DELETE_ON_ERROR:
@@ -115,6 +116,10 @@ docs-current: $(VENV)/.dev
 # Broken links and anchors, and pages that the menu leaves out, fail it.
 site: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Draws docs/images/boards from the demo, which runs for a quarter of an hour. Needs pngquant.
+pictures: panels
+	$(BIN)/python -m tests.panels.pictures
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks

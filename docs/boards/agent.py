@@ -263,10 +263,10 @@ def _tools() -> list[Any]:
             "95th percentile.",
         ),
         series(
-            "Retriever queries",
-            {"{{retriever}} {{status}}": rate(c.RETRIEVER_QUERIES, retriever, "status")},
+            "Retriever queries by ending",
+            {"{{status}}": rate(c.RETRIEVER_QUERIES, "status")},
             "ops",
-            "Per second.",
+            "That ended, per second.",
             stacked=True,
         ),
         series(
@@ -285,7 +285,6 @@ def _tools() -> list[Any]:
 
 
 def _memory() -> list[Any]:
-    by = "agent_name"
     return [
         series(
             "LLM cache",
@@ -295,9 +294,9 @@ def _memory() -> list[Any]:
         ),
         series(
             "Resident memory",
-            {"{{agent_name}} {{instance}}": highest(c.LLM_MEMORY_RSS_BYTES, by, "instance")},
+            {"{{instance}}": highest(c.LLM_MEMORY_RSS_BYTES, "instance")},
             "bytes",
-            "Of the process, when the agent's last call ended: a line that only rises is a leak.",
+            "Of the process, when an agent's last call ended: a line that only rises is a leak.",
         ),
         series(
             "Available memory",

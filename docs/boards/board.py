@@ -12,7 +12,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from agentmetrics import catalog
 from boards.panels import DATASOURCE
-from boards.selectors import CHAIN, TARGET, sel
+from boards.selectors import CHAIN, TARGET, aggregate, sel
 
 TAG = "agentmetrics"
 COLUMNS = 24
@@ -134,14 +134,22 @@ def grouping(*labels: str) -> dashboard.CustomVariable:
 
 
 def _annotations() -> list[dashboard.AnnotationQuery]:
-    # Grafana asks once a minute, at the most often.
-    service, package = sel(catalog.SERVICE_INFO), sel(catalog.BUILD_INFO)
-    new = "count by (version) ({0}) unless count by (version) ({0} offset 2m)"
+    alerts = 'ALERTS{alertstate="firing", budget!=""}'
     return [
-        _annotation("Deployments", new.format(service), "blue"),
-        _annotation("agentmetrics versions", new.format(package), "purple"),
-        _annotation("Budget alerts", 'ALERTS{alertstate="firing", budget!=""}', "red"),
+        _annotation("Deployments", _new(sel(catalog.SERVICE_INFO), "version"), "blue"),
+        _annotation("agentmetrics versions", _new(sel(catalog.BUILD_INFO), "version"), "purple"),
+        _annotation("Budget alerts", _new(alerts, "alertname", "budget"), "red"),
     ]
+
+
+def _new(series: str, *by: str) -> str:
+    """Where there are series, and a minute and two before, there were none.
+
+    Grafana asks once a minute, at the most often, and makes an area of samples that follow each
+    other; this gives one, which is a line. The second minute is for what was away for a moment.
+    """
+    times = (series, f"{series} offset 1m", f"{series} offset 2m")
+    return " unless ".join(aggregate("count", each, *by) for each in times)
 
 
 def _annotation(name: str, expr: str, colour: str) -> dashboard.AnnotationQuery:

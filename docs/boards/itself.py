@@ -13,6 +13,7 @@ from boards.targets import of_ours, unreachable
 
 ANY_IS_WRONG = ((1, "red"),)
 NO_LEDGER = "No ledger"
+NONE = "None"
 
 
 def make() -> dict[str, Any]:
@@ -94,6 +95,7 @@ def _doing() -> list[Any]:
             "ops",
             "By event, per second.",
             width=6,
+            empty=NONE,
         ),
         series(
             "Series dropped",
@@ -101,6 +103,7 @@ def _doing() -> list[Any]:
             "ops",
             "By metric, per second.",
             width=6,
+            empty=NONE,
         ),
         series(
             "Packets dropped",
@@ -108,6 +111,7 @@ def _doing() -> list[Any]:
             "ops",
             "By backend, per second.",
             width=6,
+            empty=NONE,
         ),
     ]
 
@@ -120,18 +124,21 @@ def _ledger() -> list[Any]:
             "ops",
             "Attempts to write a batch, per second.",
             stacked=True,
+            empty=NO_LEDGER,
         ),
         series(
             "Rows waiting",
             {"{{instance}}": total(c.LEDGER_PENDING_ROWS, "instance")},
             "short",
             "To be written: they rise while the database is out of reach.",
+            empty=NO_LEDGER,
         ),
         series(
             "Calls lost",
             {"{{instance}}": rate(c.LEDGER_CALLS_DROPPED, "instance")},
             "ops",
             "Per second: calls that never reached the ledger.",
+            empty=NO_LEDGER,
         ),
     ]
 
@@ -147,7 +154,7 @@ def _scrapes() -> list[Any]:
             {"Processes": Column(f"count by ({', '.join(info)}) ({sel(c.BUILD_INFO)})", COUNT)},
             "Which version runs where.",
             sort="agentmetrics",
-            width=12,
+            width=10,
             height=8,
         ),
         rows(
@@ -161,7 +168,7 @@ def _scrapes() -> list[Any]:
             "Which service runs where, in which version.",
             sort="Service",
             empty="Not set",
-            width=12,
+            width=14,
             height=8,
         ),
         rows(

@@ -222,7 +222,7 @@ def _agents() -> list[Any]:
             },
             "Every agent in the time range. Click a name to look into it.",
             sort="Cost",
-            height=7,
+            height=10,
         ),
     ]
 

@@ -42,6 +42,16 @@ COLOURS = {
     "objective": "red",
 }
 """Whatever is called this in a legend has the colour, on every board."""
+AT_LEAST = {
+    "percent": 100,
+    "percentunit": 0.01,
+    "ops": 0.1,
+    "reqps": 0.1,
+    "s": 0.01,
+    "short": 1,
+    "currencyUSD": 0.001,
+}
+"""How far an axis goes at the least, by its unit: where all is 0, Grafana has it go to 100."""
 
 _NAME = re.compile(r"(?<!\w)[a-z][a-z0-9_]*(?!\w)")
 _PROMETHEUS = ("up", "scrape_duration_seconds", "scrape_samples_scraped")
@@ -160,16 +170,19 @@ def series(
     width: int = 8,
     stacked: bool = False,
     maximum: float | None = None,
+    empty: str = "No traffic",
 ) -> timeseries.Panel:
     """Lines over time, or areas on top of each other; ``exprs`` are by their legends."""
     text = described(about, *exprs.values())
-    made = panel(timeseries.Panel(), title, text, unit, (width, 8))
+    made = panel(timeseries.Panel(), title, text, unit, (width, 8)).no_value(empty)
     for ref, (legend, expr) in zip(refs(len(exprs)), exprs.items(), strict=True):
         made.with_target(_query(expr, ref, legend).range())
     if "objective" in exprs and unit == "s":  # which may be far above what there is
         made.scale_distribution(_logarithmic())
     else:
         made.min(0)
+        if unit in AT_LEAST:
+            made.axis_soft_max(AT_LEAST[unit])
     made.line_width(1).fill_opacity(40 if stacked else 8)
     made.show_points(options.VisibilityMode.NEVER).span_nulls(False)
     stacking = options.StackingMode.NORMAL if stacked else options.StackingMode.NONE
@@ -234,9 +247,10 @@ def bars(
     made.orientation(options.VizOrientation.HORIZONTAL).min(0).show_unfilled(True)
     made.display_mode(options.BarGaugeDisplayMode.BASIC)
     made.value_mode(options.BarGaugeValueMode.COLOR)
-    made.sizing(options.BarGaugeSizing.MANUAL).min_viz_height(32).max_viz_height(48)
-    made.name_placement(options.BarGaugeNamePlacement.TOP)
-    made.text(common.VizTextDisplayOptions().title_size(14).value_size(16))
+    made.sizing(options.BarGaugeSizing.MANUAL).min_viz_height(22).max_viz_height(32)
+    made.name_placement(options.BarGaugeNamePlacement.LEFT)
+    # Grafana makes room, at 12 pixels, for the name with the most letters, not for the widest.
+    made.text(common.VizTextDisplayOptions().title_size(11).value_size(16))
     made.thresholds(_thresholds(steps, "green" if steps else "blue"))
     made.color_scheme(_colour(model.FieldColorModeId.THRESHOLDS))
     if maximum is not None:
@@ -266,9 +280,9 @@ def dial(
 def shares(
     title: str, expr: str, legend: str, unit: str, about: str, *, width: int = 8
 ) -> piechart.Panel:
-    """A pie of the whole time range."""
+    """A pie of the whole time range, the largest first."""
     made = panel(piechart.Panel(), title, described(about, expr), unit, (width, 8))
-    made.with_target(instant(expr, legend=legend)).reduce_options(_last())
+    made.with_target(instant(f"sort_desc({expr})", legend=legend)).reduce_options(_last())
     made.pie_type(pie_options.PieChartType.DONUT)
     made.tooltip(common.VizTooltipOptions().mode(options.TooltipDisplayMode.SINGLE))
     made.legend(

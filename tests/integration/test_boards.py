@@ -23,7 +23,9 @@ from agentmetrics.recording.recorder import Recorder
 from tests.integration.apps import everything
 from tests.integration.apps.everything import AGENTS, MODELS, PROVIDERS, TENANT
 from tests.services import grafana
-from tests.services.prometheus import PrometheusServer
+from tests.services.board_types import type_findings
+from tests.services.panels import draw
+from tests.services.prometheus import SCRAPE_INTERVAL_SECONDS, PrometheusServer
 
 NAMESPACE = "acme"
 EXPORTS = {"plain": ("", ()), "namespace": (NAMESPACE, ()), "tenant": ("", ("tenant",))}
@@ -40,6 +42,8 @@ class Live:
     prometheus: PrometheusServer
     instances: dict[str, str]
     at: float
+    unrecorded: dict[str, set[str]]
+    """What each program brought no series of, so that it was recorded directly."""
 
     def answers(self, query: grafana.Target) -> bool:
         """Whether there is a number."""
@@ -79,7 +83,13 @@ def live(
                 everything.record_directly(recorder, unrecorded)
                 program.work()
             at = server.scraped()
-        yield Live(server, instances, at)
+        names = [{row.name for row in unrecorded} for _, _, unrecorded in programs]
+        yield Live(server, instances, at, dict(zip(EXPORTS, names, strict=True)))
+
+
+@pytest.mark.parametrize("export", EXPORTS)
+def test_all_is_recorded_by_what_happens_but_for_what_has_a_reason(live: Live, export: str) -> None:
+    assert live.unrecorded[export] == set(everything.NOT_DONE)
 
 
 def chosen(live: Live, name: str, many: int) -> dict[str, list[str]]:
@@ -110,6 +120,24 @@ def test_every_query_returns_data(live: Live, board: str, export: str, many: str
     silent = [query for query, found in zip(queries, answered, strict=True) if not found]
     may_be = PRICED if many == "one" else set()
     assert [str(query) for query in silent if query.panel not in may_be] == []
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_every_panel_is_drawn_and_has_data(live: Live, board: str) -> None:
+    picture = draw(
+        boards()[board],
+        prometheus=live.prometheus.url,
+        now=live.at,
+        start="now-1m",
+        variables={"instance": [live.instances["plain"]], "datasource": "Prometheus"},
+        scrape_interval=SCRAPE_INTERVAL_SECONDS,
+    )
+    assert picture.complaints() == []
+    assert len(picture.panels) == len(list(grafana.panels(boards()[board])))
+
+
+def test_they_are_what_the_types_of_grafana_allow() -> None:
+    assert type_findings(*boards().values()) == []
 
 
 @pytest.mark.parametrize("export", EXPORTS)

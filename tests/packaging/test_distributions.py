@@ -78,10 +78,12 @@ class TestTheDescription:
         assert relative == []
 
     def test_the_description_links_to_files_that_are_there(self, description, project):
-        base = project["project"]["urls"]["Source"] + "/blob/main/"
-        ours = [t.removeprefix(base) for t in link_targets(description) if t.startswith(base)]
-        assert ours
-        assert [path for path in ours if not (ROOT / path.partition("#")[0]).exists()] == []
+        base = re.escape(project["project"]["urls"]["Source"])
+        found = [re.match(f"{base}/(blob|raw)/main/([^#]+)", t) for t in link_targets(description)]
+        ours = {match[2]: match[1] for match in found if match}
+        assert [path for path in ours if not (ROOT / path).exists()] == []
+        pictures = {path for path in ours if path.endswith(".png")}
+        assert {path for path, kind in ours.items() if kind == "raw"} == pictures != set()
 
     @pytest.mark.parametrize(
         ("markdown", "target"),

@@ -93,8 +93,12 @@ const reporterOf = (drawn) => ({ id }) => (state, error = null) => {
   if (drawn[id].state !== 'error') Object.assign(drawn[id], { state, error });
 };
 
+// What is measured before the fonts are there has the width of another font.
+const fonts = () => Promise.all([400, 500].map((weight) => document.fonts.load(`${weight} 14px Inter`)));
+
 async function drawBoard(drawing) {
   const { board, width } = drawing;
+  await fonts();
   const context = contextOf(drawing);
   const panels = placed(board, width).filter(({ panel }) => panel.type !== 'row');
   const waiting = panels.map(({ panel: { id, title = '', type } }) => [

@@ -19,13 +19,13 @@ _IMPORTS = "import type { Board, Custom, Options, Panel, Row } from '../types';\
 _FINDING = re.compile(r"board\.ts\((\d+),\d+\): error TS\d+: (.*)")
 
 
-def type_findings(board: Mapping[str, Any]) -> list[str]:
-    """What ``tsc --noEmit --strict`` finds wrong with a dashboard in the classic schema.
+def type_findings(*boards: Mapping[str, Any]) -> list[str]:
+    """What ``tsc --noEmit --strict`` finds wrong with dashboards in the classic schema.
 
-    The board and its panels are checked, and of each panel the options and the field
+    The boards and their panels are checked, and of each panel the options and the field
     configuration that are its type's own. A name that Grafana does not know is a finding.
     """
-    statements = list(_statements(board))
+    statements = [statement for board in boards for statement in _statements(board)]
     lines = (
         f"const checked{number}: {type_} = {json.dumps(value)};"
         for number, (_, type_, value) in enumerate(statements)
@@ -44,10 +44,11 @@ def type_findings(board: Mapping[str, Any]) -> list[str]:
 
 
 def _statements(board: Mapping[str, Any]) -> Iterator[Statement]:
-    yield "board", "Board", _without_panels(board)
+    whole = f"board {board['title']!r}"
+    yield whole, "Board", _without_panels(board)
     for panel in _panels(board):
         kind = panel["type"]
-        name = f"panel {panel['id']} ({kind}, {panel.get('title')!r})"
+        name = f"{whole}, panel {panel['id']} ({kind}, {panel.get('title')!r})"
         if kind == "row":
             yield name, "Row", _without_panels(panel)
             continue

@@ -179,7 +179,7 @@ ALERTS = (
             who_is_hurt="The worker, whose memory grows; and gauges of what is active.",
             look_at={
                 "Open runs": "sum by (job, kind) (agentmetrics_open_runs)",
-                "Resident memory": "max by (job, agent_name) (llm_memory_rss_bytes)",
+                "Resident memory": "max by (job, instance) (llm_memory_rss_bytes)",
                 "Age of the oldest run": "max by (agent_name) (agent_oldest_active_run_seconds)",
             },
             causes=(

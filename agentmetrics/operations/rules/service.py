@@ -109,7 +109,7 @@ ALERTS = (
             who_is_hurt="Users, whose runs end with it.",
             look_at={
                 "Restarts by process": "max by (job, instance) (resets(llm_calls_total[1h]))",
-                "Resident memory": "max by (job, agent_name) (llm_memory_rss_bytes)",
+                "Resident memory": "max by (job, instance) (llm_memory_rss_bytes)",
                 "Memory in use": "max by (job, instance) (system_memory_percent)",
             },
             causes=(

@@ -11,7 +11,7 @@ _OF = {"job": "app", "instance": "a:9464"}
 _MEMORY_LOOK_AT = {
     "Memory in use": "max by (job, instance) (system_memory_used_bytes)",
     "Limit": "max by (job, instance) (system_memory_limit_bytes)",
-    "Resident memory of workers": "max by (job, agent_name) (llm_memory_rss_bytes)",
+    "Resident memory of workers": "max by (job, instance) (llm_memory_rss_bytes)",
     "Open runs": "sum by (job, kind) (agentmetrics_open_runs)",
 }
 _MEMORY_CAUSES = (
