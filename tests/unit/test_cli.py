@@ -282,6 +282,21 @@ class TestNotices:
             "text": 'This is a test: notices of the daily budget "firm" will arrive here.'
         }
 
+    @pytest.mark.parametrize("budgets", [None, "[budgets.team]\nlimit_usd = 5\n"])
+    def test_check_says_when_there_was_nobody_to_send_a_test_message_to(
+        self, tmp_path: Path, budgets: str | None
+    ) -> None:
+        variables = {}
+        if budgets is not None:
+            file = tmp_path / "budgets.toml"
+            file.write_text(budgets)
+            variables["AGENTMETRICS_BUDGETS_FILE"] = str(file)
+        done = run("check", "--notify", **variables)
+        assert done.exit_code == 0
+        assert done.stderr == (
+            "note: nothing was sent: no budget in AGENTMETRICS_BUDGETS_FILE names a destination\n"
+        )
+
     def test_check_of_notices_says_what_came_of_a_test_message(
         self, file: str, receiver: Receiver
     ) -> None:
