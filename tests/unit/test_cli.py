@@ -63,6 +63,18 @@ def test_the_module_runs_as_the_script_does(start: list[str]) -> None:
     assert done.stdout.startswith("agentmetrics ")
 
 
+def test_ctrl_c_while_the_command_line_is_loaded_shows_no_traceback() -> None:
+    lines = """
+class Interrupted:
+    def find_spec(self, name, *rest):
+        if name == "typer":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+"""
+    assert in_a_process("check", lines=lines) == (130, "", "")
+
+
 @pytest.mark.parametrize("package", ["typer", "rich"])
 def test_without_the_cli_extra_the_command_says_what_to_install(
     package: str, monkeypatch: pytest.MonkeyPatch
