@@ -245,7 +245,7 @@ def test_no_alert_fires_for_two_hours_of_a_program_that_does_nothing(
 ) -> None:
     series = {**idle, 'up{job="app", instance="a:9464"}': f"{up}x130"}
     assert len(series) > 100
-    looks = [
+    looks: list[dict[str, Any]] = [
         {"eval_time": moment, "alertname": alert.name, "exp_alerts": []}
         for alert in ALERTS
         for moment in ("1m", "10m", "1h", "2h")

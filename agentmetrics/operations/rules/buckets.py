@@ -66,7 +66,7 @@ def bucket_alert(objectives: Objectives) -> Alert:
             means="Some alerts read a share, such as that of calls within 30 seconds, from the "
             "bucket with that upper bound. A process has other buckets, so they say nothing of it.",
             who_is_hurt="Nobody yet. What stays silent are the alerts on the latency and the "
-            "first-token objective, `AgentLoops` or `RetrieverFindsNothing`, by the histogram.",
+            "first-token objective, `AgentLoops` or `RetrieverFindsNothing`, depending on the histogram.",
             look_at={
                 "Upper bounds of latencies": "count by (job, le) (llm_latency_seconds_bucket)",
                 "Upper bounds of first tokens": "count by (job, le) "
