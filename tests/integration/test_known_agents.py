@@ -40,9 +40,10 @@ def sentence(names: list[str], url: str, namespace: str = "") -> str:
     return str(raised.value)
 
 
-def test_agents_that_are_known_pass(url: str, namespace: str) -> None:
+def test_only_an_agent_that_is_not_known_is_refused(url: str, namespace: str) -> None:
     check_agents(["reviewer", "planner"], f"{url}/", namespace)
-    assert check_agents([], url, namespace) is None
+    check_agents([], url, namespace)
+    assert "'writer'" in sentence(["reviewer", "planner", "writer"], url, namespace)
 
 
 def test_an_agent_that_is_misspelt_is_named_with_the_one_that_may_be_meant(

@@ -65,8 +65,8 @@ def bucket_alert(objectives: Objectives) -> Alert:
         runbook=Runbook(
             means="Some alerts read a share, such as that of calls within 30 seconds, from the "
             "bucket with that upper bound. A process has other buckets, so they say nothing of it.",
-            who_is_hurt="Nobody yet. Depending on the histogram, what stays silent are the alerts on "
-            "the latency or first-token objective, `AgentLoops` or `RetrieverFindsNothing`.",
+            who_is_hurt="Nobody yet. Depending on the histogram, what stays silent are the alerts "
+            "on the latency or first-token objective, `AgentLoops` or `RetrieverFindsNothing`.",
             look_at={
                 "Upper bounds of latencies": "count by (job, le) (llm_latency_seconds_bucket)",
                 "Upper bounds of first tokens": "count by (job, le) "
