@@ -41,7 +41,11 @@ def expect(
 def _several(what: str, names: Iterable[str]) -> list[str]:
     if isinstance(names, str):
         raise ConfigurationError(f"{what} must be a list of names, such as [{names!r}]")
-    return list(names)
+    several = list(names)
+    for name in several:
+        if not isinstance(name, str):
+            raise ConfigurationError(f"{what} must be names as text, not {name!r}")
+    return several
 
 
 def _split(model: str) -> tuple[str, str]:

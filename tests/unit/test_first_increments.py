@@ -149,6 +149,11 @@ class TestWhatIsExpected:
         assert repr(model) in str(raised.value)
         assert zeros(recorder, "agent_runs_total") == []
 
+    @pytest.mark.parametrize("arguments", [([3],), (["planner"], [None])])
+    def test_only_text_names_what_is_expected(self, recorder, arguments):
+        with pytest.raises(ConfigurationError, match=r"must be names as text, not (3|None)"):
+            expect(*arguments)
+
     @pytest.mark.parametrize("arguments", [("planner",), (["planner"], "openai:gpt-4o")])
     def test_a_single_string_is_no_list_of_what_is_expected(self, recorder, arguments):
         with pytest.raises(ConfigurationError, match="must be a list of names"):
