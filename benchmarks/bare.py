@@ -47,7 +47,7 @@ class BareHandler(BaseCallbackHandler):
     def __init__(self) -> None:
         self._store = Store()
         self._open: dict[int, Any] = {}
-        self._series: dict[tuple[str, str, str], Any] = {}
+        self._series: dict[tuple[Any, ...], Any] = {}
         self._lock = threading.RLock()
         self._note = self._abandoned
 
@@ -67,7 +67,9 @@ class BareHandler(BaseCallbackHandler):
         call = self._open.pop(run_id.int)
         message = response.generations[0][0].message
         usage = message.usage_metadata
-        key = (call.agent, call.provider, message.response_metadata.get("model_name"))
+        metadata = message.response_metadata
+        served, reason = metadata.get("model_name"), metadata.get("finish_reason")
+        key = (call.agent, call.provider, call.model, served, reason)
         add = self._series.get(key)
         if add is None:
             add = self._series[key] = self._bound()
@@ -76,12 +78,13 @@ class BareHandler(BaseCallbackHandler):
         seconds = perf_counter() - call.started
         with self._lock:
             add(
-                1.0, tokens_in, tokens_out, cost, 1.0, tokens_in, tokens_out, seconds, seconds, cost
-            )
+                1.0, 1.0, 1.0, tokens_in, tokens_out, cost,
+                tokens_in, tokens_out, 1.0, 1.0, seconds, seconds, cost,
+            )  # fmt: skip
 
     def _bound(self) -> Any:
-        return slots_batch(4, 3, 3)(
-            *(StoredCounter(self._store, COUNTER, ()) for _ in range(4)),
-            *(StoredGauge(self._store, GAUGE, ()) for _ in range(3)),
+        return slots_batch(6, 4, 3)(
+            *(StoredCounter(self._store, COUNTER, ()) for _ in range(6)),
+            *(StoredGauge(self._store, GAUGE, ()) for _ in range(4)),
             *(StoredHistogram(self._store, HISTOGRAM, ()) for _ in range(3)),
         )

@@ -12,7 +12,16 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.outputs import LLMResult
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from agentmetrics.catalog import CALL, COST_BUCKETS, LATENCY_BUCKETS, TOKEN_SPEED_BUCKETS
+from agentmetrics.catalog import (
+    CALL,
+    CHUNK_BUCKETS,
+    COST_BUCKETS,
+    ERROR_TYPES,
+    FIRST_TOKEN_BUCKETS,
+    LATENCY_BUCKETS,
+    STATUSES,
+    TOKEN_SPEED_BUCKETS,
+)
 
 MIB = 1024 * 1024
 DETAILS = {
@@ -58,16 +67,27 @@ class Metrics:
         self.api_latency = histogram(
             "llm_api_latency_seconds", ("agent_name", "provider"), LATENCY_BUCKETS
         )
-        self.first_token = histogram("llm_time_to_first_token_seconds", CALL, LATENCY_BUCKETS)
+        self.first_token = histogram("llm_time_to_first_token_seconds", CALL, FIRST_TOKEN_BUCKETS)
         self.per_token = histogram("llm_time_per_output_token_seconds", CALL, TOKEN_SPEED_BUCKETS)
+        self.chunk_gap = histogram("llm_time_between_chunks_seconds", CALL, CHUNK_BUCKETS)
+        self.served = counter("llm_served_calls_total", ("provider", "model", "served_model"))
+        self.finish_reasons = counter("llm_finish_reasons_total", (*CALL, "finish_reason"))
         self.active = gauge("llm_active_calls", ("agent_name", "provider"), "livesum")
         self.input_last_call = gauge("llm_input_tokens_last_call", CALL)
         self.output_last_call = gauge("llm_output_tokens_last_call", CALL)
-        self.memory_rss = gauge("llm_memory_rss_mb", ("agent_name",))
+        self.memory_rss = gauge("llm_memory_rss_bytes", ("agent_name",))
+        self.memory_rss_mb = gauge("llm_memory_rss_mb", ("agent_name",))
+
+    def show_zeros(self, key: tuple[str, str, str]) -> None:
+        """Let what may come begin at 0, for alerts to see the first increment."""
+        for status in STATUSES:
+            self.calls.labels(*key, status)
+        for error_type in ERROR_TYPES:
+            self.errors.labels(*key, error_type)
 
 
 class Children(NamedTuple):
-    """The bound children of one (agent, provider, model)."""
+    """The bound children of one (agent, provider, model), served model and finish reason."""
 
     calls: Counter
     input_tokens: Counter
@@ -79,10 +99,15 @@ class Children(NamedTuple):
     input_last_call: Gauge
     output_last_call: Gauge
     memory_rss: Gauge
+    memory_rss_mb: Gauge
+    served: Counter
+    finish_reasons: Counter
 
     @classmethod
-    def bind(cls, metrics: Metrics, key: tuple[str, str, str]) -> Children:
-        agent, provider, _ = key
+    def bind(
+        cls, metrics: Metrics, key: tuple[str, str, str], served: str, finish_reason: str
+    ) -> Children:
+        agent, provider, model = key
         return cls(
             metrics.calls.labels(*key, "success"),
             metrics.tokens.labels(*key, "input"),
@@ -94,20 +119,26 @@ class Children(NamedTuple):
             metrics.input_last_call.labels(*key),
             metrics.output_last_call.labels(*key),
             metrics.memory_rss.labels(agent),
+            metrics.memory_rss_mb.labels(agent),
+            metrics.served.labels(provider, model, served),
+            metrics.finish_reasons.labels(*key, finish_reason),
         )
 
 
 class Run:
     """One call in flight."""
 
-    __slots__ = ("active", "agent", "first_token", "model", "provider", "started")
+    __slots__ = (
+        *("active", "agent", "first_token", "last_chunk", "longest_gap", "model", "provider"),
+        "started",
+    )
 
     def __init__(self, agent: str, provider: str, model: str, active: Gauge) -> None:
         self.agent = agent
         self.provider = provider
         self.model = model
         self.active = active
-        self.first_token = 0.0
+        self.first_token = self.last_chunk = self.longest_gap = 0.0
         self.started = perf_counter()
 
 
@@ -121,14 +152,14 @@ class Rss:
     def __init__(self) -> None:
         self._process = psutil.Process()
         self._next_read = 0.0
-        self._mb = 0.0
+        self._bytes = 0
 
-    def mb(self) -> float:
+    def bytes(self) -> int:
         now = monotonic()
         if now >= self._next_read:
             self._next_read = now + 0.1
-            self._mb = self._process.memory_info().rss / MIB
-        return self._mb
+            self._bytes = self._process.memory_info().rss
+        return self._bytes
 
 
 class HandwrittenHandler(BaseCallbackHandler):
@@ -140,8 +171,8 @@ class HandwrittenHandler(BaseCallbackHandler):
         self._metrics = Metrics(registry)
         self._runs: dict[UUID, Run] = {}
         self._active: dict[tuple[str, str], Gauge] = {}
-        self._children: dict[tuple[str, str, str], Children] = {}
-        self._of_streams: dict[tuple[str, str, str], tuple[Histogram, Histogram]] = {}
+        self._children: dict[tuple[str, ...], Children] = {}
+        self._of_streams: dict[tuple[str, str, str], tuple[Histogram, Histogram, Histogram]] = {}
         self._rates: dict[tuple[str, str], tuple[float, float, float]] = {}
         self._rss = Rss()
 
@@ -166,8 +197,14 @@ class HandwrittenHandler(BaseCallbackHandler):
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, **kwargs: Any) -> None:
         run = self._runs.get(run_id)
-        if run is not None and not run.first_token:
-            run.first_token = perf_counter()
+        if run is None:
+            return
+        now = perf_counter()
+        if not run.first_token:
+            run.first_token = now
+        elif now - run.last_chunk > run.longest_gap:
+            run.longest_gap = now - run.last_chunk
+        run.last_chunk = now
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         run = self._runs.pop(run_id, None)
@@ -177,15 +214,25 @@ class HandwrittenHandler(BaseCallbackHandler):
         seconds = ended - run.started
         generation: Any = response.generations[0][0]
         message = generation.message
-        key = (run.agent, run.provider, message.response_metadata.get("model_name") or run.model)
-        children = self._children.get(key)
+        key = (run.agent, run.provider, run.model)
+        metadata = message.response_metadata
+        served = metadata.get("model_name") or run.model
+        reason = metadata.get("finish_reason") or "other"
+        bound = (*key, served, reason)
+        children = self._children.get(bound)
         if children is None:
-            children = self._children[key] = Children.bind(self._metrics, key)
+            self._metrics.show_zeros(key)
+            children = Children.bind(self._metrics, key, served, reason)
+            self._children[bound] = children
         run.active.dec()
         children.calls.inc()
+        children.served.inc()
+        children.finish_reasons.inc()
         children.latency.observe(seconds)
         children.api_latency.observe(seconds)
-        children.memory_rss.set(self._rss.mb())
+        rss = self._rss.bytes()
+        children.memory_rss.set(rss)
+        children.memory_rss_mb.set(rss / MIB)
         usage = message.usage_metadata
         if usage is not None:
             input_tokens, output_tokens = usage["input_tokens"], usage["output_tokens"]
@@ -193,7 +240,7 @@ class HandwrittenHandler(BaseCallbackHandler):
             children.output_tokens.inc(output_tokens)
             children.input_last_call.set(input_tokens)
             children.output_last_call.set(output_tokens)
-            cost = self._cost(key[1], key[2], usage)
+            cost = self._cost(run.provider, served, usage)
             children.cost.inc(cost)
             children.call_cost.observe(cost)
             self._details(key, usage)
@@ -223,12 +270,18 @@ class HandwrittenHandler(BaseCallbackHandler):
         children = self._of_streams.get(key)
         if children is None:
             metrics = self._metrics
-            children = (metrics.first_token.labels(*key), metrics.per_token.labels(*key))
+            children = (
+                metrics.first_token.labels(*key),
+                metrics.per_token.labels(*key),
+                metrics.chunk_gap.labels(*key),
+            )
             self._of_streams[key] = children
-        first_token, per_token = children
+        first_token, per_token, chunk_gap = children
         first_token.observe(run.first_token - run.started)
         if output_tokens > 1:
             per_token.observe((ended - run.first_token) / (output_tokens - 1))
+        if run.longest_gap:
+            chunk_gap.observe(run.longest_gap)
 
     def _cost(self, provider: str, model: str, usage: dict[str, Any]) -> float:
         rates = self._rates.get((provider, model))
@@ -267,14 +320,20 @@ class LabelsEachTimeHandler(HandwrittenHandler):
         seconds = ended - run.started
         generation: Any = response.generations[0][0]
         message = generation.message
-        model = message.response_metadata.get("model_name") or run.model
+        metadata = message.response_metadata
+        served = metadata.get("model_name") or run.model
         few = {"agent_name": run.agent, "provider": run.provider}
-        call = {**few, "model": model}
+        call = {**few, "model": run.model}
         metrics.active.labels(**few).dec()
         metrics.calls.labels(**call, status="success").inc()
+        metrics.served.labels(provider=run.provider, model=run.model, served_model=served).inc()
+        reason = metadata.get("finish_reason") or "other"
+        metrics.finish_reasons.labels(**call, finish_reason=reason).inc()
         metrics.latency.labels(**call).observe(seconds)
         metrics.api_latency.labels(**few).observe(seconds)
-        metrics.memory_rss.labels(agent_name=run.agent).set(self._rss.mb())
+        rss = self._rss.bytes()
+        metrics.memory_rss.labels(agent_name=run.agent).set(rss)
+        metrics.memory_rss_mb.labels(agent_name=run.agent).set(rss / MIB)
         usage = message.usage_metadata
         if usage is not None:
             input_tokens, output_tokens = usage["input_tokens"], usage["output_tokens"]
@@ -282,16 +341,18 @@ class LabelsEachTimeHandler(HandwrittenHandler):
             metrics.tokens.labels(**call, token_type="output").inc(output_tokens)
             metrics.input_last_call.labels(**call).set(input_tokens)
             metrics.output_last_call.labels(**call).set(output_tokens)
-            cost = self._cost(run.provider, model, usage)
+            cost = self._cost(run.provider, served, usage)
             metrics.cost.labels(**call).inc(cost)
             metrics.call_cost.labels(**call).observe(cost)
-            self._details((run.agent, run.provider, model), usage)
+            self._details((run.agent, run.provider, run.model), usage)
             if run.first_token:
                 first_token = run.first_token - run.started
                 metrics.first_token.labels(**call).observe(first_token)
                 if output_tokens > 1:
                     per_token = (ended - run.first_token) / (output_tokens - 1)
                     metrics.per_token.labels(**call).observe(per_token)
+                if run.longest_gap:
+                    metrics.chunk_gap.labels(**call).observe(run.longest_gap)
 
 
 def per_token_rates(provider: str, model: str) -> tuple[float, float, float]:

@@ -43,6 +43,7 @@ def _samples(handler: Any, registry: CollectorRegistry) -> Samples:
         for family in registry.collect()
         for sample in family.samples
         if sample.name.startswith("llm_")
+        and sample.value  # series that begin at 0 are there at once, or with what is counted
         and not sample.name.endswith("_created")
         and not any(part in sample.name for part in _TIMED)
     }

@@ -71,14 +71,15 @@ latency = {{ seconds = 10 }}    # the share is as in [default]
 Names of agents are as in the label `agent_name`. A name that no agent has is not an error: the
 file may be there before the agent is. `seconds` must be an upper bound of a bucket of the
 histogram; if the service has other buckets (`AGENTMETRICS_LATENCY_BUCKETS`,
-`AGENTMETRICS_BUCKETS`), set the same variable for the export. Calls that were cancelled or
-interrupted are neither good nor bad for the availability.
+`AGENTMETRICS_BUCKETS`), set the same variable for the export. `BucketMissing` fires for a service
+that lacks a bucket which an alert reads. Calls that were cancelled or interrupted are neither good
+nor bad for the availability.
 
 An alert compares the share of bad calls with what the objective leaves: with an availability of
 99%, 1% of calls may fail. It looks at a long window, since a short peak does not matter, and at a
 short one, since what is over needs nobody. The thresholds use up 2% of the budget of 30 days in 1
-hour, 5% in 6 hours, or 10% in 1 or 3 days. With fewer than 20 calls in the long window, an alert
-stays silent.
+hour, 5% in 6 hours, or 10% in 1 or 3 days. With fewer than 10 bad calls in the long window, an
+alert stays silent: one failed call of a quiet agent is no outage.
 
 | recorded series, by `job` and `agent_name` | meaning |
 |---|---|

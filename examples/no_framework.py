@@ -8,6 +8,7 @@ from agentmetrics import MemoryRecorder, track_call
 
 BASE_URL = os.environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1")
 MODEL = os.environ.get("OPENAI_MODEL", "gpt-4o-mini")
+COUNTERS = ("llm_calls_total", "llm_errors_total", "llm_tokens_total", "llm_cost_usd_total")
 HEADERS = {"Authorization": f"Bearer {os.environ.get('OPENAI_API_KEY', '')}"}
 
 recorder = MemoryRecorder()  # without recorder=… the one that AGENTMETRICS_BACKEND names
@@ -32,5 +33,5 @@ except httpx.HTTPStatusError as error:
     print(f"refused with {error.response.status_code}")
 
 for name, labels, value in recorder.samples():
-    if name in ("llm_calls_total", "llm_errors_total", "llm_tokens_total", "llm_cost_usd_total"):
+    if value and name in COUNTERS:  # what may still come stands at 0
         print(name, " ".join(f"{label}={text}" for label, text in labels.items()), f"{value:g}")

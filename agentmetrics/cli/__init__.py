@@ -18,5 +18,7 @@ def main() -> None:
             f"agentmetrics: the command line needs the package {package!r}; "
             "install it with: pip install 'llm-agentmetrics[cli]'"
         )
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a command that is interrupted ends later
     print_anywhere()
     app(prog_name="agentmetrics")

@@ -83,11 +83,13 @@ def demo(
     ] = False,
     stack: Annotated[
         bool,
-        typer.Option("--stack", help="The same with Prometheus and Alertmanager beside it."),
+        typer.Option("--stack", help="--serve, with Prometheus and Alertmanager beside it."),
     ] = False,
     host: Host = "127.0.0.1",
     port: Port = DEFAULT_PORT,
-    json: Annotated[bool, typer.Option("--json", help="Print the table as JSON only.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON only; not with --serve or --stack.")
+    ] = False,
 ) -> None:
     """Run LangGraph agents against a model server on this machine and show their metrics.
 

@@ -18,7 +18,7 @@ from agentmetrics import backends
 from agentmetrics.budget.ledger.url import without_password
 from agentmetrics.budget.periods import zone_of
 from agentmetrics.cli import notices
-from agentmetrics.cli.console import complain, output, titled_table
+from agentmetrics.cli.console import complain, note, output, titled_table
 from agentmetrics.config.assembly import (
     make_budgets,
     make_options,
@@ -74,6 +74,8 @@ def run(
         complain(problem)
     if report.problems:
         raise typer.Exit(1)
+    if attempt is notices.send and not any(it.name == "notices" for it in report.backends):
+        note("nothing was sent: no budget in AGENTMETRICS_BUDGETS_FILE names a destination")
 
 
 def examine(modules: Sequence[str] = (), attempt: notices.Attempt = notices.look) -> Report:

@@ -18,6 +18,7 @@ from agentmetrics.cli.console import fail, messages, output, require, tell, titl
 
 if TYPE_CHECKING:
     from agentmetrics.operations.kit import KitOptions
+    from agentmetrics.operations.rules.objectives import Objectives
 
 app = typer.Typer(
     help="Dashboards, alert rules and runbooks, with the configuration of what runs them.",
@@ -49,6 +50,8 @@ Slo = Annotated[
     ),
 ]
 _INDEX = "/README.md"
+_MOST_NAMED = 20
+"""More names than these are not listed in an error."""
 Name = Annotated[Optional[str], typer.Argument(metavar="NAME", show_default=False)]  # noqa: UP045
 Json = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 
@@ -64,7 +67,7 @@ def export(
     receiver: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            help="Whom Alertmanager tells: slack, webhook, pagerduty or email. Addresses and "
+            help="Whom Alertmanager notifies: slack, webhook, pagerduty or email. Addresses and "
             "secrets come from the environment; a missing variable is named.",
             show_default="nobody",
         ),
@@ -94,6 +97,14 @@ def export(
             show_default="all",
         ),
     ] = None,
+    prometheus: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="URL",
+            help="Check that this Prometheus has the agents of the objectives file.",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[
         bool,
         typer.Option("--force", help="Write to a directory with files in it, replacing the kit's."),
@@ -108,14 +119,23 @@ def export(
     require("ops", "yaml")
     from agentmetrics.operations.export import check_free, write_kit
     from agentmetrics.operations.kit import make_kit
+    from agentmetrics.operations.known_agents import check_agents
 
     try:
         with _refusing():
             if not force:
                 check_free(directory)
             options = _options(
-                namespace, extra_labels, slo, receiver, only, grafana_url, runbooks_url
+                namespace,
+                extra_labels,
+                _objectives(slo),
+                receiver,
+                only,
+                grafana_url,
+                runbooks_url,
             )
+            if prometheus is not None:
+                check_agents(options.objectives.agents, prometheus, namespace)
             with messages().status("Making the kit"):
                 kit = make_kit(options)
             write_kit(kit, directory)
@@ -130,7 +150,7 @@ def export(
 def _options(
     namespace: str,
     extra_labels: str = "",
-    slo: Path | None = None,
+    objectives: Objectives | None = None,
     receiver: str | None = None,
     only: str | None = None,
     grafana_url: str | None = None,
@@ -144,12 +164,18 @@ def _options(
     return KitOptions(
         namespace=namespace,
         extra_labels=_names(extra_labels),
-        objectives=Objectives() if slo is None else Objectives.from_toml(slo),
+        objectives=Objectives() if objectives is None else objectives,
         receiver=receivers.receiver(receiver, os.environ) if receiver else receivers.NO_RECEIVER,
         parts=PARTS if only is None else _names(only),
         grafana_url=GRAFANA_URL if grafana_url is None else grafana_url,
         runbooks_url=RUNBOOKS_URL if runbooks_url is None else runbooks_url,
     )
+
+
+def _objectives(slo: Path | None) -> Objectives:
+    from agentmetrics.operations.rules.objectives import Objectives
+
+    return Objectives.built_in() if slo is None else Objectives.from_toml(slo)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -177,6 +203,7 @@ def dashboards(
         typer.echo(json_format.dumps(found, indent=2))
     else:
         table = titled_table(None, "name", "title", "uid")
+        table.columns[-1].overflow = "fold"
         for each, board in made.items():
             table.add_row(each, board["title"], board["uid"])
         output().print(table)
@@ -190,7 +217,7 @@ def rules(name: Name = None, namespace: Namespace = "", slo: Slo = None) -> None
     from agentmetrics.operations.yaml_text import dump
 
     with _refusing():
-        options = _options(namespace, slo=slo)
+        options = _options(namespace, objectives=_objectives(slo))
     groups = _groups(rule_files(options.objectives, options.namespace))
     if name is None:
         typer.echo(dump({"groups": groups}), nl=False)
@@ -248,6 +275,8 @@ def _fail_unknown(by_lower: Mapping[str, str], asked: str, kind: str) -> NoRetur
     close = get_close_matches(asked.lower(), by_lower, n=3)
     if close:
         meant = f"did you mean {' or '.join(by_lower[each] for each in close)}?"
+    elif len(by_lower) > _MOST_NAMED:
+        meant = "`agentmetrics ops runbook` lists the names"
     else:
         meant = f"use one of {', '.join(by_lower.values())}"
     fail(f"there is no {kind} {asked!r}; {meant}", code=2)

@@ -32,6 +32,7 @@ def print_table(directory: Path, kit: Kit) -> None:
     """How many files of which kind, which of them are secret, and the commands to go on with."""
     tell(f"Written to {directory}:")
     table = titled_table(None, "what", "where")
+    table.columns[-1].overflow = "fold"  # paths are for copying
     table.add_column("files", justify="right")
     for what, count in _counts(kit).items():
         table.add_row(what, _WHAT[what], str(count))

@@ -25,8 +25,8 @@ def write_kit(kit: Kit, directory: Path) -> None:
 
     They are written beside their place, and moved there once all are complete.
 
-    Raises ``ValueError``, with one sentence, when a file is in the place of a directory or the
-    reverse, and ``OSError`` when the files cannot be written.
+    Raises ``ValueError``, with one sentence, when a file or a broken link is in the place of a
+    directory, or a directory in that of a file, and ``OSError`` when the files cannot be written.
     """
     _check_places(kit, directory)
     if directory.is_dir():
@@ -52,6 +52,8 @@ def _check_places(kit: Kit, directory: Path) -> None:
         if place.is_dir():
             raise ValueError(f"{str(place)!r} is a directory: the kit has a file of that name")
     for parent in sorted(directories):
+        if parent.is_symlink() and not parent.exists():
+            raise ValueError(f"{str(parent)!r} is a link to a path that does not exist")
         if parent.exists() and not parent.is_dir():
             raise ValueError(f"{str(parent)!r} is a file: name a directory to write the kit to")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit
 
 from agentmetrics.config.settings import check_new_labels
 from agentmetrics.operations import kubernetes, stack
@@ -59,9 +60,7 @@ class KitOptions:
         with _about("extra labels"):
             check_new_labels(self.extra_labels)
         for name in ("grafana_url", "runbooks_url"):
-            url = getattr(self, name)
-            if not url.startswith(("http://", "https://")):
-                raise ValueError(f"{name}={url!r} is not a URL: write https:// and the host")
+            _check_url(name, getattr(self, name))
         _check_parts(self.parts)
         if self.receiver is not NO_RECEIVER and "alertmanager" not in self.parts:
             raise ValueError("a receiver belongs to the part 'alertmanager': add it to the parts")
@@ -73,6 +72,12 @@ def _about(what: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from None
+
+
+def _check_url(name: str, url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{name}={url!r} is not a URL: write https:// and the host")
 
 
 def _check_parts(parts: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ def expect(
     ``models`` are written ``provider:model``, as in ``"openai:gpt-4o-mini"``, with the names that
     the labels of their calls have. A call makes its series at 0 when it starts, which is enough if
     a scrape falls between its start and its end; what is expected is there before the first call.
-    The extra labels have the values of ``agentmetrics.labels`` around. ``recorder`` is by default
+    Extra labels take the values of the enclosing ``agentmetrics.labels``. ``recorder`` defaults to
     the configured one.
 
     Raises ``ConfigurationError`` for a model without a provider, and for a single string where

@@ -72,11 +72,11 @@ def command(line: str, env: Mapping[str, str]) -> str:
 
 
 def series(recorder: MemoryRecorder, name: str, *labels: str) -> dict[tuple[str, ...], float]:
-    """The values of a metric by the values of these labels."""
+    """The values of a metric that are not 0, by the values of these labels."""
     return {
         tuple(sample.labels[label] for label in labels): sample.value
         for sample in recorder.samples()
-        if sample.name == name
+        if sample.name == name and sample.value
     }
 
 

@@ -147,10 +147,13 @@ def test_each_attempt_of_a_retry_is_a_call(
     )
     model.invoke("hello", {"callbacks": [handler]})
     assert series(agent_metrics, "llm_calls_total", "status") == {("error",): 1, ("success",): 1}
-    # and the model is the one that served, where the response names it
+    # and the model is the one that was asked for, on success and failure alike
     assert series(agent_metrics, "llm_calls_total", "model", "status") == {
         (MODEL, "error"): 1,
-        (SERVED, "success"): 1,
+        (MODEL, "success"): 1,
+    }
+    assert series(agent_metrics, "llm_served_calls_total", "model", "served_model") == {
+        (MODEL, SERVED): 1
     }
 
 

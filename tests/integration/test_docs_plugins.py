@@ -158,10 +158,11 @@ class TestTheBackend:
     ) -> None:
         (shown,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
         for _ in range(2):
-            with track_call("openai", "gpt-4o", agent_name="planner", recorder=backend):
-                pass
+            with track_call("openai", "gpt-4o", agent_name="planner", recorder=backend) as call:
+                call.record_usage(10, 5)
         backend.flush()
-        (found,) = (line for line in lines_of(path) if line["name"] == "llm_calls_total")
+        calls = (line for line in lines_of(path) if line["name"] == "llm_calls_total")
+        (found,) = (line for line in calls if line["labels"]["status"] == "success")
         assert found | {"time": 1767225600.0, "pid": 4711} == json.loads(shown)
         assert found["pid"] == os.getpid()
         assert found["time"] == pytest.approx(time.time(), abs=60)
@@ -358,7 +359,8 @@ class TestTheBackendByItsName:
             "from pathlib import Path; from agentmetrics import track_call\n"
             "from agentmetrics_jsonlines import JsonLinesRecorder\n"
             f"recorder = JsonLinesRecorder(Path({str(path)!r}))\n"
-            "with track_call('openai', 'gpt-4o', recorder=recorder): ..."
+            "with track_call('openai', 'gpt-4o', recorder=recorder) as call:\n"
+            "    call.record_usage(10, 5)"
         )
         done = python(site, "-c", code)
         assert (done.returncode, done.stderr) == (0, "")

@@ -36,6 +36,7 @@ from tests.integration.apps.graphs import followed
 from tests.services.embeddings_wire import (
     BEDROCK_MILLISECONDS,
     OLLAMA_NANOSECONDS,
+    SERVED,
     Answer,
     EmbeddingsWire,
     vector,
@@ -112,7 +113,7 @@ def _prices(tokens: Counter[tuple[str, str]]) -> dict[tuple[str, str], float]:
         (p, model): float(
             calc_price(
                 Counted(input_tokens=n),
-                model,
+                SERVED.get(model, model),
                 provider_id=PRICED_BY.get(p, p),
             ).total_price
         )
@@ -162,7 +163,7 @@ class TestEveryProvider:
         equals_the_wire(recorder, embeddings_wire)
         assert recorder.value("llm_calls_total", status="success") == 1
         for name in ("llm_tokens_total", "llm_cost_usd_total", "llm_input_tokens_last_call"):
-            assert [s for s in recorder.samples() if s.name == name] == []
+            assert recorder.value(name) == 0
 
     @pytest.mark.parametrize(
         ("status", "error_type"),
@@ -330,8 +331,11 @@ class TestWhatARequestSays:
         with suppress(Exception):
             embeddings.embed_query("x")
         assert by(recorder, "llm_calls_total", "model", "status") == {
-            ("text-embedding-3-large", "success"): 1,
+            ("prod-embeddings", "success"): 1,
             ("prod-embeddings", "error"): 1,
+        }
+        assert by(recorder, "llm_served_calls_total", "model", "served_model") == {
+            ("prod-embeddings", "text-embedding-3-large"): 1
         }
 
     @pytest.mark.parametrize("provider", ["openai"])

@@ -130,7 +130,7 @@ def ended(recorder: MemoryRecorder, name: str = "llm_calls_total") -> dict[str, 
     gc.collect()
     statuses: dict[str, int] = {}
     for sample in recorder.samples():
-        if sample.name == name:
+        if sample.name == name and sample.value:
             status = sample.labels["status"]
             statuses[status] = statuses.get(status, 0) + int(sample.value)
     return statuses

@@ -153,7 +153,7 @@ def test_compressed_when_the_scraper_accepts_it(url: str) -> None:
 def test_single_metrics_can_be_asked_for(url: str) -> None:
     with get(f"{url}?name[]=llm_calls_total&name%5B%5D=llm_errors_total") as response:
         families = list(parse_text(response.read().decode()))
-    assert [family.name for family in families] == ["llm_calls"]
+    assert [family.name for family in families] == ["llm_calls", "llm_errors"]
 
 
 def test_each_scrape_is_of_its_moment(url: str, recorder: PrometheusRecorder) -> None:

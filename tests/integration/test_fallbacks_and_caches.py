@@ -192,8 +192,8 @@ class TestCaches:
         for x in "aab":
             WAYS[way](openai(MODEL), x, config)
         assert wire.count() == recorder.value("llm_calls_total") == 2
-        assert by(recorder, "llm_cache_misses_total", "model") == {"gpt-4o-2024-08-06": 2}
-        assert by(recorder, "llm_cache_hits_total", "model") == {"gpt-4o-2024-08-06": 1}
+        assert by(recorder, "llm_cache_misses_total", "model") == {"gpt-4o": 2}
+        assert by(recorder, "llm_cache_hits_total", "model") == {"gpt-4o": 1}
         billed = sum(call.input_tokens + call.output_tokens for call in wire.calls)
         assert recorder.value("llm_tokens_total") == billed
         assert recorder.histogram("llm_latency_seconds").count == 2

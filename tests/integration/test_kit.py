@@ -251,7 +251,8 @@ def test_what_is_told_explains_itself_and_links_to_a_runbook_and_a_board(told: I
     alerts = told.wait_for(*ALERTS)
     said = {name: alert["annotations"] for name, alert in alerts.items()}
     assert said["CallsUnpriced"]["summary"] == "nobodys-model has no price"
-    assert "1 calls to nobodys-model" in said["CallsUnpriced"]["description"]
+    assert "Calls to nobodys-model (openai)" in said["CallsUnpriced"]["description"]
+    assert "1 in the last hour" in said["CallsUnpriced"]["description"]
     assert said["BudgetBlocksCalls"]["summary"] == "The daily budget tiny blocks calls"
     assert said["ProviderRejectsKey"]["summary"] == "anthropic rejects the key"
     for name, notes in said.items():

@@ -67,7 +67,9 @@ def equals_the_wire(recorder: MemoryRecorder, wire: Wire) -> None:
 
 
 def series(recorder: MemoryRecorder, name: str) -> dict[tuple[str, ...], float]:
-    return {tuple(s.labels.values()): s.value for s in recorder.samples() if s.name == name}
+    """The values that are not 0."""
+    found = (s for s in recorder.samples() if s.name == name and s.value)
+    return {tuple(s.labels.values()): s.value for s in found}
 
 
 async def _each(items: Any) -> None:

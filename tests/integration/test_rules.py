@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from agentmetrics.operations.rules.files import ALERTS, rule_files
 from agentmetrics.operations.rules.objectives import Objectives
@@ -95,7 +97,7 @@ def test_each_alert_is_tested_both_ways(files: Path) -> None:
         pytest.param("providers", "> 0.2", "> 0.9", "ProviderFailing fires", id="a threshold"),
         pytest.param("providers", "> 0.05", "> 0.01", "ProviderRateLimited stays", id="a low one"),
         pytest.param(
-            "availability", ">= 20", ">= 0", "BurnFast stays silent: six", id="a floor of traffic"
+            "availability", ">= 10", ">= 0", "BurnFast stays silent: six", id="a floor of traffic"
         ),
         pytest.param(
             "availability", "burn_rate30m > 6", "burn_rate6h > 6", "BurnFast stays silent: it is",
@@ -200,3 +202,62 @@ def test_an_agent_is_not_judged_by_the_default_beside_its_own_objective(tmp_path
     code, said = promtool("test", "rules", files / "tests" / "availability.yml")
     assert code != 0
     assert "a|b" in said
+
+
+IDLE = """
+import sys
+import agentmetrics
+from agentmetrics import Budget, exposition
+agentmetrics.configure(
+    backend="prometheus",
+    ledger_url=sys.argv[1],
+    budgets=[Budget("team", limit_usd=50, action="block"), Budget("all", 9, period="monthly")],
+)
+agentmetrics.expect(agents=["planner", "writer"], models=["openai:gpt-4o", "anthropic:claude"])
+agentmetrics.get_ledger().flush()
+print(agentmetrics.get_recorder().exposition("")[0].decode())
+"""
+
+
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What a program exposes that expects agents, has budgets and a ledger, and made no call."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('idle') / 'spend.db'}"
+    program = [sys.executable, "-c", IDLE, url]
+    text = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+    samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
+    return {
+        f"{sample.name}{{{_matchers(sample.labels)}}}": f"{sample.value:.6f}x130"
+        for sample in samples
+    }
+
+
+def _matchers(labels: Mapping[str, str]) -> str:
+    named = {"job": "app", "instance": "a:9464", **labels}
+    return ", ".join(f"{name}={json.dumps(value)}" for name, value in named.items())
+
+
+@pytest.mark.parametrize(
+    ("up", "firing"), [(1, False), (0, True)], ids=["it is up", "it is down, which is noticed"]
+)
+def test_no_alert_fires_for_two_hours_of_a_program_that_does_nothing(
+    files: Path, idle: Mapping[str, str], up: int, firing: bool
+) -> None:
+    series = {**idle, 'up{job="app", instance="a:9464"}': f"{up}x130"}
+    assert len(series) > 100
+    looks: list[dict[str, Any]] = [
+        {"eval_time": moment, "alertname": alert.name, "exp_alerts": []}
+        for alert in ALERTS
+        for moment in ("1m", "10m", "1h", "2h")
+    ]
+    file = files / "tests" / "idle.yml"
+    tests = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "alert_rule_test": looks,
+    }
+    rules = [str(path) for path in files.glob("rules/*.yml")]
+    file.write_text(json.dumps({"rule_files": rules, "tests": [tests]}))
+    code, said = promtool("test", "rules", file)
+    assert (code != 0) == firing, said
+    assert ("ServiceDown" in said) == firing

@@ -195,7 +195,7 @@ class TestACopyOfAChain:
         calls = {
             (labels["agent_name"], labels["provider"], labels["status"]): value
             for name, labels, value in counted
-            if name == "llm_calls_total"
+            if name == "llm_calls_total" and value
         }
         tokens = {
             tuple(labels.values()): value

@@ -142,7 +142,7 @@ class _Api:
         tokens = None if answer.silent else answer.tokens
         told, headers = self.say(served, body, tokens)
         reported = tokens if self.reports else None
-        self.wire.asked.append(Asked(self.provider, served, SUCCESS, reported))
+        self.wire.asked.append(Asked(self.provider, model, SUCCESS, reported))
         return JSONResponse(told, 200, {**_HEADERS, **headers})
 
     reports = True

@@ -82,10 +82,14 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Call:
-    """One call as the wire saw it: how it ended, and the usage block that went out."""
+    """One call as the wire saw it: how it ended, and the usage block that went out.
+
+    ``model`` is the one that was ``asked`` for, or the dated one that answered.
+    """
 
     api: str
     agent: str
+    asked: str
     model: str
     ended: str
     http_status: int
@@ -201,7 +205,7 @@ class _Api:
         agent, asked = request.headers.get(AGENT_HEADER, "unknown"), body["model"]
         answer = self.wire.next_answer(asked)
         if isinstance(answer, Refusal):
-            self._count(agent, asked, ERROR, answer.status)
+            self._count(agent, asked, asked, ERROR, answer.status)
             return JSONResponse(self.refusal(answer), answer.status, _NO_KEEP_ALIVE)
         await asyncio.sleep(answer.seconds)
         served = SERVED.get(asked, asked)
@@ -217,14 +221,14 @@ class _Api:
             while not await request.is_disconnected():
                 await asyncio.sleep(0.005)
             self.wire.hanging[agent] -= 1
-            self._count(agent, asked, LEFT, 0)
+            self._count(agent, asked, asked, LEFT, 0)
             return Response()
-        self._count(agent, served, SUCCESS, 200, usage)
+        self._count(agent, asked, served, SUCCESS, 200, usage)
         return JSONResponse(self.unary(served, answer, usage, body), 200, _NO_KEEP_ALIVE)
 
     async def _half(self, agent: str, asked: str, text: str) -> AsyncIterator[bytes]:
         yield text[: len(text) // 2].encode()
-        self._count(agent, asked, BROKEN, 200)
+        self._count(agent, asked, asked, BROKEN, 200)
         raise _CutError
 
     async def _events(
@@ -243,22 +247,22 @@ class _Api:
             for number, event in enumerate(first):
                 if number == 4 and answer.breaks:
                     counted = True
-                    self._count(agent, asked, BROKEN, 200)
+                    self._count(agent, asked, asked, BROKEN, 200)
                     raise _CutError
                 if number == 4 and answer.truncates:
                     counted = True
-                    self._count(agent, served, TRUNCATED, 200)
+                    self._count(agent, asked, served, TRUNCATED, 200)
                     return
                 if number == 4 and answer.hangs:
                     await self._silence(agent)
                 yield event
                 await asyncio.sleep(0)
             counted = True
-            self._count(agent, served, SUCCESS, 200, usage)
+            self._count(agent, asked, served, SUCCESS, 200, usage)
             yield last
         finally:
             if not counted:
-                self._count(agent, asked, LEFT, 0)
+                self._count(agent, asked, asked, LEFT, 0)
 
     async def _silence(self, agent: str) -> None:
         self.wire.hanging[agent] += 1
@@ -268,9 +272,15 @@ class _Api:
             self.wire.hanging[agent] -= 1
 
     def _count(
-        self, agent: str, model: str, ended: str, status: int, usage: dict[str, Any] | None = None
+        self,
+        agent: str,
+        asked: str,
+        model: str,
+        ended: str,
+        status: int,
+        usage: dict[str, Any] | None = None,
     ) -> None:
-        self.wire.calls.append(Call(self.name, agent, model, ended, status, usage))
+        self.wire.calls.append(Call(self.name, agent, asked, model, ended, status, usage))
         self.wire.open -= 1
 
     def refusal(self, refusal: Refusal) -> dict[str, Any]:

@@ -63,6 +63,18 @@ def test_the_module_runs_as_the_script_does(start: list[str]) -> None:
     assert done.stdout.startswith("agentmetrics ")
 
 
+def test_ctrl_c_while_the_command_line_is_loaded_shows_no_traceback() -> None:
+    lines = """
+class Interrupted:
+    def find_spec(self, name, *rest):
+        if name == "typer":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+"""
+    assert in_a_process("check", lines=lines) == (130, "", "")
+
+
 @pytest.mark.parametrize("package", ["typer", "rich"])
 def test_without_the_cli_extra_the_command_says_what_to_install(
     package: str, monkeypatch: pytest.MonkeyPatch
@@ -281,6 +293,21 @@ class TestNotices:
         assert slack == {
             "text": 'This is a test: notices of the daily budget "firm" will arrive here.'
         }
+
+    @pytest.mark.parametrize("budgets", [None, "[budgets.team]\nlimit_usd = 5\n"])
+    def test_check_says_when_there_was_nobody_to_send_a_test_message_to(
+        self, tmp_path: Path, budgets: str | None
+    ) -> None:
+        variables = {}
+        if budgets is not None:
+            file = tmp_path / "budgets.toml"
+            file.write_text(budgets)
+            variables["AGENTMETRICS_BUDGETS_FILE"] = str(file)
+        done = run("check", "--notify", **variables)
+        assert done.exit_code == 0
+        assert done.stderr == (
+            "note: nothing was sent: no budget in AGENTMETRICS_BUDGETS_FILE names a destination\n"
+        )
 
     def test_check_of_notices_says_what_came_of_a_test_message(
         self, file: str, receiver: Receiver

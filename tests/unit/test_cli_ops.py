@@ -64,6 +64,10 @@ class TestExport:
         for command in ("docker compose ", "promtool check config ", "amtool ", "kubectl apply "):
             assert any(line.strip().startswith(command) for line in done.stdout.splitlines())
 
+    def test_export_cuts_no_path_on_a_narrow_terminal(self, kit: Path) -> None:
+        done = run("export", str(kit), COLUMNS="40")
+        assert "…" not in done.stdout
+
     def test_export_names_commands_of_what_was_written_alone(self, kit: Path) -> None:
         done = run("export", str(kit), "--only", "kubernetes, runbooks")
         assert {path.split("/")[0] for path in files(kit)} == {"kubernetes", "runbooks"}
@@ -137,6 +141,7 @@ class TestBadInput:
             (["--receiver", "slack"], "the receiver 'slack' needs SLACK_WEBHOOK_URL to be set"),
             (["--only", "grafan"], f"unknown part 'grafan'; use {', '.join(PARTS)}; did you mean"),
             (["--grafana-url", "g"], "grafana_url='g' is not a URL: write https://"),
+            (["--grafana-url", "http://"], "grafana_url='http://' is not a URL: write https://"),
             (["--only", ""], "list at least one part"),
             (["--slo", "missing.toml"], "missing.toml"),
         ],
@@ -166,6 +171,30 @@ class TestBadInput:
         assert (done.exit_code, done.stdout) == (2, "")
         assert "is a file: name a directory" in done.stderr
         assert files(tmp_path) == {"mine": "mine"}
+
+    def test_a_link_that_leads_nowhere_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "kit").symlink_to(tmp_path / "nowhere")
+        done = run("export", str(tmp_path / "kit"))
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert "kit' is a link to a path that does not exist" in done.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["kit"]
+
+    @pytest.mark.parametrize("command", ["export", "rules"])
+    def test_built_in_objectives_that_the_buckets_do_not_fit_are_refused(
+        self, kit: Path, command: str
+    ) -> None:
+        arguments = [str(kit)] if command == "export" else []
+        done = run(command, *arguments, AGENTMETRICS_LATENCY_BUCKETS="1,20")
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr == (
+            "agentmetrics: the built-in objective latency.seconds=30 does not fit the buckets of "
+            "llm_latency_seconds: set seconds to one of 1, 20 in a file for --slo\n"
+        )
+        assert not kit.exists()
+
+    @pytest.mark.parametrize("command", ["dashboards", "runbook"])
+    def test_what_has_no_objectives_is_shown_whatever_the_buckets(self, command: str) -> None:
+        assert run(command, AGENTMETRICS_LATENCY_BUCKETS="1,20").exit_code == 0
 
     def test_a_directory_that_cannot_be_written_to_is_named(self) -> None:
         done = run("export", "/proc/kit")
@@ -246,6 +275,8 @@ def test_a_runbook_is_rendered_on_a_terminal() -> None:
         ("rules", f"{ALERTS[0]}x", f"did you mean {ALERTS[0]}"),
         ("runbook", f"{ALERTS[0]}x", f"did you mean {ALERTS[0]}"),
         ("dashboards", "zzz", "there is no dashboard 'zzz'; use one of overview, agent, "),
+        ("runbook", "zzz", "no runbook 'zzz'; `agentmetrics ops runbook` lists the names\n"),
+        ("rules", "zzz", "no alert 'zzz'; `agentmetrics ops runbook` lists the names\n"),
     ],
 )
 def test_an_unknown_name_is_told_with_the_close_ones(command: str, name: str, meant: str) -> None:

@@ -21,7 +21,7 @@ from agentmetrics.cli.demo.stage import Stage, staged
 from agentmetrics.cli.demo.table import agent_rows, call_table, time_table, total_row
 
 _BRIEFS = Budget("briefs", 0.0013, scope={"agent_name": "writer"}, thresholds=(), action="block")
-"""What the writer may cost in a day: the fifth question would be too much."""
+"""What the writer may cost in a day, which is spent by the fifth question."""
 
 _NEXT = """\
 Next steps

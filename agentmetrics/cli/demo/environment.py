@@ -33,7 +33,7 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Say no warnings of what is there by design.
+    """Silence warnings about what the demo does on purpose.
 
     LangChain logs every error of a handler, and a budget's refusal is one; we warn of calls whose
     tokens or price nobody knows.

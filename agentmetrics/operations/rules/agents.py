@@ -9,8 +9,9 @@ from agentmetrics.operations.rules.samples import AGENT, CALL, calls, histogram
 
 _BY = "job, agent_name"
 _OF = {"job": "app", "agent_name": "planner"}
+MOST_RUN_CALLS = 34.0
+"""More calls in a run are taken for a loop; an upper bound of ``agent_run_llm_calls``."""
 _RUNS = "sum by (agent_name, status) (rate(agent_runs_total[5m]))"
-_RUN_CALLS = 34.0  # an upper bound of a bucket of agent_run_llm_calls
 
 
 def _runs(success: int, error: int) -> dict[str, str]:
@@ -35,7 +36,7 @@ ALERTS = (
         "10 runs",
         condition="1 - "
         + share(
-            f"agent_run_llm_calls_bucket{{{le(_RUN_CALLS)}}}",
+            f"agent_run_llm_calls_bucket{{{le(MOST_RUN_CALLS)}}}",
             "agent_run_llm_calls_count",
             _BY,
             "1h",

@@ -29,9 +29,9 @@ ALERTS = (
         name="DatabaseErrors",
         severity="critical",
         when="more than 5% of the database queries of one kind fail over 10 minutes; with at least "
-        "20 queries",
+        "5 such queries",
         condition=share("db_errors_total", "db_queries_total", _BY, "10m") + " > 0.05",
-        floor=at_least(20, "db_queries_total", _BY, "10m"),
+        floor=at_least(5, "db_errors_total", _BY, "10m"),
         for_="5m",
         labels=("job", "operation"),
         board="platform",

@@ -25,9 +25,9 @@ ALERTS = (
         name="HTTPErrors",
         severity="critical",
         when="more than 5% of the requests to an endpoint are answered with a 5xx status over "
-        "10 minutes; with at least 20 requests",
+        "10 minutes; with at least 5 such requests",
         condition=share("http_errors_total", "http_requests_total", _BY, "10m") + " > 0.05",
-        floor=at_least(20, "http_requests_total", _BY, "10m"),
+        floor=at_least(5, "http_errors_total", _BY, "10m"),
         for_="5m",
         labels=("job", "method", "endpoint"),
         board="platform",

@@ -41,7 +41,7 @@ ALERTS = (
             ),
             do_now=(
                 "Find the warning in the log of the worker, on the logger `agentmetrics`.",
-                "Go back to the version of LangChain before, or update agentmetrics.",
+                "Go back to the previous version of LangChain, or update agentmetrics.",
                 "Report the event and the versions of the packages.",
             ),
         ),
@@ -126,7 +126,8 @@ ALERTS = (
         description="Packets to {{ $labels.backend }} that {{ $labels.job }} could not send: "
         '{{ $value | printf "%.0f" }} in 15 minutes.',
         runbook=Runbook(
-            means="A daemon that metrics are pushed to was unreachable for longer than is kept.",
+            means="A daemon that metrics are pushed to was unreachable for longer than packets are "
+            "kept.",
             who_is_hurt="Those who look at that backend: its numbers are too low.",
             look_at={
                 "Packets lost": "sum by (job, backend) "

@@ -39,6 +39,22 @@ class Objectives:
     agents: Mapping[str, Objective] = field(default_factory=dict)
 
     @classmethod
+    def built_in(cls) -> Objectives:
+        """The default ones.
+
+        Raises ``ConfigurationError`` when the settings have buckets that these do not fit.
+        """
+        built_in = cls()
+        for key, metric in _MEASURED.items():
+            seconds, bounds = getattr(built_in.default, key).seconds, _bounds(metric)
+            if seconds not in bounds:
+                raise ConfigurationError(
+                    f"the built-in objective {key}.seconds={seconds:g} does not fit the buckets of "
+                    f"{metric.name}: set seconds to one of {_listed(bounds)} in a file for --slo"
+                )
+        return built_in
+
+    @classmethod
     def from_toml(cls, path: Path) -> Objectives:
         """The objectives in a file.
 
@@ -116,7 +132,7 @@ class _Reader:
             raise self._mistake(
                 table,
                 f"{key}.seconds={seconds!r}: must be an upper bound of a bucket of "
-                f"{_MEASURED[key].name}, one of {', '.join(f'{bound:g}' for bound in bounds)}; "
+                f"{_MEASURED[key].name}, one of {_listed(bounds)}; "
                 f"set AGENTMETRICS_BUCKETS if your service has other buckets",
                 key,
             )
@@ -134,6 +150,10 @@ class _Reader:
 
     def _mistake(self, table: tuple[str, ...], sentence: str, key: str = "") -> ValueError:
         return self.document.mistake((*table, key), f"[{'.'.join(table)}] {sentence}")
+
+
+def _listed(bounds: tuple[float, ...]) -> str:
+    return ", ".join(f"{bound:g}" for bound in bounds)
 
 
 def _bounds(metric: Metric) -> tuple[float, ...]:

@@ -19,8 +19,9 @@ from agentmetrics.operations.rules.recording import (
     LATENCY,
     ServiceLevel,
 )
+from agentmetrics.operations.rules.samples import an_agent_of_each
 
-_FEWEST_CALLS = 20
+_FEWEST_BAD = 10  # so that one failed call of a quiet agent wakes nobody
 _PER_MINUTE = 1_000_000  # so that a share of bad calls is exact to six digits
 
 
@@ -170,7 +171,7 @@ def _alert(subject: _Subject, pace: _Pace, objectives: Objectives) -> Alert:
     return Alert(
         name=f"{subject.name}Burn{pace.name}",
         severity=pace.severity,
-        when=f"the share of calls that {subject.bad} {when}; with at least {_FEWEST_CALLS} calls",
+        when=f"the share of calls that {subject.bad} {when}; with at least {_FEWEST_BAD} of them",
         condition=_expr(level, pace),
         for_=pace.for_,
         labels=("job", "agent_name"),
@@ -189,38 +190,28 @@ def _alert(subject: _Subject, pace: _Pace, objectives: Objectives) -> Alert:
             causes=subject.causes,
             do_now=subject.do_now,
         ),
-        fires=tuple(_fires(level, pace, *each) for each in _agents(objectives)),
+        fires=tuple(_fires(level, pace, *each) for each in an_agent_of_each(objectives)),
         silent=(
             _allowed(level, pace, objectives),
-            *_quiet(level, pace, *next(_agents(objectives))),
+            *_quiet(level, pace, *next(an_agent_of_each(objectives))),
         ),
     )
 
 
 def _expr(level: ServiceLevel, pace: _Pace) -> str:
     clauses = [
-        f"{level.burn(long)} > {times} and {level.burn(short)} > {times}"
-        f" and {_traffic(level, long)}"
+        f"{level.burn(long)} > {times} and {level.burn(short)} > {times} and {_enough(level, long)}"
         for long, short, times in pace.pairs
     ]
     if pace is _FAST:  # an objective may be so loose that an outage stays under 6 times
         everything = " and ".join(f"{level.ratio(window)} > 0.9" for window in ("1h", "5m"))
-        clauses.append(f"{level.burn('1h')} and {everything} and {_traffic(level, '1h')}")
+        clauses.append(f"{level.burn('1h')} and {everything} and {_enough(level, '1h')}")
     return "\nor\n".join(clauses)
 
 
-def _traffic(level: ServiceLevel, window: str) -> str:
+def _enough(level: ServiceLevel, window: str) -> str:
     seconds = int(window[:-1]) * {"h": 3600, "d": 86400}[window[-1]]
-    return f"{level.rate(window)} * {seconds} >= {_FEWEST_CALLS}"
-
-
-def _agents(objectives: Objectives) -> Iterator[tuple[str, Objective]]:
-    """An agent for each objective; the first has the default one."""
-    name = "planner"
-    while name in objectives.agents:
-        name += "-2"
-    yield name, objectives.default
-    yield from objectives.agents.items()
+    return f"{level.ratio(window)} * {level.rate(window)} * {seconds} >= {_FEWEST_BAD}"
 
 
 def _fires(level: ServiceLevel, pace: _Pace, agent: str, objective: Objective) -> Fires:
@@ -234,7 +225,7 @@ def _fires(level: ServiceLevel, pace: _Pace, agent: str, objective: Objective) -
 
 def _allowed(level: ServiceLevel, pace: _Pace, objectives: Objectives) -> Silent:
     series: dict[str, str] = {}
-    for agent, objective in _agents(objectives):
+    for agent, objective in an_agent_of_each(objectives):
         bad = min(0.85, pace.silent_at * level.budget(objective))
         series |= _series(level, agent, objective, _steadily(bad))
     return Silent("no agent has more than it is allowed", series, "2h")

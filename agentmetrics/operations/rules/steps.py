@@ -23,4 +23,7 @@ RESTART_THE_WORKER = (
 )
 ROLL_BACK = "If it began with a deployment, roll that back first and look for the cause afterwards."
 CHECK_THE_PROVIDER = "Look at the provider's status page, and at the quotas of the account."
-SHOW_THE_COST = "See who spent it: `agentmetrics cost --period day --by agent,model`."
+SHOW_THE_COST = (
+    "See who spent it: `agentmetrics cost --period day --by agent,model`, with the "
+    "`AGENTMETRICS_LEDGER_URL` of the service; without a ledger, on the board *Cost and budgets*."
+)

@@ -21,12 +21,13 @@ from agentmetrics.operations.rules import (
     tools,
 )
 from agentmetrics.operations.rules.alert import Alert
+from agentmetrics.operations.rules.buckets import bucket_alert
 from agentmetrics.operations.rules.objectives import Objectives
 from agentmetrics.operations.rules.service_levels import burn_alerts
 
 
 def subjects(objectives: Objectives) -> dict[str, tuple[Alert, ...]]:
-    """The alerts by the name of their file; those on error budgets hold to these objectives."""
+    """The alerts by the name of their file; the objectives are what some of them hold to."""
     return {
         **burn_alerts(objectives),
         "providers": providers.ALERTS,
@@ -44,7 +45,7 @@ def subjects(objectives: Objectives) -> dict[str, tuple[Alert, ...]]:
         "database": database.ALERTS,
         "tasks": tasks.ALERTS,
         "system": system.ALERTS,
-        "itself": itself.ALERTS,
+        "itself": (*itself.ALERTS, bucket_alert(objectives)),
     }
 
 

@@ -283,8 +283,8 @@ def tokens(wire: Wire) -> Counter[tuple[str, str, str, str]]:
     """Tokens by (agent, provider, model, token type)."""
     total: Counter[tuple[str, str, str, str]] = Counter()
     for call in wire.having(ended=SUCCESS):
-        total[call.agent, call.api, call.model, "input"] += call.input_tokens
-        total[call.agent, call.api, call.model, "output"] += call.output_tokens
+        total[call.agent, call.api, call.asked, "input"] += call.input_tokens
+        total[call.agent, call.api, call.asked, "output"] += call.output_tokens
     return total
 
 
@@ -293,7 +293,7 @@ def token_details(wire: Wire) -> Counter[tuple[str, str, str, str]]:
     total: Counter[tuple[str, str, str, str]] = Counter()
     for call in wire.calls:
         for detail, count in call.details.items():
-            total[call.agent, call.api, call.model, detail] += count
+            total[call.agent, call.api, call.asked, detail] += count
     return total
 
 
@@ -302,13 +302,13 @@ def costs(wire: Wire) -> dict[tuple[str, str, str], float]:
     total: defaultdict[tuple[str, str, str], float] = defaultdict(float)
     for call, cost in _priced(wire):
         if cost is not None:
-            total[call.agent, call.api, call.model] += cost
+            total[call.agent, call.api, call.asked] += cost
     return dict(total)
 
 
 def unpriced(wire: Wire) -> Counter[tuple[str, str]]:
     """Calls that have no price, by (provider, model)."""
-    return Counter((call.api, call.model) for call, cost in _priced(wire) if cost is None)
+    return Counter((call.api, call.asked) for call, cost in _priced(wire) if cost is None)
 
 
 def _priced(wire: Wire) -> Iterator[tuple[Call, float | None]]:

@@ -200,7 +200,11 @@ class MetricsCallbackHandler(Marker):
             call = pipeline.table.get(run_id)
             if type(call) is LLMCall:
                 if call.first_token:
-                    call.note_chunk(perf_counter())
+                    now = perf_counter()  # written out: note_chunk() for every token would tell
+                    gap = now - call.last_chunk
+                    if gap > call.longest_gap:
+                        call.longest_gap = gap
+                    call.last_chunk = now
                     if call.usage is not None:
                         read_chunk(call, chunk)
                 elif chunk_carries_output(token, chunk):
