@@ -237,8 +237,13 @@ class Pipeline:
         self.start(run_id, call)
 
     def start(self, run_id: RunId, fact: Fact) -> None:
-        """Open a fact that no gate is asked about."""
+        """Open a fact that no gate is asked about.
+
+        What it takes to expect the first of its kind, such as to look up a price, is not its time.
+        """
+        began = perf_counter()
         self.expect(fact)
+        fact.started += perf_counter() - began
         self.table.start(run_id, fact)
 
     def begin_run(self, scope: Scope, agent_name: str, extra: tuple[str, ...]) -> None:

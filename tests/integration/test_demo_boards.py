@@ -110,7 +110,9 @@ def test_every_rule_is_evaluated_without_an_error(server: PrometheusServer) -> N
 
 def test_alerts_on_what_the_demo_does_on_purpose_fire(server: PrometheusServer) -> None:
     for name in ("BudgetSpent", "BudgetBlocksCalls", "CallsUnpriced", "CallsUnmetered"):
-        server.until(f'ALERTS{{alertname="{name}", alertstate="firing"}}', SECONDS)
+        firing = f'ALERTS{{alertname="{name}", alertstate="firing"}}'
+        server.until(firing, SECONDS)
+        assert server.get("query", query=firing)["result"], name
 
 
 def test_what_is_exempt_has_no_answer(server: PrometheusServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 
 import pytest
@@ -105,6 +106,31 @@ class TestWhileTheFirstCallRuns:
         Chat(callbacks=[MetricsCallbackHandler()]).invoke("x")
         assert recorder.value("llm_calls_total") == 1
         assert errors(recorder) == {"record": 1}
+
+
+@pytest.fixture
+def slow_prices(recorder, monkeypatch):
+    """A price list that takes half a second to look something up."""
+    prices = pipeline_of(recorder).prices
+    found = prices.find("openai", "gpt-4o")
+
+    def find(*_: object) -> object:
+        time.sleep(0.5)
+        return found
+
+    monkeypatch.setattr(prices, "find", find)
+
+
+@pytest.mark.usefixtures("slow_prices")
+class TestTheTimeOfTheFirstCall:
+    def test_a_tracked_call_does_not_count_the_look_up_of_its_price(self, recorder):
+        with track_call("openai", "gpt-4o") as call:
+            call.record_usage(10, 5)
+        assert recorder.histogram("llm_latency_seconds").sum < 0.5
+
+    def test_a_call_of_langchain_does_not_count_the_look_up_of_its_price(self, recorder, config):
+        Chat().invoke("x", config)
+        assert recorder.histogram("llm_latency_seconds").sum < 0.5
 
 
 class TestWhatIsExpected:

@@ -66,6 +66,7 @@ def start_call(
     else:
         if (agent, provider, model, call.extra) not in pipeline.llm.expected:
             pipeline.expect(call)
+            call.started = perf_counter()  # the price of the first call is not its time
         pipeline.table.start(run_id, call)
     if instrumented and batch_size:
         call.lookup = expect_lookup(pipeline.table, run_id, batch_size)
