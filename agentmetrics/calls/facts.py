@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.metric import clean_label
@@ -112,8 +112,10 @@ class LLMCall:
     two of them. ``api_seconds`` is the provider's own account of the time it took, 0 where it gives
     none. ``service_tier`` is the one that served, where it is priced apart (``flex``, ``batch``).
     ``lookup`` is what is known of a cache that it asked first, and ``unread`` of its response where
-    that has no usage. ``settle`` holds the functions of the gates that settle it once it has ended.
-    ``is_logged`` is whether its log lines were requested.
+    that has no usage. ``series`` is what the meter keeps for calls with these labels, where they
+    cannot change any more: it is then not looked up again at the end. ``settle`` holds the
+    functions of the gates that settle it once it has ended. ``is_logged`` is whether its log lines
+    were requested.
     """
 
     kind: ClassVar[str] = "llm"
@@ -136,6 +138,7 @@ class LLMCall:
     api_seconds: float = field(default=0.0, init=False)
     service_tier: str = field(default="", init=False)
     lookup: Lookup | None = field(default=None, init=False)
+    series: Any = field(default=None, init=False)
     unread: Unread = field(default=NO_RESPONSE, init=False)
     cost_usd: float | None = field(default=None, init=False)
     settle: tuple[Callable[[LLMCall], None], ...] = field(default=(), init=False)

@@ -27,6 +27,10 @@ PROMPT_CACHE = "prompt_cache"
 """The intent under which stands what providers' prompt caches saved."""
 
 
+MAX_ENDINGS = 100
+"""Serving models and finish reasons of one label set whose series are kept."""
+
+
 class LLMMeter:
     """The instruments of LLM calls, and what calls cost by ``prices``."""
 
@@ -58,16 +62,14 @@ class LLMMeter:
         self.batch = make.recorder.batch
         self.memory = memory
         self._step = make.recorder.update()
-        self.expected: Bundles[bool] = Bundles(self._zeros)
-        """The labels of calls, each with its extra labels, that show 0 already."""
-        self._series: Bundles[_CallSeries] = Bundles(
-            lambda *key: _CallSeries(self, *key)  # the labels of a call, served, finish reason
-        )
+        self.expected: Bundles[ByEnding] = Bundles(self._expected)
+        """By the labels of calls and their extra labels, which all show 0: the series of those
+        calls."""
 
     def price_by(self, prices: Prices) -> None:
         """Price calls by these from now on."""
         self.prices = prices
-        self._series.clear()  # each has its pricer
+        self.expected.clear()  # each series has its pricer
 
     def expect(self, call: LLMCall) -> None:
         """Show calls, tokens, cost and errors with this call's labels as 0 from now on; cost where
@@ -75,7 +77,9 @@ class LLMMeter:
         if call.model != UNKNOWN:  # else it gets the name of the model that serves
             self.expected[(call.agent_name, call.provider, call.model, call.extra)]
 
-    def _zeros(self, agent_name: str, provider: str, model: str, extra: tuple[str, ...]) -> bool:
+    def _expected(
+        self, agent_name: str, provider: str, model: str, extra: tuple[str, ...]
+    ) -> ByEnding:
         labels = {
             "agent_name": agent_name,
             "provider": provider,
@@ -86,11 +90,11 @@ class LLMMeter:
             self.calls.labels(**labels, status=status)
         for token_type in catalog.TOKEN_TYPES:
             self.tokens.labels(**labels, token_type=token_type)
-        for error_type in catalog.ERROR_TYPES:
-            self.errors.labels(**labels, error_type=error_type)
         if self.prices.find(provider, model) is not None:
             self.cost.labels(**labels)  # what has no known price did not cost 0
-        return True
+        for error_type in catalog.ERROR_TYPES:
+            self.errors.labels(**labels, error_type=error_type)
+        return Bundles(partial(_CallSeries, self, agent_name, provider, model, extra), MAX_ENDINGS)
 
     def record(self, call: LLMCall) -> None:
         """Record a finished call, all of it in one step; its ``cost_usd`` is filled in."""
@@ -98,10 +102,10 @@ class LLMMeter:
         if lookup is not None and lookup.found:
             self._hit(call)
             return
-        series = self._series[(
-            call.agent_name, call.provider, call.model, call.extra,
-            call.served_model, call.finish_reason,
-        )]  # fmt: skip
+        by_ending = call.series
+        if by_ending is None:
+            by_ending = self.expected[(call.agent_name, call.provider, call.model, call.extra)]
+        series = by_ending[(call.served_model, call.finish_reason)]
         memory, ended, usage = self.memory, call.ended, call.usage
         if ended >= memory.next_read:
             memory.read(ended)
@@ -320,3 +324,7 @@ class _CallSeries:
 
 def _active_labels(call: LLMCall) -> tuple[str, ...]:
     return call.agent_name, call.provider
+
+
+ByEnding = Bundles[_CallSeries]
+"""The series of calls with the same labels, by the model that served and the finish reason."""

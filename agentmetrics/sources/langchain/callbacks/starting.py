@@ -64,7 +64,8 @@ def start_call(
     if pipeline.is_watched:  # apart, for what a closure costs the plain case
         _open_watched(pipeline, run_id, parent_run_id, call, messages, invocation_params, metadata)
     else:
-        if (agent, provider, model, call.extra) not in pipeline.llm.expected:
+        call.series = pipeline.llm.expected.get((agent, provider, model, call.extra))
+        if call.series is None:
             pipeline.expect(call)
             call.started = perf_counter()  # the price of the first call is not its time
         pipeline.table.start(run_id, call)
