@@ -12,7 +12,6 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as text_format
 
 from agentmetrics import MemoryRecorder, Metric, PrometheusRecorder
-from agentmetrics.meters import bundle
 from agentmetrics.meters.bundle import Bundles
 from agentmetrics.recording.metric import MAX_LABEL_LENGTH, clean_label
 
@@ -80,10 +79,9 @@ def test_bound_bundles_are_found_again_by_clean_and_unclean_values(given_values)
         assert bundles[found] is found
 
 
-def test_bundles_past_their_number_are_let_go_and_bound_anew(monkeypatch):
-    monkeypatch.setattr(bundle, "MAX_BUNDLES", 3)
+def test_bundles_past_their_number_are_let_go_and_bound_anew():
     made = itertools.count(1)
-    bundles: Bundles[int] = Bundles(lambda *key: next(made))
+    bundles: Bundles[int] = Bundles(lambda *key: next(made), limit=3)
     for number in range(10):
         bundles[(str(number),)]
         assert len(bundles) <= 3
