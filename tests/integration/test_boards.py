@@ -63,7 +63,10 @@ def _is_number(value: list[Any]) -> bool:
 def live(
     prometheus: Callable[..., PrometheusServer], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Live]:
-    """After two rounds of traffic, each of which was scraped."""
+    """After six rounds of traffic, each of which was scraped.
+
+    They take three seconds and more, in which a drawn line has points that are rates of something.
+    """
     with ExitStack() as stack:
         programs, instances = [], {}
         for name, (namespace, extra_labels) in EXPORTS.items():
@@ -78,7 +81,7 @@ def live(
             programs.append((program, recorder, everything.unrecorded(recorder)))
         server = prometheus(*instances.values())
         server.scraped()
-        for _ in range(2):
+        for _ in range(6):
             for program, recorder, unrecorded in programs:
                 everything.record_directly(recorder, unrecorded)
                 program.work()

@@ -159,8 +159,13 @@ class TestTheSetting:
         self, monkeypatch
     ):
         asked = threading.Event()
+
+        class Updater(genai_prices.UpdatePrices):  # which no other test's thread has
+            def fetch(self):
+                asked.set()
+
         monkeypatch.setattr(prices, "WATCH_SECONDS", 0.001)
-        monkeypatch.setattr(genai_prices.UpdatePrices, "fetch", lambda self: asked.set())
+        monkeypatch.setattr(genai_prices, "UpdatePrices", Updater)
         monkeypatch.setenv("AGENTMETRICS_PRICES_UPDATE", "1")
         recorder = make_recorder(load_settings())
         assert not asked.wait(0.05)
