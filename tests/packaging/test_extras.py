@@ -184,8 +184,9 @@ def test_prometheus_exposes_what_was_recorded(environment: Environments, extras)
         AGENTMETRICS_BACKEND="prometheus",
     )
     calls = [line for line in told.splitlines() if line.startswith("llm_calls_total{")]
-    assert len(calls) == 1
-    assert calls[0].endswith(" 1.0")
+    (success,) = (line for line in calls if 'status="success"' in line)
+    assert success.endswith(" 1.0")
+    assert all(line.endswith(" 0.0") for line in calls if line != success)
 
 
 @pytest.mark.parametrize("extras", ["statsd", "all"])
