@@ -54,10 +54,13 @@ def test_a_child_reports_its_own_memory() -> None:
             call.record_usage(10, 5)
         return recorder.value("llm_memory_rss_bytes")
 
-    before = resident()
+    resident()
 
     def in_child() -> int:
-        pipeline_of(recorder).llm.memory.next_read = 0.0
+        memory = pipeline_of(recorder).llm.memory
+        memory.next_read = 0.0
+        before = resident()  # less than its parent's, of whose pages it has not touched all
+        memory.next_read = 0.0
         filled = b"x" * 100_000_000
         return 0 if resident() > before + len(filled) / 2 else 1
 
