@@ -163,7 +163,7 @@ class LLMCall:
         """Note the model that the response names; an empty name is none."""
         self.served_model = model
         if self.model == UNKNOWN:
-            self.model = model or UNKNOWN
+            self.model, self.series = model or UNKNOWN, None
 
     def note_chunk(self, now: float) -> None:
         """Note another chunk of a stream whose first was noted; on the clock of ``started``."""

@@ -74,7 +74,7 @@ class LLMMeter:
     def expect(self, call: LLMCall) -> None:
         """Show calls, tokens, cost and errors with this call's labels as 0 from now on; cost where
         the model has a price."""
-        if call.model != UNKNOWN:  # else it gets the name of the model that serves
+        if UNKNOWN not in (call.provider, call.model):  # else the response may name them
             self.expected[(call.agent_name, call.provider, call.model, call.extra)]
 
     def _expected(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
-if TYPE_CHECKING:
-    pass
 from agentmetrics.recording.metric import Metric, clean_label
 
 Observed = float | Mapping[tuple[str, ...], float]

@@ -139,14 +139,19 @@ class TestAChatModel:
         assert by(recorder, "llm_served_calls_total", "served_model") == {"gpt-4o-2024-08-06": 1}
 
     def test_a_chat_model_of_an_unknown_provider_has_the_one_that_served(self, recorder):
-        handler, run_id, message = MetricsCallbackHandler(), uuid.uuid4(), answer()
+        handler, message = MetricsCallbackHandler(), answer()
         message.response_metadata = {"model_provider": "openai", "model": "gpt-4o-2024-08-06"}
-        handler.on_chat_model_start({}, [[]], run_id=run_id)
-        handler.on_llm_end(
-            LLMResult(generations=[[ChatGeneration(message=message)]]), run_id=run_id
-        )
+        for metadata in ({}, {"ls_model_name": "gpt-4o"}):
+            for said in (answer(), message, message):  # the first response names neither
+                run_id = uuid.uuid4()
+                handler.on_chat_model_start({}, [[]], run_id=run_id, metadata=metadata)
+                generation = ChatGeneration(message=said)
+                handler.on_llm_end(LLMResult(generations=[[generation]]), run_id=run_id)
         assert by(recorder, "llm_calls_total", "provider", "model") == {
-            ("openai", "gpt-4o-2024-08-06"): 1
+            ("unknown", "unknown"): 1,
+            ("openai", "gpt-4o-2024-08-06"): 2,
+            ("unknown", "gpt-4o"): 1,
+            ("openai", "gpt-4o"): 2,
         }
 
     def test_a_chat_model_that_is_not_told_its_model_has_the_one_asked_for(self, recorder, config):

@@ -151,7 +151,7 @@ def _read_served(call: LLMCall, served: Mapping[str, Any], response: LLMResult) 
     if tier != "default" and (tier or "usage" in served or "serviceTier" in served):
         call.service_tier = service_tier_of(served)
     if call.provider == UNKNOWN:
-        call.provider = clean_label(served.get("model_provider")) or UNKNOWN
+        call.provider, call.series = clean_label(served.get("model_provider")) or UNKNOWN, None
 
 
 def _read_finish(call: LLMCall, served: Mapping[str, Any], message: Any) -> None:
