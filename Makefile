@@ -13,6 +13,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # How many tests run at a time; each worker has services of its own.
 WORKERS ?= 2
 
+PLUGINS := $(wildcard plugins/*-*)
+
 # What is run on other versions.
 FACES_LANGCHAIN := tests/unit/test_agent.py tests/unit/test_handler.py tests/unit/test_streaming.py \
   tests/unit/test_odd_events.py tests/property/test_callbacks.py \
@@ -41,10 +43,11 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install --constraint constraints.txt --editable '.[demo]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.dev: pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml) | $(VENV)/bin/python
 	@echo "Installing into $(VENV); once, and a minute or so"
 	$(PIP) install --constraint constraints.txt --editable '.[demo]' \
-	  --group test --group lint --group bench --group packaging --group site
+	  --group test --group test-plugins --group lint --group bench --group packaging --group site \
+	  $(patsubst %,--editable %,$(PLUGINS))
 	@touch $@ $(VENV)/.demo
 
 packages:
@@ -135,8 +138,8 @@ peers:
 # Why these are constraints and no lock file: docs/decisions/0009-constraints-not-a-lock-file.md
 constraints: $(VENV)/.dev
 	$(BIN)/uv pip compile --universal --no-python-downloads --no-emit-index-url --no-header \
-	  --no-annotate --python-version 3.10 --all-extras --group test --group lint --group bench \
-	  --group packaging --group site --upgrade pyproject.toml -o constraints.txt
+	  --no-annotate --python-version 3.10 --extra demo --group test --group test-plugins --group lint \
+	  --group bench --group packaging --group site --upgrade pyproject.toml -o constraints.txt
 
 clean:
 	rm -rf $(VENV) .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage \

@@ -128,4 +128,4 @@ class TestTheWheel:
 def test_the_sdist_can_be_tested(sdist: Path):
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"Makefile", "constraints.txt", "tests/conftest.py", ".ci/packages"} <= names
+    assert {"Makefile", "constraints.txt", "tests/fixtures.py", ".ci/packages"} <= names

@@ -1,0 +1,1 @@
+"""A backend of agentmetrics that delivers to DogStatsD."""
