@@ -38,12 +38,14 @@ class Environment:
         self.python = directory / "bin" / "python"
         self._directory = directory
 
-    def make(self, wheel: Path, extras: str) -> None:
+    def make(self, wheel: Path, extras: str, *links: Path) -> None:
+        """``links`` are directories with wheels that no index has."""
         run(BIN / "uv", "venv", "--quiet", "--python", sys.executable, self._directory)
         requirement = f"llm-agentmetrics[{extras}] @ {wheel.as_uri()}"
         constraints = ("--constraint", ROOT / "constraints.txt")
         install = (BIN / "uv", "pip", "install", "--quiet", "--python", self.python)
-        run(*install, *constraints, requirement)
+        found = [part for link in links for part in ("--find-links", link)]
+        run(*install, *constraints, *found, requirement)
 
     def run(self, code: str, **settings: str) -> str:
         """What a program prints that nobody has configured but for ``settings``."""
