@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from time import perf_counter
 from typing import Any, ClassVar, cast
 
-from agentmetrics.budget.run_limits import hold_to_run_limits
-from agentmetrics.calls.context import current_run
-from agentmetrics.calls.facts import AgentRun
-from agentmetrics.calls.table import OwnRunId
-from agentmetrics.config.active import pipeline_for
-from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
-from agentmetrics.sources.around import AgentAround, agent_around
-from agentmetrics.sources.surroundings import place_run
+from agentmetrics.sources.functions import is_recorded, recorded
+from agentmetrics.sources.runs import OpenRun
 from agentmetrics.sources.track import track_call
 
 RUN_METHODS = ("run", "execute", "invoke", "stream", "arun", "aexecute", "ainvoke", "astream")
-
-_MARK = "__agentmetrics__"
 
 
 class InstrumentedAgent:
@@ -75,63 +65,43 @@ class InstrumentedAgent:
         )
 
 
-class _Run:
-    """An open run of one agent object."""
-
-    def __init__(self, agent: InstrumentedAgent) -> None:
-        self.agent = agent
-        self._pipeline = pipeline_for(agent.recorder)
-        self._run_id = OwnRunId()
-        self.fact = AgentRun(clean_label(agent.agent_name), perf_counter())
-        place_run(self._pipeline, self.fact)
-        self.fact.max_cost_usd = agent.max_run_cost_usd
-        if self.fact.max_cost_usd is not None:
-            self._pipeline.guard(hold_to_run_limits)
-        self.around = AgentAround(agent.recorder)
-        self._pipeline.start(self._run_id, self.fact)
-
-    def end(self, error: BaseException | None) -> None:
-        if self._pipeline.table.take(self._run_id) is not None:
-            self._pipeline.finish(self.fact, error)
-
-
 class _Entry:
     """A method that was entered: the run it belongs to, and the methods it was entered through."""
 
     def __init__(self, agent: InstrumentedAgent, method: Callable[..., Any]) -> None:
-        self.run: _Run
+        self.agent = agent
+        self.run: OpenRun
         self.methods: frozenset[Callable[..., Any]]
         around = _entry_around.get()
         if (
             around is not None
-            and around.run.agent is agent
+            and around.agent is agent
             and not around.run.fact.ended
             and method not in around.methods
         ):
             self.run, self.methods, self._began = around.run, around.methods | {method}, False
         else:
-            self.run, self.methods, self._began = _Run(agent), frozenset({method}), True
+            self.run, self.methods, self._began = _begun(agent), frozenset({method}), True
 
     @contextmanager
     def inside(self) -> Iterator[None]:
         """Everything in the block belongs to the run."""
-        tokens = (
-            current_run.set(self.run.fact),
-            agent_around.set(self.run.around),
-            _entry_around.set(self),
-        )
-        try:
-            yield
-        finally:
-            with suppress(ValueError):  # thrown away in another context, which never saw these
-                current_run.reset(tokens[0])
-                agent_around.reset(tokens[1])
-                _entry_around.reset(tokens[2])
+        with self.run.inside():
+            token = _entry_around.set(self)
+            try:
+                yield
+            finally:
+                with suppress(ValueError):  # thrown away in another context, which never saw this
+                    _entry_around.reset(token)
 
     def left(self, error: BaseException | None = None) -> None:
         """The method is over, and with the one that began it the run."""
         if self._began:
-            self.run.end(error)
+            self.run.left(error)
+
+
+def _begun(agent: InstrumentedAgent) -> OpenRun:
+    return OpenRun(agent.agent_name, agent.recorder, agent.max_run_cost_usd)
 
 
 _entry_around: ContextVar[_Entry | None] = ContextVar("agentmetrics_entry", default=None)
@@ -157,131 +127,13 @@ class _Inherited:
 
 
 def _is_uncounted(method: object) -> bool:
-    return inspect.isfunction(method) and not hasattr(method, _MARK)
+    return inspect.isfunction(method) and not is_recorded(method)
 
 
 def _instrumented(method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method as an agent run, of the same kind: a coroutine function stays one."""
-    wrapper: Callable[..., Any]
-    if inspect.isasyncgenfunction(method):
+    """The method as an agent run."""
 
-        @_async_stream
-        def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-            return _Entry(self, method), method(self, *args, **kwargs)
+    def enter(self: Any, /, *args: Any, **kwargs: Any) -> _Entry:
+        return _Entry(self, method)
 
-    elif inspect.isgeneratorfunction(method):
-
-        def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-            return (yield from _stream(_Entry(self, method), method(self, *args, **kwargs)))
-
-    elif inspect.iscoroutinefunction(method):
-
-        async def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-            return await _awaited(_Entry(self, method), method(self, *args, **kwargs))
-
-    else:
-
-        def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-            entry = _Entry(self, method)
-            try:
-                with entry.inside():
-                    result = method(self, *args, **kwargs)
-            except BaseException as error:
-                entry.left(error)
-                raise
-            return _outlasting(entry, result)
-
-    functools.update_wrapper(wrapper, method)
-    setattr(wrapper, _MARK, True)
-    return wrapper
-
-
-def _outlasting(entry: _Entry, result: Any) -> Any:
-    """What a plain function returned: the run lasts until that is over."""
-    if inspect.isasyncgen(result):
-        return _async_stream(lambda: (entry, result))()
-    if inspect.isgenerator(result):
-        return _stream(entry, result)
-    if inspect.iscoroutine(result):
-        return _awaited(entry, result)
-    if asyncio.isfuture(result):  # a task, say: it goes on by itself, whoever awaits it
-        result.add_done_callback(functools.partial(_left_by, entry))
-    else:
-        entry.left()
-    return result
-
-
-def _left_by(entry: _Entry, future: asyncio.Future[Any]) -> None:
-    if future.cancelled():
-        entry.left(asyncio.CancelledError())
-    else:  # exception() would tell asyncio that somebody has seen to the error
-        entry.left(getattr(future, "_exception", None))
-
-
-async def _awaited(entry: _Entry, result: Awaitable[Any]) -> Any:
-    try:
-        with entry.inside():
-            value = await result
-    except BaseException as error:
-        entry.left(error)
-        raise
-    entry.left()
-    return value
-
-
-# The run is around a generator only while that is running: in between, its reader's own calls
-# are not the agent's.
-
-
-def _stream(entry: _Entry, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    step: Callable[[], Any] = functools.partial(next, generator)
-    try:
-        while True:
-            try:
-                with entry.inside():
-                    item = step()
-            except StopIteration as stop:
-                entry.left()
-                return stop.value
-            try:
-                step = functools.partial(generator.send, (yield item))
-            except GeneratorExit:
-                with entry.inside():
-                    generator.close()
-                raise
-            except BaseException as thrown:
-                step = functools.partial(generator.throw, thrown)
-    except BaseException as error:
-        entry.left(error)
-        raise
-
-
-def _async_stream(
-    begin: Callable[..., tuple[_Entry, AsyncGenerator[Any, Any]]],
-) -> Callable[..., AsyncGenerator[Any, Any]]:
-    """An async generator function, to ``inspect`` too; ``begin`` is called at the first step."""
-
-    async def stream(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        entry, generator = begin(*args, **kwargs)
-        step: Callable[[], Awaitable[Any]] = functools.partial(generator.asend, None)
-        try:
-            while True:
-                try:
-                    with entry.inside():
-                        item = await step()
-                except StopAsyncIteration:
-                    entry.left()
-                    return
-                try:
-                    step = functools.partial(generator.asend, (yield item))
-                except GeneratorExit:
-                    with entry.inside():
-                        await generator.aclose()
-                    raise
-                except BaseException as thrown:
-                    step = functools.partial(generator.athrow, thrown)
-        except BaseException as error:
-            entry.left(error)
-            raise
-
-    return stream
+    return recorded(method, enter)

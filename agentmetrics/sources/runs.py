@@ -1,0 +1,50 @@
+"""An agent run that goes on in code of the program's own, and what is inside of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from time import perf_counter
+
+from agentmetrics.budget.run_limits import hold_to_run_limits
+from agentmetrics.calls.context import current_run
+from agentmetrics.calls.facts import AgentRun
+from agentmetrics.calls.table import OwnRunId
+from agentmetrics.config.active import pipeline_for
+from agentmetrics.recording.metric import clean_label
+from agentmetrics.recording.recorder import Recorder
+from agentmetrics.sources.around import AgentAround, agent_around
+from agentmetrics.sources.surroundings import place_run
+
+
+class OpenRun:
+    """A run that begins when this is made, and ends once it is ``left``."""
+
+    def __init__(
+        self, agent_name: str, recorder: Recorder | None, max_cost_usd: float | None
+    ) -> None:
+        self._pipeline = pipeline_for(recorder)
+        self._run_id = OwnRunId()
+        self.fact = AgentRun(clean_label(agent_name), perf_counter())
+        place_run(self._pipeline, self.fact)
+        self.fact.max_cost_usd = max_cost_usd
+        if max_cost_usd is not None:
+            self._pipeline.guard(hold_to_run_limits)
+        self._around = AgentAround(recorder)
+        self._pipeline.start(self._run_id, self.fact)
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Everything in the block belongs to the run."""
+        tokens = current_run.set(self.fact), agent_around.set(self._around)
+        try:
+            yield
+        finally:
+            with suppress(ValueError):  # thrown away in another context, which never saw these
+                current_run.reset(tokens[0])
+                agent_around.reset(tokens[1])
+
+    def left(self, error: BaseException | None = None) -> None:
+        """The run is over, as a success or as what ``error`` makes of it."""
+        if self._pipeline.table.take(self._run_id) is not None:
+            self._pipeline.finish(self.fact, error)
