@@ -31,14 +31,20 @@ from .sources.agent import InstrumentedAgent as InstrumentedAgent
 from .sources.application import record_error as record_error
 from .sources.caches import CacheTracker as CacheTracker
 from .sources.expected import expect as expect
+from .sources.finished import record_call as record_call
+from .sources.finished import record_tool as record_tool
 from .sources.langchain.attach import instrument as instrument
 from .sources.langchain.callbacks.handler import MetricsCallbackHandler as MetricsCallbackHandler
 from .sources.langchain.wrappers.cache import InstrumentedCache as InstrumentedCache
 from .sources.langchain.wrappers.embeddings import InstrumentedEmbeddings as InstrumentedEmbeddings
 from .sources.langchain.wrappers.reranker import InstrumentedReranker as InstrumentedReranker
 from .sources.routing import record_cost_savings as record_cost_savings
+from .sources.routing import record_model_fallback as record_model_fallback
 from .sources.routing import record_model_selection as record_model_selection
+from .sources.routing import record_routing_duration as record_routing_duration
 from .sources.routing import routing as routing
+from .sources.spans import track_run as track_run
+from .sources.spans import track_tool as track_tool
 from .sources.track import track_call as track_call
 
 __version__: str

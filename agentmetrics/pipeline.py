@@ -45,7 +45,9 @@ M = TypeVar("M")
 CeilingOf = Callable[[], "Ceiling | None"]
 """Gives the most tokens that a call can use; ``None`` where nothing limits them."""
 Gate = Callable[[LLMCall, CeilingOf], Callable[[LLMCall], None]]
-"""Refuses a call with ``BudgetExceeded``, or returns what settles it once it has ended."""
+"""Refuses a call with ``BudgetExceeded``, or returns what settles it once it has ended.
+
+A call that has ``ended`` already was recorded afterwards: there is nothing to refuse."""
 Hearer = Callable[[LLMCall], None]
 """Is given every LLM call that ends, once its metrics are recorded."""
 
@@ -267,14 +269,20 @@ class Pipeline:
     def _admit(self, call: LLMCall, ceiling: CeilingOf) -> None:
         if self.table.abandoned:  # a call that is refused never comes into the table
             self.table.end_abandoned()
+        try:
+            self._ask_gates(call, ceiling)
+        except BudgetExceeded as refused:
+            _settle(call)
+            if call.is_logged:
+                log_points.refused(call, refused)
+            raise
+
+    def _ask_gates(self, call: LLMCall, ceiling: CeilingOf) -> None:
         call.settle = ()
         for gate in self.gates:
             try:
                 call.settle = (*call.settle, gate(call, ceiling))
-            except BudgetExceeded as refused:
-                _settle(call)
-                if call.is_logged:
-                    log_points.refused(call, refused)
+            except BudgetExceeded:
                 raise
             except Exception as error:
                 self.failed("admit", error)
@@ -325,6 +333,17 @@ class Pipeline:
                 call.model,
                 unread.advice,
             )
+
+    def record(self, fact: Fact) -> None:
+        """Record a fact that was never open here: its times and its status were told."""
+        self.expect(fact)
+        if fact.run is not None:
+            self.table.count_in_run(fact)
+        if isinstance(fact, LLMCall):
+            fact.is_logged = log_points.wanted()
+            with suppress(BudgetExceeded):  # too late to refuse it
+                self._ask_gates(fact, lambda: None)
+        self._hand_on(fact)
 
     def succeed(self, call: LLMCall) -> None:
         """What ``finish`` does for an LLM call without an error, which is nearly every one."""

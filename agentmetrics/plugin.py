@@ -51,7 +51,7 @@ from agentmetrics.recording.store import (
 )
 from agentmetrics.recording.values import Family, HistogramValue, Sample, Value
 from agentmetrics.sources.blocks import Block
-from agentmetrics.sources.frameworks import Framework, add_framework, when_imported
+from agentmetrics.sources.frameworks import Framework, Placed, add_framework, when_imported
 from agentmetrics.sources.surroundings import call_here
 
 __all__ = [
@@ -83,6 +83,7 @@ __all__ = [
     "OwnRunId",
     "PeriodicFlush",
     "Pipeline",
+    "Placed",
     "RetrieverQuery",
     "RunId",
     "Sample",

@@ -19,7 +19,7 @@ _lock = ForkSafeLock()
 def hold_to_run_limits(call: LLMCall, ceiling: CeilingOf) -> Callable[[LLMCall], None]:
     """The gate that refuses the LLM calls of runs that have cost their ``max_cost_usd``."""
     limited = [run for run in _around(call) if run.max_cost_usd is not None]
-    for run in limited:
+    for run in () if call.ended else limited:
         if run.max_cost_usd is not None and run.spent_usd >= run.max_cost_usd:
             scope = {"agent_name": run.agent_name}
             raise BudgetExceeded(PER_RUN, PER_RUN, scope, run.spent_usd, run.max_cost_usd, None)

@@ -83,9 +83,10 @@ class OpenTable(ForkAware):
         key = opened.key = run_id.int
         # Another handler may have seen it first.
         if self._open.setdefault(key, opened) is opened and fact.run is not None:
-            self._count_in_run(fact)
+            self.count_in_run(fact)
 
-    def _count_in_run(self, fact: Fact) -> None:
+    def count_in_run(self, fact: Fact) -> None:
+        """Count a call or a tool execution in the run that it is in."""
         # At the start: a call that is abandoned may end after its run.
         with self._step:
             if isinstance(fact, LLMCall) and fact.run is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cached_property, partial
 
@@ -97,7 +98,8 @@ class LLMMeter:
         return Bundles(partial(_CallSeries, self, agent_name, provider, model, extra), MAX_ENDINGS)
 
     def record(self, call: LLMCall) -> None:
-        """Record a finished call, all of it in one step; its ``cost_usd`` is filled in."""
+        """Record a finished call, all of it in one step; its ``cost_usd`` is filled in, unless it
+        was told."""
         lookup = call.lookup
         if lookup is not None and lookup.found:
             self._hit(call)
@@ -112,12 +114,15 @@ class LLMMeter:
         seconds = ended - call.started
         pricer = series.in_tier(call.service_tier) if call.service_tier else series.pricer
         price = pricer.price
-        cost = call.cost_usd = None if usage is None else price.cost_usd(usage)
+        cost = call.cost_usd
+        if cost is None and usage is not None:
+            cost = call.cost_usd = price.cost_usd(usage)
         with self._step:
             if (
                 usage is None
                 or cost is None
                 or call.status != SUCCESS
+                or seconds != seconds  # NaN: nobody knows when it began
                 or (usage.has_details and usage.is_partial)  # what costs nothing has a price
             ):
                 series.count_in_parts(call, seconds, price)
@@ -140,9 +145,9 @@ class LLMMeter:
                 series.count_stream(call)
             if lookup is not None and lookup.found is False:
                 self.cache_misses.labels(call.agent_name, call.model).inc()
-            if call.run is not None and usage is not None:
-                call.run.tokens += usage.total_tokens
-                call.run.cost_usd += call.cost_usd or 0.0
+            if call.run is not None and (usage is not None or cost is not None):
+                call.run.tokens += usage.total_tokens if usage is not None else 0
+                call.run.cost_usd += cost or 0.0
 
     def _hit(self, call: LLMCall) -> None:
         with self._step:
@@ -266,26 +271,33 @@ class _CallSeries:
         if call.error_type:
             self._add(self._meter.errors, "error_type", call.error_type, 1.0)
         self._meter.memory.show(self._memory_rss)
-        self._latency.observe(seconds)
-        self._api_latency.observe(call.api_seconds or seconds)
+        if not math.isnan(seconds):
+            self._latency.observe(seconds)
+            self._api_latency.observe(call.api_seconds or seconds)
         if call.usage is not None and not call.usage.is_empty:
-            self._count_tokens(call.usage, call.cost_usd)
+            self._count_tokens(call.usage)
             self.count_details(call.usage, price)
-        elif call.status == SUCCESS:
-            self._meter.unmetered.labels(**self._labels).inc()
+            if call.cost_usd is None:
+                self._meter.unpriced.labels(provider=self._provider, model=self._model).inc()
+            else:
+                self._count_cost(call.cost_usd)
+        else:
+            if call.status == SUCCESS:
+                self._meter.unmetered.labels(**self._labels).inc()
+            if call.cost_usd:  # it was told
+                self._count_cost(call.cost_usd)
 
-    def _count_tokens(self, usage: Usage, cost_usd: float | None) -> None:
+    def _count_tokens(self, usage: Usage) -> None:
         if usage.input_tokens is not None:
             self._add(self._meter.tokens, "token_type", "input", usage.input_tokens)
             self._meter.input_last_call.labels(**self._labels).set(usage.input_tokens)
         if usage.output_tokens is not None:
             self._add(self._meter.tokens, "token_type", "output", usage.output_tokens)
             self._meter.output_last_call.labels(**self._labels).set(usage.output_tokens)
-        if cost_usd is None:
-            self._meter.unpriced.labels(provider=self._provider, model=self._model).inc()
-        else:
-            self._meter.cost.labels(**self._labels).inc(cost_usd)
-            self._meter.call_cost.labels(**self._labels).observe(cost_usd)
+
+    def _count_cost(self, cost_usd: float) -> None:
+        self._meter.cost.labels(**self._labels).inc(cost_usd)
+        self._meter.call_cost.labels(**self._labels).observe(cost_usd)
 
     def count_details(self, usage: Usage, price: Price) -> None:
         details = self._meter.token_details

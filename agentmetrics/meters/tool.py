@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from agentmetrics import catalog
 from agentmetrics.calls.facts import ToolExecution
 from agentmetrics.meters.base import Instruments
@@ -14,7 +16,8 @@ class ToolMeter:
     """The instruments of tool executions."""
 
     def __init__(self, make: Instruments) -> None:
-        executions = make.counter(catalog.TOOL_EXECUTIONS)
+        self._make = make
+        self._executions = executions = make.counter(catalog.TOOL_EXECUTIONS)
         duration = make.histogram(catalog.TOOL_EXECUTION_DURATION)
         self.in_flight = InFlight(make, catalog.TOOL_EXECUTIONS_ACTIVE, ToolExecution, _labels)
         self._step = make.recorder.update()
@@ -40,9 +43,16 @@ class ToolMeter:
 
     def record(self, tool: ToolExecution) -> None:
         """Record a finished execution, all of it in one step."""
+        seconds = tool.ended - tool.started
+        if math.isnan(seconds):  # nobody knows when it began
+            labels = {**self._make.named(tool.extra), "status": tool.status}
+            self._executions.labels(
+                agent_name=tool.agent_name, tool_name=tool.tool_name, **labels
+            ).inc()
+            return
         count = self._series[(tool.agent_name, tool.tool_name, tool.status, tool.extra)]
         with self._step:
-            count(1.0, tool.ended - tool.started)
+            count(1.0, seconds)
 
 
 def _labels(tool: ToolExecution) -> tuple[str, ...]:

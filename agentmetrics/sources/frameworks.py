@@ -16,10 +16,14 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Protocol
 
-from agentmetrics.calls.facts import AgentRun, LLMCall
+from agentmetrics.calls.facts import AgentRun, LLMCall, ToolExecution
 from agentmetrics.pipeline import Pipeline
 
 logger = logging.getLogger("agentmetrics")
+
+
+Placed = LLMCall | ToolExecution
+"""What begins in a place of the program that a framework may know more of."""
 
 
 class Framework(Protocol):
@@ -28,18 +32,19 @@ class Framework(Protocol):
     def place_call(
         self,
         pipeline: Pipeline,
-        call: LLMCall,
+        call: Placed,
         agent_name: str | None,
         labels: Mapping[str, Any],
     ) -> bool:
-        """Give a call that begins here its agent, the run of it and the extra labels' values.
+        """Give a call, of a model or a tool, that begins here its agent, the run of it and the
+        extra labels' values.
 
         ``agent_name`` and ``labels`` were told by the program and stand before what the framework
         says. ``False``, and nothing done, where the program is not inside of the framework.
         """
 
     def place_run(self, pipeline: Pipeline, run: AgentRun) -> bool:
-        """Give a run of an ``InstrumentedAgent`` that begins here the extra labels' values and its
+        """Give an agent run that begins here the extra labels' values and its
         ``outer_name``; ``False``, and nothing done, as for ``place_call``."""
 
 

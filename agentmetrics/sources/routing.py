@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from agentmetrics.config.active import pipeline_for
+from agentmetrics.meters.routing import RoutingMeter
 from agentmetrics.recording.recorder import Recorder
+from agentmetrics.sources.amounts import amount
 from agentmetrics.sources.blocks import Block
 
 if TYPE_CHECKING:
@@ -16,35 +19,60 @@ if TYPE_CHECKING:
 
 
 def record_model_selection(
-    model: str, *, intent: str = "", tier: str = "", recorder: Recorder | None = None
+    intent: str, model: str, tier: str = "", *, recorder: Recorder | None = None
 ) -> None:
     """Count a model selection in ``model_selections_total{intent,model,tier}``.
 
     ``intent`` is what the model was chosen for, ``tier`` a class of models (``small``, ``large``).
     ``recorder`` defaults to the configured one.
     """
-    pipeline = pipeline_for(recorder)
-    try:
-        pipeline.routing.selected(intent, model, tier)
-    except Exception as error:
-        pipeline.failed("record_model_selection", error)
+    with _recording("record_model_selection", recorder) as routed:
+        routed.selected(intent, model, tier)
 
 
-def record_cost_savings(usd: float, *, intent: str, recorder: Recorder | None = None) -> None:
+def record_model_fallback(intent: str, reason: str, *, recorder: Recorder | None = None) -> None:
+    """Count a call that was handed to another model in ``model_fallbacks_total{intent,reason}``.
+
+    ``reason`` is the ``error_type`` of the first model's failure, or a word of your own. Not
+    needed for ``with_fallbacks`` of LangChain, whose fallbacks are recorded. ``recorder`` defaults
+    to the configured one.
+    """
+    with _recording("record_model_fallback", recorder) as routed:
+        routed.fell_back(intent, reason)
+
+
+def record_routing_duration(
+    intent: str, seconds: float, *, recorder: Recorder | None = None
+) -> None:
+    """Add a selection that took so many seconds to ``model_routing_duration_seconds{intent}``.
+
+    An invalid duration (negative, infinite, NaN, not a number) is not recorded; it increments
+    ``agentmetrics_handler_errors_total{event="record_routing_duration"}`` and never raises an
+    error. ``recorder`` defaults to the configured one.
+    """
+    with _recording("record_routing_duration", recorder) as routed:
+        routed.routed(intent, amount(seconds))
+
+
+def record_cost_savings(intent: str, usd: float, *, recorder: Recorder | None = None) -> None:
     """Add avoided cost, in USD, to ``model_cost_savings_usd_total{intent}``.
 
     An invalid amount (negative, infinite, NaN, not a number) is not added; it increments
     ``agentmetrics_handler_errors_total{event="record_cost_savings"}`` and never raises an error.
     The intent ``prompt_cache`` is reserved for savings from providers' prompt caches.
     """
+    with _recording("record_cost_savings", recorder) as routed:
+        routed.saved(intent, amount(usd))
+
+
+@contextmanager
+def _recording(event: str, recorder: Recorder | None) -> Iterator[RoutingMeter]:
+    """The meter of selections; what fails in the block is counted as this event."""
     pipeline = pipeline_for(recorder)
     try:
-        amount = float(usd)
-        if not 0 <= amount < math.inf:
-            raise ValueError("no saving")
-        pipeline.routing.saved(intent, amount)
+        yield pipeline.routing
     except Exception as error:
-        pipeline.failed("record_cost_savings", error)
+        pipeline.failed(event, error)
 
 
 class routing(Block):  # noqa: N801 - used like contextlib's functions
@@ -62,9 +90,7 @@ class routing(Block):  # noqa: N801 - used like contextlib's functions
 
     def select(self, model: str, tier: str = "") -> None:
         """Say which model was chosen; each time counts as a selection."""
-        record_model_selection(
-            model, intent=self._intent, tier=tier, recorder=self._pipeline.recorder
-        )
+        record_model_selection(self._intent, model, tier, recorder=self._pipeline.recorder)
 
     def __enter__(self) -> Self:
         self._started = perf_counter()

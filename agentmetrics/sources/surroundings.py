@@ -7,9 +7,9 @@ from typing import Any
 
 from agentmetrics.calls.attribution import attribute
 from agentmetrics.calls.context import current_run, extra_values
-from agentmetrics.calls.facts import AgentRun, LLMCall
+from agentmetrics.calls.facts import AgentRun, LLMCall, ToolExecution
 from agentmetrics.pipeline import Pipeline
-from agentmetrics.sources.frameworks import frameworks
+from agentmetrics.sources.frameworks import Placed, frameworks
 
 
 def call_here(
@@ -17,24 +17,31 @@ def call_here(
 ) -> LLMCall:
     """A call that begins here, with its agent, the run of it, and the extra labels' values.
 
-    The agent is ``agent_name``, else that of the framework's run or the ``InstrumentedAgent``
-    around. ``labels`` stand before what the framework and ``agentmetrics.labels`` say.
+    The agent is ``agent_name``, else that of the framework's run or the agent run around.
+    ``labels`` stand before what the framework and ``agentmetrics.labels`` say.
     """
     call = LLMCall("", provider, model, 0.0)
-    try:
-        if any(f.place_call(pipeline, call, agent_name, labels) for f in frameworks()):
-            return call
-    except Exception as error:  # somebody's metadata in another shape
-        pipeline.failed("surroundings", error)
-    _place_by_agent(pipeline, call, agent_name, labels)
+    _place(pipeline, call, agent_name, labels)
     return call
 
 
-def _place_by_agent(
-    pipeline: Pipeline, call: LLMCall, agent_name: str | None, labels: Mapping[str, Any]
+def tool_here(pipeline: Pipeline, agent_name: str | None, tool_name: str) -> ToolExecution:
+    """An execution of a tool that begins here, placed as a call is."""
+    tool = ToolExecution("", tool_name, 0.0)
+    _place(pipeline, tool, agent_name, {})
+    return tool
+
+
+def _place(
+    pipeline: Pipeline, fact: Placed, agent_name: str | None, labels: Mapping[str, Any]
 ) -> None:
-    call.agent_name, call.run = attribute(agent_name, None)
-    call.extra = extra_values(pipeline.extra_labels, (labels,), current_run.get())
+    try:
+        if any(f.place_call(pipeline, fact, agent_name, labels) for f in frameworks()):
+            return
+    except Exception as error:  # somebody's metadata in another shape
+        pipeline.failed("surroundings", error)
+    fact.agent_name, fact.run = attribute(agent_name, None)
+    fact.extra = extra_values(pipeline.extra_labels, (labels,), current_run.get())
 
 
 def place_run(pipeline: Pipeline, run: AgentRun) -> None:

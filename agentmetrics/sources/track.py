@@ -6,7 +6,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from agentmetrics.calls.facts import Ceiling, Unread
+from agentmetrics.calls.facts import FOUND, Ceiling, Unread
 from agentmetrics.calls.table import OwnRunId
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.providers.blocks import served_model
@@ -15,6 +15,7 @@ from agentmetrics.providers.service_tier import service_tier_of
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
+from agentmetrics.sources.amounts import amount
 from agentmetrics.sources.blocks import Block
 from agentmetrics.sources.surroundings import call_here
 
@@ -74,12 +75,19 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         reasoning_tokens: int | None = None,
         audio_input_tokens: int | None = None,
         audio_output_tokens: int | None = None,
+        cost_usd: float | None = None,
     ) -> None:
         """Record what the call used; the fields are those of ``Usage``, and the last record counts.
 
-        Invalid token counts (negative, NaN, text) are not counted; they increment
+        ``cost_usd`` is what the call cost where that is known, else the price list says.
+
+        Invalid token counts and costs (negative, NaN, text) are not counted; they increment
         ``agentmetrics_handler_errors_total{event="record_usage"}`` and never raise an error.
         """
+        try:
+            self._call.cost_usd = None if cost_usd is None else amount(cost_usd)
+        except Exception as error:
+            self._pipeline.failed("record_usage", error)
         try:
             self._call.usage = Usage.of(
                 input_tokens=input_tokens,
@@ -110,6 +118,16 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         if self._call.is_unmetered:
             advice = _ADVICE_STREAM if self._call.first_token else _ADVICE
             self._call.unread = Unread.of(response, advice)
+
+    def record_cached(self) -> None:
+        """Record that a cache answered: no provider was asked, and nothing is billed."""
+        self._call.lookup = FOUND
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What the call cost, in USD, once it is over; ``None`` where nobody knows, and for an
+        answer from a cache."""
+        return None if self._call.cached else self._call.cost_usd
 
     def record_first_token(self) -> None:
         """Record that the first chunk with content has arrived; later calls have no effect."""

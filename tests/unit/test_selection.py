@@ -34,9 +34,9 @@ class Clock:
 
 class TestASelection:
     def test_a_selection_is_counted_by_intent_model_and_tier(self, recorder):
-        record_model_selection("gpt-4o", intent="summary", tier="large")
-        record_model_selection("gpt-4o", intent="summary", tier="large")
-        record_model_selection("gpt-4o-mini")
+        record_model_selection("summary", "gpt-4o", "large")
+        record_model_selection("summary", "gpt-4o", "large")
+        record_model_selection("", "gpt-4o-mini")
         assert by(recorder, "model_selections_total", "intent", "model", "tier") == {
             ("summary", "gpt-4o", "large"): 2,
             ("", "gpt-4o-mini", ""): 1,
@@ -44,18 +44,18 @@ class TestASelection:
 
     def test_a_selection_goes_to_the_recorder_that_is_given(self, recorder):
         other = MemoryRecorder()
-        record_model_selection("gpt-4o", recorder=other)
+        record_model_selection("", "gpt-4o", recorder=other)
         assert other.value("model_selections_total") == 1
         assert recorder.value("model_selections_total") == 0
 
     def test_a_selection_has_clean_labels(self, recorder):
-        record_model_selection("gpt\n4o", intent="a" * 500, tier=object())  # type: ignore[arg-type]
+        record_model_selection("a" * 500, "gpt\n4o", object())  # type: ignore[arg-type]
         assert by(recorder, "model_selections_total", "model", "tier") == {("gpt_4o", "invalid"): 1}
 
     def test_a_selection_follows_the_cardinality_limit(self, recorder):
         pipeline_of(recorder, Options(max_series=2))
         for number in range(5):
-            record_model_selection(f"model-{number}")
+            record_model_selection("", f"model-{number}")
         assert recorder.value("model_selections_total") == 5
         assert recorder.value("model_selections_total", model="other") == 3
 
@@ -64,21 +64,21 @@ class TestASelection:
             raise OSError
 
         monkeypatch.setattr(RoutingMeter, "selected", broken)
-        record_model_selection("gpt-4o")
+        record_model_selection("", "gpt-4o")
         assert errors(recorder) == {"record_model_selection": 1}
 
 
 class TestSavings:
     @pytest.mark.parametrize("usd", [0.25, 0, 2, Decimal("0.5")])
     def test_savings_add_up_by_intent(self, recorder, usd):
-        record_cost_savings(usd, intent="summary")
-        record_cost_savings(0.5, intent="summary")
+        record_cost_savings("summary", usd)
+        record_cost_savings("summary", 0.5)
         assert recorder.value("model_cost_savings_usd_total", intent="summary") == float(usd) + 0.5
         assert errors(recorder) == {}
 
     @pytest.mark.parametrize("usd", [-0.01, math.nan, math.inf, None, "much", [1.0], 10**400])
     def test_savings_that_cannot_be_are_not_added_and_raise_nothing(self, recorder, usd):
-        record_cost_savings(usd, intent="summary")
+        record_cost_savings("summary", usd)
         assert recorder.value("model_cost_savings_usd_total") == 0
         assert errors(recorder) == {"record_cost_savings": 1}
 

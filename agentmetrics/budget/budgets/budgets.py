@@ -108,7 +108,7 @@ class Budgets(ForkAware):
         most = self._most(call, ceiling) if reserving else None
         now = time.time()
         with lock:
-            refused = self._refusal(states, most, now)
+            refused = None if call.ended else self._refusal(states, most, now)
             if refused is None:
                 for state in reserving:
                     state.reserved_nano += most or 0

@@ -116,6 +116,8 @@ class Row:
         usage = call.usage
         if usage is None or usage.is_empty:
             self.unmetered_calls += 1
+            if call.cost_usd:  # it was told
+                self._add_cost(call.cost_usd)
             return
         if usage.input_tokens is None or usage.output_tokens is None:
             self.unmetered_calls += 1
@@ -130,8 +132,11 @@ class Row:
             self.audio_output_tokens += usage.audio_output_tokens or 0
         if call.cost_usd is None:
             self.unpriced_calls += 1
-            return
-        cost = round(call.cost_usd * NANO)
+        else:
+            self._add_cost(call.cost_usd)
+
+    def _add_cost(self, cost_usd: float) -> None:
+        cost = round(cost_usd * NANO)
         self.cost_nano_usd += cost
         for spend in self.followed_by:
             spend.add(cost)

@@ -14,10 +14,10 @@ from langchain_core.tracers.context import register_configure_hook
 
 from agentmetrics.calls.attribution import nearest_run
 from agentmetrics.calls.context import current_run
-from agentmetrics.calls.facts import AgentRun, LLMCall
+from agentmetrics.calls.facts import AgentRun
 from agentmetrics.pipeline import Pipeline
 from agentmetrics.sources.around import agent_around
-from agentmetrics.sources.frameworks import add_framework
+from agentmetrics.sources.frameworks import Placed, add_framework
 from agentmetrics.sources.langchain.around import (
     extra_values_here,
     langchain_config,
@@ -35,7 +35,7 @@ class LangChain:
     def place_call(
         self,
         pipeline: Pipeline,
-        call: LLMCall,
+        call: Placed,
         agent_name: str | None,
         labels: Mapping[str, Any],
     ) -> bool:

@@ -137,7 +137,7 @@ class Everything:
         for model, tier in zip(MODELS, ("small", "large"), strict=True):
             with agentmetrics.routing("chat", recorder=recorder) as choice:
                 choice.select(model, tier)
-        agentmetrics.record_cost_savings(0.002, intent="chat", recorder=recorder)
+        agentmetrics.record_cost_savings("chat", 0.002, recorder=recorder)
         agentmetrics.record_error(ValueError(), component="api", recorder=recorder)
         self._prompts.hit()
         self._prompts.miss()

@@ -26,7 +26,7 @@ def scenes(setting: Setting) -> list[Scene]:
         with routing("letter") as choice:
             choice.select("gpt-4.1-mini", "small")
         await ask(translators["small"], f"Translate letter {chance.randrange(_LETTERS)}")
-        record_cost_savings(_SAVED_USD, intent="letter")
+        record_cost_savings("letter", _SAVED_USD)
 
     async def translate_contract(chance: random.Random) -> None:
         with routing("contract") as choice:

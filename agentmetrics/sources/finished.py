@@ -1,0 +1,207 @@
+"""record_call and record_tool: what was over before it is told, by a module that measured it."""
+
+from __future__ import annotations
+
+import math
+import time
+from datetime import datetime
+from time import perf_counter
+
+from agentmetrics import catalog
+from agentmetrics.calls.facts import FOUND, LLMCall, ToolExecution
+from agentmetrics.calls.outcome import ERROR, SUCCESS, status_of
+from agentmetrics.config.active import pipeline_for
+from agentmetrics.pipeline import Pipeline
+from agentmetrics.providers.error_types import OTHER, error_type_of
+from agentmetrics.providers.usage import Usage
+from agentmetrics.recording.metric import clean_label
+from agentmetrics.recording.recorder import Recorder
+from agentmetrics.sources.amounts import amount
+from agentmetrics.sources.surroundings import call_here, tool_here
+
+CLOCKS_DIFFER_SECONDS = 1.0
+"""How far ahead another clock may be for its now to be ours."""
+Failure = str | BaseException | type[BaseException]
+
+
+def record_call(
+    provider: str,
+    model: str,
+    *,
+    agent_name: str | None = None,
+    duration_seconds: float | None = None,
+    usage: Usage | None = None,
+    input_tokens: int | None = None,
+    output_tokens: int | None = None,
+    cost_usd: float | None = None,
+    cached: bool = False,
+    status: str | None = None,
+    error_type: Failure | None = None,
+    started: float | datetime | None = None,
+    time_to_first_token_seconds: float | None = None,
+    served_model: str | None = None,
+    recorder: Recorder | None = None,
+) -> None:
+    """Record a call of a model that is over; the ledger and budgets see it like any other.
+
+    ``usage`` has every kind of token; ``input_tokens`` and ``output_tokens`` are enough for a plain
+    call. ``cost_usd`` is what it cost where that is known, else the price list says. ``cached`` is
+    a call that a cache answered: no provider was asked, and nothing is billed. ``status`` is one of
+    ``success``, ``error``, ``cancelled`` and ``interrupted``, by default what ``error_type`` makes
+    of it, which is a value of the label of that name, or an exception. ``started`` is when it
+    began, in Unix seconds or as a ``datetime``; without it the call ended just now. Without a
+    duration no latency is recorded. ``agent_name`` defaults to that of the enclosing agent, found
+    as for ``track_call``, and ``recorder`` to the configured one.
+
+    What cannot be (a negative duration or cost, tokens that are no counts, an end in the future) is
+    left out of the call, which counts, and increments
+    ``agentmetrics_handler_errors_total{event="record_call"}``. Raises ``ValueError`` for arguments
+    that contradict each other, or a status or error type that is none, and ``TypeError`` for a
+    ``usage`` that is no ``Usage``.
+    """
+    outcome = _Outcome(status, error_type)
+    _check_usage(usage, input_tokens, output_tokens)
+    if cached and (outcome.status != SUCCESS or cost_usd):
+        raise ValueError(
+            f"cached=True: what a cache answers is a success and costs nothing, not "
+            f"status={outcome.status!r} and cost_usd={cost_usd!r}"
+        )
+    pipeline = pipeline_for(recorder)
+    wrong = _Implausible(pipeline, "record_call")
+    call = call_here(
+        pipeline, clean_label(agent_name) or None, clean_label(provider), clean_label(model)
+    )
+    _time(call, duration_seconds, started, wrong)
+    call.status, call.error_type = outcome.status, outcome.error_type
+    call.serve(clean_label(served_model))
+    if cached:
+        call.lookup = FOUND
+    first = wrong.amount(time_to_first_token_seconds)
+    if first is not None and call.started + first <= call.ended:
+        call.first_token = call.started + first
+    try:
+        call.usage = usage.checked() if usage is not None else _plain(input_tokens, output_tokens)
+    except Exception as error:
+        wrong.found(error)
+    call.cost_usd = wrong.amount(cost_usd)
+    pipeline.record(call)
+
+
+def record_tool(
+    tool_name: str,
+    *,
+    agent_name: str | None = None,
+    duration_seconds: float | None = None,
+    status: str | None = None,
+    error: BaseException | type[BaseException] | None = None,
+    started: float | datetime | None = None,
+    recorder: Recorder | None = None,
+) -> None:
+    """Record an execution of a tool that is over; the arguments are as for ``record_call``.
+
+    ``error`` is the exception that ended it, of which nothing but the status is recorded.
+    """
+    outcome = _Outcome(status, error)
+    pipeline = pipeline_for(recorder)
+    tool = tool_here(pipeline, clean_label(agent_name) or None, clean_label(tool_name))
+    _time(tool, duration_seconds, started, _Implausible(pipeline, "record_tool"))
+    tool.status = outcome.status
+    pipeline.record(tool)
+
+
+class _Outcome:
+    """A status and an error type that go together.
+
+    Raises ``ValueError`` where they are none, or do not.
+    """
+
+    def __init__(self, status: str | None, failure: Failure | None) -> None:
+        self.status, self.error_type = SUCCESS, ""
+        if isinstance(failure, str):
+            if failure not in catalog.ERROR_TYPES:
+                raise ValueError(_one_of("error_type", failure, catalog.ERROR_TYPES))
+            self.status, self.error_type = ERROR, failure
+        elif failure is not None:
+            self._read(failure)
+        if status is None:
+            return
+        if status not in catalog.STATUSES:
+            raise ValueError(_one_of("status", status, catalog.STATUSES))
+        if failure is not None and status != self.status:
+            raise ValueError(
+                f"status={status!r}: the error that was passed makes it {self.status!r}, so leave "
+                "out one of the two"
+            )
+        self.status = status
+        if status == ERROR and not self.error_type:
+            self.error_type = OTHER
+
+    def _read(self, failure: BaseException | type[BaseException]) -> None:
+        try:
+            # Not failure(): the class may want arguments.
+            error = failure.__new__(failure) if isinstance(failure, type) else failure
+            self.status = status_of(error)
+            self.error_type = error_type_of(error) if self.status == ERROR else ""
+        except Exception:  # somebody's own error, whose attributes raise
+            self.status, self.error_type = ERROR, OTHER
+
+
+class _Implausible:
+    """What was told and cannot be: left out, and counted as an event that was not understood."""
+
+    def __init__(self, pipeline: Pipeline, event: str) -> None:
+        self._pipeline, self._event = pipeline, event
+
+    def amount(self, value: float | None) -> float | None:
+        """A number of at least 0, or ``None``."""
+        if value is None:
+            return None
+        try:
+            return amount(value)
+        except Exception as error:
+            self.found(error)
+            return None
+
+    def found(self, error: Exception) -> None:
+        self._pipeline.failed(self._event, error)
+
+
+def _time(
+    fact: LLMCall | ToolExecution,
+    duration_seconds: float | None,
+    started: float | datetime | None,
+    wrong: _Implausible,
+) -> None:
+    """Put the fact's times on the clock of the calls; NaN is a beginning that nobody knows."""
+    seconds = wrong.amount(duration_seconds)
+    fact.ended = now = perf_counter()
+    began = wrong.amount(started.timestamp() if isinstance(started, datetime) else started)
+    if began is not None:
+        ended = began + (seconds or 0.0) - time.time() + now
+        if ended > now + CLOCKS_DIFFER_SECONDS:
+            wrong.found(ValueError("it ends in the future"))
+        else:
+            fact.ended = min(ended, now)
+    fact.started = fact.ended - (math.nan if seconds is None else seconds)
+
+
+def _plain(input_tokens: int | None, output_tokens: int | None) -> Usage | None:
+    if input_tokens is None is output_tokens:
+        return None
+    return Usage.of(input_tokens=input_tokens, output_tokens=output_tokens)
+
+
+def _check_usage(usage: object, input_tokens: int | None, output_tokens: int | None) -> None:
+    if usage is None:
+        return
+    if not isinstance(usage, Usage):
+        raise TypeError(
+            f"usage must be a Usage, not {type(usage).__name__}: Usage.from_response(response) "
+            "makes one of a provider's response"
+        )
+    if input_tokens is not None or output_tokens is not None:
+        raise ValueError("usage and input_tokens or output_tokens: pass one or the other")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    return f"{name}={value!r}: use one of {', '.join(map(repr, allowed))}"
