@@ -8,6 +8,7 @@ from .budget.budgets.budget import Budget as Budget
 from .budget.budgets.budget import BudgetStatus as BudgetStatus
 from .budget.budgets.budgets import Budgets as Budgets
 from .budget.ledger.ledger import Ledger as Ledger
+from .calls.context import bound as bound
 from .calls.context import labels as labels
 from .config.active import configure as configure
 from .config.active import get_ledger as get_ledger

@@ -370,6 +370,7 @@ CACHE_MISSES = _counter("cache_misses_total", "Lookups not answered by a cache."
 CACHE_EVICTIONS = _counter(
     "cache_evictions_total", "Entries evicted from a cache to make room.", ("cache_type",)
 )
+CACHE_PUTS = _counter("cache_puts_total", "Entries put into a cache.", ("cache_type",))
 CACHE_ENTRIES = _held("cache_entries", "Entries in a cache.", ("cache_type",))
 CACHE_SIZE_BYTES = _held("cache_size_bytes", "Size of a cache.", ("cache_type",), "bytes")
 CACHE_HIT_RATIO = _last(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
-from typing import Any
+from contextvars import ContextVar, copy_context
+from typing import Any, TypeVar
 
 from agentmetrics.calls.facts import AgentRun
 from agentmetrics.recording.metric import clean_label
 
 current_run: ContextVar[AgentRun | None] = ContextVar("agentmetrics_run", default=None)
 """The run of the ``InstrumentedAgent`` around."""
+
+R = TypeVar("R")
 
 _labels: ContextVar[Mapping[str, str]] = ContextVar("agentmetrics_labels", default={})  # noqa: B039
 
@@ -28,6 +31,23 @@ def labels(**values: str) -> Iterator[None]:
     finally:
         with suppress(ValueError):  # left in another context, as an async generator may be
             _labels.reset(token)
+
+
+def bound(function: Callable[..., R]) -> Callable[..., R]:
+    """The function with the context of here, wherever it is called: in a thread, in an executor.
+
+    ``pool.submit(bound(work), …)`` and ``pool.map(bound(work), …)`` keep the agent run and the
+    labels around, which threads do not have of themselves. Not needed for ``asyncio.to_thread``,
+    tasks, and LangChain's own threads, which take the context along.
+    """
+    context = copy_context()
+
+    @functools.wraps(function)
+    def in_context(*args: Any, **kwargs: Any) -> R:
+        # A copy, since several threads cannot be in one context at a time.
+        return context.copy().run(function, *args, **kwargs)
+
+    return in_context
 
 
 def extra_values(

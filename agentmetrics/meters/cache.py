@@ -29,6 +29,7 @@ class CacheMeter:
         self.hits = make.counter(catalog.CACHE_HITS)
         self.misses = make.counter(catalog.CACHE_MISSES)
         self.evictions = make.counter(catalog.CACHE_EVICTIONS)
+        self.puts = make.counter(catalog.CACHE_PUTS)
         self.step = make.recorder.update()
         self.of_type: Bundles[CacheSeries] = Bundles(
             lambda cache_type: CacheSeries(self, cache_type)
@@ -69,12 +70,13 @@ class CacheMeter:
 class CacheSeries:
     """The series of one type of cache, and the look-ups that its hit ratio is made of."""
 
-    __slots__ = ("_evictions", "_hits", "_misses", "_step", "asked", "found")
+    __slots__ = ("_evictions", "_hits", "_misses", "_puts", "_step", "asked", "found")
 
     def __init__(self, meter: CacheMeter, cache_type: str) -> None:
         self._hits = meter.hits.labels(cache_type)
         self._misses = meter.misses.labels(cache_type)
         self._evictions = meter.evictions.labels(cache_type)
+        self._puts = meter.puts.labels(cache_type)
         self._step = meter.step
         self.found = self.asked = 0
 
@@ -88,6 +90,10 @@ class CacheSeries:
         with self._step:
             self._misses.inc()
             self.asked += 1
+
+    def put(self, count: float) -> None:
+        """Entries that came in; ``ValueError`` when ``count`` is negative or NaN."""
+        self._puts.inc(count)
 
     def evicted(self, count: float) -> None:
         """Entries that had to go; ``ValueError`` when ``count`` is negative or NaN."""

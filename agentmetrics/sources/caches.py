@@ -1,4 +1,4 @@
-"""The program's own cache: its lookups and evictions, and what it holds."""
+"""The program's own cache: its lookups, puts and evictions, and what it holds."""
 
 from __future__ import annotations
 
@@ -66,6 +66,13 @@ class CacheTracker:
             self._now().miss()
         except Exception as error:
             self.failed("cache_miss", error)
+
+    def put(self, count: float = 1) -> None:
+        """Record entries put into the cache, new ones and replaced ones."""
+        try:
+            self._now().put(count)
+        except Exception as error:
+            self.failed("cache_put", error)
 
     def evicted(self, count: float = 1) -> None:
         """Record entries evicted to make room."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sqlite3
 import subprocess
@@ -17,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from agentmetrics import Ledger, LedgerUnavailable, MemoryRecorder, track_call
+from agentmetrics import Budget, Budgets, Ledger, LedgerUnavailable, MemoryRecorder, track_call
 from agentmetrics.budget.ledger import database as databases
 from agentmetrics.budget.ledger import engine, tally, writer
 from agentmetrics.budget.ledger.database import Database
-from agentmetrics.budget.ledger.spend import Spend
+from agentmetrics.budget.ledger.spend import Spend, Spent
 from agentmetrics.budget.ledger.tally import Amounts
 from agentmetrics.calls.facts import FOUND, LLMCall
 from agentmetrics.pipeline import Options, pipeline_of
@@ -75,6 +76,61 @@ def ledger(ledger_url: str, recorder: MemoryRecorder) -> Iterator[Ledger]:
     with Ledger(ledger_url, flush_interval_seconds=NEVER) as ledger:
         ledger.attach(recorder)
         yield ledger
+
+
+class TestSpendFromElsewhere:
+    """What was counted by somebody else: summaries and budgets have it, metrics have not."""
+
+    def test_spend_from_elsewhere_is_in_summaries_beside_calls(self, ledger, recorder):
+        call(recorder)
+        ledger.record_external(2.5, provider="openai", model="whisper-1", calls=40)
+        total = ledger.summary("daily").total
+        assert total.calls == 41
+        assert total.cost_nano_usd == 2_500_000_000 + COST_OF_100_AND_10
+        assert recorder.value("llm_calls_total") == 1
+
+    def test_spend_from_elsewhere_has_its_day_its_agent_and_its_dimensions(self, ledger):
+        at = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
+        ledger.record_external(
+            1.0,
+            provider="openai",
+            agent_name="scribe",
+            at=at,
+            labels={"tenant": "acme"},
+            usage=Usage(1000, 100),
+        )
+        day = datetime(2024, 5, 1, tzinfo=timezone.utc)
+        (group,) = ledger.summary(
+            "daily", by=("agent_name", "tenant"), since=day, until=day + timedelta(days=1)
+        ).groups
+        assert group.labels == {"agent_name": "scribe", "tenant": "acme"}
+        assert (group.amounts.input_tokens, group.amounts.unmetered_calls) == (1000, 0)
+
+    def test_spend_from_elsewhere_counts_for_budgets(self, ledger, recorder):
+        budget = Budget("openai", 3.0, scope={"provider": "openai"})
+        Budgets([budget], recorder, ledger=ledger)
+        budget.status()
+        ledger.record_external(2.0, provider="openai")
+        ledger.record_external(2.0, provider="anthropic")
+        assert budget.status().spent_usd == 2.0
+
+    @pytest.mark.parametrize(
+        ("told", "said"),
+        [
+            ({"cost_usd": -1}, "cost_usd=-1: must be a number of at least 0"),
+            ({"cost_usd": math.nan}, "cost_usd=nan: must be"),
+            ({"cost_usd": 1, "calls": -1}, "calls=-1: must be at least 0"),
+            ({"cost_usd": 1, "at": datetime(2999, 1, 1)}, "is in the future"),
+        ],
+    )
+    def test_spend_from_elsewhere_that_cannot_be_is_refused(self, ledger, told, said):
+        with pytest.raises(ValueError, match=said):
+            ledger.record_external(**told, provider="openai")
+
+    def test_spend_from_elsewhere_comes_too_late_for_a_closed_ledger(self, ledger):
+        ledger.close()
+        with pytest.raises(RuntimeError, match="the ledger is closed"):
+            ledger.record_external(1.0, provider="openai")
 
 
 class TestCalls:
@@ -425,7 +481,7 @@ class TestTheSpendOfAScope:
         spend = ledger.follow({}, *ALL_TIME)
         ask = Database.spent
 
-        def asked(database: Database, spends: list[Spend]) -> list[int]:
+        def asked(database: Database, spends: list[Spend]) -> list[Spent]:
             answers = ask(database, spends)
             call(recorder)
             return answers

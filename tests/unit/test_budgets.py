@@ -10,7 +10,9 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -23,9 +25,11 @@ from agentmetrics import (
     Budget,
     BudgetExceeded,
     InstrumentedAgent,
+    Ledger,
     MemoryRecorder,
     MetricsCallbackHandler,
     configure,
+    record_call,
     track_call,
 )
 from agentmetrics.budget import run_limits
@@ -737,9 +741,49 @@ class TestBadBudgets:
             Budget(**{"name": "team", "limit_usd": 1, **given})
         assert said in str(refused.value)
 
-    def test_a_budget_that_is_not_in_force_has_no_status(self) -> None:
-        with pytest.raises(RuntimeError, match="not in force: pass it to configure"):
-            Budget("team", 1).status()
+
+class TestTheStatus:
+    def test_the_status_of_a_budget_that_is_not_in_force_yet_has_nothing_spent(self) -> None:
+        status = Budget("team", 1, period="monthly").status(now=1_700_000_000)
+        assert (status.spent_usd, status.remaining_usd, status.percent) == (0, 1, 0)
+        assert status.starts_at.isoformat() == "2023-11-01T00:00:00+00:00"
+        assert status.resets_at.isoformat() == "2023-12-01T00:00:00+00:00"
+
+    def test_the_status_says_what_percentage_is_spent_and_whether_that_is_over_a_threshold(
+        self, recorder: MemoryRecorder
+    ) -> None:
+        budget = Budget("team", 2.0)
+        Budgets([budget], recorder)
+        record_call("openai", "gpt-4o", cost_usd=1.6, recorder=recorder)
+        status = budget.status()
+        assert status.percent == pytest.approx(80)
+        assert status.is_over(80)
+        assert not status.is_over(81)
+        assert not status.is_over()
+        record_call("openai", "gpt-4o", cost_usd=0.4, recorder=recorder)
+        assert budget.status().is_over()
+
+    @pytest.mark.parametrize("has_ledger", [False, True])
+    def test_the_status_says_how_many_calls_are_not_in_the_sum(
+        self, recorder: MemoryRecorder, tmp_path: Path, has_ledger: bool
+    ) -> None:
+        with ExitStack() as stack:
+            ledger = None
+            if has_ledger:
+                ledger = stack.enter_context(Ledger(f"sqlite:///{tmp_path / 'spend.db'}"))
+                ledger.attach(recorder)
+            budget = Budget("house", 2.0, scope={"provider": "house"})
+            Budgets([budget], recorder, ledger=ledger).load()
+            for tokens in (None, 0, 10):  # the first has none to price
+                record_call("house", "unpriced-1", input_tokens=tokens, recorder=recorder)
+            record_call("house", "unpriced-1", input_tokens=1, cost_usd=0.5, recorder=recorder)
+            record_call("other", "unpriced-1", input_tokens=10, recorder=recorder)
+            record_call("house", "unpriced-1", status="error", recorder=recorder)
+            for _ in range(2):
+                status = budget.status()
+                assert (status.spent_usd, status.unpriced_calls) == (0.5, 2)
+                if ledger is not None:  # and the same from the database
+                    ledger.flush()
 
 
 class TestTheError:

@@ -135,6 +135,23 @@ class TestLookUps:
         assert look_ups(recorder) == (0, 1)
 
 
+class TestPuts:
+    def test_puts_are_answers_that_were_stored(self, recorder):
+        cache = InstrumentedCache(InMemoryCache(maxsize=1), "llm", recorder)
+        for prompt in ("a", "b", "b"):
+            cache.update(prompt, "model", [Generation(text="x")])
+        asyncio.run(cache.aupdate("c", "model", [Generation(text="x")]))
+        assert recorder.value("cache_puts_total", cache_type="llm") == 4
+
+    def test_puts_of_a_cache_of_ones_own_are_told(self, recorder):
+        tracker = CacheTracker("prompt", recorder=recorder)
+        tracker.put()
+        tracker.put(3)
+        tracker.put(-1)
+        assert recorder.value("cache_puts_total", cache_type="prompt") == 4
+        assert recorder.value("agentmetrics_handler_errors_total", event="cache_put") == 1
+
+
 class TestWhatItHolds:
     def test_what_a_cache_in_memory_holds_is_known(self, recorder):
         cache = InstrumentedCache(InMemoryCache())

@@ -7,13 +7,13 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, Literal, Protocol
 
 from agentmetrics.budget.ledger.spend import CallFilter
 from agentmetrics.budget.ledger.tally import NANO
 from agentmetrics.budget.notify.destination import Destination, parse_all
-from agentmetrics.budget.periods import PACE_SHARE, PERIODS, Period
+from agentmetrics.budget.periods import PACE_SHARE, PERIODS, Period, period_at
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "period": PERIODS,
@@ -38,6 +38,8 @@ class BudgetStatus:
     resets_at: datetime
     starts_at: datetime
     as_of: datetime
+    unpriced_calls: int = 0
+    """Calls that used tokens and are not in ``spent_usd``, since nobody knows their price."""
 
     @property
     def projected_usd(self) -> float | None:
@@ -60,6 +62,10 @@ class BudgetStatus:
         if self.limit_usd:
             return 100 * self.spent_usd / self.limit_usd
         return math.inf if self.spent_usd else 0.0
+
+    def is_over(self, threshold_percent: float = 100.0) -> bool:
+        """Whether this percentage of the limit is spent."""
+        return self.percent >= threshold_percent
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, with times in ISO 8601."""
@@ -151,13 +157,21 @@ class Budget:
     def status(self, now: float | None = None) -> BudgetStatus:
         """Its status at ``now`` (Unix seconds; by default the current time).
 
-        Raises ``RuntimeError`` while it is not in force.
+        While it is not in force (it comes into force by ``configure()``) it has counted nothing:
+        nothing is spent, and its days begin at midnight UTC.
         """
+        moment = time.time() if now is None else now
         found = standings.get(self)
         standing = found() if found else None
-        if standing is None:
-            raise RuntimeError(f"budget {self.name!r} is not in force: pass it to configure()")
-        return standing.status(time.time() if now is None else now)
+        return self._unused(moment) if standing is None else standing.status(moment)
+
+    def _unused(self, now: float) -> BudgetStatus:
+        utc = timezone.utc
+        span = period_at(self.period, int(now), utc)
+        ends, starts, at = (datetime.fromtimestamp(m, utc) for m in (span.end, span.start, now))
+        return BudgetStatus(
+            self.name, self.period, self.scope, self.limit_usd, 0.0, 0.0, ends, starts, at
+        )
 
 
 def _is_number(value: object) -> bool:

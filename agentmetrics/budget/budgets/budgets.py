@@ -120,7 +120,7 @@ class Budgets(ForkAware):
             with lock:
                 for state in reserving:
                     state.reserved_nano -= most or 0
-                passed = self._spend(states, ended) if ended.cost_usd else ()
+                passed = self._spend(states, ended)
             self._warn(passed)
 
         return settle
@@ -165,11 +165,17 @@ class Budgets(ForkAware):
 
         A ledger's rows show it to those whose scope takes the model that served, too.
         """
-        shown = () if self._ledger is None else self._of(ended)
+        if ended.cached or (not ended.cost_usd and ended.is_unmetered):
+            return ()
         now = time.time()
+        shown = () if self._ledger is None else self._of(ended)
         for state in states:
-            if state not in shown:
-                state.spend(round((ended.cost_usd or 0) * NANO), now)
+            if state in shown:
+                continue
+            if ended.cost_usd is None:
+                state.miss(now)
+            else:
+                state.spend(round(ended.cost_usd * NANO), now)
         return self._newly_passed(states, now)
 
     def _newly_passed(self, states: Iterable[BudgetState], now: float) -> list[_Passed]:

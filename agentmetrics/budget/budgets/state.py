@@ -28,6 +28,8 @@ class Spent(Protocol):
 
     @property
     def nano_usd(self) -> int: ...
+    @property
+    def unpriced_calls(self) -> int: ...
 
 
 Follow = Callable[[Budget, Span], "Spent | None"]
@@ -41,11 +43,17 @@ class _InPeriod:
     span: Span
     followed: Spent | None
     aside_nano: int = 0
+    aside_unpriced_calls: int = 0
     passed: set[float] = field(default_factory=set)
 
     @property
     def spent_nano(self) -> int:
         return self.aside_nano + (0 if self.followed is None else self.followed.nano_usd)
+
+    @property
+    def unpriced_calls(self) -> int:
+        followed = 0 if self.followed is None else self.followed.unpriced_calls
+        return self.aside_unpriced_calls + followed
 
 
 class BudgetState:
@@ -86,6 +94,11 @@ class BudgetState:
         with lock:
             self._at(now).aside_nano += nano_usd
 
+    def miss(self, now: float) -> None:
+        """Count a call that has no price, where what is followed does not show it."""
+        with lock:
+            self._at(now).aside_unpriced_calls += 1
+
     def newly_passed(self, now: float) -> list[float]:
         """The thresholds that are reached now and were not before in this period."""
         with lock:
@@ -109,6 +122,7 @@ class BudgetState:
             datetime.fromtimestamp(at.span.end, self._zone),
             datetime.fromtimestamp(at.span.start, self._zone),
             datetime.fromtimestamp(now, self._zone),
+            at.unpriced_calls,
         )
 
     def exceeded(self, now: float, reason: str = "is spent") -> BudgetExceeded:

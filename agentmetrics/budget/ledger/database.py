@@ -14,6 +14,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from agentmetrics.budget.ledger.engine import (
     use_write_ahead_log,
 )
 from agentmetrics.budget.ledger.schema import CLAIMS, LEDGER, WRITERS, SchemaVersionError
-from agentmetrics.budget.ledger.spend import CALL_LABELS, Spend
+from agentmetrics.budget.ledger.spend import CALL_LABELS, Spend, Spent
 from agentmetrics.budget.ledger.tally import AMOUNTS, Amounts, Key, Row
 from agentmetrics.budget.ledger.url import without_password
 from agentmetrics.errors import LedgerUnavailable
@@ -131,21 +132,22 @@ class Database:
         with self._sentences(), self._writing() as connection:
             return connection.execute(self._claim, claim).first() is not None
 
-    def spent(self, spends: Sequence[Spend]) -> list[int]:
-        """What each of these has spent, in 10⁻⁹ USD, as far as it is written."""
+    def spent(self, spends: Sequence[Spend]) -> list[Spent]:
+        """What each of these has spent, as far as it is written."""
         with self._sentences(), self._reading() as connection:
             return [self._spent(connection, spend) for spend in spends]
 
-    def _spent(self, connection: Connection, spend: Spend) -> int:
+    def _spent(self, connection: Connection, spend: Spend) -> Spent:
         names = [LEDGER.c[name] for name in (*CALL_LABELS, "served_model", "dimensions")]
+        sums = func.sum(LEDGER.c.cost_nano_usd), func.sum(LEDGER.c.unpriced_calls)
         query = (
-            select(*names, func.sum(LEDGER.c.cost_nano_usd).label("cost"))
+            select(*names, sums[0].label("cost"), sums[1].label("unpriced"))
             .where(LEDGER.c.bucket >= spend.start, LEDGER.c.bucket < spend.end)
             .where(*(LEDGER.c[name] == value for name, value in spend.scope.columns().items()))
             .group_by(*names)
         )
-        return sum(
-            int(row.cost)
+        found = (
+            Spent(int(row.cost), int(row.unpriced))
             for row in connection.execute(query)
             if spend.scope.takes(
                 row.agent_name,
@@ -155,6 +157,7 @@ class Database:
                 json.loads(row.dimensions),
             )
         )
+        return reduce(Spent.plus, found, Spent(0, 0))
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -19,10 +21,14 @@ from agentmetrics.budget.ledger.summary import Summary
 from agentmetrics.budget.ledger.upkeep import Upkeep
 from agentmetrics.budget.ledger.writer import Writer
 from agentmetrics.budget.periods import Period, Span, unix_seconds, whole_buckets, zone_of
+from agentmetrics.calls.facts import UNKNOWN, LLMCall
+from agentmetrics.calls.outcome import SUCCESS
 from agentmetrics.errors import ConfigurationError, LedgerUnavailable
 from agentmetrics.meters.anomaly import AnomalyMeter
 from agentmetrics.pipeline import Pipeline, pipeline_of
+from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.exits import close_at_exit, skip_at_exit
+from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -153,6 +159,47 @@ class Ledger:
         spend = Spend(CallFilter.of(scope), *whole_buckets(span), fold=self._writer.fold)
         self._writer.follow(spend)
         return spend
+
+    def record_external(
+        self,
+        cost_usd: float,
+        *,
+        provider: str,
+        model: str = "",
+        agent_name: str = "",
+        calls: int = 1,
+        usage: Usage | None = None,
+        at: datetime | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """Add spend that was counted elsewhere: of an invoice, of a program without metrics.
+
+        It is ``cost_usd`` for so many ``calls`` together, at a time that defaults to now. It is in
+        summaries and budgets like any other, and in no metric. ``labels`` are values of the
+        ledger's dimensions; a time without a time zone is in the ledger's.
+
+        Raises ``ValueError`` for a cost or a number of calls below 0, and for a time in the future;
+        ``RuntimeError`` when the ledger is closed.
+        """
+        if not 0 <= cost_usd < math.inf:
+            raise ValueError(f"cost_usd={cost_usd!r}: must be a number of at least 0")
+        if calls < 0:
+            raise ValueError(f"calls={calls!r}: must be at least 0")
+        now = self._clock()
+        then = now if at is None else unix_seconds(at, self._zone)
+        if then > now:
+            raise ValueError(f"at={at!r}: is in the future")
+        names = tuple(labels or ())
+        call = LLMCall(
+            clean_label(agent_name) or UNKNOWN,
+            clean_label(provider),
+            clean_label(model) or UNKNOWN,
+            0.0,
+            extra=tuple(map(clean_label, (labels or {}).values())),
+        )
+        call.ended = perf_counter() - (now - then)
+        call.status, call.usage, call.cost_usd = SUCCESS, usage, cost_usd
+        self._writer.add_external(call, calls, names)
 
     def prune(self, before: datetime) -> int:
         """Delete every row that began before this time; returns the number of rows. Cannot be

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from agentmetrics.budget.ledger.tally import Key
 from agentmetrics.pricing.names import is_meant
@@ -63,6 +64,17 @@ class CallFilter:
         return self.takes(key.agent_name, key.provider, key.model, key.served_model, dimensions)
 
 
+class Spent(NamedTuple):
+    """A sum of costs in 10⁻⁹ USD, and how many calls are not in it for want of a price."""
+
+    nano_usd: int
+    unpriced_calls: int
+
+    def plus(self, other: Spent) -> Spent:
+        """Both together."""
+        return Spent(self[0] + other[0], self[1] + other[1])
+
+
 class Spend:
     """What a scope has spent from ``start`` until ``end`` (Unix seconds, quarters of an hour).
 
@@ -77,12 +89,20 @@ class Spend:
         """Whether the database was asked at all; until then the spend is this process' alone."""
         self._fold = fold
         self._nano_usd = 0
+        self._unpriced_calls = 0
 
     @property
     def nano_usd(self) -> int:
         """The current spend, in 10⁻⁹ USD, including every finished call; no I/O."""
         self._fold()
         return self._nano_usd
+
+    @property
+    def unpriced_calls(self) -> int:
+        """How many finished calls used tokens and are not in the sum, for want of a price; no
+        I/O."""
+        self._fold()
+        return self._unpriced_calls
 
     def covers(self, key: Key) -> bool:
         """Whether what a row costs belongs to it."""
@@ -91,6 +111,11 @@ class Spend:
     def add(self, nano_usd: int) -> None:
         self._nano_usd += nano_usd
 
-    def refresh(self, nano_usd: int) -> None:
+    def miss(self, calls: int) -> None:
+        """Count calls that have no price."""
+        self._unpriced_calls += calls
+
+    def refresh(self, known: Spent) -> None:
         """Begin anew from what the database and the rows that wait add up to."""
-        self._nano_usd, self.is_current = nano_usd, True
+        self._nano_usd, self._unpriced_calls = known
+        self.is_current = True

@@ -95,6 +95,7 @@ class Follower(Protocol):
 
     def covers(self, key: Key) -> bool: ...
     def add(self, nano_usd: int) -> None: ...
+    def miss(self, calls: int) -> None: ...
 
 
 class Row:
@@ -111,16 +112,17 @@ class Row:
         self.reasoning_tokens = self.audio_input_tokens = self.audio_output_tokens = 0
         self.cost_nano_usd = 0
 
-    def add(self, call: LLMCall) -> None:
-        self.calls += 1
+    def add(self, call: LLMCall, calls: int = 1) -> None:
+        """Add a call, or what so many calls were together."""
+        self.calls += calls
         usage = call.usage
         if usage is None or usage.is_empty:
-            self.unmetered_calls += 1
+            self.unmetered_calls += calls
             if call.cost_usd:  # it was told
                 self._add_cost(call.cost_usd)
             return
         if usage.input_tokens is None or usage.output_tokens is None:
-            self.unmetered_calls += 1
+            self.unmetered_calls += calls
         self.input_tokens += usage.input_tokens or 0
         self.output_tokens += usage.output_tokens or 0
         if usage.has_details:
@@ -131,7 +133,9 @@ class Row:
             self.audio_input_tokens += usage.audio_input_tokens or 0
             self.audio_output_tokens += usage.audio_output_tokens or 0
         if call.cost_usd is None:
-            self.unpriced_calls += 1
+            self.unpriced_calls += calls
+            for spend in self.followed_by:
+                spend.miss(calls)
         else:
             self._add_cost(call.cost_usd)
 
@@ -155,16 +159,18 @@ class Tally:
 
         ``to_unix_seconds`` is what stands between the clock of the calls' times and Unix time.
         """
-        known = self._known
         for call in calls:
-            if call.cached:
-                continue
-            quarter = int(call.ended + to_unix_seconds) // BUCKET_SECONDS
-            key = (
-                quarter, call.agent_name, call.provider, call.model, call.served_model,
-                call.status, names, call.extra,
-            )  # fmt: skip
-            (known.get(key) or self._row(key)).add(call)
+            if not call.cached:
+                self.row_of(call, names, to_unix_seconds).add(call)
+
+    def row_of(self, call: LLMCall, names: tuple[str, ...], to_unix_seconds: float) -> Row:
+        """The row that a call adds to."""
+        quarter = int(call.ended + to_unix_seconds) // BUCKET_SECONDS
+        key = (
+            quarter, call.agent_name, call.provider, call.model, call.served_model,
+            call.status, names, call.extra,
+        )  # fmt: skip
+        return self._known.get(key) or self._row(key)
 
     def _row(self, raw: tuple[Any, ...]) -> Row:
         quarter, agent_name, provider, model, served_model, status, names, extra = raw
@@ -178,12 +184,12 @@ class Tally:
             status,
             dimensions_text(dict(zip(names, values, strict=False))),
         )
-        row = self._row_of(key)
+        row = self._row_at(key)
         if (quarter, *key[1:6], names, values) == raw:  # a name of 10 kB costs no memory
             self._known[raw] = row
         return row
 
-    def _row_of(self, key: Key) -> Row:
+    def _row_at(self, key: Key) -> Row:
         if key not in self.rows and len(self.rows) >= MAX_ROWS:
             key = Key(key.bucket, OTHER, OTHER, OTHER, OTHER, key.status, "{}")
         row = self.rows.get(key)

@@ -16,9 +16,10 @@ from time import perf_counter
 
 from agentmetrics.budget.ledger.database import Database, UnwritableError
 from agentmetrics.budget.ledger.intake import Intake
-from agentmetrics.budget.ledger.spend import Spend
+from agentmetrics.budget.ledger.spend import Spend, Spent
 from agentmetrics.budget.ledger.tally import Key, Row, Tally
 from agentmetrics.budget.ledger.upkeep import Upkeep
+from agentmetrics.calls.facts import LLMCall
 from agentmetrics.errors import LedgerUnavailable
 from agentmetrics.meters.ledger import LedgerMeter
 from agentmetrics.recording.fork import LEDGERS, ForkAware, watch_forks
@@ -48,6 +49,9 @@ class Batch:
     @property
     def calls(self) -> int:
         return sum(row.calls for row in self.rows.values())
+
+
+_CLOSED = "the ledger is closed and accepts no more calls"
 
 
 class Writer(ForkAware):
@@ -96,7 +100,7 @@ class Writer(ForkAware):
     def intake(self, names: tuple[str, ...], meter: LedgerMeter) -> Intake:
         """A new way in, for calls whose extra dimensions have these names."""
         if self._is_closed:
-            raise RuntimeError("the ledger is closed and accepts no more calls")
+            raise RuntimeError(_CLOSED)
         intake = Intake(self.begin, names)
         meter.begin(self.pending_rows)
         with self._folding:
@@ -130,6 +134,18 @@ class Writer(ForkAware):
                 "the ledger thread could not be started; the ledger is written when it is closed"
             )
 
+    def add_external(self, call: LLMCall, calls: int, names: tuple[str, ...]) -> None:
+        """Add what so many calls were together, of which no recorder hears. No I/O.
+
+        Raises ``RuntimeError`` when the ledger is closed.
+        """
+        if self._is_closed:
+            raise RuntimeError(_CLOSED)
+        with self._folding:
+            self._ensure_thread()
+            offset = self._clock() - perf_counter()
+            self._tally.row_of(call, names, offset).add(call, calls)
+
     def fold(self) -> None:
         """Add up the calls that have ended. No I/O."""
         with self._folding:
@@ -144,11 +160,16 @@ class Writer(ForkAware):
             self.fold()
             self._spends.add(spend)
             self._tally.follow(spend)
-            spend.add(self._unwritten(spend))
+            waiting = self._unwritten(spend)
+            spend.add(waiting.nano_usd)
+            spend.miss(waiting.unpriced_calls)
 
-    def _unwritten(self, spend: Spend) -> int:
+    def _unwritten(self, spend: Spend) -> Spent:
         rows = [*self._tally.rows.values(), *(self._batch.rows.values() if self._batch else ())]
-        return sum(row.cost_nano_usd for row in rows if spend.covers(row.key))
+        of_spend = [row for row in rows if spend.covers(row.key)]
+        return Spent(
+            sum(row.cost_nano_usd for row in of_spend), sum(row.unpriced_calls for row in of_spend)
+        )
 
     def pending_rows(self) -> int:
         """How many rows wait to be written."""
@@ -224,8 +245,8 @@ class Writer(ForkAware):
         written = self._database.spent(spends)
         with self._folding:  # nothing was written since: all else is in memory
             self.fold()
-            for spend, nano_usd in zip(spends, written, strict=True):
-                spend.refresh(nano_usd + self._unwritten(spend))
+            for spend, known in zip(spends, written, strict=True):
+                spend.refresh(known.plus(self._unwritten(spend)))
 
     def _failed(self, error: LedgerUnavailable) -> None:
         self._tell(LedgerMeter.failed)

@@ -80,16 +80,17 @@ class InstrumentedCache(BaseCache):
 
     def update(self, prompt: str, llm_string: str, return_val: Answer) -> None:
         (self._memory or self.cache).update(prompt, llm_string, return_val)
-        self._count_evictions()
+        self._count_put()
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Answer) -> None:
         if self._memory is not None:  # whose aupdate is its update
             self._memory.update(prompt, llm_string, return_val)
         else:
             await self.cache.aupdate(prompt, llm_string, return_val)
-        self._count_evictions()
+        self._count_put()
 
-    def _count_evictions(self) -> None:
+    def _count_put(self) -> None:
+        self._tracker.put()
         if self._evictions is not None:
             try:
                 self._tracker.evicted(self._evictions.since_last())
