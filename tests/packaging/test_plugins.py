@@ -1,4 +1,4 @@
-"""The distributions of plugins, each built and installed beside the core's wheel and nothing else."""
+"""The distributions of plugins, each installed beside the core's wheel and nothing else."""
 
 from __future__ import annotations
 

@@ -1,0 +1,19 @@
+"""The desk's Celery worker: tickets are answered in the background."""
+
+import os
+
+from agentmetrics_celery import instrument_app
+from agents import answer
+from celery import Celery
+from database import Session, Ticket
+from openai import OpenAIError
+
+app = Celery("desk", broker=os.environ["REDIS_URL"])
+instrument_app(app)
+
+
+@app.task(autoretry_for=(OpenAIError,), max_retries=3, default_retry_delay=1)
+def answer_ticket(ticket_id: int) -> None:
+    with Session.begin() as session:
+        ticket = session.get(Ticket, ticket_id)
+        ticket.answer = answer(ticket.question)
