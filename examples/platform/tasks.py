@@ -9,7 +9,8 @@ from database import Session, Ticket
 from openai import OpenAIError
 
 app = Celery("desk", broker=os.environ["REDIS_URL"])
-instrument_app(app)
+# The worker's main process serves /metrics, of all its children.
+instrument_app(app, port=int(os.environ.get("WORKER_METRICS_PORT", "9808")))
 
 
 @app.task(autoretry_for=(OpenAIError,), max_retries=3, default_retry_delay=1)
