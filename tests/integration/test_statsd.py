@@ -16,8 +16,9 @@ from textwrap import dedent
 
 import pytest
 
+from agentmetrics.backends.changes import SAMPLE_SIZE
 from agentmetrics.backends.statsd import StatsDRecorder
-from agentmetrics.backends.statsd_store import SAMPLE_SIZE, path_of
+from agentmetrics.backends.statsd_lines import path_of
 from agentmetrics.recording.metric import Metric
 from tests.services.statsd import StatsDDaemon, eventually
 

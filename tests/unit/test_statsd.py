@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from agentmetrics import track_call
-from agentmetrics.backends import statsd_delivery, statsd_store
+from agentmetrics.backends import delivery
+from agentmetrics.backends.changes import SAMPLE_SIZE, number_text
+from agentmetrics.backends.delivery import UDP_PACKET_BYTES, packets
 from agentmetrics.backends.statsd import StatsDRecorder
-from agentmetrics.backends.statsd_delivery import MAX_PACKET_BYTES, packets
-from agentmetrics.backends.statsd_store import SAMPLE_SIZE, number_text, path_of
+from agentmetrics.backends.statsd_lines import path_of
 from agentmetrics.config.assembly import make_recorder
 from agentmetrics.config.settings import load_settings
 from agentmetrics.errors import ConfigurationError
@@ -88,6 +89,12 @@ def away() -> Iterator[StatsDRecorder]:
 
 def dropped(recorder: StatsDRecorder) -> float:
     return recorder.value("agentmetrics_packets_dropped_total", backend="statsd")
+
+
+def packets_of(recorder: StatsDRecorder) -> int:
+    """How many packets become of what was taken from the store last."""
+    lines = [entry.encode() for entry in recorder.entries(recorder.store.taken[-1])]
+    return len(list(packets(lines, UDP_PACKET_BYTES)))
 
 
 def flush_threads() -> int:
@@ -371,7 +378,7 @@ class TestTimers:
             for number in range(2 * SAMPLE_SIZE):
                 latency.observe(number)
             recorder.store.take()
-            [(_, _, sample, seen)] = recorder.store.taken.pop().timers
+            [(_, sample, seen)] = recorder.store.taken.pop().samples
             assert (len(sample), seen) == (SAMPLE_SIZE, 2 * SAMPLE_SIZE)
             early += sum(value < SAMPLE_SIZE for value in sample)
         expected = 50 * SAMPLE_SIZE / 2
@@ -380,15 +387,15 @@ class TestTimers:
 
 class TestPackets:
     def test_packets_are_full_and_no_longer_than_allowed(self) -> None:
-        entries = [f"{'x' * 60}{number}:1|c" for number in range(1000)]
-        sent = list(packets(entries))
-        assert "\n".join(sent).split("\n") == entries
-        assert all(len(packet) > MAX_PACKET_BYTES - 80 for packet in sent[:-1])
-        assert max(map(len, sent)) <= MAX_PACKET_BYTES
+        entries = [f"{'x' * 60}{number}:1|c".encode() for number in range(1000)]
+        sent = list(packets(entries, UDP_PACKET_BYTES))
+        assert b"\n".join(sent).split(b"\n") == entries
+        assert all(len(packet) > UDP_PACKET_BYTES - 80 for packet in sent[:-1])
+        assert max(map(len, sent)) <= UDP_PACKET_BYTES
 
     def test_an_entry_of_exactly_the_limit_fits(self) -> None:
-        entry = "x" * MAX_PACKET_BYTES
-        assert list(packets(["a", entry, "b"])) == ["a", entry, "b"]
+        entry = b"x" * UDP_PACKET_BYTES
+        assert list(packets([b"a", entry, b"b"], UDP_PACKET_BYTES)) == [b"a", entry, b"b"]
 
     def test_a_line_longer_than_a_packet_is_dropped_and_counted(
         self, recorder: StatsDRecorder, ear: Ear, caplog: pytest.LogCaptureFixture
@@ -417,7 +424,8 @@ class TestWhenTheDaemonIsAway:
         for number in range(300):
             away.counter(CALLS).labels(f"agent-{number}", "gpt").inc()
         away.store.take()
-        sent = len(list(packets(away.store.taken.pop().entries())))
+        sent = packets_of(away)
+        away.store.taken.clear()
         assert sent > 5
         for number in range(300):
             away.counter(CALLS).labels(f"agent-{number}", "gpt").inc()
@@ -431,7 +439,7 @@ class TestWhenTheDaemonIsAway:
         depth.set(7)
         calls.inc()
         away.flush()
-        ear = Ear(int(re.findall(r":(\d+) ", away._delivery.sentence(OSError("x")))[0]))
+        ear = Ear(int(re.findall(r":(\d+) ", away._delivery.route.sentence(OSError("x")))[0]))
         try:
             calls.inc(2)
             away.flush()
@@ -491,7 +499,7 @@ class TestWhenTheDaemonIsAway:
             return resolve(host, *args, **kwargs)
 
         monkeypatch.setattr(socket, "getaddrinfo", slow)
-        monkeypatch.setattr(statsd_delivery, "TIMEOUT_SECONDS", 0.1)
+        monkeypatch.setattr(delivery, "TIMEOUT_SECONDS", 0.1)
         recorder = StatsDRecorder("slow", ear.port, flush_interval_seconds=LONG)
         calls = recorder.counter(CALLS).labels("planner", "gpt")
         for number in range(3):
@@ -534,7 +542,7 @@ class TestWhenTheDaemonIsAway:
             raise OSError(errno.ENETUNREACH, "Network is unreachable")
 
         with monkeypatch.context() as patched:
-            patched.setattr(statsd_delivery.Datagrams, "_send", unreachable)
+            patched.setattr(delivery.Datagrams, "send", unreachable)
             recorder.counter(CALLS).labels("planner", "gpt").inc()
             recorder.flush()
             assert dropped(recorder) == 1
@@ -621,14 +629,14 @@ class TestTCP:
         for number in range(100):
             recorder.counter(CALLS).labels(f"agent-{number}", "gpt").inc()
         recorder.store.take()
-        expected = len(list(packets(recorder.store.taken[-1].entries())))
+        expected = packets_of(recorder)
         recorder.flush()
         assert dropped(recorder) == expected > 1
 
     def test_a_daemon_that_does_not_read_holds_a_flush_up_for_a_bounded_time(
         self, recorder: StatsDRecorder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(statsd_delivery, "TIMEOUT_SECONDS", 0.3)
+        monkeypatch.setattr(delivery, "TIMEOUT_SECONDS", 0.3)
         latency = recorder.histogram(LATENCY)
         for number in range(400):
             series = latency.labels(f"{number}{'x' * 120}")
@@ -642,8 +650,8 @@ class TestTCP:
     def test_a_daemon_that_reads_slowly_gets_what_fits_the_time_of_a_flush(
         self, recorder: StatsDRecorder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(statsd_delivery, "TIMEOUT_SECONDS", 0.2)
-        monkeypatch.setattr(statsd_delivery.Stream, "_do_send", lambda *_: time.sleep(0.05))
+        monkeypatch.setattr(delivery, "TIMEOUT_SECONDS", 0.2)
+        monkeypatch.setattr(delivery.Stream, "send", lambda *_: time.sleep(0.05))
         for number in range(1500):
             recorder.counter(CALLS).labels(f"agent-{number}", "gpt").inc()
         began = time.monotonic()
@@ -654,16 +662,16 @@ class TestTCP:
     def test_a_break_in_the_middle_of_a_flush_costs_one_packet(
         self, recorder: StatsDRecorder, listener: Listener, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        send = statsd_delivery.Stream._do_send
+        send = delivery.Stream.send
         writes = []
 
-        def breaks_once(client: Any, data: str) -> None:
+        def breaks_once(client: Any, data: bytes) -> None:
             writes.append(data)
             if len(writes) == 2:
                 raise BrokenPipeError(errno.EPIPE, "Broken pipe")
             send(client, data)
 
-        monkeypatch.setattr(statsd_delivery.Stream, "_do_send", breaks_once)
+        monkeypatch.setattr(delivery.Stream, "send", breaks_once)
         for number in range(300):
             recorder.counter(CALLS).labels(f"agent-{number}", "gpt").inc()
         recorder.flush()
@@ -672,7 +680,7 @@ class TestTCP:
             recorder.close()
             heard = b"".join(map(all_of, (first, second)))
         arrived = {line for line in heard.decode().split("\n") if line.startswith("calls_total")}
-        lost = set(writes[1].split("\n"))
+        lost = set(writes[1].decode().split("\n"))
         assert len(arrived) == 300 - len(lost)
         assert not arrived & lost
 
@@ -745,7 +753,7 @@ class TestThreadsAndLocks:
             sending.set()
             go_on.wait(10)
 
-        monkeypatch.setattr(statsd_delivery.Datagrams, "_send", hangs)
+        monkeypatch.setattr(delivery.Datagrams, "send", hangs)
         calls = recorder.counter(CALLS).labels("planner", "gpt")
         calls.inc()
         flush = threading.Thread(target=recorder.flush)
@@ -787,7 +795,7 @@ class TestThreadsAndLocks:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         with monkeypatch.context() as patched:
-            patched.setattr(statsd_store.Changes, "entries", lambda _: 1 / 0)
+            patched.setattr(StatsDRecorder, "entries", lambda *_: 1 / 0)
             recorder.flush()
             recorder.flush()
         assert len(caplog.records) == 1
