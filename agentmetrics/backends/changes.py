@@ -6,7 +6,7 @@ import math
 import random
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import ClassVar, NamedTuple
@@ -32,7 +32,7 @@ def number_text(value: float) -> str:
 
 
 class Line(NamedTuple):
-    """What every line of one series has: ``name:value|type``, then a sample rate, then ``tail``.
+    """What all lines of one series have: ``name:value|type``, then a sample rate, then ``tail``.
 
     ``scale`` is how many of the wire's units are one of the metric's.
     """
@@ -42,14 +42,30 @@ class Line(NamedTuple):
     tail: str = ""
     scale: int = 1
 
-    def of(self, *values: float, weight: int = 1) -> str:
-        """The line for these values, each of which stands for ``weight`` observations."""
-        joined = ":".join([number_text(self._scaled(value)) for value in values])
-        return f"{self.name}:{joined}|{self.type}{rate_text(weight)}{self.tail}"
+    def of(self, value: float) -> str:
+        """The line for one value."""
+        return f"{self.name}:{self._text(value)}|{self.type}{self.tail}"
 
-    def _scaled(self, value: float) -> float:
+    def packed(self, values: Sequence[float], weight: int, most_bytes: int) -> Iterator[str]:
+        """Lines for values that stand for ``weight`` observations each, with as many in a line as
+        fit ``most_bytes``; of 0 it is one in each."""
+        end = f"|{self.type}{rate_text(weight)}{self.tail}"
+        room = most_bytes - len(f"{self.name}{end}".encode())
+        texts: list[str] = []
+        used = 0
+        for value in values:
+            text = f":{self._text(value)}"
+            if texts and used + len(text) > room:
+                yield f"{self.name}{''.join(texts)}{end}"
+                texts, used = [], 0
+            texts.append(text)
+            used += len(text)
+        if texts:
+            yield f"{self.name}{''.join(texts)}{end}"
+
+    def _text(self, value: float) -> str:
         # Of seconds in milliseconds this is the nanosecond, which is what clocks have.
-        return value if self.scale == 1 else round(value * self.scale, 6)
+        return number_text(value if self.scale == 1 else round(value * self.scale, 6))
 
 
 def rate_text(weight: int) -> str:

@@ -63,5 +63,4 @@ def entries(changes: Changes) -> Iterator[str]:
         # With a sign it would be a step, unless the gauge stands at 0.
         yield f"{line.of(0)}\n{line.of(value)}" if value < 0 else line.of(value)
     for line, values, weight in changes.weighted():
-        for value in values:
-            yield line.of(value, weight=weight)
+        yield from line.packed(values, weight, 0)
