@@ -371,6 +371,18 @@ class TestTimers:
         recorder.flush()
         assert ear.lines() == ["latency_seconds.planner:1000|ms"], "the next flush begins anew"
 
+    @pytest.mark.parametrize("observed", [SAMPLE_SIZE + 1, 3 * SAMPLE_SIZE - 1, 25_000])
+    def test_a_server_that_repeats_a_sampled_value_counts_as_many_as_were_observed(
+        self, recorder: StatsDRecorder, ear: Ear, observed: int
+    ) -> None:
+        latency = recorder.histogram(LATENCY).labels("planner")
+        for _ in range(observed):
+            latency.observe(1)
+        recorder.flush()
+        rates = [float(line.partition("@")[2] or 1) for line in ear.lines()]
+        assert len(rates) == SAMPLE_SIZE
+        assert sum(int(1 / rate) for rate in rates) == observed
+
     def test_the_sample_of_a_timers_values_is_uniform(self, recorder: StatsDRecorder) -> None:
         latency = recorder.histogram(LATENCY).labels("planner")
         early = 0
@@ -383,6 +395,37 @@ class TestTimers:
             early += sum(value < SAMPLE_SIZE for value in sample)
         expected = 50 * SAMPLE_SIZE / 2
         assert abs(early - expected) < 0.05 * expected  # seven standard deviations
+
+
+class TestDialects:
+    @pytest.mark.parametrize(
+        ("dialect", "lines"),
+        [
+            ("etsy", ["latency_seconds.a:250|ms", "cost_usd.a:0.0125|ms"]),
+            ("statsd_exporter", ["latency_seconds.a:0.25|h", "cost_usd.a:0.0125|h"]),
+            ("telegraf", ["latency_seconds.a:0.25|h", "cost_usd.a:0.0125|h"]),
+            ("datadog", ["latency_seconds.a:0.25|d", "cost_usd.a:0.0125|d"]),
+        ],
+    )
+    def test_a_server_that_knows_histograms_gets_them_in_their_own_unit(
+        self, ear: Ear, dialect: str, lines: list[str]
+    ) -> None:
+        settings = load_settings(
+            statsd_host="127.0.0.1", statsd_port=ear.port, statsd_dialect=dialect
+        )
+        recorder = StatsDRecorder.from_settings(settings)
+        with recorder.update():
+            recorder.histogram(LATENCY).labels("a").observe(0.25)
+            recorder.histogram(COST).labels("a").observe(0.0125)
+            recorder.counter(CALLS).labels("a", "b").inc()
+            recorder.gauge(DEPTH).labels("a").set(-1)
+        recorder.close()
+        assert ear.lines() == ["calls_total.a.b:1|c", "depth.a:0|g", "depth.a:-1|g", *lines]
+
+    def test_the_setting_is_a_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AGENTMETRICS_STATSD_DIALECT", "graphite")
+        with pytest.raises(ConfigurationError, match="AGENTMETRICS_STATSD_DIALECT='graphite'"):
+            load_settings()
 
 
 class TestPackets:
@@ -838,6 +881,10 @@ class TestConfiguration:
             ({"port": 0}, "the StatsD port is 0; it must be a number from 1 to 65535"),
             ({"port": 65536}, "the StatsD port is 65536; it must be a number from 1 to 65535"),
             ({"protocol": "icmp"}, "the StatsD protocol is 'icmp'; use udp or tcp"),
+            (
+                {"dialect": "h"},
+                "the StatsD dialect is 'h'; use one of etsy, statsd_exporter, telegraf, datadog",
+            ),
             (
                 {"flush_interval_seconds": 0},
                 "the StatsD flush interval is 0; it must be above 0 seconds",
