@@ -227,8 +227,12 @@ class SendingStore(Store):
         self.taken.append(changes)
 
     def disown(self) -> None:
-        """Forget what is not sent: after a fork it is the parent's to send."""
+        """Forget what is not sent: after a fork it is the parent's to send.
+
+        Lines are made anew, since they may name the process.
+        """
         self.taken.clear()
-        for family in self.series.values():
-            for series in family.values():
+        for name, family in self.series.items():
+            for values, series in family.items():
+                series.line = self.line_of(self.metrics[name], values)
                 series.disown()

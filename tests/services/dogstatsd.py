@@ -182,6 +182,10 @@ class Agent:
         found = self.messages()
         return {(each.name, each.tags): each.values[-1] for each in found if each.type == "g"}
 
+    def gauges_of(self, name: str) -> list[float]:
+        """The last value of each of its series."""
+        return [value for (each, _), value in self.gauges().items() if each == name]
+
     def distributions(self) -> dict[Series, tuple[int, float]]:
         """How many values each has, and their sum."""
         sums: dict[Series, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
@@ -210,7 +214,6 @@ def agent_at(scheme: str, directory: Path) -> Iterator[Agent]:
 
 # The mapper
 
-_WILDCARD_NAME = re.compile(r"[A-Za-z0-9_.]+")
 _EXPANDED = re.compile(r"\$(?:(\d+)|\{(\d+)\})")
 
 
@@ -222,23 +225,13 @@ def mapped(profiles: Sequence[Mapping[str, Any]], name: str) -> tuple[str, dict[
         if profile["prefix"] != "*" and not name.startswith(profile["prefix"]):
             continue
         for mapping in profile["mappings"]:
-            found = _match(mapping, name)
+            assert mapping.keys() == {"match", "match_type", "name", "tags"}
+            assert mapping["match_type"] == "regex"  # wildcards are for names without hyphens
+            found = re.fullmatch(mapping["match"], name)
             if found:
                 tags = {key: _expanded(text, found) for key, text in mapping["tags"].items()}
                 return _expanded(mapping["name"], found), tags
     return None
-
-
-def _match(mapping: Mapping[str, Any], name: str) -> re.Match[str] | None:
-    assert mapping.keys() <= {"match", "match_type", "name", "tags"}
-    pattern = mapping["match"]
-    if mapping.get("match_type", "wildcard") == "regex":
-        return re.fullmatch(pattern, name)
-    # "The metric name must be only composed of alphanumeric, . and _ characters".
-    assert "**" not in pattern
-    if not _WILDCARD_NAME.fullmatch(name):
-        return None
-    return re.fullmatch(re.escape(pattern).replace(r"\*", "([^.]*)"), name)
 
 
 def _expanded(text: str, found: re.Match[str]) -> str:

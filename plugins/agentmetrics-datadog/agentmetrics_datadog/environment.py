@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agentmetrics import Settings
 
 PREFIX: Final = "AGENTMETRICS_DATADOG_"
-VARIABLES: Final = ("URL", "PREFIX", "TAGS", "PROTOCOL", "FLUSH_INTERVAL")
+VARIABLES: Final = ("URL", "PREFIX", "TAGS", "PROCESS_TAG", "PROTOCOL", "FLUSH_INTERVAL")
 _OFF: Final = {"false", "0", "no", "n", "off"}
 
 
@@ -29,6 +29,7 @@ class Environment:
     url: str
     prefix: str
     tags: Mapping[str, str]
+    process_tag: str
     protocol: str
     container_id: str
     flush_interval_seconds: float
@@ -51,7 +52,16 @@ def read(settings: Settings) -> Environment:
         raise ConfigurationError(*problems)
     is_wanted = os.environ.get("DD_ORIGIN_DETECTION_ENABLED", "").lower() not in _OFF
     container = container_id() if is_wanted else ""
-    return Environment(url, own["PREFIX"], tags, protocol, container, interval)
+    process_tag = own["PROCESS_TAG"] or "pid"
+    return Environment(
+        url=url,
+        prefix=own["PREFIX"],
+        tags=tags,
+        process_tag="" if process_tag.lower() in _OFF else process_tag,
+        protocol=protocol,
+        container_id=container,
+        flush_interval_seconds=interval,
+    )
 
 
 def _unknown() -> Iterator[str]:

@@ -6,6 +6,7 @@ https://docs.datadoghq.com/getting_started/tagging what a tag may be.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
@@ -23,20 +24,25 @@ _UNSAFE_IN_VALUES = re.compile(r"[,|\s]")
 
 
 def lines_for(
-    prefix: str, tags: Mapping[str, str], container_id: str
+    prefix: str, tags: Mapping[str, str], process_tag: str, container_id: str
 ) -> Callable[[Metric, tuple[str, ...]], Line]:
     """What the lines of a series have in common, with these tags on all of them.
 
     Label values become tags. One that is empty is left out, since Datadog has no tag without a
     value; its series is found under ``N/A``. A tag whose key is one of the metric's labels gives
     way to the label.
+
+    Gauges of what goes on now have the process as ``process_tag``, unless that is empty: of several
+    processes with the same tags, the Agent would keep one.
     """
     head = "".join(f"{part}." for part in prefix.split(".") if part)
     constant = _tags(tags.items())
     container = f"|c:{_UNSAFE_IN_VALUES.sub('_', container_id)}" if container_id else ""
 
     def line_of(metric: Metric, values: tuple[str, ...]) -> Line:
-        joined = ",".join((constant | _tags(zip(metric.labels, values, strict=True))).values())
+        own = _tags(zip(metric.labels, values, strict=True))
+        process = _tags([(process_tag, str(os.getpid()))]) if metric.is_live else {}
+        joined = ",".join((constant | process | own).values())
         tail = f"|#{joined}{container}" if joined else container
         return Line(_UNSAFE_IN_NAMES.sub("_", head + metric.name), _TYPES[metric.kind], tail)
 

@@ -21,10 +21,11 @@ class DogStatsDRecorder(SendingRecorder):
 
     ``url`` is ``udp://host:port``, ``unix:///path`` (datagrams) or ``unixstream:///path``.
     ``prefix`` is the first part of every name and may contain dots. ``tags`` are on every series
-    that has no label of that name itself. ``protocol`` is the newest version of the protocol that
-    the other end understands: ``1.0``, ``1.1`` (several values in a line) or ``1.2`` (the
-    container); ``container_id`` is what is sent as the container. Nothing is read from the
-    environment here: that is what ``from_settings`` does.
+    that has no label of that name itself. ``process_tag`` is the tag with the process' number on
+    gauges of what goes on now, which are to be summed over it; empty for none. ``protocol`` is the
+    newest version of the protocol that the other end understands: ``1.0``, ``1.1`` (several values
+    in a line) or ``1.2`` (the container); ``container_id`` is what is sent as the container.
+    Nothing is read from the environment here: that is what ``from_settings`` does.
 
     Raises ``ValueError`` on an argument that can never work.
     """
@@ -38,6 +39,7 @@ class DogStatsDRecorder(SendingRecorder):
         *,
         prefix: str = "",
         tags: Mapping[str, str] | None = None,
+        process_tag: str = "pid",
         protocol: str = DEFAULT_PROTOCOL,
         container_id: str = "",
         flush_interval_seconds: float = 1.0,
@@ -49,7 +51,7 @@ class DogStatsDRecorder(SendingRecorder):
             )
         self._packs_values = protocol != "1.0"
         container = container_id if protocol == "1.2" else ""
-        store = SendingStore(lines_for(prefix, tags or {}, container))
+        store = SendingStore(lines_for(prefix, tags or {}, process_tag, container))
         super().__init__(store, route, flush_interval_seconds)
 
     @classmethod
@@ -60,6 +62,7 @@ class DogStatsDRecorder(SendingRecorder):
             read.url,
             prefix=read.prefix,
             tags=read.tags,
+            process_tag=read.process_tag,
             protocol=read.protocol,
             container_id=read.container_id,
             flush_interval_seconds=read.flush_interval_seconds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ UPTIME = Metric("uptime_seconds", "gauge", "Read at every flush.")
 LATENCY = Metric("latency_seconds", "histogram", "Time.", ("agent",), "seconds", (1.0,))
 COST = Metric("cost_usd", "histogram", "Cost.", ("agent",), "usd", (1.0,))
 TOKENS = Metric("tokens", "histogram", "Tokens.", ("agent",), "tokens", (1.0,))
+ACTIVE = Metric("active", "gauge", "In flight.", ("agent",), merge="sum")
+OLDEST = Metric("oldest_seconds", "gauge", "Read.", ("agent",), "seconds", merge="max")
 INFO = Metric("info", "gauge", "Info.", ("version",))
 
 LONG = 3600.0  # an interval that no test sees the end of
@@ -148,6 +151,18 @@ class TestTags:
         recorder.gauge(INFO).labels("0.1.0").set(1)
         assert said(recorder, agent) == ["info:1|g|#version:0.1.0,env:prod"]
 
+    def test_a_gauge_of_what_goes_on_now_names_its_process(self, make: Make, agent: Agent) -> None:
+        for process_tag, tag in (("pid", f"pid:{os.getpid()},"), ("", "")):
+            recorder = make(process_tag=process_tag)
+            recorder.gauge(ACTIVE).labels("planner").inc()
+            recorder.observe_gauge(OLDEST, lambda: {("planner",): 2.5})
+            recorder.gauge(DEPTH).labels("mail").set(1)
+            assert said(recorder, agent) == [
+                f"active:1|g|#{tag}agent:planner",
+                "depth:1|g|#queue:mail",
+                f"oldest_seconds:2.5|g|#{tag}agent:planner",
+            ]
+
     def test_a_prefix_stands_before_every_name(self, make: Make, agent: Agent) -> None:
         recorder = make(prefix=".shop.agents 1..")
         recorder.gauge(DEPTH).labels("mail").set(1)
@@ -243,7 +258,7 @@ def test_every_line_is_of_the_grammar_and_its_values_are_what_was_recorded(
     recorded: list[tuple[Metric, tuple[object, ...], float]],
 ) -> None:
     tags = {f"t{clean_label(key)}": value for key, value in tags.items()}
-    store = SendingStore(lines_for(f"p{prefix}", tags, "ci-1"))
+    store = SendingStore(lines_for(f"p{prefix}", tags, "pid", "ci-1"))
     observed: Tally[float] = Tally()
     for metric, values, number in recorded:
         store.declare(metric)

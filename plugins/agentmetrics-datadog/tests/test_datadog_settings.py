@@ -111,6 +111,12 @@ class TestTags:
             "worker": "1",
         }
 
+    @pytest.mark.parametrize(("value", "tag"), [("", "pid"), ("worker", "worker"), ("off", "")])
+    def test_the_tag_of_the_process_can_be_named_or_left_out(
+        self, with_variables: Setting, value: str, tag: str
+    ) -> None:
+        assert with_variables(AGENTMETRICS_DATADOG_PROCESS_TAG=value).process_tag == tag
+
     def test_the_service_of_the_settings_is_the_service(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
