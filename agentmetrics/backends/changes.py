@@ -71,8 +71,8 @@ class Line(NamedTuple):
 def rate_text(weight: int) -> str:
     """The sample rate with which a value counts ``weight`` times; nothing for once.
 
-    Datadog's Agent, statsd_exporter and Telegraf count it ``int(1 / rate)`` times, so it must not
-    come out a hair too low.
+    Datadog's Agent, statsd_exporter and Telegraf count it ``int(1 / rate)`` times, so ``1 / rate``
+    must not come out a hair below ``weight``.
     """
     if weight == 1:
         return ""

@@ -125,6 +125,11 @@ class Route(ABC):
     def sentence(self, error: OSError) -> str:
         """What an error means to the one who configured it."""
 
+    @staticmethod
+    def reason(error: OSError) -> str:
+        """An error in words, for the end of a sentence."""
+        return error.strerror or str(error) or type(error).__name__
+
 
 class HostRoute(Route):
     """A host by name, and a port.
@@ -168,12 +173,7 @@ class HostRoute(Route):
             return f"the {self._daemon} host {self._host!r} does not resolve"
         if isinstance(error, ConnectionRefusedError):
             return f"nothing is listening at {where} over {protocol}: connection refused"
-        return f"{self._daemon} at {where} over {protocol}: {reason(error)}"
-
-
-def reason(error: OSError) -> str:
-    """An error in words, for the end of a sentence."""
-    return error.strerror or str(error) or type(error).__name__
+        return f"{self._daemon} at {where} over {protocol}: {self.reason(error)}"
 
 
 class Delivery:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -19,9 +19,9 @@ from agentmetrics.backends import delivery
 from agentmetrics.backends.changes import SAMPLE_SIZE, number_text
 from agentmetrics.backends.delivery import UDP_PACKET_BYTES, packets
 from agentmetrics.backends.statsd import StatsDRecorder
-from agentmetrics.backends.statsd_lines import path_of
+from agentmetrics.backends.statsd_lines import DIALECTS, path_of
 from agentmetrics.config.assembly import make_recorder
-from agentmetrics.config.settings import load_settings
+from agentmetrics.config.settings import Settings, load_settings
 from agentmetrics.errors import ConfigurationError
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.recorder import Recorder
@@ -421,6 +421,9 @@ class TestDialects:
             recorder.gauge(DEPTH).labels("a").set(-1)
         recorder.close()
         assert ear.lines() == ["calls_total.a.b:1|c", "depth.a:0|g", "depth.a:-1|g", *lines]
+
+    def test_every_dialect_can_be_set(self) -> None:
+        assert get_args(Settings.model_fields["statsd_dialect"].annotation) == tuple(DIALECTS)
 
     def test_the_setting_is_a_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AGENTMETRICS_STATSD_DIALECT", "graphite")

@@ -57,8 +57,7 @@ class UnixRoute(Route):
             return f"there is no socket {self._path!r}, as the Agent makes one when it starts"
         if isinstance(error, ConnectionRefusedError):
             return f"nothing is listening at the socket {self._path!r}: connection refused"
-        reason = error.strerror or str(error) or type(error).__name__
-        return f"DogStatsD at the socket {self._path!r}: {reason}"
+        return f"DogStatsD at the socket {self._path!r}: {self.reason(error)}"
 
 
 class UnixDatagrams(Connection):
