@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from agentmetrics import FanoutRecorder, MemoryRecorder
 from agentmetrics.catalog import CATALOG
 from agentmetrics_datadog import DogStatsDRecorder
 from tests.integration.apps import traffic
@@ -20,9 +21,11 @@ METRICS = {metric.name: metric for metric in CATALOG}
 
 @dataclass
 class Received:
-    """What the Agent had when the program was over, and what the wire had counted."""
+    """What the Agent had when the program was over, what the wire had counted, and what was kept in
+    the process."""
 
     wire: Wire
+    memory: MemoryRecorder
     agent: Agent
 
     def series(self, metric: str) -> dict[tuple[str, ...], float]:
@@ -51,11 +54,13 @@ class Received:
 def received(own_wire: Wire, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Received]:
     own_wire.forget()
     with agent_at("unix", tmp_path_factory.mktemp("agent")) as agent:
-        recorder = DogStatsDRecorder(agent.url, flush_interval_seconds=0.1)
+        memory = MemoryRecorder()
+        sending = DogStatsDRecorder(agent.url, flush_interval_seconds=0.1)
+        recorder = FanoutRecorder([memory, sending])
         asyncio.run(traffic.run(own_wire, recorder))
         recorder.close()
         agent.settle()
-        yield Received(own_wire, agent)
+        yield Received(own_wire, memory, agent)
 
 
 def test_calls_are_as_many_by_agent_provider_and_status_as_the_wire_answered(
@@ -65,10 +70,14 @@ def test_calls_are_as_many_by_agent_provider_and_status_as_the_wire_answered(
     assert answer == traffic.calls_by_status(received.wire)
 
 
-def test_every_call_has_a_latency_in_seconds(received: Received) -> None:
-    count, seconds = received.distribution("llm_latency_seconds")
-    assert count == len(received.wire.calls)
-    assert 0 < seconds < 60
+def test_distributions_have_the_count_and_the_sum_of_the_histograms(received: Received) -> None:
+    histograms = [metric.name for metric in METRICS.values() if metric.kind == "histogram"]
+    kept = {name: received.memory.histogram(name) for name in histograms}
+    assert kept["llm_latency_seconds"].count == len(received.wire.calls)
+    for name, histogram in kept.items():
+        count, total = received.distribution(name)
+        assert count == histogram.count, name
+        assert total == pytest.approx(histogram.sum), name
 
 
 def test_tokens_are_those_of_the_usage_blocks(received: Received) -> None:
