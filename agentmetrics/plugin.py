@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from agentmetrics.backends.changes import Changes, Line, SampledHistogram, SendingStore
+from agentmetrics.backends.delivery import Connection, Datagrams, HostRoute, Route, Stream
+from agentmetrics.backends.sending import SendingRecorder
 from agentmetrics.calls.attribution import attribute, nearest_run
 from agentmetrics.calls.context import current_run, extra_values
 from agentmetrics.calls.facts import (
@@ -62,8 +65,11 @@ __all__ = [
     "Bundles",
     "Ceiling",
     "CeilingOf",
+    "Changes",
     "Closable",
+    "Connection",
     "CounterSeries",
+    "Datagrams",
     "Family",
     "ForkAware",
     "ForkSafeLock",
@@ -73,9 +79,11 @@ __all__ = [
     "Hearer",
     "HistogramSeries",
     "HistogramValue",
+    "HostRoute",
     "Instruments",
     "LLMCall",
     "Layer",
+    "Line",
     "LogOnce",
     "Observed",
     "OpenTable",
@@ -84,14 +92,19 @@ __all__ = [
     "PeriodicFlush",
     "Pipeline",
     "RetrieverQuery",
+    "Route",
     "RunId",
     "Sample",
+    "SampledHistogram",
     "Scope",
+    "SendingRecorder",
+    "SendingStore",
     "Store",
     "StoreRecorder",
     "StoredCounter",
     "StoredGauge",
     "StoredHistogram",
+    "Stream",
     "ToolExecution",
     "Unread",
     "Value",

@@ -135,6 +135,11 @@ class Settings(BaseSettings):
     )
     statsd_protocol: Literal["udp", "tcp"] = Field("udp", description="`udp` or `tcp`")
     statsd_flush_interval: float = Field(1.0, gt=0, description="seconds between flushes")
+    statsd_dialect: Literal["etsy", "statsd_exporter", "telegraf", "datadog"] = Field(
+        "etsy",
+        description="the server, which decides the type of histograms: `etsy` (the original "
+        "daemon), `statsd_exporter`, `telegraf` or `datadog`",
+    )
 
     @field_validator("backend", "extra_labels", mode="before")
     @classmethod
