@@ -2,12 +2,13 @@
 
 import os
 
-import agentmetrics
 from database import Order, Session
 from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 from langgraph.graph import END, START, MessagesState, StateGraph
+
+import agentmetrics
 
 agentmetrics.instrument()  # every LangChain run of the process, without passing callbacks
 

@@ -2,9 +2,10 @@
 
 import os
 
-from agentmetrics_sqlalchemy import instrument_engine
 from sqlalchemy import create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
+
+from agentmetrics_sqlalchemy import instrument_engine
 
 
 class Base(DeclarativeBase):

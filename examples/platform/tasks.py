@@ -2,11 +2,12 @@
 
 import os
 
-from agentmetrics_celery import instrument_app
 from agents import answer
 from celery import Celery
 from database import Session, Ticket
 from openai import OpenAIError
+
+from agentmetrics_celery import instrument_app
 
 app = Celery("desk", broker=os.environ["REDIS_URL"])
 # The worker's main process serves /metrics, of all its children.

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-import agentmetrics
-from agentmetrics_asgi import MetricsMiddleware
 from agents import answer, model
 from database import Session, Ticket
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
 from tasks import answer_ticket
+
+import agentmetrics
+from agentmetrics_asgi import MetricsMiddleware
 
 app = FastAPI()
 app.add_middleware(MetricsMiddleware, metrics_path="/metrics")

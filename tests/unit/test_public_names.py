@@ -138,7 +138,11 @@ def test_the_installed_distribution_registers_the_backends_and_the_pytest_plugin
         import json
         from importlib.metadata import entry_points
         print(json.dumps({
-            "backends": sorted(p.name for p in entry_points(group="agentmetrics.backends")),
+            "backends": sorted(
+                p.name
+                for p in entry_points(group="agentmetrics.backends")
+                if p.dist.name == "llm-agentmetrics"
+            ),
             "pytest": [p.value for p in entry_points(group="pytest11") if p.name == "agentmetrics"],
         }))
     """

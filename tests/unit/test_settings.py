@@ -29,6 +29,7 @@ from agentmetrics.config.settings import load_settings
 from agentmetrics.pipeline import pipeline_of
 from agentmetrics.recording import exits
 from agentmetrics.recording.known import make_known
+from tests.services.plugins import backend_names
 
 pytestmark = pytest.mark.usefixtures("no_settings", "agent_metrics")
 
@@ -48,7 +49,7 @@ def configured_closable() -> Closable:
 
 
 BAD = [
-    ("BACKEND", "promtheus", "unknown backend 'promtheus'; use one of memory, noop, "),
+    ("BACKEND", "promtheus", f"unknown backend 'promtheus'; use one of {backend_names()}"),
     ("BACKEND", "memory,memory", "list at least one backend, each only once"),
     ("BACKEND", ",", "list at least one backend, each only once"),
     (
@@ -311,7 +312,7 @@ class TestABackend:
             ConfigurationError, match=r"^AGENTMETRICS_BACKEND='theirs': no such region$"
         ):
             configure(namespace="worse")
-        with pytest.raises(ConfigurationError, match=r"use one of memory, noop, .*theirs"):
+        with pytest.raises(ConfigurationError, match=r"use one of .*memory, noop, .*theirs"):
             configure(backend="their")
 
 
