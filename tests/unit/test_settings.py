@@ -298,6 +298,8 @@ class TestABackend:
             "[agentmetrics.backends]\ntheirs = their_metrics:TheirRecorder\n"
             "memory = their_metrics:TheirRecorder\n"
         )
+        monkeypatch.setitem(sys.modules, "their_metrics", None)  # afterwards it is forgotten
+        del sys.modules["their_metrics"]
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.setenv("AGENTMETRICS_BACKEND", "theirs")
         recorder = configure()
