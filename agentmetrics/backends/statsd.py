@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from agentmetrics.backends.statsd_delivery import PROTOCOLS, Delivery
 from agentmetrics.backends.statsd_store import SentCounter, SentGauge, StatsDStore
+from agentmetrics.recording.batches import slots_batch
 from agentmetrics.recording.exits import close_at_exit, skip_at_exit
 from agentmetrics.recording.fork import ForkAware, watch_forks
 from agentmetrics.recording.health import PACKETS_DROPPED
@@ -21,7 +22,6 @@ from agentmetrics.recording.store import (
     StoredGauge,
     StoredHistogram,
     StoreRecorder,
-    slots_batch,
 )
 
 if TYPE_CHECKING:
