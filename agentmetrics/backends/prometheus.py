@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as PrometheusFamily
 from prometheus_client.registry import REGISTRY, Collector
-from prometheus_client.samples import Exemplar, Sample
+from prometheus_client.samples import Exemplar as SampleExemplar
+from prometheus_client.samples import Sample
 
 from agentmetrics.backends.multiprocess import (
     DIRECTORY_VARIABLE,
@@ -21,6 +22,7 @@ from agentmetrics.backends.multiprocess import (
     MultiprocessStore,
 )
 from agentmetrics.errors import ConfigurationError
+from agentmetrics.recording.exemplars import Exemplar
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.store import ExemplarHistogram, Store, StoreRecorder
@@ -159,13 +161,11 @@ def _with_samples(collected: Family, created: Mapping[tuple[str, ...], float]) -
         labels = dict(zip(metric.labels, values, strict=True))
         if isinstance(value, HistogramValue):
             running = 0
-            exemplars = {
-                place: Exemplar(e.labels, e.value, e.timestamp)
-                for place, e in value.exemplars.items()
-            }
-            for place, (bound, observed) in enumerate(zip(bounds, value.counts, strict=True)):
+            for bound, observed in zip(bounds, value.counts, strict=True):
                 running += observed
-                add(Sample(bucket, {**labels, "le": bound}, running, None, exemplars.get(place)))
+                add(Sample(bucket, {**labels, "le": bound}, running))
+            for place, kept in value.exemplars.items():
+                _attach(kept, family.samples, place - len(bounds))
             add(Sample(count, labels, running))
             add(Sample(total, labels, value.sum))
         else:
@@ -173,6 +173,11 @@ def _with_samples(collected: Family, created: Mapping[tuple[str, ...], float]) -
         if values in created:
             add(Sample(f"{family.name}_created", labels, created[values]))
     return family
+
+
+def _attach(kept: Exemplar, samples: list[Sample], place: int) -> None:
+    exemplar = SampleExemplar(kept.labels, kept.value, kept.timestamp)
+    samples[place] = samples[place]._replace(exemplar=exemplar)
 
 
 _lock = threading.RLock()

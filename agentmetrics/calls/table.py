@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from agentmetrics.calls.facts import AgentRun, Fact, LLMCall, Scope, ToolExecution
 from agentmetrics.calls.outcome import CANCELLED
-from agentmetrics.recording.exemplars import OPENTELEMETRY, current_span, record_in
+from agentmetrics.recording.exemplars import OPENTELEMETRY, current_span
 from agentmetrics.recording.fork import ForkAware, watch_forks
 
 SWEEPS_PER_TTL = 20
@@ -167,8 +167,7 @@ class OpenTable(ForkAware):
         elif self._open.get(key) is opened and self._open.pop(key, None) is not None:
             fact = opened.fact
             fact.status, fact.ended = CANCELLED, ended
-            # The span that is current here is that of somebody else's call.
-            record_in(fact.span, self._record, fact)
+            self._record(fact)
 
     def open_facts(self) -> Iterator[Fact]:
         """Everything that is open now, after what was abandoned has ended."""
