@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage, ToolCall
@@ -244,6 +246,25 @@ class TestABucket:
             for queue in ("a", "b")
         ]
         assert without_times[0] == without_times[1] != []
+
+    @given(
+        value=st.floats(min_value=0),  # in OpenMetrics, no sum is below 0
+        of_trace=st.integers(1, 2**128 - 1),
+        of_span=st.integers(1, 2**64 - 1),
+        flags=st.integers(0, 255).map(lambda bits: bits | trace.TraceFlags.SAMPLED),
+    )
+    def test_a_bucket_shows_any_value_and_any_ids_as_they_are(
+        self, value: float, of_trace: int, of_span: int, flags: int
+    ) -> None:
+        recorder = PrometheusRecorder(CollectorRegistry())
+        context = trace.SpanContext(of_trace, of_span, False, trace.TraceFlags(flags))
+        with trace.use_span(trace.NonRecordingSpan(context)):
+            recorder.histogram(WAIT).labels("a").observe(value)
+        (shown,) = exemplars(recorder, WAIT.name)
+        assert (int(shown.trace_id, 16), int(shown.span_id, 16)) == (of_trace, of_span)
+        assert (len(shown.trace_id), len(shown.span_id)) == (32, 16)
+        assert shown.value == value
+        assert shown.bound == ("1.0" if value <= 1 else "10.0" if value <= 10 else "+Inf")
 
 
 class TestTheSpanIsTheOneWhereACallBegins:
