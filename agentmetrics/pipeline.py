@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
+from sys import modules
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -33,6 +34,7 @@ from agentmetrics.meters.system import Memory
 from agentmetrics.meters.tool import ToolMeter
 from agentmetrics.pricing import Prices
 from agentmetrics.providers.error_types import OTHER, error_type_of
+from agentmetrics.recording.exemplars import OPENTELEMETRY, record_in
 from agentmetrics.recording.fork import ForkSafeLock
 from agentmetrics.recording.layers.cardinality import MAX_SERIES, CardinalityLimit, is_limited
 from agentmetrics.recording.log_once import LogOnce
@@ -129,7 +131,10 @@ class Pipeline:
         self._hearers: tuple[Hearer, ...] = ()
         self._is_guarded = False
         self._tell()
-        self.table = OpenTable(self._hand_on, limited.update(), options.call_ttl_seconds)
+        self._notes_spans = limited.keeps_exemplars
+        self.table = OpenTable(
+            self._hand_on, limited.update(), options.call_ttl_seconds, self._notes_spans
+        )
         for gauge in (
             *(self.llm.in_flight, self.agents.in_flight, self.tools.in_flight),
             *(self.llm.oldest, self.agents.oldest),
@@ -300,7 +305,10 @@ class Pipeline:
 
     def _hand_on(self, fact: Fact) -> None:
         try:
-            self._record[fact.kind](fact)
+            if self._notes_spans and OPENTELEMETRY in modules:
+                record_in(fact.span, self._record[fact.kind], fact)
+            else:
+                self._record[fact.kind](fact)
         except Exception as problem:  # a backend that fails is not the agent's concern
             self.failed("record", problem)
         if isinstance(fact, LLMCall):
@@ -330,7 +338,10 @@ class Pipeline:
         """What ``finish`` does for an LLM call without an error, which is nearly every one."""
         call.ended = perf_counter()
         call.status = SUCCESS
-        self._record_llm(call)
+        if self._notes_spans and OPENTELEMETRY in modules:
+            record_in(call.span, self._record_llm, call)
+        else:
+            self._record_llm(call)
         if call.cost_usd is None:
             self._warn_unmetered(call)
         if call.is_logged:

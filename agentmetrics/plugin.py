@@ -31,6 +31,7 @@ from agentmetrics.meters.base import Instruments
 from agentmetrics.meters.bundle import Bundles
 from agentmetrics.pipeline import CeilingOf, Gate, Hearer, Options, Pipeline, pipeline_of
 from agentmetrics.providers.error_types import add_class_names, add_reader
+from agentmetrics.recording.exemplars import Exemplar, SpanContext, span_here
 from agentmetrics.recording.exits import Closable, close_at_exit, skip_at_exit
 from agentmetrics.recording.fork import ForkAware, ForkSafeLock, watch_forks
 from agentmetrics.recording.instruments import (
@@ -46,6 +47,7 @@ from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import Metric, clean_label
 from agentmetrics.recording.periodic import PeriodicFlush
 from agentmetrics.recording.store import (
+    ExemplarHistogram,
     Store,
     StoredCounter,
     StoredGauge,
@@ -70,6 +72,8 @@ __all__ = [
     "Connection",
     "CounterSeries",
     "Datagrams",
+    "Exemplar",
+    "ExemplarHistogram",
     "Family",
     "ForkAware",
     "ForkSafeLock",
@@ -99,6 +103,7 @@ __all__ = [
     "Scope",
     "SendingRecorder",
     "SendingStore",
+    "SpanContext",
     "Store",
     "StoreRecorder",
     "StoredCounter",
@@ -123,6 +128,7 @@ __all__ = [
     "pipeline_for",
     "pipeline_of",
     "skip_at_exit",
+    "span_here",
     "watch_forks",
     "when_imported",
 ]

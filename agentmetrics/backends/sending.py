@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from agentmetrics.backends.changes import Changes, SendingStore, SentCounter, SentGauge
 from agentmetrics.backends.delivery import Delivery, Route
+from agentmetrics.recording.batches import slots_batch
 from agentmetrics.recording.exits import close_at_exit, skip_at_exit
 from agentmetrics.recording.fork import ForkAware, watch_forks
 from agentmetrics.recording.health import PACKETS_DROPPED
@@ -22,7 +23,6 @@ from agentmetrics.recording.store import (
     StoredGauge,
     StoredHistogram,
     StoreRecorder,
-    slots_batch,
 )
 
 

@@ -29,6 +29,7 @@ OF_A_RECORDER = frozenset(
         "backend",
         "namespace",
         "common_labels",
+        "exemplars",
         *(name for name in Settings.model_fields if name.startswith("statsd_")),
     }
 )

@@ -73,6 +73,12 @@ class Settings(BaseSettings):
         description="record memory also as `llm_memory_rss_mb` and `llm_memory_available_mb`; "
         "`off` for the names in `_bytes` alone",
     )
+    exemplars: bool | None = Field(
+        None,
+        description="whether Prometheus histograms have exemplars, which name the trace of an "
+        "observation that was made in a sampled OpenTelemetry span; by default where they can be "
+        "kept, which is everywhere except with `PROMETHEUS_MULTIPROC_DIR`",
+    )
     max_series: int = Field(
         2000,
         ge=1,
