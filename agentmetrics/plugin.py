@@ -30,6 +30,7 @@ from agentmetrics.pipeline import CeilingOf, Gate, Hearer, Options, Pipeline, pi
 from agentmetrics.providers.error_types import add_class_names, add_reader
 from agentmetrics.recording.exits import Closable, close_at_exit, skip_at_exit
 from agentmetrics.recording.fork import ForkAware, ForkSafeLock, watch_forks
+from agentmetrics.recording.health import PACKETS_DROPPED
 from agentmetrics.recording.instruments import (
     Batch,
     CounterSeries,
@@ -56,6 +57,7 @@ from agentmetrics.sources.surroundings import call_here
 
 __all__ = [
     "LATENCY_BUCKETS",
+    "PACKETS_DROPPED",
     "AgentRun",
     "Batch",
     "Block",
