@@ -82,7 +82,8 @@ class UsersOutlet(Outlet):
             self._problems.warn(("flush", name), "the MeterProvider could not flush: %s", name)
 
     def close(self) -> None:
-        self.flush()
+        with hushed():  # at the end of a program it may be shut down already
+            self.flush()
         self.rows.replace(self._reading, Totals(self._store))
 
 
@@ -127,7 +128,7 @@ class OwnOutlet(Outlet):
 
 
 def _no_limits() -> dict[str, Any]:
-    """No limit of series by the SDK, where it has one: ours is a layer that counts what it drops."""
+    """No limit of the SDK's on series, where it has one: ours counts what it drops."""
     if "cardinality_limits" not in signature(PeriodicExportingMetricReader).parameters:
         return {}
     instruments = (Histogram, ObservableCounter, ObservableUpDownCounter, ObservableGauge, Counter)
@@ -191,7 +192,7 @@ def _reason(said: list[logging.LogRecord]) -> str:
                 return type(argument).__name__
             if isinstance(argument, int) and 300 <= argument < 600:
                 return f"HTTP status {argument}"
-    return "no answer in time"
+    return "it cannot be reached, or does not answer in time"
 
 
 _said: contextvars.ContextVar[list[logging.LogRecord] | None] = contextvars.ContextVar(

@@ -254,8 +254,8 @@ class OTelRecorder(StoreRecorder, ForkAware):
             if isinstance(outlet, OwnOutlet) and users_provider() is not None:
                 self._problems.warn(
                     "late",
-                    "a MeterProvider was set after the first series, so agentmetrics exports by its "
-                    "own: call set_meter_provider() before the first call of a model",
+                    "a MeterProvider was set after the first series, so agentmetrics exports by "
+                    "its own: call set_meter_provider() before the first call of a model",
                 )
             outlet.flush()
 
