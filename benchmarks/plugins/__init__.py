@@ -1,0 +1,1 @@
+"""What the plugins cost, each over the bare thing and beside its best-known peer."""
