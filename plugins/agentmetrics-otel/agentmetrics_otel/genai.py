@@ -124,6 +124,57 @@ class GenAIMeter:
             yield reported.measure, record, attributes
 
 
+class Listener:
+    """Hears what ends at a pipeline, for as long as it goes on, and has it recorded.
+
+    ``meter`` gives the OpenTelemetry meter to record on, ``None`` where there is none any more.
+    """
+
+    def __init__(
+        self,
+        conventions: Sequence[Convention],
+        attributes: Mapping[str, str],
+        meter: Callable[[], Meter | None],
+    ) -> None:
+        self._conventions, self._attributes, self._meter = conventions, dict(attributes), meter
+        self._pipeline: Pipeline | None = None
+        self._made: GenAIMeter | None = None
+
+    def follow(self, pipeline: object) -> None:
+        """Hear what ends at this pipeline, once there is one; the first stays."""
+        if self._pipeline is None and self._conventions and isinstance(pipeline, Pipeline):
+            self._pipeline = pipeline
+            pipeline.subscribe(self._hear_call)
+            pipeline.subscribe_to("agent", self._hear_run)
+            pipeline.subscribe_to("tool", self._hear_tool)
+
+    def begin_anew(self) -> None:
+        """Ask for the meter again: the former is a parent process'."""
+        self._made = None
+
+    def _genai(self) -> GenAIMeter | None:
+        if self._made is None and self._pipeline is not None:
+            meter = self._meter()
+            if meter is not None:
+                self._made = GenAIMeter(self._conventions, meter, self._pipeline, self._attributes)
+        return self._made
+
+    def _hear_call(self, call: LLMCall) -> None:
+        genai = self._genai()
+        if genai is not None:
+            genai.hear_call(call)
+
+    def _hear_run(self, run: AgentRun) -> None:
+        genai = self._genai()
+        if genai is not None:
+            genai.hear_run(run)
+
+    def _hear_tool(self, tool: ToolExecution) -> None:
+        genai = self._genai()
+        if genai is not None:
+            genai.hear_tool(tool)
+
+
 def _take(steps: Sequence[Step], fact: Any) -> None:
     for measure, record, attributes in steps:
         value = measure(fact)

@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from opentelemetry.metrics import MeterProvider
+from opentelemetry.metrics import Meter, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricsData
 
 from agentmetrics import Metric, Settings
 from agentmetrics.plugin import (
     PACKETS_DROPPED,
-    AgentRun,
     Batch,
     CounterSeries,
     ForkAware,
     ForkSafeLock,
     GaugeSeries,
     HistogramSeries,
-    LLMCall,
     LogOnce,
     PeriodicFlush,
-    Pipeline,
     Store,
     StoredCounter,
     StoredGauge,
-    StoredHistogram,
     StoreRecorder,
-    ToolExecution,
     close_at_exit,
     skip_at_exit,
     watch_forks,
 )
 from agentmetrics_otel import environment
 from agentmetrics_otel.conventions import chosen_names
-from agentmetrics_otel.genai import GenAIMeter
+from agentmetrics_otel.genai import Listener
+from agentmetrics_otel.histograms import DeliveredHistogram, Record, kept_of, recording_batch
 from agentmetrics_otel.outlets import (
     NoOutlet,
     Outlet,
@@ -44,28 +39,10 @@ from agentmetrics_otel.outlets import (
     attempt,
     users_provider,
 )
+from agentmetrics_otel.rows import check_name
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-Record = Callable[[float, Mapping[str, str]], None]
-
-
-class DeliveredHistogram(HistogramSeries):
-    """A histogram in the store, for readings, each of whose values also goes to the SDK."""
-
-    __slots__ = ("attributes", "kept", "metric", "record")
-
-    def __init__(
-        self, kept: StoredHistogram, metric: Metric, values: tuple[str, ...], record: Record
-    ) -> None:
-        self.kept, self.metric, self.record = kept, metric, record
-        self.attributes = dict(zip(metric.labels, values, strict=True))
-
-    def observe(self, value: float) -> None:
-        self.kept.observe(value)
-        if 0 <= value < math.inf:  # OpenTelemetry takes no other
-            self.record(value, self.attributes)
 
 
 class OTelRecorder(StoreRecorder, ForkAware):
@@ -98,14 +75,13 @@ class OTelRecorder(StoreRecorder, ForkAware):
     ) -> None:
         super().__init__(Store())
         self._given, self._service = provider, (service, service_version)
-        self._names, self._attributes = chosen_names(), dict(attributes or {})
+        names = chosen_names()
+        self._listener = Listener(names.conventions, attributes or {}, self._meter)
         prefix = f"{namespace}_" if namespace else ""
-        self._left_out = {f"{prefix}{row}" for row in self._names.left_out}
+        self._left_out = {f"{prefix}{row}" for row in names.left_out}
         self._histograms: dict[tuple[str, tuple[str, ...]], DeliveredHistogram] = {}
         self._beginning = ForkSafeLock()
         self._outlet: Outlet | None = None
-        self._genai: GenAIMeter | None = None
-        self._heard: Pipeline | None = None
         self._periodic: PeriodicFlush | None = None
         self._closed = False
         self._problems = LogOnce()
@@ -126,6 +102,7 @@ class OTelRecorder(StoreRecorder, ForkAware):
     # Series
 
     def declare(self, metric: Metric) -> None:
+        check_name(metric)
         super().declare(metric)
         if self._outlet is not None:
             self._want(self._outlet, (metric,))
@@ -158,23 +135,8 @@ class OTelRecorder(StoreRecorder, ForkAware):
         sets: Sequence[GaugeSeries],
         observations: Sequence[HistogramSeries],
     ) -> Batch:
-        kept = [one.kept if isinstance(one, DeliveredHistogram) else one for one in observations]
-        keep = super().batch(adds, sets, kept)
-        first = len(adds) + len(sets)
-        delivered = [
-            (first + index, one)
-            for index, one in enumerate(observations)
-            if isinstance(one, DeliveredHistogram)
-        ]
-        if not delivered:
-            return keep
-
-        def apply(*values: float) -> None:
-            keep(*values)
-            for index, one in delivered:
-                one.record(values[index], one.attributes)
-
-        return apply
+        keep = super().batch(adds, sets, [kept_of(one) for one in observations])
+        return recording_batch(keep, len(adds) + len(sets), observations)
 
     # Delivery
 
@@ -184,8 +146,7 @@ class OTelRecorder(StoreRecorder, ForkAware):
     def _begin(self) -> Outlet | None:
         """Find or make the provider; not before the first series, so that a program has time to
         set its own, and a preloading server forks first. ``None`` once it is closed."""
-        if self._heard is None and self._names.conventions:
-            self._listen()
+        self._listener.follow(self.outermost().anchor.pipeline)
         outlet = self._outlet
         if outlet is not None or self._closed:
             return outlet
@@ -267,7 +228,7 @@ class OTelRecorder(StoreRecorder, ForkAware):
             and not any(
                 value
                 for metric, series in self.store.kept()
-                if metric.kind == "counter"
+                if metric.kind != "histogram"  # whose first value would have begun
                 for _, value in series
             )
         )
@@ -301,40 +262,9 @@ class OTelRecorder(StoreRecorder, ForkAware):
         if self._outlet is not None:
             self._outlet.close()
 
-    # Conventions
-
-    def _listen(self) -> None:
-        """Hear what ends at the pipeline of these series, once it is there."""
-        pipeline = self.outermost().anchor.pipeline
-        if isinstance(pipeline, Pipeline):
-            self._heard = pipeline
-            pipeline.subscribe(self._hear_call)
-            pipeline.subscribe_to("agent", self._hear_run)
-            pipeline.subscribe_to("tool", self._hear_tool)
-
-    def _meter(self) -> GenAIMeter | None:
-        if self._genai is None and self._heard is not None:
-            outlet = self._begin()
-            if outlet is not None:
-                self._genai = GenAIMeter(
-                    self._names.conventions, outlet.rows.meter, self._heard, self._attributes
-                )
-        return self._genai
-
-    def _hear_call(self, call: LLMCall) -> None:
-        meter = self._meter()
-        if meter is not None:
-            meter.hear_call(call)
-
-    def _hear_run(self, run: AgentRun) -> None:
-        meter = self._meter()
-        if meter is not None:
-            meter.hear_run(run)
-
-    def _hear_tool(self, tool: ToolExecution) -> None:
-        meter = self._meter()
-        if meter is not None:
-            meter.hear_tool(tool)
+    def _meter(self) -> Meter | None:
+        outlet = self._begin()
+        return None if outlet is None else outlet.rows.meter
 
     # Forks
 
@@ -343,7 +273,8 @@ class OTelRecorder(StoreRecorder, ForkAware):
         provider may be held by threads that are not here. The user's provider is the user's."""
         if isinstance(self._outlet, OwnOutlet):
             self.store.reset()
-            self._outlet = self._genai = None
+            self._outlet = None
+            self._listener.begin_anew()
             for one in list(self._histograms.values()):
                 one.record = self._late(one)
 

@@ -8,6 +8,7 @@ once, which also gives the SDK the span that it was observed in, for exemplars.
 
 from __future__ import annotations
 
+import re
 import threading
 import weakref
 from collections.abc import Callable
@@ -27,6 +28,20 @@ SCOPE = "agentmetrics"
 _UNITS = {"": "", "seconds": "s", "bytes": "By", "ratio": "1", "percent": "%", "mb": "{MiB}"}
 
 
+# https://opentelemetry.io/docs/specs/otel/metrics/api/#instrument-name-syntax
+_NAME = re.compile(r"[A-Za-z]\w{0,254}", re.ASCII)
+_MAX_UNIT = 63
+
+
+def check_name(metric: Metric) -> None:
+    """Raise ``ValueError`` for a name that OpenTelemetry does not take."""
+    if not _NAME.fullmatch(metric.name):
+        raise ValueError(
+            f"{metric.name!r} is no name of an OpenTelemetry instrument: let it begin with a "
+            "letter and have at most 255 characters"
+        )
+
+
 def unit_of(metric: Metric) -> str:
     """The unit of a metric as OpenTelemetry writes it.
 
@@ -34,7 +49,9 @@ def unit_of(metric: Metric) -> str:
     with these units the names stay those of the catalogue.
     """
     unit = _UNITS.get(metric.unit)
-    return f"{{{metric.unit.removesuffix('s')}}}" if unit is None else unit
+    if unit is None:
+        unit = f"{{{metric.unit.removesuffix('s')}}}"
+    return unit if unit.isascii() and len(unit) <= _MAX_UNIT else ""
 
 
 class Rows:

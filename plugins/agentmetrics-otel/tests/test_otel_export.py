@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import socket
+import sys
 import time
 from collections.abc import Iterable, Iterator
 
@@ -21,6 +22,7 @@ from agentmetrics import (
     Namespace,
     Recorder,
 )
+from agentmetrics.config.active import replaced
 from agentmetrics.plugin import Options, Sample, pipeline_of
 from agentmetrics_otel import OTelRecorder
 from benchmarks.workload import calls_of, drive
@@ -157,15 +159,13 @@ def test_more_series_than_the_sdk_would_keep_arrive_apart(
 def test_a_setting_makes_it(otlp: OTLPReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENTMETRICS_BACKEND", "memory,otel")
     monkeypatch.setenv("AGENTMETRICS_SERVICE", "shop")
-    recorder = agentmetrics.configure()
-    try:
+    with replaced(MemoryRecorder()):  # and back to what was configured before
+        recorder = agentmetrics.configure()
         calls(recorder, 2)
         recorder.flush()
         assert otlp.total("llm_calls_total", status="success") == 2
         assert otlp.resources()[0]["service.name"] == "shop"
         assert recorder.value("llm_calls_total", status="success") == 2
-    finally:
-        agentmetrics.configure(backend="noop")
 
 
 # The variables
@@ -254,7 +254,6 @@ def test_switched_off_it_exports_nothing_and_can_be_read(
     ("variable", "value", "said"),
     [
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "write one of http/protobuf, grpc"),
-        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "grpc", "pip install opentelemetry-exporter-otlp"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "begin with http:// or https://"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "soon", "write milliseconds above 0"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "0", "write milliseconds above 0"),
@@ -272,6 +271,28 @@ def test_a_variable_that_can_never_work_is_said_at_the_start(
         OTelRecorder()
     assert said in str(raised.value)
     assert variable in str(raised.value)
+
+
+def test_grpc_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.grpc", None)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "grpc")
+    with pytest.raises(ConfigurationError, match=r"METRICS_PROTOCOL='grpc'.*pip install"):
+        OTelRecorder()
+
+
+def test_a_name_that_opentelemetry_does_not_take_is_said_at_the_start(otlp: OTLPReceiver) -> None:
+    with pytest.raises(ConfigurationError, match=r"'_shop_llm_calls_total'.*begin with a letter"):
+        pipeline_of(Namespace(OTelRecorder(), "_shop"))
+
+
+@pytest.mark.parametrize("unit", ["x" * 70, "\u00b5g", "jobs"])
+def test_any_unit_of_a_metric_can_be_had(
+    recorder: OTelRecorder, otlp: OTLPReceiver, unit: str
+) -> None:
+    recorder.counter(Metric("odd_total", "counter", "Odd.", (), unit)).labels().inc()
+    recorder.flush()
+    ((_, stream),) = otlp.named("odd_total")
+    assert stream.unit == ("{job}" if unit == "jobs" else "")
 
 
 def test_an_empty_variable_is_one_that_is_not_set(
