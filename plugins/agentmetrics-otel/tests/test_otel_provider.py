@@ -238,13 +238,17 @@ def test_a_reader_that_reads_while_series_are_made_inside_of_updates_never_locks
                 recorder.counter(metric).labels().inc()
         done.set()
 
-    thread = threading.Thread(target=make, daemon=True)
-    thread.start()
+    def read() -> None:
+        while not done.is_set():
+            reader.get_metrics_data()
+
+    threads = [threading.Thread(target=work, daemon=True) for work in (make, read)]
+    for thread in threads:
+        thread.start()
     deadline = time.monotonic() + 20
-    while not done.is_set():
-        assert time.monotonic() < deadline, "the recorder and the reader wait for each other"
-        reader.get_metrics_data()
-    thread.join()
+    for thread in threads:
+        thread.join(deadline - time.monotonic())
+        assert not thread.is_alive(), "the recorder and the reader wait for each other"
     while not all(metric.name in collected.again().metrics() for metric in made):
         assert time.monotonic() < deadline
     assert sum(collected.total(metric.name) for metric in made) == len(made)
