@@ -43,7 +43,12 @@ class Moment:
 
     def __init__(self, store: Store) -> None:
         observed = {metric.name: (metric, series) for metric, series in store.observed() if series}
-        self._families = {metric.name: (metric, series) for metric, series in store.kept()}
+        with store.lock:
+            self._families = {
+                name: (metric, [(values, one.value) for values, one in store.series[name].items()])
+                for name, metric in store.metrics.items()
+                if metric.kind != "histogram"
+            }
         self._families.update(observed)
 
     def points(self, name: str) -> Iterator[Point]:
