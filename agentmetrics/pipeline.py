@@ -129,6 +129,7 @@ class Pipeline:
         self.next_look = 0.0
         """When to ``look`` again, on the clock of the calls."""
         self._hearers: tuple[Hearer, ...] = ()
+        self._fact_hearers: set[tuple[str, Callable[[Any], None]]] = set()
         self._is_guarded = False
         self._tell()
         self._notes_spans = limited.keeps_exemplars
@@ -193,6 +194,16 @@ class Pipeline:
         if hear not in self._hearers:
             self._hearers = (*self._hearers, hear)
             self._tell()
+
+    def subscribe_to(self, kind: str, hear: Callable[[Any], None]) -> None:
+        """Let ``hear`` have every fact of this kind that ends, once its metrics are recorded.
+
+        ``kind`` is ``"agent"``, ``"tool"`` or ``"retriever"``; for LLM calls see ``subscribe``.
+        Subscribing again changes nothing.
+        """
+        if (kind, hear) not in self._fact_hearers:
+            self._fact_hearers.add((kind, hear))
+            self._record[kind] = _record_and_tell(self._record[kind], hear)
 
     def unsubscribe(self, hear: Hearer) -> None:
         """Let ``hear`` have no more calls."""

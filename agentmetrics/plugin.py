@@ -34,6 +34,7 @@ from agentmetrics.providers.error_types import add_class_names, add_reader
 from agentmetrics.recording.exemplars import Exemplar, SpanContext, span_here
 from agentmetrics.recording.exits import Closable, close_at_exit, skip_at_exit
 from agentmetrics.recording.fork import ForkAware, ForkSafeLock, watch_forks
+from agentmetrics.recording.health import PACKETS_DROPPED
 from agentmetrics.recording.instruments import (
     Batch,
     CounterSeries,
@@ -61,6 +62,7 @@ from agentmetrics.sources.surroundings import call_here
 
 __all__ = [
     "LATENCY_BUCKETS",
+    "PACKETS_DROPPED",
     "AgentRun",
     "Batch",
     "Block",

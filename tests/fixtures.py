@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agentmetrics.calls.facts import LLMCall
 
 pytest_plugins = [
+    "tests.services.otlp",
     "tests.services.postgres",
     "tests.services.prometheus",
     "tests.services.receiver",

@@ -173,13 +173,24 @@ class Store(ForkAware):
 
     def observed(self) -> Iterator[tuple[Metric, list[tuple[tuple[str, ...], Value]]]]:
         """Every observed gauge, read now; a callback that fails is logged once and left out."""
-        for metric, callback in list(self._observed.values()):
-            try:
-                yield metric, _observed_series(metric, callback())
-            except Exception as error:
-                self._problems.warn(
-                    metric.name, "the callback of %s failed: %s", metric.name, type(error).__name__
-                )
+        for name, (metric, _) in list(self._observed.items()):
+            series = self.read_observed(name)
+            if series is not None:
+                yield metric, series
+
+    def read_observed(self, name: str) -> list[tuple[tuple[str, ...], Value]] | None:
+        """The observed gauge of this name, read now.
+
+        ``None`` where no callback is known, or where it fails, which is logged once.
+        """
+        metric, callback = self._observed.get(name, (None, None))
+        if metric is None or callback is None:
+            return None
+        try:
+            return _observed_series(metric, callback())
+        except Exception as error:
+            self._problems.warn(name, "the callback of %s failed: %s", name, type(error).__name__)
+            return None
 
     def collect(self) -> list[Family]:
         """Every family with at least one series, all as they stood at one moment."""
