@@ -21,6 +21,8 @@ _WORDS_OF: Final[dict[str, str]] = {
     TRANSACTION: "BEGIN START COMMIT END ROLLBACK ABORT SAVEPOINT RELEASE",
 }
 _OPERATION_OF: Final = {word: name for name, words in _WORDS_OF.items() for word in words.split()}
+_AT_ONCE: Final = {f"{word} ": name for word, name in _OPERATION_OF.items() if len(word) == 6}
+"""By how SQLAlchemy begins what it writes itself: the four that matter have six letters."""
 OPERATIONS: Final = (*_WORDS_OF, OTHER, CONNECT)
 
 _MAIN: Final = ("select", "insert", "update", "delete", "merge")
@@ -48,8 +50,7 @@ def operation_of(statement: object) -> str:
     """
     if not isinstance(statement, str):
         return OTHER
-    # What SQLAlchemy writes itself: these four have six letters.
-    return _OPERATION_OF.get(statement[:6]) or _of_text(statement)
+    return _AT_ONCE.get(statement[:7]) or _of_text(statement)
 
 
 def _of_text(statement: str) -> str:

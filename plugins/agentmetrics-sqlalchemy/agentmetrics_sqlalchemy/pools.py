@@ -103,28 +103,30 @@ class WatchedPools(ForkAware):
             self.watch(pool)  # somebody may have put it in the place of the one before
         if not self._watches(pool):
             return None
-        return PoolReading(self._active(), self._idle(pool), most_connections(pool))
+        out = self._checked_out()
+        return PoolReading(len(out), self._idle(pool, out), most_connections(pool))
 
-    def _active(self) -> int:
-        # A static pool gives the same connection to several at a time.
-        return len(
-            {
-                id(connection.dbapi_connection)
-                for ref in self._out.copy()
-                if (connection := ref()) is not None
-                and connection.is_valid
-                and not connection.is_detached
-            }
-        )
+    def _checked_out(self) -> set[int]:
+        """The driver's connections, by id: a static pool gives the same one to several at a time.
 
-    def _idle(self, pool: Pool) -> int:
+        Whatever became of a checkout, its connection is not in here any more once it is over.
+        """
+        return {
+            id(connection.dbapi_connection)
+            for ref in self._out.copy()
+            if (connection := ref()) is not None
+            and connection.is_valid
+            and not connection.is_detached
+        }
+
+    def _idle(self, pool: Pool, out: set[int]) -> int:
         records = (record for ref in self._known.copy() if (record := ref()) is not None)
-        resting = [record for record in records if not record.in_use]
-        connected = sum(record.dbapi_connection is not None for record in resting)
+        resting = [record.dbapi_connection for record in records if not record.in_use]
+        connected = [each for each in resting if each is not None and id(each) not in out]
         if isinstance(pool, QueuePool) and not self._is_inherited:
-            # What was in the pool before it was watched counts, what has lost its connection not.
-            return max(0, pool.checkedin() - (len(resting) - connected))
-        return connected
+            # What was in it before it was watched counts; what has lost its connection does not.
+            return max(0, pool.checkedin() - resting.count(None))
+        return len(connected)
 
 
 class _Connect:
