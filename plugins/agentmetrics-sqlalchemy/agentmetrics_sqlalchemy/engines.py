@@ -34,10 +34,10 @@ class InstrumentedEngine:
         self._engine = weakref.ref(engine)
         self._pipeline: Pipeline | None = None
         self._meter: DatabaseMeter
-        self._queries = TimedQueries(self._now, slow_seconds, self._failed)
-        self._pools = WatchedPools(self._waited, self._failed)
+        self._pools = pools = WatchedPools(self._waited, self._failed)
+        self._queries = TimedQueries(self._now, slow_seconds, pools.is_connecting, self._failed)
         self._now()
-        self._queries.listen(engine)
+        self._queries.begin(engine)
         self._pools.watch(engine.pool)
 
     def remove(self) -> None:
@@ -47,7 +47,7 @@ class InstrumentedEngine:
             if engine is None or _instrumented.get(engine) is not self:
                 return
             del _instrumented[engine]
-        self._queries.remove(engine)
+        self._queries.end(engine)
         self._pools.unwatch(engine.pool)
 
     def pool_reading(self, meter: DatabaseMeter) -> PoolReading | None:

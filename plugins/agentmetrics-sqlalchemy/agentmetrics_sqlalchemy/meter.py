@@ -96,15 +96,17 @@ class OperationSeries:
         queries, duration = meter.queries.labels(operation), meter.duration.labels(operation)
         self._finish: Batch = meter.batch((queries,), (), (duration,))
 
-    def finished(self, seconds: float, slow_seconds: float) -> None:
+    def ended(self, seconds: float, slow_seconds: float, *, is_error: bool) -> None:
         """Record a query that was sent and took so long, however it ended."""
         with self._step:
             self._finish(1.0, seconds)
             if seconds > slow_seconds:
                 self._slow.inc()
+            if is_error:
+                self._errors.inc()
 
     def failed(self) -> None:
-        """Record that a query which has finished was an error."""
+        """Record that a query which has ended was an error after all."""
         self._errors.inc()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from contextvars import ContextVar
 from time import perf_counter
 from typing import Any
 
@@ -27,6 +28,10 @@ from agentmetrics_sqlalchemy.meter import PoolReading
 
 Waited = Callable[[float, "BaseException | None"], None]
 """Is told how many seconds a checkout took, and of the error if no connection was had."""
+
+
+_checking_out: ContextVar[object] = ContextVar("agentmetrics_sqlalchemy", default=None)
+"""The ``WatchedPools`` whose ``connect`` is being waited for, in this thread or task."""
 
 
 class WatchedPools(ForkAware):
@@ -66,17 +71,24 @@ class WatchedPools(ForkAware):
 
     def connect(self, ask: Callable[[], PoolProxiedConnection]) -> PoolProxiedConnection:
         """What ``ask`` returns, measured."""
+        if not self._is_watching:
+            return ask()
+        before = _checking_out.set(self)
         began = perf_counter()
         try:
             connection = ask()
         except BaseException as error:
-            if self._is_watching:
-                self._waited(perf_counter() - began, error)
+            self._waited(perf_counter() - began, error)
             raise
-        if self._is_watching:
-            self._waited(perf_counter() - began, None)
-            self._remember(connection)
+        finally:
+            _checking_out.reset(before)
+        self._waited(perf_counter() - began, None)
+        self._remember(connection)
         return connection
+
+    def is_connecting(self) -> bool:
+        """Whether whoever asks does so inside of ``connect``."""
+        return _checking_out.get() is self
 
     def recreate(self, ask: Callable[[], Pool]) -> Pool:
         """The pool that comes after, watched before anybody has it."""

@@ -1,7 +1,10 @@
-"""The queries of an engine: timed from cursor to cursor by SQLAlchemy's own events.
+"""The queries of an engine, timed where its dialect gives them to the driver.
 
-When a query began stands on its execution context, which nobody else has: threads, tasks and
-queries inside of others' events do not meet, and a query that never ends leaves nothing behind.
+SQLAlchemy's events before and after a query cost several times what is recorded here: with a
+listener on the engine, every connection and every query takes another way through SQLAlchemy. So
+the methods of the dialect that these events surround are replaced on the dialect itself. What they
+are called with is what is sent, whoever has rewritten it before; and who raises in them, for
+whatever reason, ends the query.
 """
 
 from __future__ import annotations
@@ -18,102 +21,83 @@ from agentmetrics_sqlalchemy.operations import TRANSACTION, operation_of
 if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext
 
-ENDED: Final = 0.0
-FAILED: Final = -1.0
-"""In the place of when a query began: it has ended, and it has counted as an error."""
+EXECUTING: Final = ("do_execute", "do_executemany", "do_execute_no_params")
+"""What an engine calls on its dialect for one statement, with a cursor and the statement first."""
+
+Ask = Callable[..., Any]
 
 
 class TimedQueries:
-    """The listeners of one engine. One query is one statement given to the driver's cursor."""
+    """The queries of one engine, and of those made from it with other options.
+
+    ``is_connecting`` says whether the pool is about to give a connection out: what SQLAlchemy then
+    asks a new database about itself is no query of the program's.
+    """
 
     def __init__(
         self,
         meter: Callable[[], DatabaseMeter],
         slow_seconds: float,
+        is_connecting: Callable[[], bool],
         failed: Callable[[str, Exception], None],
     ) -> None:
         self._meter, self._slow_seconds, self._failed = meter, slow_seconds, failed
+        self._is_connecting = is_connecting
+        self._timed: dict[str, Ask] = {}
 
-    def listen(self, engine: Engine) -> None:
-        """Time the queries of this engine, and of those made from it with other options."""
-        # With the result asked for, SQLAlchemy needs no function of its own around this one.
-        event.listen(engine, "before_cursor_execute", self._before, retval=True)
-        event.listen(engine, "after_cursor_execute", self._after, insert=True)
+    def begin(self, engine: Engine) -> None:
+        """Time the queries of this engine."""
+        own = vars(engine.dialect)
+        for name in EXECUTING:
+            own[name] = self._timed[name] = self._timing(getattr(engine.dialect, name))
         event.listen(engine, "handle_error", self._error)
 
-    def remove(self, engine: Engine) -> None:
-        event.remove(engine, "before_cursor_execute", self._before)
-        event.remove(engine, "after_cursor_execute", self._after)
+    def end(self, engine: Engine) -> None:
+        """Leave the engine as it was."""
         event.remove(engine, "handle_error", self._error)
+        own = vars(engine.dialect)
+        for name, timed in self._timed.items():
+            if own.get(name) is timed:
+                del own[name]
+        self._timed.clear()  # where somebody else has replaced it since, it still calls ours
 
-    def _before(
-        self,
-        connection: object,
-        cursor: object,
-        statement: str,
-        parameters: Any,
-        context: Any,
-        _: bool,
-    ) -> tuple[str, Any]:
-        if context is not None:
-            context._agentmetrics_began = perf_counter()
-        return statement, parameters
+    def _timing(self, ask: Ask) -> Ask:
+        is_connecting, ended, timed = self._is_connecting, self._ended, self._timed
 
-    def _after(
-        self,
-        connection: object,
-        cursor: object,
-        statement: str,
-        parameters: Any,
-        context: Any,
-        _: bool,
-    ) -> None:
-        now = perf_counter()
+        def execute(cursor: Any, statement: Any, *rest: Any, **named: Any) -> Any:
+            if is_connecting() or not timed:
+                return ask(cursor, statement, *rest, **named)
+            began = perf_counter()
+            try:
+                done = ask(cursor, statement, *rest, **named)
+            except BaseException as error:
+                ended(statement, perf_counter() - began, error)
+                raise
+            ended(statement, perf_counter() - began, None)
+            return done
+
+        return execute
+
+    def _ended(self, statement: object, seconds: float, error: BaseException | None) -> None:
         try:
-            began = getattr(context, "_agentmetrics_began", ENDED)
-            if began > ENDED:
-                context._agentmetrics_began = ENDED
-                series = self._meter().of_operation[(operation_of(statement),)]
-                series.finished(now - began, self._slow_seconds)
-        except Exception as error:
-            self._failed("db_query", error)
+            series = self._meter().of_operation[(operation_of(statement),)]
+            series.ended(seconds, self._slow_seconds, is_error=isinstance(error, Exception))
+        except Exception as problem:
+            self._failed("db_query", problem)
 
     def _error(self, seen: ExceptionContext) -> None:
-        now = perf_counter()
+        """An error outside of the query itself: with a statement, it was one in it or before it."""
         try:
-            if seen.execution_context is None:
-                self._outside_of_queries(seen)
-            else:
-                self._of_query(seen, seen.execution_context, now)
-        except Exception as error:
-            self._failed("db_error", error)
+            if seen.statement is None and isinstance(seen.original_exception, Exception):
+                if seen.execution_context is not None:
+                    self._not_fetched(seen.execution_context)
+                elif seen.connection is not None and not seen.connection.invalidated:
+                    self._meter().not_sent[(TRANSACTION,)].count()  # it did not begin, or not end
+        except Exception as problem:
+            self._failed("db_error", problem)
 
-    def _of_query(self, seen: ExceptionContext, context: Any, now: float) -> None:
-        """A query failed or was cancelled; or it had ended, and its rows could not be fetched."""
-        began = getattr(context, "_agentmetrics_began", None)
-        if began is None:  # it began before anybody listened
-            return
-        series = self._meter().of_operation[(operation_of(seen.statement or context.statement),)]
-        if began > ENDED:
-            context._agentmetrics_began = ENDED
-            series.finished(now - began, self._slow_seconds)
-        if _is_error(seen) and began != FAILED:
-            context._agentmetrics_began = FAILED
-            series.failed()
-
-    def _outside_of_queries(self, seen: ExceptionContext) -> None:
-        """The begin or the end of a transaction failed: no cursor, so no statement and no time.
-
-        With a statement, it could not be prepared and was never sent. Without a connection there
-        was none to be had, which the pool has seen; nor is a ping that fails before a checkout a
-        query of the program's.
-        """
-        connection = seen.connection
-        if seen.statement is None and connection is not None and not connection.invalidated:
-            if _is_error(seen):
-                self._meter().not_sent[(TRANSACTION,)].count()
-
-
-def _is_error(seen: ExceptionContext) -> bool:
-    """Whether it failed, and was not cancelled: whoever asked did not want it any more."""
-    return isinstance(seen.original_exception, Exception)
+    def _not_fetched(self, context: Any) -> None:
+        """The query had ended, and its rows could not be had: an error, once."""
+        if not getattr(context, "_agentmetrics_failed", False):
+            context._agentmetrics_failed = True
+            self._meter().of_operation[(operation_of(context.statement),)].failed()

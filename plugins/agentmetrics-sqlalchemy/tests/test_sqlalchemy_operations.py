@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from agentmetrics_sqlalchemy import OPERATIONS
-from agentmetrics_sqlalchemy.operations import operation_of
 from hypothesis import given
 from hypothesis import strategies as st
+
+from agentmetrics_sqlalchemy import OPERATIONS
+from agentmetrics_sqlalchemy.operations import operation_of
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agentmetrics_sqlalchemy import instrument_engine
-from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import OperationalError, TimeoutError
+from sqlalchemy import Engine, create_engine, event, exc
 from sqlalchemy.pool import (
     AssertionPool,
     NullPool,
@@ -25,6 +23,7 @@ from sqlalchemy.pool import (
 )
 
 from agentmetrics import MemoryRecorder
+from agentmetrics_sqlalchemy import instrument_engine
 
 
 class Connections:
@@ -130,7 +129,7 @@ class TestAPoolOfAQueue:
         self, engine_of: Any, recorder: MemoryRecorder
     ) -> None:
         engine = engine_of(QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.05)
-        with held(engine, 1), pytest.raises(TimeoutError):
+        with held(engine, 1), pytest.raises(exc.TimeoutError):
             engine.connect()
 
         wait = recorder.histogram("db_checkout_wait_seconds", pool="main")
@@ -320,7 +319,7 @@ class TestOtherPools:
         engine = create_engine(f"sqlite:///{tmp_path / 'nowhere' / 'x.db'}")
         instrument_engine(engine, recorder=recorder)
         for _ in range(2):
-            with pytest.raises(OperationalError):
+            with pytest.raises(exc.OperationalError):
                 engine.connect()
 
         assert recorder.value("db_errors_total", operation="connect") == 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +14,12 @@ from typing import Any
 import anyio
 import psycopg
 import pytest
-from agentmetrics_sqlalchemy import instrument_engine
-from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, TimeoutError
+from sqlalchemy import Engine, create_engine, event, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from agentmetrics import MemoryRecorder
+from agentmetrics_sqlalchemy import instrument_engine
 from tests.services.process import free_port
 
 WORKERS = 6
@@ -141,7 +142,7 @@ class TestUnderLoad:
                 with engine.begin() as connection:
                     for statement in WORK.values():
                         connection.execute(text(statement), values)
-                with engine.connect() as connection, pytest.raises(IntegrityError):
+                with engine.connect() as connection, pytest.raises(exc.IntegrityError):
                     connection.execute(text(WORK["insert"]), values)
 
         with ThreadPoolExecutor(WORKERS) as threads:
@@ -161,7 +162,7 @@ class TestUnderLoad:
                     for statement in WORK.values():
                         await connection.execute(text(statement), values)
                 async with async_engine.connect() as connection:
-                    with pytest.raises(IntegrityError):
+                    with pytest.raises(exc.IntegrityError):
                         await connection.execute(text(WORK["insert"]), values)
 
         await asyncio.gather(*map(work, range(WORKERS)))
@@ -185,12 +186,11 @@ class TestWhatGoesWrong:
     def test_a_query_whose_backend_is_killed_is_an_error_and_its_connection_is_gone(
         self, engine: Engine, recorder: MemoryRecorder, database: Database
     ) -> None:
-        with engine.connect():  # a second connection, which is idle when the first is killed
-            with engine.connect():
-                pass
+        with engine.connect(), engine.connect():  # of which one is idle when the other is killed
+            pass
 
         def sleep() -> None:
-            with engine.connect() as connection, pytest.raises(OperationalError):
+            with engine.connect() as connection, pytest.raises(exc.OperationalError):
                 connection.execute(text("SELECT pg_sleep(30)"))
 
         with ThreadPoolExecutor(1) as thread:
@@ -220,7 +220,7 @@ class TestWhatGoesWrong:
         database.kill(pid)
         while database.backends():
             pass
-        with engine.connect() as connection, pytest.raises(OperationalError):
+        with engine.connect() as connection, pytest.raises(exc.OperationalError):
             connection.execute(text("UPDATE things SET worker = 1"))
 
         assert by_operation(recorder, "db_errors_total") == {"update": 1, "select": 0, "connect": 0}
@@ -250,12 +250,30 @@ class TestWhatGoesWrong:
     ) -> None:
         with engine.connect() as connection:
             connection.execute(text("SET statement_timeout = 150"))
-            with pytest.raises(OperationalError):
+            with pytest.raises(exc.OperationalError):
                 connection.execute(text("SELECT pg_sleep(30)"))
 
         assert recorder.value("db_errors_total", operation="select") == 1
         assert recorder.value("db_slow_queries_total", operation="select") == 1
         assert 0.15 <= recorder.histogram("db_query_duration_seconds", operation="select").sum < 20
+
+    def test_a_query_that_is_interrupted_has_ended_and_is_no_error(
+        self, engine: Engine, recorder: MemoryRecorder, database: Database
+    ) -> None:
+        def interrupt() -> None:
+            while not database.running("SELECT pg_sleep"):
+                pass
+            os.kill(os.getpid(), signal.SIGINT)
+
+        with ThreadPoolExecutor(1) as thread, engine.connect() as connection:
+            interrupting = thread.submit(interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                connection.execute(text("SELECT pg_sleep(30)"))
+            interrupting.result()
+
+        assert by_operation(recorder, "db_queries_total") == {"select": 1, "connect": 0}
+        assert recorder.value("db_errors_total") == 0
+        assert connections(recorder) == (0, 0)
 
     def test_a_server_that_is_away_is_an_error_of_connecting(
         self, recorder: MemoryRecorder
@@ -263,7 +281,7 @@ class TestWhatGoesWrong:
         engine = create_engine(f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/x")
         instrument_engine(engine, recorder=recorder, pool="main")
         for _ in range(3):
-            with pytest.raises(OperationalError):
+            with pytest.raises(exc.OperationalError):
                 engine.connect()
 
         assert by_operation(recorder, "db_errors_total") == {"connect": 3}
@@ -280,7 +298,7 @@ class TestWhatGoesWrong:
             connection.invalidate()
             event.listen(engine, "do_connect", _refuse)
             for statement in ("SELECT 1", "SELECT 2"):
-                with pytest.raises(DBAPIError):
+                with pytest.raises(exc.DBAPIError):
                     connection.execute(text(statement))
 
         assert by_operation(recorder, "db_errors_total") == {"connect": 2}
@@ -367,7 +385,7 @@ class TestCancellation:
         instrument_engine(engine, recorder=recorder)
         async with engine.connect() as held:
             assert isinstance(held, AsyncConnection)
-            with pytest.raises(TimeoutError):
+            with pytest.raises(exc.TimeoutError):
                 await engine.connect()
         await engine.dispose()
 
