@@ -73,7 +73,8 @@ class WatchedPools(ForkAware):
         """What ``ask`` returns, measured."""
         if not self._is_watching:
             return ask()
-        before = _checking_out.set(self)
+        before = _checking_out.get()
+        _checking_out.set(self)
         began = perf_counter()
         try:
             connection = ask()
@@ -81,7 +82,7 @@ class WatchedPools(ForkAware):
             self._waited(perf_counter() - began, error)
             raise
         finally:
-            _checking_out.reset(before)
+            _checking_out.set(before)
         self._waited(perf_counter() - began, None)
         self._remember(connection)
         return connection

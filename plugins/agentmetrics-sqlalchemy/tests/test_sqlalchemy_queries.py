@@ -28,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError, OperationalError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from agentmetrics import (
     ConfigurationError,
@@ -421,7 +422,8 @@ class TestInstrumenting:
 class TestAsyncEngines:
     @pytest.fixture
     def async_engine(self, tmp_path: Path) -> AsyncEngine:
-        return create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'things.db'}")
+        url = f"sqlite+aiosqlite:///{tmp_path / 'things.db'}"
+        return create_async_engine(url, poolclass=AsyncAdaptedQueuePool)
 
     @pytest.mark.anyio
     async def test_an_async_engine_is_recorded_as_a_sync_one_is(
