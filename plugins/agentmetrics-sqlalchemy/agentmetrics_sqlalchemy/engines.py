@@ -67,10 +67,8 @@ class InstrumentedEngine:
 
     def _waited(self, seconds: float, error: BaseException | None) -> None:
         try:
-            meter = self._now()
-            meter.wait_for[(self.pool_name,)].observe(seconds)
-            if isinstance(error, Exception):  # and not cancelled meanwhile
-                meter.not_connected.count()
+            series = self._now().of_pool[(self.pool_name,)]
+            series.waited(seconds, is_error=isinstance(error, Exception))  # not if cancelled
         except Exception as problem:
             self._failed("db_checkout", problem)
 

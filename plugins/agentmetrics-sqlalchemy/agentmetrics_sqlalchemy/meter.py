@@ -40,14 +40,13 @@ class DatabaseMeter:
         self.duration = make.histogram(catalog.DB_QUERY_DURATION)
         self.batch = make.recorder.batch
         self.step = make.recorder.update()
-        wait = make.histogram(catalog.DB_CHECKOUT_WAIT)
+        self.wait = make.histogram(catalog.DB_CHECKOUT_WAIT)
         self.of_operation: Bundles[OperationSeries] = Bundles(
             lambda operation: OperationSeries(self, operation)
         )
         self.not_sent: Bundles[NotSent] = Bundles(lambda operation: NotSent(self, operation))
-        self.wait_for: Bundles[HistogramSeries] = Bundles(wait.labels)
+        self.of_pool: Bundles[PoolSeries] = Bundles(lambda name: PoolSeries(self, name))
         self._engines: weakref.WeakSet[Pooled] = weakref.WeakSet()
-        self.not_connected = self.not_sent[(CONNECT,)]  # shows 0 before the first
         make.observe(catalog.DB_CONNECTIONS_ACTIVE, self._active)
         make.observe(catalog.DB_CONNECTIONS_IDLE, self._idle)
         make.observe(catalog.DB_CONNECTIONS_MAX, self._most)
@@ -124,3 +123,21 @@ class NotSent:
         with self._step:
             self._queries.inc()
             self._errors.inc()
+
+
+class PoolSeries:
+    """The series of the pools of one name."""
+
+    __slots__ = ("_not_connected", "_step", "_wait")
+
+    def __init__(self, meter: DatabaseMeter, pool_name: str) -> None:
+        self._step = meter.step
+        self._wait: HistogramSeries = meter.wait.labels(pool_name)
+        self._not_connected = meter.not_sent[(CONNECT,)]  # shows 0 from the first checkout on
+
+    def waited(self, seconds: float, *, is_error: bool) -> None:
+        """Record that a connection was waited for, and whether none could be had."""
+        with self._step:
+            self._wait.observe(seconds)
+            if is_error:
+                self._not_connected.count()

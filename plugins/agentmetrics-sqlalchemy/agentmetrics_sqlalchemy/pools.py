@@ -28,8 +28,6 @@ from agentmetrics_sqlalchemy.meter import PoolReading
 
 Waited = Callable[[float, "BaseException | None"], None]
 """Is told how many seconds a checkout took, and of the error if no connection was had."""
-
-
 _checking_out: ContextVar[object] = ContextVar("agentmetrics_sqlalchemy", default=None)
 """The ``WatchedPools`` whose ``connect`` is being waited for, in this thread or task."""
 
@@ -102,7 +100,8 @@ class WatchedPools(ForkAware):
         try:
             self._out.add(weakref.ref(connection, self._out.discard))
             record = connection._connection_record
-            self._known.add(weakref.ref(record, self._known.discard))
+            if record is not None:  # or somebody's listener has detached it already
+                self._known.add(weakref.ref(record, self._known.discard))
         except Exception as error:  # a pool of somebody's own, whose connections are other objects
             self._failed("db_checkout", error)
 

@@ -65,7 +65,7 @@ def instrumented(engine: Engine, recorder: MemoryRecorder) -> InstrumentedEngine
 
 def counted(recorder: Recorder, name: str = "db_queries_total") -> dict[str, float]:
     """A counter by operation, of those that are not 0."""
-    series = recorder.snapshot()[name]["series"]
+    series = recorder.snapshot().get(name, {"series": []})["series"]
     return {one["labels"]["operation"]: one["value"] for one in series if one["value"]}
 
 
@@ -152,6 +152,19 @@ class TestQueries:
             connection.execute(select(things))
 
         assert counted(recorder) == {"other": 1}
+
+    def test_a_statement_that_another_listener_executes_is_not_seen(
+        self, engine: Engine, recorder: MemoryRecorder
+    ) -> None:
+        @event.listens_for(engine, "do_execute")
+        def execute(cursor: Any, statement: str, parameters: Any, context: object) -> bool:
+            cursor.execute(statement, parameters)
+            return True
+
+        with engine.connect() as connection:
+            connection.execute(select(things))
+
+        assert counted(recorder) == {}
 
     def test_engines_with_other_options_are_recorded_with_the_one_they_are_made_from(
         self, engine: Engine, recorder: MemoryRecorder
@@ -367,6 +380,27 @@ class TestInstrumenting:
             connection.execute(select(things))
             assert recorder.value("db_connections_active", pool="again") == 1
         assert counted(recorder) == {"select": 1}
+
+    def test_what_was_put_around_it_since_goes_on_and_records_nothing(
+        self, engine: Engine, recorder: MemoryRecorder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        instrumented = instrument_engine(engine, recorder=recorder)
+        execute, connect = engine.dialect.do_execute, engine.pool.connect
+        seen: list[str] = []
+
+        def around(cursor: Any, statement: str, *rest: Any) -> None:
+            seen.append(statement)
+            execute(cursor, statement, *rest)
+
+        monkeypatch.setattr(engine.dialect, "do_execute", around)
+        monkeypatch.setattr(engine.pool, "connect", lambda: connect())
+        instrumented.remove()
+        with engine.connect() as connection:
+            connection.execute(text("select 1"))
+
+        assert seen == ["select 1"]
+        assert counted(recorder) == {}
+        assert recorder.histogram("db_checkout_wait_seconds").count == 0
 
     def test_an_engine_that_nobody_has_any_more_is_gone_with_its_gauges(
         self, recorder: MemoryRecorder
