@@ -1,1 +1,1 @@
-"""What the plugins cost, each over the bare thing and beside its best-known peer."""
+"""What plugins and their neighbours in the core cost, beside the best-known peer of each."""
