@@ -22,6 +22,7 @@ from agentmetrics.backends.multiprocess import (
 )
 from agentmetrics.errors import ConfigurationError
 from agentmetrics.recording.metric import Metric
+from agentmetrics.recording.recorder import Recorder
 from agentmetrics.recording.store import Store, StoreRecorder
 from agentmetrics.recording.values import Family, HistogramValue, bound_text
 
@@ -87,6 +88,17 @@ class PrometheusRecorder(StoreRecorder):
     def flush(self) -> None:
         if isinstance(self.store, MultiprocessStore):
             self.store.flush()
+
+
+def prometheus_recorder_in(recorder: Recorder) -> PrometheusRecorder | None:
+    """The Prometheus recorder that this one is, or that it is a layer or a fanout around."""
+    around = [recorder]
+    while around:
+        found = around.pop(0)
+        if isinstance(found, PrometheusRecorder):
+            return found
+        around.extend(found.inner)
+    return None
 
 
 class _StoreCollector(Collector):
