@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 pytest_plugins = [
     "tests.services.postgres",
     "tests.services.prometheus",
+    "tests.services.pushgateway",
     "tests.services.receiver",
     "tests.services.replay",
     "tests.services.statsd",

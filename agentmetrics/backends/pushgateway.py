@@ -1,23 +1,26 @@
 """A Pushgateway: what is pushed there as whom, and the requests that it takes.
 
-Paths and bodies are made by prometheus-client; the Pushgateway's README describes its API.
+The Pushgateway's README describes its API. Bodies are prometheus-client's; requests are not: its
+path of a value ``..`` leads elsewhere, it counts a redirected push as done, and waits for a host's
+name to be looked up for as long as that takes.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+import re
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPException
+from itertools import starmap
 from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import Request
 
-from prometheus_client import delete_from_gateway, push_to_gateway, pushadd_to_gateway
-from prometheus_client.registry import Collector
+from prometheus_client import generate_latest
 
 from agentmetrics._http import opener
 from agentmetrics.backends.prometheus import PrometheusRecorder
@@ -30,6 +33,7 @@ logger = logging.getLogger("agentmetrics")
 
 TIMEOUT_SECONDS = 5.0
 _SAID_BYTES = 200
+_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -79,83 +83,54 @@ class Pushgateway:
 
     def put_now(self, recorder: PrometheusRecorder) -> None:
         """The same in this thread, which may wait longer than the timeout."""
-        recorder.flush()
-        self._ask(push_to_gateway, registry=recorder.scraped)
+        self._ask("PUT", self._group, _body(recorder))
 
     def add(self, recorder: PrometheusRecorder) -> None:
         """Let the group have what is scraped of a recorder, beside metrics of other names."""
-        recorder.flush()
-        self.wait_for(InTime(partial(self._ask, pushadd_to_gateway, registry=recorder.scraped)))
+        self.wait_for(InTime(lambda: self._ask("POST", self._group, _body(recorder))))
 
     def delete(self) -> None:
         """Delete the group and its metrics."""
-        self.wait_for(InTime(partial(self._ask, delete_from_gateway)))
+        self.wait_for(InTime(partial(self._ask, "DELETE", self._group)))
 
     def wait_for(self, request: InTime) -> None:
         """Let a request run, which has until the timeout."""
         if not request.run(self.timeout_seconds):
             raise self._failed(f"did not answer in {self.timeout_seconds:g} s")
 
-    def probe(self, timeout_seconds: float) -> str | None:
+    def probe(self) -> str | None:
         """Why nothing can be pushed, or ``None``; it pushes nothing."""
-        ready = partial(self._open, f"{self.shown}/-/ready", "GET", timeout_seconds, (), None)
         try:
-            if InTime(ready).run(timeout_seconds):
-                return None
+            self.wait_for(InTime(partial(self._ask, "GET", "/-/ready")))
         except PushFailed as failed:
             return str(failed)
-        return str(self._failed(f"did not answer in {timeout_seconds:g} s"))
+        return None
 
-    def _ask(self, request: Callable[..., None], **more: Collector) -> None:
-        request(
-            self.shown,
-            self.job,
-            grouping_key=dict(self.grouping),
-            timeout=self.timeout_seconds,
-            handler=self._handler,
-            **more,
-        )
+    @property
+    def _group(self) -> str:
+        labels = [("job", self.job), *sorted(self.grouping.items())]
+        return "/metrics" + "".join(starmap(_segment, labels))
 
-    def _handler(
-        self,
-        url: str,
-        method: str,
-        timeout: float,
-        headers: Sequence[tuple[str, str]],
-        data: bytes,
-    ) -> Callable[[], None]:
-        """In place of prometheus-client's own, which follows redirects and knows no password."""
-        return partial(self._open, url, method, timeout, headers, data)
-
-    def _open(
-        self,
-        url: str,
-        method: str,
-        timeout: float,
-        headers: Sequence[tuple[str, str]],
-        data: bytes | None,
-    ) -> None:
-        request = Request(url, data, dict(headers), method=method)
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> None:
+        request = Request(f"{self.shown}{path}", body, method=method)
+        request.add_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
         address = self._address()
         if address.username is not None:
             user, password = unquote(address.username), unquote(address.password or "")
             token = b64encode(f"{user}:{password}".encode()).decode()
             request.add_header("Authorization", f"Basic {token}")
         try:
-            opener().open(request, timeout=timeout).close()
+            opener().open(request, timeout=self.timeout_seconds).close()
         except HTTPError as error:
             with error:
                 said = error.read(_SAID_BYTES).decode("utf-8", "replace")
             answer = " ".join(f"{error.code} {error.reason}: {said}".split()).rstrip(": ")
             raise self._failed(f"refused with {answer}") from None
-        except TimeoutError:
-            raise self._failed(f"did not answer in {timeout:g} s") from None
-        except URLError as error:
-            if isinstance(error.reason, TimeoutError):
-                raise self._failed(f"did not answer in {timeout:g} s") from None
-            raise self._failed(f"cannot be reached: {error.reason}") from None
         except (OSError, HTTPException) as error:
-            raise self._failed(f"broke off: {type(error).__name__}") from None
+            reason = error.reason if isinstance(error, URLError) else error
+            if isinstance(reason, TimeoutError):
+                raise self._failed(f"did not answer in {self.timeout_seconds:g} s") from None
+            raise self._failed(f"cannot be reached: {reason or type(error).__name__}") from None
 
     def _address(self) -> SplitResult:
         try:
@@ -173,6 +148,18 @@ class Pushgateway:
 
     def _failed(self, reason: str) -> PushFailed:
         return PushFailed(f"the Pushgateway at {self.shown} {reason} (job {self.job!r})")
+
+
+def _body(recorder: PrometheusRecorder) -> bytes:
+    recorder.flush()
+    return generate_latest(recorder.scraped)
+
+
+def _segment(name: str, value: str) -> str:
+    """A label in a path; in base64 where a value could be read as something else there."""
+    if _PLAIN.fullmatch(value):
+        return f"/{name}/{value}"
+    return f"/{name}@base64/{urlsafe_b64encode(value.encode()).decode() or '='}"
 
 
 def _host(address: SplitResult) -> str:
