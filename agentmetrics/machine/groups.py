@@ -24,6 +24,9 @@ _CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory")
 class Group(Protocol):
     """One control group; each method returns ``None`` for what it does not limit or count."""
 
+    def can_limit(self) -> bool:
+        """Whether it has a file for a limit, which the group of a whole host may not have."""
+
     def memory_limit(self) -> int | None:
         """Bytes that the processes of the group may use together."""
 
@@ -45,6 +48,10 @@ class UnifiedGroup:
 
     def __str__(self) -> str:
         return self._directory
+
+    def can_limit(self) -> bool:
+        files = ("memory.max", "cpu.max", "cpuset.cpus.effective")
+        return any(map(self._read, files))
 
     def memory_limit(self) -> int | None:
         return _whole(self._read("memory.max"))
@@ -69,18 +76,28 @@ class SplitGroup:
 
     def __init__(self, directories: Mapping[str, Path], *, is_outermost: bool) -> None:
         self._directories = {name: str(directory) for name, directory in directories.items()}
-        self._is_outermost = is_outermost
+        self._limit_around = self._memory_limit_around() if is_outermost else None
 
     def __str__(self) -> str:
         return " and ".join(sorted(set(self._directories.values())))
 
+    def can_limit(self) -> bool:
+        return True
+
+    def _memory_limit_around(self) -> int | None:
+        """The limit of a group around this one, where it is lower: a container sees no such group.
+
+        It is asked for once, since it is in a long file that the kernel takes its time for.
+        """
+        least = _field(self._read("memory", "memory.stat"), "hierarchical_memory_limit")
+        own = self._own_memory_limit()
+        return least if least is not None and own is not None and least < own else None
+
+    def _own_memory_limit(self) -> int | None:
+        return _whole(self._read("memory", "memory.limit_in_bytes"))
+
     def memory_limit(self) -> int | None:
-        limit = _whole(self._read("memory", "memory.limit_in_bytes"))
-        if not self._is_outermost:
-            return limit
-        # A container sees no group around its own, but the least of their limits.
-        stat = self._read("memory", "memory.stat")
-        return _least(limit, _field(stat, "hierarchical_memory_limit"))
+        return _least(self._own_memory_limit(), self._limit_around)
 
     def memory_used(self) -> int | None:
         used = _whole(self._read("memory", "memory.usage_in_bytes"))
@@ -117,10 +134,8 @@ def groups_of_process(root: Path = Path("/")) -> list[Group]:
             for name, directory in _levels(mounts, controller, path):
                 split.setdefault(name, {})[controller] = directory
     by_depth = sorted(split, key=len)  # of two that lie in one another, the outer is shorter
-    return [
-        *unified,
-        *(SplitGroup(split[name], is_outermost=name == "") for name in by_depth),
-    ]
+    separate = [SplitGroup(split[name], is_outermost=name == "") for name in by_depth]
+    return [group for group in (*unified, *separate) if group.can_limit()]
 
 
 class _Mount(NamedTuple):

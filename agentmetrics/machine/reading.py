@@ -46,7 +46,7 @@ class Reading:
 class Machine:
     """The machine that this process runs in, with the file system that ``disk_path`` is on.
 
-    ``read`` is for one thread at a time, and never raises. A limit is that of the control group
+    ``read`` is for one thread at a time. Nothing here raises. A limit is that of the control group
     around this process that has the lowest; what is in use is counted in that group, which others
     may share. Where no group has a limit below what the host has, both are the host's. ``root`` is
     where ``/proc`` and the control groups are found.
@@ -75,15 +75,23 @@ class Machine:
         self._cpu_before = self._cpu(self._clock())
         self._reading = None
 
+    def fresh(self) -> Reading | None:
+        """The last reading, if it is at most 100 ms old; for any thread."""
+        reading = self._reading
+        is_fresh = self._clock() < self._next_read and self._pid == os.getpid()
+        return reading if is_fresh else None
+
     def read(self) -> Reading:
         """What there is now, or was at most 100 ms ago."""
+        fresh = self.fresh()
+        if fresh is not None:
+            return fresh
         now, pid = self._clock(), os.getpid()
         if pid != self._pid:
             self._be_of(pid)
-        if self._reading is None or now >= self._next_read:
-            self._next_read = now + READ_INTERVAL_SECONDS
-            self._reading = self._read(now)
-        return self._reading
+        reading = self._reading = self._read(now)
+        self._next_read = now + READ_INTERVAL_SECONDS
+        return reading
 
     def _read(self, now: float) -> Reading:
         cpu = self._cpu(now)

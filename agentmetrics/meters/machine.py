@@ -47,7 +47,7 @@ class SystemMeter:
         self._cpu_seconds.labels()  # backends that flush begin with their first series
 
     def _value(self, field: str) -> Observed:
-        value = getattr(self._read(), field)
+        value = getattr(self._machine.fresh() or self._read(), field)
         return {} if value is None else value
 
     def _read(self) -> Reading:

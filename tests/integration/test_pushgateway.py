@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import socket
@@ -19,10 +20,13 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
+from typer.testing import CliRunner
 
 import agentmetrics
 from agentmetrics import ConfigurationError, MemoryRecorder, PrometheusRecorder, PushFailed
+from agentmetrics.cli.app import app
 from agentmetrics.sources.track import track_call
+from tests.integration.pages import blocks, page, section
 from tests.services.process import free_port
 from tests.services.pushgateway import PushgatewayServer
 
@@ -239,7 +243,7 @@ class TestAPushThatCannotBe:
     def test_a_push_at_exit_that_cannot_be_stops_the_program_at_the_start(
         self, settings: dict[str, Any], said: str, at: str
     ) -> None:
-        before = threading.active_count()
+        before = set(threading.enumerate())
         with pytest.raises(ConfigurationError) as raised:
             agentmetrics.configure(
                 **{"pushgateway_url": at, "pushgateway_job": "a", **settings}, backend="memory"
@@ -248,7 +252,59 @@ class TestAPushThatCannotBe:
         assert sentence.startswith("AGENTMETRICS_PUSHGATEWAY_URL='")
         assert said in sentence
         assert "s3cret" not in sentence
-        assert threading.active_count() == before
+        assert [one for one in set(threading.enumerate()) - before if one.is_alive()] == []
+
+
+def checked(**environment: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    """The status of ``agentmetrics check``, and what it says of each part by its name."""
+    done = CliRunner().invoke(app, ["check", "--json"], env=environment)
+    assert "s3cret" not in done.output
+    found = json.loads(done.stdout)
+    return done.exit_code, {backend["name"]: backend for backend in found["backends"]}
+
+
+class TestCheck:
+    def test_check_says_where_and_as_what_is_pushed(self, pushgateway: PushgatewayServer) -> None:
+        status, found = checked(
+            AGENTMETRICS_BACKEND="prometheus",
+            AGENTMETRICS_PUSHGATEWAY_URL=f"http://me:s3cret@127.0.0.1:{pushgateway.port}",
+            AGENTMETRICS_PUSHGATEWAY_JOB="nightly",
+            AGENTMETRICS_PUSHGATEWAY_GROUPING="instance=eu/1",
+        )
+        assert status == 0
+        assert found["pushgateway"]["does"] == (
+            f"pushes to {pushgateway.url} at exit, as job='nightly', instance='eu/1'"
+        )
+        assert found["pushgateway"]["problem"] is None
+        assert pushgateway.groups() == []
+
+    @pytest.mark.parametrize(
+        ("backend", "job", "problem"),
+        [
+            ("prometheus", "nightly", "cannot be reached: "),
+            ("prometheus", "", "a push needs the name of its job"),
+            ("memory", "nightly", "add 'prometheus' to AGENTMETRICS_BACKEND"),
+        ],
+    )
+    def test_check_says_why_nothing_can_be_pushed(
+        self, backend: str, job: str, problem: str
+    ) -> None:
+        status, found = checked(
+            AGENTMETRICS_BACKEND=backend,
+            AGENTMETRICS_PUSHGATEWAY_URL=f"me:s3cret@127.0.0.1:{free_port()}",
+            AGENTMETRICS_PUSHGATEWAY_JOB=job,
+        )
+        assert status == 1
+        assert problem in found["pushgateway"]["problem"]
+
+    def test_check_says_what_is_read_of_the_system(self) -> None:
+        status, found = checked(AGENTMETRICS_SYSTEM_METRICS="true")
+        assert status == 0
+        assert re.fullmatch(
+            r"reads CPU \([\d.]+ cores\), memory \(\d+ MiB\), the disk at / and the process "
+            r"when it is scraped",
+            found["system"]["does"],
+        )
 
 
 class _Asking(BaseHTTPRequestHandler):
@@ -452,3 +508,21 @@ class TestAtExit:
         done, _ = job(code, pushgateway.url)
         assert done.returncode == 0
         assert done.stderr.strip() == "nothing was pushed at exit: KeyError"
+
+
+class TestThePage:
+    def test_the_settings_of_the_page_push_what_they_say(
+        self, pushgateway: PushgatewayServer
+    ) -> None:
+        text = section(page("prometheus.md"), "Batch jobs")
+        settings = dict(re.findall(r"export (AGENTMETRICS_\w+)=(\S+)", text))
+        settings["AGENTMETRICS_PUSHGATEWAY_URL"] = pushgateway.url
+        (example,) = blocks(text, "python")
+        example = example.replace("http://pushgateway:9091", pushgateway.url)
+        done, _ = job(f"{example}", pushgateway.url, **settings)
+        assert (done.returncode, done.stderr) == (0, "")
+        groups = sorted(pushgateway.groups(), key=lambda labels: labels["instance"])
+        assert groups == [
+            {"job": "nightly", "instance": "eu-1", "shard": "3"},
+            {"job": "nightly", "instance": "eu/1"},
+        ]
