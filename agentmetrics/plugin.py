@@ -51,6 +51,7 @@ from agentmetrics.recording.store import (
 )
 from agentmetrics.recording.values import Family, HistogramValue, Sample, Value
 from agentmetrics.sources.blocks import Block
+from agentmetrics.sources.event_loop import watch_event_loop_if_asked
 from agentmetrics.sources.frameworks import Framework, add_framework, when_imported
 from agentmetrics.sources.surroundings import call_here
 
@@ -110,6 +111,7 @@ __all__ = [
     "pipeline_for",
     "pipeline_of",
     "skip_at_exit",
+    "watch_event_loop_if_asked",
     "watch_forks",
     "when_imported",
 ]

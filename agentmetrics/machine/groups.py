@@ -189,7 +189,7 @@ def _unescaped(field: str) -> str:
 def _text(file: str) -> str:
     """What is in a file; nothing where it cannot be read. Opened by hand, which takes a third."""
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(file, os.O_RDONLY)
     except (OSError, ValueError):  # ValueError for a path with a null character
         return ""
     try:

@@ -31,7 +31,6 @@ class SystemMeter:
     def __init__(self, make: Instruments) -> None:
         self._make = make
         self._cpu_seconds = make.counter(catalog.SYSTEM_PROCESS_CPU)
-        self._machine = Machine()
         self._lock = ForkSafeLock()
         self._counted = (0, 0.0)
         """The process, and how much of its CPU time is in the counter."""
@@ -41,18 +40,17 @@ class SystemMeter:
 
         Raises ``ValueError`` where the recorder cannot take one of the gauges.
         """
-        self._machine = machine
         for field, metric in _GAUGES.items():
-            self._make.observe(metric, partial(self._value, field))
+            self._make.observe(metric, partial(self._value, machine, field))
         self._cpu_seconds.labels()  # backends that flush begin with their first series
 
-    def _value(self, field: str) -> Observed:
-        value = getattr(self._machine.fresh() or self._read(), field)
+    def _value(self, machine: Machine, field: str) -> Observed:
+        value = getattr(machine.fresh() or self._read(machine), field)
         return {} if value is None else value
 
-    def _read(self) -> Reading:
+    def _read(self, machine: Machine) -> Reading:
         with self._lock:
-            reading = self._machine.read()
+            reading = machine.read()
             pid, counted = self._counted
             used = reading.process_cpu_seconds - (counted if pid == reading.pid else 0.0)
             self._counted = (reading.pid, reading.process_cpu_seconds)
