@@ -57,6 +57,7 @@ from agentmetrics.recording.store import (
 )
 from agentmetrics.recording.values import Family, HistogramValue, Sample, Value
 from agentmetrics.sources.blocks import Block
+from agentmetrics.sources.event_loop import watch_event_loop_if_asked
 from agentmetrics.sources.frameworks import Framework, add_framework, when_imported
 from agentmetrics.sources.surroundings import call_here
 
@@ -131,6 +132,7 @@ __all__ = [
     "pipeline_of",
     "skip_at_exit",
     "span_here",
+    "watch_event_loop_if_asked",
     "watch_forks",
     "when_imported",
 ]

@@ -22,6 +22,7 @@ pytest_plugins = [
     "tests.services.otlp",
     "tests.services.postgres",
     "tests.services.prometheus",
+    "tests.services.pushgateway",
     "tests.services.receiver",
     "tests.services.replay",
     "tests.services.statsd",

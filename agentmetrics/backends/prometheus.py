@@ -25,6 +25,7 @@ from agentmetrics.errors import ConfigurationError
 from agentmetrics.recording.exemplars import Exemplar
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import Metric
+from agentmetrics.recording.recorder import Recorder
 from agentmetrics.recording.store import ExemplarHistogram, Store, StoreRecorder
 from agentmetrics.recording.values import Family, HistogramValue, bound_text
 
@@ -122,6 +123,17 @@ def _store(directory: str | None, exemplars: bool | None) -> Store:
     if directory:
         return MultiprocessStore(directory)
     return Store() if exemplars is False else Store(histogram=ExemplarHistogram)
+
+
+def prometheus_recorder_in(recorder: Recorder) -> PrometheusRecorder | None:
+    """The Prometheus recorder that this one is, or that it is a layer or a fanout around."""
+    around = [recorder]
+    while around:
+        found = around.pop(0)
+        if isinstance(found, PrometheusRecorder):
+            return found
+        around.extend(found.inner)
+    return None
 
 
 class _StoreCollector(Collector):

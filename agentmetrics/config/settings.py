@@ -122,6 +122,29 @@ class Settings(BaseSettings):
         description="`allow`, or `block` to refuse the calls of blocking budgets while the ledger "
         "cannot be written to",
     )
+    system_metrics: bool = Field(
+        False,
+        description="record CPU, memory and disk of the container or machine, this process, and "
+        "the lag of the event loop that serves `/metrics`",
+    )
+    system_disk_path: Path = Field(
+        Path("/"), description="where the file system is whose use `system_disk_*` are"
+    )
+    pushgateway_url: SecretStr | None = Field(
+        None,
+        description="a Pushgateway that all metrics are pushed to when the program ends: "
+        "`http://host:9091`, with `user:password@` where it asks for them",
+    )
+    pushgateway_job: str = Field(
+        "", description="the job that is pushed as; falls back on `AGENTMETRICS_SERVICE`"
+    )
+    pushgateway_grouping: Annotated[dict[str, str], NoDecode] = Field(
+        {},
+        description="further labels that name what is pushed, such as `instance=eu-1,shard=3`",
+    )
+    pushgateway_timeout: float = Field(
+        5.0, gt=0, le=300, description="seconds after which a push is given up"
+    )
     statsd_host: str = Field(
         "localhost",
         validation_alias=AliasChoices("AGENTMETRICS_STATSD_HOST", "STATSD_HOST"),
@@ -176,7 +199,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name!r} is already one of AGENTMETRICS_COMMON_LABELS")
         return names
 
-    @field_validator("common_labels", mode="before")
+    @field_validator("common_labels", "pushgateway_grouping", mode="before")
     @classmethod
     def _pairs(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -199,10 +222,17 @@ class Settings(BaseSettings):
             check_prefix(prefix)
         return prefix
 
-    @field_validator("prices_file", "budgets_file", mode="before")
+    @field_validator("prices_file", "budgets_file", "pushgateway_url", mode="before")
     @classmethod
-    def _no_file(cls, value: object) -> object:
+    def _none(cls, value: object) -> object:
         return None if value == "" else value
+
+    @field_validator("system_disk_path")
+    @classmethod
+    def _exists(cls, path: Path) -> Path:
+        if not path.exists():
+            raise ValueError("there is no such path; name one on the file system to measure")
+        return path
 
     @field_validator("timezone")
     @classmethod

@@ -1,1 +1,1 @@
-"""What plugins and their neighbours in the core cost, beside the best-known peer of each."""
+"""What the parts around agents cost, each over what is bare and over its best-known peer."""
