@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 pytest_plugins = [
     "tests.services.postgres",
     "tests.services.prometheus",
+    "tests.services.rabbitmq",
     "tests.services.receiver",
+    "tests.services.redis",
     "tests.services.replay",
     "tests.services.statsd",
     "tests.services.wire",

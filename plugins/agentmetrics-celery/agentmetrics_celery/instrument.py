@@ -250,6 +250,9 @@ class _Instrumentation:
         if consumer.app is not self._app:
             return
         queues, port, host = self.asked[1:]
+        for name in self._app.tasks:
+            if not name.startswith("celery."):  # Celery's own
+                self._meter().expect(name)
         if queues is None or queues:
             reader = QueueReader(self._app, lambda: queues or list(self._consumed()))
             pipeline_for(self.recorder).meter(QueueMeter).add(reader)

@@ -39,7 +39,9 @@ def observe_queues(app: Celery, queues: Sequence[str], *, recorder: Recorder | N
     Raises ``ConfigurationError``.
     """
     names = checked(queues)
-    pipeline_for(recorder).meter(QueueMeter).add(QueueReader(app, lambda: names))
+    pipeline = pipeline_for(recorder)
+    pipeline.meter(QueueMeter).add(QueueReader(app, lambda: names))
+    pipeline.recorder.flush()  # a process that records nothing else writes to its files from now on
 
 
 def checked(queues: Sequence[str]) -> tuple[str, ...]:

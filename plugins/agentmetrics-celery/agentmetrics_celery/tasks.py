@@ -73,6 +73,10 @@ class TaskMeter(ForkAware):
             active[labels] = active.get(labels, 0.0) + 1.0
         return active
 
+    def expect(self, task_name: str) -> None:
+        """From now on show this task, with 0 while nothing has happened to it."""
+        self._expected[(task_name,)]
+
     def begin(self, key: int, task_name: str, handled: BaseException | None) -> None:
         """A task begins in this process."""
         self._expected[(task_name,)]
