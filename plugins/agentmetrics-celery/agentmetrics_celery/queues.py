@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -118,7 +120,10 @@ class QueueReader(ForkAware):
             self._lengths = self._broker.lengths(self._names(), self._problems)
             self._problems.over("broker")
         except Exception as error:
-            self._lengths, self._broker = {}, None
+            self._lengths = {}
+            if self._broker is not None:
+                self._broker.close()
+                self._broker = None
             self._problems.warn(
                 "broker",
                 "the broker of Celery does not say how long its queues are (%s): "
@@ -142,6 +147,8 @@ class _Broker:
         for option in _TIMEOUTS.get(self._connection.transport.driver_type, ()):
             self._connection.transport_options.setdefault(option, BROKER_TIMEOUT_SECONDS)
         self._channel: Any = None
+        self.close = weakref.finalize(self, _release, self._connection)
+        self.close.atexit = False  # a child of a fork would end the parent's connection
 
     def lengths(self, names: Iterable[str], problems: LogOnce) -> dict[str, float]:
         found = {name: self._length(name) for name in names}
@@ -156,10 +163,16 @@ class _Broker:
         """What is ready in a queue, of every priority; ``None`` when there is no such queue."""
         if self._channel is None:
             self._channel = self._connection.channel()
+        is_virtual = isinstance(self._channel, VirtualChannel)
+        if is_virtual:  # kombu's passive declare overlooks Redis' `global_keyprefix`
+            return float(self._channel._size(name))
         try:
             return float(self._channel.queue_declare(queue=name, passive=True).message_count)
         except self._connection.channel_errors:
-            if isinstance(self._channel, VirtualChannel):
-                return 0.0  # over Redis and the like, a queue with nothing in it does not exist
             self._channel = None  # the broker has closed it
             return None
+
+
+def _release(connection: Any) -> None:
+    with suppress(Exception):  # it is broken, as likely as not
+        connection.release()
