@@ -19,7 +19,9 @@ QUEUE_LENGTH = row("celery_queue_length")
 WAIT_SECONDS = 0.5
 """How long a collection waits for the broker, at most."""
 FRESH_SECONDS = 1.0
-"""How long what was read answers further collections."""
+"""How long what was read answers further collections, before the broker is asked again."""
+KEPT_SECONDS = 5.0
+"""How long it still does while a broker takes its time."""
 BROKER_TIMEOUT_SECONDS = 5.0
 """After how long a broker that does not answer is given up, by the thread that asks it."""
 
@@ -86,7 +88,7 @@ class QueueReader(ForkAware):
         self._is_owner = True
         self._lock = threading.Lock()
         self._lengths: dict[str, float] = {}
-        self._read_at = -FRESH_SECONDS
+        self._read_at = -KEPT_SECONDS
         self._done: threading.Event | None = None
         self._began = 0.0
         self._broker: _Broker | None = None
@@ -94,7 +96,7 @@ class QueueReader(ForkAware):
         watch_forks(self)
 
     def lengths(self, deadline: float) -> dict[str, float]:
-        """The lengths by queue; nothing where the broker does not answer before ``deadline``."""
+        """The lengths by queue; nothing where the broker has not answered by ``deadline``."""
         if not self._is_owner:
             return {}
         with self._lock:
@@ -105,7 +107,7 @@ class QueueReader(ForkAware):
         if done is not None:
             # Who comes later does not wait again for what others have waited for.
             done.wait(max(0.0, min(deadline, began + WAIT_SECONDS) - monotonic()))
-        return self._lengths if monotonic() - self._read_at < FRESH_SECONDS else {}
+        return self._lengths if monotonic() - self._read_at < KEPT_SECONDS else {}
 
     def _begin(self, now: float) -> None:
         done = threading.Event()

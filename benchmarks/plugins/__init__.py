@@ -1,0 +1,1 @@
+"""What the plugins cost, beside the bare thing and their best-known peers."""
