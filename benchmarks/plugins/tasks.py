@@ -81,7 +81,7 @@ def _traced(app: Celery) -> Callable[[], None]:
     def nothing() -> None: ...
 
     app.finalize()
-    trace = build_tracer("nothing", nothing, app=app)
+    trace = build_tracer("nothing", app.tasks["nothing"], app=app)
     headers = {
         "id": "0b0b",
         "task": "nothing",
