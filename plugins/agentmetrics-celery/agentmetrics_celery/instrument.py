@@ -139,7 +139,8 @@ class _Instrumentation:
             (signals.worker_process_init, self._process_init),
             (signals.worker_process_shutdown, self._process_shutdown),
         ):
-            signal.connect(receive, weak=False)
+            # Some versions of Celery take the methods of two objects for one receiver.
+            signal.connect(receive, weak=False, dispatch_uid=f"agentmetrics-{id(self)}")
 
     def _meter(self) -> TaskMeter:
         pipeline, used = pipeline_for(self.recorder), self._used
