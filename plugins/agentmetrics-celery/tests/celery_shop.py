@@ -14,10 +14,9 @@ from typing import Any
 from celery import Celery
 from celery.exceptions import Ignore, Reject
 from celery.signals import worker_ready
-from langchain_core.language_models import GenericFakeChatModel
 
 import agentmetrics
-from agentmetrics import MetricsCallbackHandler, track_call
+from agentmetrics import track_call
 from agentmetrics_celery import instrument_app
 
 LOG = os.environ["SHOP_LOG"]
@@ -133,16 +132,24 @@ def hold(until: str) -> None:
 
 @app.task
 def answer(tenant: str) -> None:
-    """One agent run with a LangChain model, and a call by hand."""
-    model = GenericFakeChatModel(messages=iter(["yes"]))
-    with agentmetrics.labels(tenant=tenant):
-        model.invoke(
-            "?",
-            config={
-                "callbacks": [MetricsCallbackHandler()],
-                "metadata": {"agent_name": "clerk"},
-            },
-        )
-        with track_call("openai", "gpt-4o-mini", agent_name="clerk") as call:
-            call.record_usage(input_tokens=100, output_tokens=10)
+    """One call by hand."""
+    with (
+        agentmetrics.labels(tenant=tenant),
+        track_call("openai", "gpt-4o-mini", agent_name="clerk") as call,
+    ):
+        call.record_usage(input_tokens=100, output_tokens=10)
     note("answer", "success")
+
+
+@app.task
+def chat(tenant: str) -> None:
+    """One call of a LangChain model."""
+    from langchain_core.language_models import GenericFakeChatModel
+
+    from agentmetrics import MetricsCallbackHandler
+
+    model = GenericFakeChatModel(messages=iter(["yes"]))
+    handler = MetricsCallbackHandler(agent_name="seller")
+    with agentmetrics.labels(tenant=tenant):
+        model.invoke("?", config={"callbacks": [handler]})
+    note("chat", "success")
