@@ -27,12 +27,13 @@ from agentmetrics.calls.outcome import add_control_flow
 from agentmetrics.calls.table import OpenTable, OwnRunId, RunId
 from agentmetrics.catalog import LATENCY_BUCKETS
 from agentmetrics.config.active import pipeline_for
+from agentmetrics.exposition import prometheus_recorder, start_http_server_in_thread
 from agentmetrics.meters.base import Instruments
 from agentmetrics.meters.bundle import Bundles
 from agentmetrics.pipeline import CeilingOf, Gate, Hearer, Options, Pipeline, pipeline_of
 from agentmetrics.providers.error_types import add_class_names, add_reader
 from agentmetrics.recording.exemplars import Exemplar, SpanContext, span_here
-from agentmetrics.recording.exits import Closable, close_at_exit, skip_at_exit
+from agentmetrics.recording.exits import Closable, close_all, close_at_exit, skip_at_exit
 from agentmetrics.recording.fork import ForkAware, ForkSafeLock, watch_forks
 from agentmetrics.recording.health import PACKETS_DROPPED
 from agentmetrics.recording.instruments import (
@@ -42,7 +43,7 @@ from agentmetrics.recording.instruments import (
     HistogramSeries,
     Observed,
 )
-from agentmetrics.recording.known import make_known
+from agentmetrics.recording.known import known_metric, make_known, unknown_metric
 from agentmetrics.recording.layers.layer import Layer
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import Metric, clean_label
@@ -124,14 +125,18 @@ __all__ = [
     "attribute",
     "call_here",
     "clean_label",
+    "close_all",
     "close_at_exit",
     "current_run",
     "extra_values",
     "nearest_run",
     "pipeline_for",
     "pipeline_of",
+    "prometheus_recorder",
+    "row",
     "skip_at_exit",
     "span_here",
+    "start_http_server_in_thread",
     "watch_event_loop_if_asked",
     "watch_forks",
     "when_imported",
@@ -147,3 +152,14 @@ def add_rows(*metrics: Metric, label_values: Mapping[str, Sequence[str]] | None 
     Raises ``ValueError`` for a name that is another metric's already, as the catalogue's are.
     """
     make_known(metrics, label_values or {})
+
+
+def row(name: str) -> Metric:
+    """The metric of this name, of the catalogue or of a plugin: for those who record it.
+
+    Raises ``agentmetrics.UnknownMetricError`` for a name that is no metric's.
+    """
+    found = known_metric(name)
+    if found is None:
+        raise unknown_metric(name, ())
+    return found
