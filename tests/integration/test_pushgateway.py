@@ -443,7 +443,7 @@ class TestAtExit:
             print(b"llm_calls_total" in seen)
         """
         done, _ = job(code, pushgateway.url)
-        assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stderr
+        assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "False", "")
         assert pushgateway.values("llm_calls_total", agent_name="child") == []
         assert pushgateway.value("llm_calls_total", agent_name="batch", status="success") == 1
 
