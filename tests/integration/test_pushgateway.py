@@ -434,8 +434,8 @@ class TestAtExit:
         code = """
             import os
             if os.fork() == 0:
-                with agentmetrics.track_call("openai", "gpt-4o-mini", agent_name="child"):
-                    pass
+                with agentmetrics.track_call("openai", "gpt-4o-mini", agent_name="child") as call:
+                    call.record_usage(3, 1)
                 sys.exit()
             os.wait()
             seen = __import__("urllib.request").request.urlopen(
