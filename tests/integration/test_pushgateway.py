@@ -434,8 +434,8 @@ class TestAtExit:
         code = """
             import os
             if os.fork() == 0:
-                with agentmetrics.track_call("openai", "gpt-4o-mini", agent_name="child"):
-                    pass
+                with agentmetrics.track_call("openai", "gpt-4o-mini", agent_name="child") as call:
+                    call.record_usage(3, 1)
                 sys.exit()
             os.wait()
             seen = __import__("urllib.request").request.urlopen(
@@ -443,7 +443,7 @@ class TestAtExit:
             print(b"llm_calls_total" in seen)
         """
         done, _ = job(code, pushgateway.url)
-        assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stderr
+        assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "False", "")
         assert pushgateway.values("llm_calls_total", agent_name="child") == []
         assert pushgateway.value("llm_calls_total", agent_name="batch", status="success") == 1
 
