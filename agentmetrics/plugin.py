@@ -24,6 +24,7 @@ from agentmetrics.calls.outcome import add_control_flow
 from agentmetrics.calls.table import OpenTable, OwnRunId, RunId
 from agentmetrics.catalog import LATENCY_BUCKETS
 from agentmetrics.config.active import pipeline_for
+from agentmetrics.exposition import make_asgi_app, make_wsgi_app
 from agentmetrics.meters.base import Instruments
 from agentmetrics.meters.bundle import Bundles
 from agentmetrics.pipeline import CeilingOf, Gate, Hearer, Options, Pipeline, pipeline_of
@@ -37,7 +38,7 @@ from agentmetrics.recording.instruments import (
     HistogramSeries,
     Observed,
 )
-from agentmetrics.recording.known import make_known
+from agentmetrics.recording.known import known_metric, make_known, unknown_metric
 from agentmetrics.recording.layers.layer import Layer
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import Metric, clean_label
@@ -106,9 +107,12 @@ __all__ = [
     "close_at_exit",
     "current_run",
     "extra_values",
+    "make_asgi_app",
+    "make_wsgi_app",
     "nearest_run",
     "pipeline_for",
     "pipeline_of",
+    "row",
     "skip_at_exit",
     "watch_forks",
     "when_imported",
@@ -124,3 +128,14 @@ def add_rows(*metrics: Metric, label_values: Mapping[str, Sequence[str]] | None 
     Raises ``ValueError`` for a name that is another metric's already, as the catalogue's are.
     """
     make_known(metrics, label_values or {})
+
+
+def row(name: str) -> Metric:
+    """The metric of this name, of the catalogue or of a plugin: for those who record it.
+
+    Raises ``agentmetrics.UnknownMetricError`` for a name that is no metric's.
+    """
+    found = known_metric(name)
+    if found is None:
+        raise unknown_metric(name, ())
+    return found
