@@ -47,7 +47,7 @@ class Exchange:
 
     def __init__(self, meter: HTTPMeter, method: object) -> None:
         self.meter = meter
-        self.method = method if method in METHODS else OTHER
+        self.method = method if isinstance(method, str) and method in METHODS else OTHER
         self.status = ""
         self.received = 0
         """Bytes of the request's body."""
@@ -68,7 +68,7 @@ class Exchange:
 
     def answer(self, status: object, head: Iterable[tuple[bytes | str, bytes | str]]) -> None:
         """The response begins, with these headers."""
-        self.status = _STATUSES.get(status, OTHER)  # type: ignore[call-overload]
+        self.status = _STATUSES.get(status, OTHER) if isinstance(status, int) else OTHER
         self._head = head
 
     def part(self, size: int, has_more: bool) -> bool:

@@ -62,12 +62,14 @@ class HTTPMeter(ForkAware):
         request_size = make.histogram(row("http_request_size_bytes"))
         response_size = make.histogram(row("http_response_size_bytes"))
         self.open: set[Exchange] = set()
-        self._methods: dict[tuple[str, ...], float] = {}
+        self._methods: set[tuple[str, ...]] = set()
+        """Those that were recorded, which are shown with 0 while none is in progress."""
         make.observe(row("http_requests_active"), self._active)
         self._step = make.recorder.update()
 
         def bind(method: str, endpoint: str, status: str, kind: str) -> Batch:
             route = {"method": method, "endpoint": endpoint}
+            self._methods.add((method,))
             errors.labels(**route, status=FAILED)  # 0 before the first, which ``increase`` needs
             counters = [requests.labels(**route, status=status)]
             if status.startswith("5"):
@@ -110,11 +112,11 @@ class HTTPMeter(ForkAware):
             count(*values)
 
     def _active(self) -> dict[tuple[str, ...], float]:
-        self._methods = dict.fromkeys(self._methods, 0.0)
+        active = dict.fromkeys(self._methods, 0.0)
         for exchange in self.open.copy():
             labels = (exchange.method,)
-            self._methods[labels] = self._methods.get(labels, 0.0) + 1
-        return self._methods
+            active[labels] = active.get(labels, 0.0) + 1
+        return active
 
     def after_fork_in_child(self) -> None:
         """What is in progress is the parent's."""

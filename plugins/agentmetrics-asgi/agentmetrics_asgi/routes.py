@@ -137,14 +137,15 @@ def _template(route: Any, view: Mapping[str, Any], scope: Scope) -> str | None:
     if app is None:
         return prefix or "/"
     routes = _routes_of(route)
-    if routes:
-        inner = _match(routes, view, scope)
-        return None if inner is None else prefix + inner
-    return prefix + _mounted(app, view, scope) or "/"
+    inner = _match(routes, view, scope) if routes else _mounted(app, view, scope)
+    return None if inner is None else prefix + inner or "/"
 
 
-def _mounted(app: Any, view: Mapping[str, Any], scope: Scope) -> str:
-    """The rest of the template where an application is mounted that does not show its routes."""
+def _mounted(app: Any, view: Mapping[str, Any], scope: Scope) -> str | None:
+    """The rest of the template where an application is mounted that does not show its routes.
+
+    It is empty where nothing is known of them, as that of static files.
+    """
     template = scope.get("path_template")
     if isinstance(template, str):  # Litestar
         return template
@@ -153,7 +154,7 @@ def _mounted(app: Any, view: Mapping[str, Any], scope: Scope) -> str:
     for holder in (*_inside(app), None if is_outermost else innermost):
         routes = _routes_of(holder)
         if routes:
-            return _match(routes, view, scope) or ""
+            return _match(routes, view, scope)
     return django_route(str(view["path"]), str(view["root_path"])) or ""
 
 
