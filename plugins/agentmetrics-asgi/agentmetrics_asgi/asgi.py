@@ -10,10 +10,10 @@ from agentmetrics.plugin import Instruments, make_asgi_app, pipeline_for
 from agentmetrics_asgi.base import MARK, Base, LabelsOf
 from agentmetrics_asgi.meter import HTTPMeter, WebsocketMeter
 from agentmetrics_asgi.request import Receive, Request, Scope, Send
-from agentmetrics_asgi.routes import UNMATCHED, Routes
+from agentmetrics_asgi.routes import UNMATCHED, Routes, last_route
 from agentmetrics_asgi.websocket import Connection
 
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class MetricsMiddleware(Base):
@@ -95,7 +95,7 @@ class MetricsMiddleware(Base):
             endpoint = self._routes.endpoint(scope, path)
         except Exception as problem:  # a framework that has changed is no reason not to count
             self.failed(problem)
-            endpoint = UNMATCHED
+            endpoint = last_route(scope) or UNMATCHED
         return None if self._excluded.has_endpoint(endpoint) else endpoint
 
 

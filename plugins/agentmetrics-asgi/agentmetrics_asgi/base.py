@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
 import agentmetrics
@@ -12,12 +13,13 @@ from agentmetrics.plugin import Instruments, Pipeline, pipeline_for
 from agentmetrics_asgi.excluded import Excluded
 from agentmetrics_asgi.meter import HTTPMeter
 
-MARK = "agentmetrics_asgi"
-"""Where a request says which pipelines count it already."""
+MARK = "agentmetrics.asgi"
+"""Where a request says which pipelines count it already; with a dot, as WSGI wants it."""
 EVENT = "http_request"
 """What ``agentmetrics_handler_errors_total`` counts what went wrong here under."""
 
 M = TypeVar("M")
+_NOTHING = nullcontext()
 LabelsOf = Callable[[Any], "Mapping[str, Any] | None"]
 
 
@@ -34,10 +36,11 @@ class Base:
         excluded: Iterable[str],
         metrics_path: str | None,
     ) -> None:
-        if labels is not None and not callable(labels):
+        if labels is not None and (not callable(labels) or iscoroutinefunction(labels)):
+            wrong = "is a coroutine function" if callable(labels) else "cannot be called"
             raise ConfigurationError(
-                f"labels={labels!r} cannot be called: pass a function of the request that returns "
-                "its labels, as in labels=lambda request: {'tenant': 'acme'}"
+                f"labels={labels!r} {wrong}: pass a function of the request that returns its "
+                "labels, as in labels=lambda request: {'tenant': 'acme'}"
             )
         if metrics_path is not None and not str(metrics_path).startswith("/"):
             raise ConfigurationError(
@@ -74,10 +77,10 @@ class Base:
     def _labelled(self, request: Any) -> AbstractContextManager[None]:
         """The user's labels of a request, for all that is recorded inside."""
         if self._labels is None:
-            return nullcontext()
+            return _NOTHING
         try:
             values = self._labels(request)
-            return agentmetrics.labels(**values) if values else nullcontext()
+            return agentmetrics.labels(**values) if values else _NOTHING
         except Exception as problem:
             self.failed(problem)
-            return nullcontext()
+            return _NOTHING

@@ -100,7 +100,6 @@ class Request(Exchange):
         """The application has returned, or raised ``error``; a response may be complete long since,
         and was cut off if it is not."""
         if not self.is_over:
-            self.read_head()  # a stream may have had no part yet
             self.status = FAILED
             if error is not None and not isinstance(error, Exception):  # it was cancelled
                 self._is_gone = True
@@ -150,6 +149,8 @@ class Request(Exchange):
     def _end(self) -> None:
         ended = perf_counter()
         try:
+            if not self.is_complete:
+                self.read_head()  # a stream may have had no part yet
             if self._is_gone:
                 self.status = CLIENT_WENT
             if not self._is_read:

@@ -46,7 +46,7 @@ class Routes:
         if known is None:
             if len(self._known) >= MAX_TEMPLATES:
                 self._known.clear()
-            found = self._matched(scope, path) or _last_route(scope) or UNMATCHED
+            found = self._matched(scope, path) or last_route(scope) or UNMATCHED
             # With the route itself, so that its id is not another's one day.
             known = self._known[key] = (scope["route"], found)
         return known[1]
@@ -76,7 +76,8 @@ def _key(scope: Scope) -> tuple[Any, ...] | None:
     return id(route), id(inclusion), scope.get("root_path", "")
 
 
-def _last_route(scope: Scope) -> str | None:
+def last_route(scope: Scope) -> str | None:
+    """The end of the template, as Starlette and FastAPI leave it in the scope."""
     path = getattr(scope.get("route"), "path", None)
     return path if isinstance(path, str) else None
 

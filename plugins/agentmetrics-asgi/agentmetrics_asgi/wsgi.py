@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from time import perf_counter
 from typing import Any
@@ -14,9 +14,9 @@ from agentmetrics_asgi.exchange import CLIENT_WENT, FAILED, Exchange, length_of
 from agentmetrics_asgi.meter import HTTPMeter
 from agentmetrics_asgi.routes import UNMATCHED, wsgi_path, wsgi_route
 
-Environ = MutableMapping[str, Any]
-StartResponse = Callable[..., Callable[[bytes], object]]
-WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+WSGIApp = Callable[[Environ, Any], Iterable[bytes]]
 _NO_BODY = frozenset({"204", "304"})
 
 
@@ -100,7 +100,7 @@ class WSGIMetricsMiddleware(Base):
 
 
 class Response:
-    """A response, which hands on every part, and is recorded once the server closes it."""
+    """A response, which hands on every part, and is recorded once it was read or closed."""
 
     def __init__(
         self,
@@ -145,6 +145,7 @@ class Response:
         except StopIteration:
             if self._exchange is not None:
                 self._exchange.is_complete = True
+            self._end("")
             raise
         except BaseException as error:
             self._end(_broken(error))
@@ -158,7 +159,7 @@ class Response:
     def close(self) -> None:
         """The server is done; what the application does now is no longer part of the response."""
         exchange = self._exchange
-        if exchange is not None:
+        if exchange is not None:  # servers need not read what no client is sent
             is_bodiless = exchange.method == "HEAD" or exchange.status in _NO_BODY
             self._end("" if exchange.is_complete or is_bodiless else CLIENT_WENT)
         close = getattr(self._parts, "close", None)
@@ -169,7 +170,8 @@ class Response:
         if self._exchange is not None:
             try:
                 self._endpoint = self._site.endpoint(self._environ, self._path)
-                self._exchange.answer(int(status[:3]), headers)
+                code = status[:3]
+                self._exchange.answer(int(code) if code.isdecimal() else None, headers)
             except Exception as problem:
                 self._site.failed(problem)
 

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import django
-from agentmetrics_asgi import MetricsMiddleware, WSGIMetricsMiddleware
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import include, path, re_path
+
+from agentmetrics_asgi import MetricsMiddleware, WSGIMetricsMiddleware
 
 if not settings.configured:
     settings.configure(

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from agentmetrics_asgi import MetricsMiddleware
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
 
 from agentmetrics import track_call
+from agentmetrics_asgi import MetricsMiddleware
 
 ROUTES = [
     # method, path, what the endpoint label is, the status

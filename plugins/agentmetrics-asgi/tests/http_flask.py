@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agentmetrics_asgi import WSGIMetricsMiddleware
 from flask import Blueprint, Flask, Response, request, stream_with_context
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from agentmetrics import track_call
+from agentmetrics_asgi import WSGIMetricsMiddleware
 
 ROUTES = [
     ("GET", "/items/7", "/items/<int:item_id>", 200),
@@ -42,7 +42,7 @@ def flask() -> Flask:
         return request.get_data()
 
     @app.route("/boom")
-    def boom() -> None:
+    def boom() -> str:
         raise ValueError("a secret")
 
     @app.route("/hang")

@@ -13,15 +13,19 @@ import http_fastapi
 import http_starlette
 import pytest
 import websockets.exceptions
-from agentmetrics_asgi import MetricsMiddleware
-from starlette.applications import Starlette
 from starlette.middleware.base import BaseHTTPMiddleware
 from websockets.sync.client import connect
 
 from agentmetrics import ConfigurationError, MemoryRecorder
 from agentmetrics.config.active import replaced
 from agentmetrics.plugin import Options, pipeline_of
+from agentmetrics_asgi import MetricsMiddleware
 from tests.services.webserver import ask, on_uvicorn
+
+
+async def answering(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"ok"})
 
 
 class Served:
@@ -159,7 +163,9 @@ class TestAStream:
         assert first_byte.sum < 0.05
 
     def test_its_first_byte_is_told_while_it_goes_on(self, served: Served) -> None:
-        send_and_leave(served.port, b"GET /events?count=500 HTTP/1.1\r\nHost: a\r\n\r\n", b"data: 1")
+        send_and_leave(
+            served.port, b"GET /events?count=500 HTTP/1.1\r\nHost: a\r\n\r\n", b"data: 1"
+        )
         assert served.recorder.histogram("http_time_to_first_byte_seconds").count == 1
         served.ended(status="499")
         assert served.recorder.histogram("http_time_to_first_byte_seconds").count == 1
@@ -204,7 +210,9 @@ class TestAClientThatGoes:
         assert served.recorder.value("http_errors_total") == 0
 
     def test_in_the_middle_of_a_stream_is_499(self, served: Served) -> None:
-        send_and_leave(served.port, b"GET /events?count=500 HTTP/1.1\r\nHost: a\r\n\r\n", b"data: 1")
+        send_and_leave(
+            served.port, b"GET /events?count=500 HTTP/1.1\r\nHost: a\r\n\r\n", b"data: 1"
+        )
         served.ended(status="499", endpoint="/events")
         assert served.recorder.value("http_errors_total") == 0
         assert served.recorder.value("http_requests_active") == 0
@@ -247,7 +255,7 @@ class TestBadInput:
         "request_text",
         [
             b"GET /items/7 HTTP/1.0\r\n\r\n",
-            b"GET /items/7 HTTP/1.1\r\nHost: a\r\nContent-Length: \xb2\r\nConnection: close\r\n\r\n",
+            b"GET /items/7 HTTP/1.1\r\nHost: a\r\nContent-Length: \xb2\r\n\r\n",
             b"GET //items//7 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
             b"GET /%00%ff%0a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
             b"BREW /items/7 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
@@ -303,11 +311,6 @@ class TestBadInput:
         assert recorder.value("http_requests_total", status="other") == 1
 
 
-async def answering(scope: Any, receive: Any, send: Any) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"ok"})
-
-
 async def called(app: Any, **scope: Any) -> list[Any]:
     """Call an ASGI application as a server does; what it sent."""
     sent: list[Any] = []
@@ -329,9 +332,10 @@ class TestAWebsocket:
             wait_for(lambda: served.recorder.value("http_websockets_active") == 1)
             socket.send("hello")
             assert socket.recv() == "hello"
-        with connect(url) as socket, pytest.raises(websockets.exceptions.ConnectionClosed):
+        with connect(url) as socket:
             socket.send("fail")
-            socket.recv()
+            with pytest.raises(websockets.exceptions.ConnectionClosed):
+                socket.recv()
         with pytest.raises(websockets.exceptions.InvalidStatus):
             connect(f"{url}?refused")
         wait_for(lambda: served.recorder.value("http_websockets_total") == 3)
@@ -360,6 +364,7 @@ class TestExcluded:
             ({"excluded": "/health"}, r"excluded='/health' is one text: pass a list, as in .*"),
             ({"excluded": [7]}, r"excluded has 7, which is no text: pass route templates .*"),
             ({"labels": {"tenant": "acme"}}, r"labels=.* cannot be called: pass a function .*"),
+            ({"labels": answering}, r"labels=.* is a coroutine function: pass a function .*"),
             ({"metrics_path": "metrics"}, r"metrics_path='metrics' is no path: write one .*"),
             ({"metrics_path": "/metrics"}, r"MemoryRecorder contains no PrometheusRecorder.*"),
         ],
