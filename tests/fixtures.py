@@ -24,6 +24,7 @@ pytest_plugins = [
     "tests.services.receiver",
     "tests.services.replay",
     "tests.services.statsd",
+    "tests.services.webserver",
     "tests.services.wire",
     "tests.services.embeddings_wire",  # after the one it imports
 ]

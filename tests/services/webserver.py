@@ -6,32 +6,58 @@ import http.client
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import uvicorn
 
 from tests.services.process import free_port, running
 
 
-@contextmanager
-def on_uvicorn(app: Any, **options: Any) -> Iterator[int]:
-    """The port of an application on a real uvicorn, in a thread of this process."""
-    port = free_port()
-    config = uvicorn.Config(app, port=port, log_level="critical", **options)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive(), "uvicorn did not start"
+class Uvicorn:
+    """A real uvicorn in a thread of this process, whose application a test may change."""
+
+    def __init__(self) -> None:
+        self.app: Any = None
+        self.root_path = ""
+        self.port = free_port()
+        options: Any = {"log_level": "critical", "lifespan": "off", "interface": "asgi3"}
+        config = uvicorn.Config(self._call, port=self.port, **options)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run)
+
+    def start(self) -> None:
+        self._thread.start()
+        while not self._server.started:
+            assert self._thread.is_alive(), "uvicorn did not start"
             time.sleep(0.005)
-        yield port
-    finally:
-        server.should_exit = True
-        thread.join(10)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+
+    def serve(self, app: Any, root_path: str = "") -> int:
+        """From now on answer with this application; the port. What is ``root_path`` is as behind a
+        proxy that takes nothing off the path."""
+        self.app, self.root_path = app, root_path
+        return self.port
+
+    async def _call(self, scope: Any, receive: Any, send: Any) -> None:
+        if self.root_path:
+            scope = {**scope, "root_path": self.root_path, "path": self.root_path + scope["path"]}
+        await self.app(scope, receive, send)
+
+
+@pytest.fixture(scope="session")
+def uvicorn_server() -> Iterator[Uvicorn]:
+    """One server for all tests, since starting one takes as long as a hundred requests."""
+    server = Uvicorn()
+    server.start()
+    yield server
+    server.stop()
 
 
 @contextmanager
@@ -59,3 +85,11 @@ def ask(
         return response.status, response.read()
     finally:
         connection.close()
+
+
+def wait_for(holds: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait until something is so; a server may not be done when a client has its answer."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"waited for {seconds} s"
+        time.sleep(0.005)

@@ -12,8 +12,9 @@ from prometheus_client import CollectorRegistry
 
 from agentmetrics import MemoryRecorder, Namespace, PrometheusRecorder
 from agentmetrics_asgi import MetricsMiddleware
-from tests.services.webserver import ask, on_uvicorn
+from tests.services.webserver import Uvicorn, ask, wait_for
 
+FAILURES = "agentmetrics_handler_errors_total"
 SENTENCE = (
     "could not fully record http_request: http_requests_total is already on this Prometheus "
     "registry, from something other than agentmetrics: unregister it or set AGENTMETRICS_NAMESPACE"
@@ -55,19 +56,19 @@ def everything(port: int) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def without() -> list[Any]:
+def without(uvicorn_server: Uvicorn) -> list[Any]:
     """The answers of the application alone."""
-    with on_uvicorn(http_starlette.application()) as port:
-        return everything(port)
+    return everything(uvicorn_server.serve(http_starlette.application()))
 
 
 @pytest.mark.parametrize("where", ["bind", "update", "histogram"])
-def test_a_backend_that_fails_costs_no_request(where: str, without: list[Any]) -> None:
+def test_a_backend_that_fails_costs_no_request(
+    where: str, without: list[Any], uvicorn_server: Uvicorn
+) -> None:
     recorder = Broken(where)
-    with on_uvicorn(MetricsMiddleware(http_starlette.application(), recorder=recorder)) as port:
-        assert everything(port) == without
-    failed = recorder.value("agentmetrics_handler_errors_total", event="http_request")
-    assert failed >= len(without)
+    app = MetricsMiddleware(http_starlette.application(), recorder=recorder)
+    assert everything(uvicorn_server.serve(app)) == without
+    wait_for(lambda: recorder.value(FAILURES, event="http_request") >= len(without))
     assert recorder.value("http_requests_active") == 0
 
 
@@ -89,7 +90,11 @@ class Changed:
     ],
 )
 def test_a_framework_that_has_changed_costs_no_request_and_no_count(
-    left: dict[str, Any], endpoint: str, without: list[Any], recorder: MemoryRecorder
+    left: dict[str, Any],
+    endpoint: str,
+    without: list[Any],
+    recorder: MemoryRecorder,
+    uvicorn_server: Uvicorn,
 ) -> None:
     inner = http_starlette.application()
 
@@ -100,10 +105,10 @@ def test_a_framework_that_has_changed_costs_no_request_and_no_count(
             scope.update(left)
         await inner(ours, receive, send)
 
-    with on_uvicorn(MetricsMiddleware(app, recorder=recorder)) as port:
-        assert everything(port) == without
-    assert recorder.value("http_requests_total", endpoint=endpoint) == len(without)
-    assert recorder.value("agentmetrics_handler_errors_total", event="http_request") > 0
+    measured = MetricsMiddleware(app, recorder=recorder)
+    assert everything(uvicorn_server.serve(measured)) == without
+    wait_for(lambda: recorder.value("http_requests_total", endpoint=endpoint) == len(without))
+    assert recorder.value(FAILURES, event="http_request") > 0
 
 
 @pytest.fixture
@@ -115,22 +120,25 @@ def taken() -> PrometheusRecorder:
 
 
 def test_a_name_that_is_taken_is_said_in_one_sentence_and_costs_no_request(
-    taken: PrometheusRecorder, without: list[Any], caplog: pytest.LogCaptureFixture
+    taken: PrometheusRecorder,
+    without: list[Any],
+    uvicorn_server: Uvicorn,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.WARNING, "agentmetrics"):
         app = MetricsMiddleware(http_starlette.application(), recorder=taken)
-        with on_uvicorn(app) as port:
-            assert everything(port) == without
+        assert everything(uvicorn_server.serve(app)) == without
     said = [record.getMessage() for record in caplog.records if record.name == "agentmetrics"]
     assert said == [SENTENCE]
-    assert taken.value("agentmetrics_handler_errors_total", event="http_request") == 1
+    assert taken.value(FAILURES, event="http_request") == 1
 
 
-def test_what_the_sentence_says_helps(taken: PrometheusRecorder) -> None:
+def test_what_the_sentence_says_helps(taken: PrometheusRecorder, uvicorn_server: Uvicorn) -> None:
     registry = taken.registry
     recorder = Namespace(PrometheusRecorder(registry), "app")
-    with on_uvicorn(MetricsMiddleware(http_starlette.application(), recorder=recorder)) as port:
-        ask(port, "GET", "/items/7")
+    app = MetricsMiddleware(http_starlette.application(), recorder=recorder)
+    ask(uvicorn_server.serve(app), "GET", "/items/7")
+    wait_for(lambda: recorder.value("http_requests_total") == 1)
     exposed = prometheus_client.generate_latest(registry).decode()
     ours = 'app_http_requests_total{endpoint="/items/{item_id:int}",method="GET",status="200"} 1.0'
     assert ours in exposed

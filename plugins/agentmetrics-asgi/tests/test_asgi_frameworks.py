@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,7 @@ from starlette.routing import Mount
 from agentmetrics import MemoryRecorder
 from agentmetrics_asgi import MetricsMiddleware
 from tests.services.process import free_port, running
-from tests.services.webserver import ask, on_gunicorn, on_uvicorn
+from tests.services.webserver import Uvicorn, ask, on_gunicorn, wait_for
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -66,19 +65,22 @@ def counted(samples: Any) -> Counts:
     )
 
 
-def scraped(port: int, total: int) -> list[Any]:
-    """What ``/metrics`` shows once so many requests were recorded.
+def read(recorder: MemoryRecorder, total: int) -> list[Any]:
+    """What was recorded, once it is so many requests."""
+    wait_for(lambda: counted(recorder.samples()).total() >= total)
+    return list(recorder.samples())
 
-    A client may have its answer before the server is done with it.
-    """
-    deadline = time.monotonic() + 10
-    while True:
+
+def scraped(port: int, total: int) -> list[Any]:
+    """What ``/metrics`` shows, once it is so many requests."""
+
+    def samples() -> list[Any]:
         text = ask(port, "GET", "/metrics")[1].decode()
         families = text_string_to_metric_families(text)
-        samples = [sample for family in families for sample in family.samples]
-        if counted(samples).total() >= total or time.monotonic() > deadline:
-            return samples
-        time.sleep(0.01)
+        return [sample for family in families for sample in family.samples]
+
+    wait_for(lambda: counted(samples()).total() >= total)
+    return samples()
 
 
 def check(samples: list[Any], table: Table, times: int) -> None:
@@ -126,28 +128,29 @@ ASGI: dict[str, tuple[Callable[[Any, Path], Any], Table, int]] = {
 
 
 @pytest.mark.parametrize("framework", ASGI)
-def test_counts_are_what_the_clients_of_uvicorn_saw(framework: str, tmp_path: Path) -> None:
+def test_counts_are_what_the_clients_of_uvicorn_saw(
+    framework: str, uvicorn_server: Uvicorn, recorder: MemoryRecorder, tmp_path: Path
+) -> None:
     make, table, times = ASGI[framework]
-    recorder = MemoryRecorder()
-    with on_uvicorn(make(recorder, tmp_path)) as port:
-        load(port, table, times)
-    check(list(recorder.samples()), table, times)
+    load(uvicorn_server.serve(make(recorder, tmp_path)), table, times)
+    check(read(recorder, times * len(table)), table, times)
 
 
-def test_a_server_s_root_path_is_not_in_the_template() -> None:
-    recorder = MemoryRecorder()
+def test_a_server_s_root_path_is_not_in_the_template(
+    uvicorn_server: Uvicorn, recorder: MemoryRecorder
+) -> None:
     table = [
         ("GET", "/items/7", "/items/{item_id:int}", 200),
         ("GET", "/api/items/7", "/api/items/{item_id}", 200),
     ]
     app = MetricsMiddleware(http_starlette.application(), recorder=recorder)
-    with on_uvicorn(app, root_path="/behind/a/proxy") as port:
-        load(port, table, 1)
-    check(list(recorder.samples()), table, 1)
+    load(uvicorn_server.serve(app, root_path="/behind/a/proxy"), table, 1)
+    check(read(recorder, len(table)), table, 1)
 
 
-def test_a_mounted_application_of_another_framework_has_its_template_after_the_mount_s() -> None:
-    recorder = MemoryRecorder()
+def test_a_mounted_application_of_another_framework_has_its_template_after_the_mount_s(
+    uvicorn_server: Uvicorn, recorder: MemoryRecorder
+) -> None:
     app = Starlette(
         routes=[
             Mount("/litestar", http_litestar.application()),
@@ -158,17 +161,17 @@ def test_a_mounted_application_of_another_framework_has_its_template_after_the_m
         ("GET", "/litestar/items/7", "/litestar/items/{item_id}", 200),
         ("GET", "/acme/django/items/7/", "/{tenant}/django/items/<int:item_id>/", 200),
     ]
-    with on_uvicorn(MetricsMiddleware(app, recorder=recorder), lifespan="off") as port:
-        load(port, table, 2)
-    check(list(recorder.samples()), table, 2)
+    load(uvicorn_server.serve(MetricsMiddleware(app, recorder=recorder)), table, 2)
+    check(read(recorder, 2 * len(table)), table, 2)
 
 
-def test_a_middleware_inside_of_a_mount_has_the_whole_template() -> None:
-    recorder = MemoryRecorder()
+def test_a_middleware_inside_of_a_mount_has_the_whole_template(
+    uvicorn_server: Uvicorn, recorder: MemoryRecorder
+) -> None:
     inside = MetricsMiddleware(http_starlette.application(), recorder=recorder)
-    with on_uvicorn(Starlette(routes=[Mount("/{tenant}/app", inside)])) as port:
-        load(port, [("GET", "/acme/app/items/7", "", 200)], 1)
-    assert recorder.value("http_requests_total", endpoint="/{tenant}/app/items/{item_id:int}") == 1
+    table = [("GET", "/acme/app/items/7", "/{tenant}/app/items/{item_id:int}", 200)]
+    load(uvicorn_server.serve(Starlette(routes=[Mount("/{tenant}/app", inside)])), table, 1)
+    check(read(recorder, 1), table, 1)
 
 
 def environment(**more: str) -> dict[str, str]:

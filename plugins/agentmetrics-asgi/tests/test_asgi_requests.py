@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +20,7 @@ from agentmetrics import ConfigurationError, MemoryRecorder
 from agentmetrics.config.active import replaced
 from agentmetrics.plugin import Options, pipeline_of
 from agentmetrics_asgi import MetricsMiddleware
-from tests.services.webserver import ask, on_uvicorn
+from tests.services.webserver import Uvicorn, ask, wait_for
 
 
 async def answering(scope: Any, receive: Any, send: Any) -> None:
@@ -42,42 +42,21 @@ class Served:
         wait_for(lambda: self.requests(**labels) == count)
 
 
-def wait_for(holds: Callable[[], object], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"waited for {seconds} s"
-        time.sleep(0.005)
-
-
-@pytest.fixture(scope="module")
-def uvicorn_port() -> Iterator[tuple[int, Any]]:
-    """One server for all tests of the module; each has a recorder of its own."""
-
-    async def current(scope: Any, receive: Any, send: Any) -> None:
-        await current.app(scope, receive, send)  # type: ignore[attr-defined]
-
-    with on_uvicorn(current, lifespan="off") as port:
-        yield port, current
-
-
 @pytest.fixture
-def served(uvicorn_port: Any, recorder: MemoryRecorder) -> Served:
-    port, current = uvicorn_port
-    current.app = MetricsMiddleware(http_starlette.application(), recorder=recorder)
-    return Served(port, recorder)
-
-
-@pytest.fixture
-def serve(uvicorn_port: Any, recorder: MemoryRecorder) -> Callable[..., Served]:
+def serve(uvicorn_server: Uvicorn, recorder: MemoryRecorder) -> Callable[..., Served]:
     """For an application of the test's own, or other options."""
-    port, current = uvicorn_port
 
     def make(app: Any = None, **options: Any) -> Served:
         app = app or http_starlette.application()
-        current.app = MetricsMiddleware(app, recorder=recorder, **options)
+        port = uvicorn_server.serve(MetricsMiddleware(app, recorder=recorder, **options))
         return Served(port, recorder)
 
     return make
+
+
+@pytest.fixture
+def served(serve: Callable[..., Served]) -> Served:
+    return serve()
 
 
 def send_and_leave(port: int, request: bytes, until: bytes = b"") -> None:
@@ -263,7 +242,7 @@ class TestBadInput:
         ids=["no headers", "no length", "double slashes", "no text", "no method"],
     )
     def test_is_answered_as_without_the_middleware(
-        self, served: Served, uvicorn_port: Any, request_text: bytes
+        self, served: Served, uvicorn_server: Uvicorn, request_text: bytes
     ) -> None:
         def answered() -> bytes:
             with socket.create_connection(("127.0.0.1", served.port)) as client:
@@ -271,7 +250,7 @@ class TestBadInput:
                 return client.makefile("rb").readline()
 
         measured = answered()
-        uvicorn_port[1].app = http_starlette.application()
+        uvicorn_server.serve(http_starlette.application())
         assert answered() == measured
         methods = {s.labels["method"] for s in served.recorder.samples() if "method" in s.labels}
         assert methods <= {"GET", "other"}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,20 +14,20 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.services.webserver import ask, on_gunicorn
+from tests.services.webserver import ask, on_gunicorn, wait_for
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 REQUESTS = 1000
 SERVERS = {
-    "WSGI": ("http_flask:on_prometheus()", ("--worker-class=sync", "--preload")),
-    "ASGI": ("http_hanging:app", ("--worker-class=asgi",)),
+    "WSGI": ("http_flask:on_prometheus()", ("--workers=4", "--worker-class=sync", "--preload")),
+    "ASGI": ("http_hanging:app", ("--workers=2", "--worker-class=asgi")),
 }
 
 
 @dataclass
 class Workers:
-    """Four workers, and the file that one of them writes its process id to when it hangs."""
+    """Several workers, and the file that one of them writes its process id to when it hangs."""
 
     port: int
     hanging: Path
@@ -44,13 +43,6 @@ class Workers:
         )
 
 
-def wait_for(holds: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"waited for {seconds} s"
-        time.sleep(0.02)
-
-
 @pytest.fixture(params=SERVERS)
 def workers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Workers]:
     app, options = SERVERS[request.param]
@@ -64,7 +56,7 @@ def workers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Workers]
         "PROMETHEUS_MULTIPROC_DIR": str(files),
         "HANGING": str(hanging),
     }
-    with on_gunicorn(app, "--workers=4", *options, home=tmp_path, env=env, cwd=HERE) as port:
+    with on_gunicorn(app, *options, home=tmp_path, env=env, cwd=HERE) as port:
         yield Workers(port, hanging)
 
 
