@@ -24,7 +24,8 @@ class MetricsMiddleware(Base):
     ``labels`` is a function of the scope that returns values of the extra labels, for all agent
     calls that are made within the request. ``excluded`` lists route templates, paths, and patterns
     of paths with ``*`` that are not recorded. ``metrics_path`` is a path at which the middleware
-    itself answers with the metrics, which needs a Prometheus backend.
+    itself answers with the metrics of a Prometheus backend; without one it answers 503 there, and
+    says why.
 
     Raises ``agentmetrics.ConfigurationError`` for settings and arguments that cannot be used.
     Requests never fail by it, also where the metrics cannot be recorded: that is logged once, and
@@ -43,18 +44,15 @@ class MetricsMiddleware(Base):
         super().__init__(recorder, labels, excluded, metrics_path)
         self.app = app
         self._routes = Routes(app)
-        self._pages: dict[str, Any] = {}
-        if metrics_path is not None:
-            self._pages[metrics_path] = make_asgi_app(recorder)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = _KINDS.get(scope["type"])
         if kind is None:  # such as lifespan
             await self.app(scope, receive, send)
             return
-        page = self._pages.get(_path(scope)) if self._pages else None
-        if page is not None:
-            await page(scope, receive, send)
+        if self._metrics_path is not None and _path(scope) == self._metrics_path:
+            page = self._page(make_asgi_app)
+            await (_unavailable(page) if isinstance(page, str) else page)(scope, receive, send)
             return
         measured = self._measured(*kind, scope, receive, send)
         with self._labelled(scope):
@@ -81,9 +79,9 @@ class MetricsMiddleware(Base):
             meter = self._meter(pipeline, meter_kind)
             counted = scope.get(MARK, ())
             path = _path(scope)
-            if meter is None or pipeline in counted or self._excluded.has_path(path):
+            if meter is None or id(pipeline) in counted or self._excluded.has_path(path):
                 return None
-            scope[MARK] = (*counted, pipeline)
+            scope[MARK] = (*counted, id(pipeline))
             return measure(self, meter, *channels, path)
         except Exception as problem:
             self.failed(problem)
@@ -103,6 +101,20 @@ _KINDS: dict[str, tuple[Callable[[Instruments], Any], Callable[..., Request | Co
     "http": (HTTPMeter, Request),
     "websocket": (WebsocketMeter, Connection),
 }
+
+
+def _unavailable(why: str) -> App:
+    """An application that says why there are no metrics."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        head = [(b"content-type", b"text/plain; charset=utf-8")]
+        await send({"type": "http.response.start", "status": 503, "headers": head})
+        await send({"type": "http.response.body", "body": f"{why}\n".encode()})
+
+    return app
 
 
 def _path(scope: Scope) -> str:

@@ -14,11 +14,13 @@ from agentmetrics_asgi.excluded import Excluded
 from agentmetrics_asgi.meter import HTTPMeter
 
 MARK = "agentmetrics.asgi"
-"""Where a request says which pipelines count it already; with a dot, as WSGI wants it."""
+"""Where a request says which pipelines count it already, by their ids; with a dot, as WSGI wants
+it."""
 EVENT = "http_request"
 """What ``agentmetrics_handler_errors_total`` counts what went wrong here under."""
 
 M = TypeVar("M")
+P = TypeVar("P")
 _NOTHING = nullcontext()
 LabelsOf = Callable[[Any], "Mapping[str, Any] | None"]
 
@@ -48,6 +50,7 @@ class Base:
                 "metrics_path='/metrics'"
             )
         self._recorder = recorder
+        self._metrics_path = metrics_path
         self._labels = labels
         self._excluded = Excluded(excluded)
         self._pipeline = pipeline_for(recorder)
@@ -73,6 +76,13 @@ class Base:
             pipeline_for(self._recorder).failed(EVENT, problem)
         except Exception:  # the settings cannot be used any more; whoever changed them was told
             return
+
+    def _page(self, make: Callable[[Recorder | None], P]) -> P | str:
+        """What answers with the metrics of the recorder in use, or a sentence why nothing does."""
+        try:
+            return make(self._recorder)
+        except (ConfigurationError, ModuleNotFoundError) as problem:
+            return str(problem)
 
     def _labelled(self, request: Any) -> AbstractContextManager[None]:
         """The user's labels of a request, for all that is recorded inside."""

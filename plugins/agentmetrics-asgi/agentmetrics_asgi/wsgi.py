@@ -41,16 +41,15 @@ class WSGIMetricsMiddleware(Base):
     ) -> None:
         super().__init__(recorder, labels, excluded, metrics_path)
         self.app = app
-        self._pages: dict[str, Any] = {}
-        if metrics_path is not None:
-            self._pages[metrics_path] = make_wsgi_app(recorder)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = wsgi_path(environ)
-        page = self._pages.get(path)
-        if page is not None:
-            answer: Iterable[bytes] = page(environ, start_response)
-            return answer
+        if path == self._metrics_path:
+            page = self._page(make_wsgi_app)
+            if not isinstance(page, str):
+                return page(environ, start_response)
+            start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
+            return [f"{page}\n".encode()]
         exchange = self._begin(environ, path)
         if exchange is None and self._labels is None:
             return self.app(environ, start_response)
@@ -64,9 +63,9 @@ class WSGIMetricsMiddleware(Base):
             pipeline = pipeline_for(self._recorder)
             meter = self._meter(pipeline, HTTPMeter)
             counted = environ.get(MARK, ())
-            if meter is None or pipeline in counted or self._excluded.has_path(path):
+            if meter is None or id(pipeline) in counted or self._excluded.has_path(path):
                 return None
-            environ[MARK] = (*counted, pipeline)
+            environ[MARK] = (*counted, id(pipeline))
             exchange = Exchange(meter, environ.get("REQUEST_METHOD"))
             exchange.received = length_of(environ.get("CONTENT_LENGTH") or "") or 0
             return exchange

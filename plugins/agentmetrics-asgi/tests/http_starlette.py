@@ -15,7 +15,7 @@ from starlette.routing import Host, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
-SLOW_SECONDS = 0.3
+SLOW_SECONDS = 0.4
 BACKGROUND_SECONDS = 0.3
 
 ROUTES = [

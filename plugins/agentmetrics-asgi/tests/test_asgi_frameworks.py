@@ -148,6 +148,15 @@ def test_a_server_s_root_path_is_not_in_the_template(
     check(read(recorder, len(table)), table, 1)
 
 
+def test_a_route_of_a_host_has_its_template(
+    uvicorn_server: Uvicorn, recorder: MemoryRecorder
+) -> None:
+    port = uvicorn_server.serve(MetricsMiddleware(http_starlette.application(), recorder=recorder))
+    assert ask(port, "GET", "/hosted/7", headers={"Host": "other.example"})[0] == 200
+    table = [("GET", "/hosted/7", "/hosted/{item_id}", 200)]
+    check(read(recorder, 1), table, 1)
+
+
 def test_a_mounted_application_of_another_framework_has_its_template_after_the_mount_s(
     uvicorn_server: Uvicorn, recorder: MemoryRecorder
 ) -> None:

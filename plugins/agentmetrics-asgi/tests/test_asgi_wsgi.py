@@ -265,6 +265,16 @@ def test_labels_are_there_for_excluded_requests_too() -> None:
     assert recorder.value("http_requests_total") == 0
 
 
-def test_what_cannot_be_is_one_sentence(recorder: MemoryRecorder) -> None:
-    with pytest.raises(ConfigurationError, match="contains no PrometheusRecorder"):
-        WSGIMetricsMiddleware(answering, recorder=recorder, metrics_path="/metrics")
+def test_the_metrics_path_says_why_it_has_no_metrics(
+    recorder: MemoryRecorder, counted: Any
+) -> None:
+    app = WSGIMetricsMiddleware(answering, recorder=recorder, metrics_path="/metrics")
+    why = b"MemoryRecorder contains no PrometheusRecorder, which /metrics needs\n"
+    assert answer(app, PATH_INFO="/metrics") == ("503 Service Unavailable", [why])
+    assert counted() == {}
+
+
+@pytest.mark.parametrize("options", [{"excluded": "/health"}, {"metrics_path": "x"}, {"labels": 7}])
+def test_what_cannot_be_is_one_sentence(recorder: MemoryRecorder, options: Any) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^{next(iter(options))}="):
+        WSGIMetricsMiddleware(answering, recorder=recorder, **options)
