@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import http_flask
 import http_starlette
 import prometheus_client
 import pytest
 from prometheus_client import CollectorRegistry
+from websockets.sync.client import connect
+from werkzeug.test import Client
 
-from agentmetrics import MemoryRecorder, Namespace, PrometheusRecorder
-from agentmetrics_asgi import MetricsMiddleware
+from agentmetrics import ConfigurationError, MemoryRecorder, Namespace, PrometheusRecorder
+from agentmetrics_asgi import MetricsMiddleware, WSGIMetricsMiddleware, asgi, base
+from agentmetrics_asgi import wsgi as wsgi_module
 from tests.services.webserver import Uvicorn, ask, wait_for
 
 FAILURES = "agentmetrics_handler_errors_total"
@@ -70,6 +74,45 @@ def test_a_backend_that_fails_costs_no_request(
     assert everything(uvicorn_server.serve(app)) == without
     wait_for(lambda: recorder.value(FAILURES, event="http_request") >= len(without))
     wait_for(lambda: recorder.value("http_requests_active") == 0)
+
+
+@pytest.mark.parametrize("where", ["bind", "update", "histogram"])
+def test_a_backend_that_fails_costs_no_request_of_a_wsgi_application(where: str) -> None:
+    def answers(app: Any) -> list[Any]:
+        paths = ("/items/7", "/events", "/nothing", "/boom")
+        return [(answer.status, answer.text) for answer in map(Client(app).get, paths)]
+
+    recorder = Broken(where)
+    without = answers(http_flask.flask())
+    assert answers(WSGIMetricsMiddleware(http_flask.flask(), recorder=recorder)) == without
+    assert recorder.value(FAILURES, event="http_request") >= len(without)
+    assert recorder.value("http_requests_active") == 0
+
+
+def test_a_backend_that_fails_costs_no_websocket(uvicorn_server: Uvicorn) -> None:
+    recorder = Broken("bind")
+    app = MetricsMiddleware(http_starlette.application(), recorder=recorder)
+    with connect(f"ws://127.0.0.1:{uvicorn_server.serve(app)}/chat/7") as socket:
+        socket.send("hello")
+        assert socket.recv() == "hello"
+    wait_for(lambda: recorder.value(FAILURES, event="http_request") == 1)
+    assert recorder.value("http_websockets_active") == 0
+
+
+def test_settings_that_cannot_be_used_any_more_cost_no_request(
+    without: list[Any], uvicorn_server: Uvicorn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unusable(recorder: Any) -> Any:
+        raise ConfigurationError("AGENTMETRICS_BACKEND='prometeus': unknown backend")
+
+    recorder = MemoryRecorder()
+    port = uvicorn_server.serve(MetricsMiddleware(http_starlette.application(), recorder=recorder))
+    wsgi = Client(WSGIMetricsMiddleware(http_flask.flask(), recorder=recorder))
+    for module in (asgi, wsgi_module, base):
+        monkeypatch.setattr(module, "pipeline_for", unusable)
+    assert everything(port) == without
+    assert wsgi.get("/items/7").text == "7"
+    assert recorder.value("http_requests_total") == 0
 
 
 class Changed:

@@ -115,6 +115,31 @@ class TestAResponse:
         duration = served.recorder.histogram("http_request_duration_seconds")
         assert duration.sum >= http_starlette.SLOW_SECONDS
 
+    @pytest.mark.anyio
+    async def test_a_file_that_the_server_sends_itself_has_its_length(
+        self, recorder: MemoryRecorder, anyio_backend: str
+    ) -> None:
+        async def file(scope: Any, receive: Any, send: Any) -> None:
+            head = [(b"content-length", b"12345")]
+            await send({"type": "http.response.start", "status": 200, "headers": head})
+            await send({"type": "http.response.pathsend", "path": "/a/file"})
+
+        await called(MetricsMiddleware(file, recorder=recorder))
+        assert recorder.value("http_requests_total", status="200") == 1
+        assert recorder.histogram("http_response_size_bytes").sum == 12345
+
+    @pytest.mark.parametrize("begins", [False, True])
+    @pytest.mark.anyio
+    async def test_one_that_the_application_forgets_is_a_failure(
+        self, recorder: MemoryRecorder, begins: bool, anyio_backend: str
+    ) -> None:
+        async def forgetful(scope: Any, receive: Any, send: Any) -> None:
+            if begins:
+                await send({"type": "http.response.start", "status": 200})
+
+        await called(MetricsMiddleware(forgetful, recorder=recorder))
+        assert recorder.value("http_errors_total", status="500") == 1
+
     def test_it_has_one_middleware_s_count_where_there_are_two(self, serve: Any) -> None:
         recorder: MemoryRecorder = serve().recorder
         app = http_starlette.application()
@@ -403,6 +428,33 @@ class TestAWebsocket:
         assert served.recorder.histogram("http_websocket_duration_seconds").count == 2
         assert served.recorder.value("http_websockets_active") == 0
         assert served.requests() == 0
+
+    @pytest.mark.anyio
+    async def test_that_is_cancelled_is_no_error(
+        self, recorder: MemoryRecorder, anyio_backend: str
+    ) -> None:
+        async def open_for_ever(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "websocket.accept"})
+            await anyio.sleep_forever()
+
+        with anyio.move_on_after(0.01):
+            await called(MetricsMiddleware(open_for_ever, recorder=recorder), type="websocket")
+        assert recorder.value("http_websockets_total", status="cancelled") == 1
+        assert recorder.value("http_websockets_active") == 0
+
+
+@pytest.mark.anyio
+async def test_other_events_of_a_server_are_the_application_s(
+    recorder: MemoryRecorder, anyio_backend: str
+) -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((scope, receive, send))
+
+    lifespan = ({"type": "lifespan"}, object(), object())
+    await MetricsMiddleware(app, recorder=recorder)(*lifespan)  # type: ignore[arg-type]
+    assert seen == [lifespan]
 
 
 class TestExcluded:

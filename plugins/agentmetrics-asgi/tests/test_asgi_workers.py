@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -86,3 +88,31 @@ def test_nothing_is_lost_and_nothing_stays_in_progress_when_a_worker_is_killed(
     assert workers.value("http_requests_total") == REQUESTS + 100
     assert workers.value("http_request_duration_seconds_count") == REQUESTS + 100
     wait_for(lambda: workers.value("http_requests_active") == 0)
+
+
+FORKING = """
+import os
+from agentmetrics import MemoryRecorder
+from agentmetrics_asgi import WSGIMetricsMiddleware
+
+def forking(environ, start_response):
+    start_response("200 OK", [])
+    child = os.fork()
+    active = recorder.value("http_requests_active", method="GET")
+    os.write(1, f"{'child' if child == 0 else 'parent'} {active}\\n".encode())
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return [b"ok"]
+
+recorder = MemoryRecorder()
+app = WSGIMetricsMiddleware(forking, recorder=recorder)
+list(app({"REQUEST_METHOD": "GET"}, lambda status, headers: None))
+"""
+
+
+def test_what_is_in_progress_is_not_a_forked_child_s() -> None:
+    path = os.pathsep.join([str(ROOT), str(HERE.parent)])
+    env = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", FORKING], env=env, capture_output=True, text=True)
+    assert sorted(done.stdout.splitlines()) == ["child 0.0", "parent 1.0"], done.stderr
