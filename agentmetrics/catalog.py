@@ -577,6 +577,7 @@ LABEL_VALUES = {
     "token_detail": TOKEN_DETAILS,
     "finish_reason": FINISH_REASONS,
 }
-"""The labels with a fixed set of values, and those values."""
+"""The labels with a fixed set of values, and those values; the platform has a status of its own."""
 
-make_known((*CATALOG, *APPLICATION, *PLATFORM), LABEL_VALUES)
+make_known((*CATALOG, *APPLICATION), LABEL_VALUES)
+make_known(PLATFORM)

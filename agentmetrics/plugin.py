@@ -27,7 +27,12 @@ from agentmetrics.calls.outcome import add_control_flow
 from agentmetrics.calls.table import OpenTable, OwnRunId, RunId
 from agentmetrics.catalog import LATENCY_BUCKETS
 from agentmetrics.config.active import pipeline_for
-from agentmetrics.exposition import prometheus_recorder, start_http_server_in_thread
+from agentmetrics.exposition import (
+    make_asgi_app,
+    make_wsgi_app,
+    prometheus_recorder,
+    start_http_server_in_thread,
+)
 from agentmetrics.meters.base import Instruments
 from agentmetrics.meters.bundle import Bundles
 from agentmetrics.pipeline import CeilingOf, Gate, Hearer, Options, Pipeline, pipeline_of
@@ -129,6 +134,8 @@ __all__ = [
     "close_at_exit",
     "current_run",
     "extra_values",
+    "make_asgi_app",
+    "make_wsgi_app",
     "nearest_run",
     "pipeline_for",
     "pipeline_of",

@@ -28,6 +28,7 @@ pytest_plugins = [
     "tests.services.redis",
     "tests.services.replay",
     "tests.services.statsd",
+    "tests.services.webserver",
     "tests.services.wire",
     "tests.services.embeddings_wire",  # after the one it imports
 ]
