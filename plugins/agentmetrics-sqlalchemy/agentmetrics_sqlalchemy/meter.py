@@ -6,8 +6,7 @@ import weakref
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from agentmetrics import catalog
-from agentmetrics.plugin import Batch, Bundles, CounterSeries, HistogramSeries, Instruments
+from agentmetrics.plugin import Batch, Bundles, CounterSeries, HistogramSeries, Instruments, row
 from agentmetrics_sqlalchemy.operations import CONNECT
 
 Labels = tuple[str, ...]
@@ -34,22 +33,22 @@ class DatabaseMeter:
     """The instruments of databases; pools of one name add up."""
 
     def __init__(self, make: Instruments) -> None:
-        self.queries = make.counter(catalog.DB_QUERIES)
-        self.errors = make.counter(catalog.DB_ERRORS)
-        self.slow_queries = make.counter(catalog.DB_SLOW_QUERIES)
-        self.duration = make.histogram(catalog.DB_QUERY_DURATION)
+        self.queries = make.counter(row("db_queries_total"))
+        self.errors = make.counter(row("db_errors_total"))
+        self.slow_queries = make.counter(row("db_slow_queries_total"))
+        self.duration = make.histogram(row("db_query_duration_seconds"))
         self.batch = make.recorder.batch
         self.step = make.recorder.update()
-        self.wait = make.histogram(catalog.DB_CHECKOUT_WAIT)
+        self.wait = make.histogram(row("db_checkout_wait_seconds"))
         self.of_operation: Bundles[OperationSeries] = Bundles(
             lambda operation: OperationSeries(self, operation)
         )
         self.not_sent: Bundles[NotSent] = Bundles(lambda operation: NotSent(self, operation))
         self.of_pool: Bundles[PoolSeries] = Bundles(lambda name: PoolSeries(self, name))
         self._engines: weakref.WeakSet[Pooled] = weakref.WeakSet()
-        make.observe(catalog.DB_CONNECTIONS_ACTIVE, self._active)
-        make.observe(catalog.DB_CONNECTIONS_IDLE, self._idle)
-        make.observe(catalog.DB_CONNECTIONS_MAX, self._most)
+        make.observe(row("db_connections_active"), self._active)
+        make.observe(row("db_connections_idle"), self._idle)
+        make.observe(row("db_connections_max"), self._most)
 
     def follow(self, engine: Pooled) -> None:
         """Read the pool of this engine at every collection, for as long as it lives."""
