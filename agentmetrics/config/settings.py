@@ -178,9 +178,9 @@ class Settings(BaseSettings):
     @field_validator("backend")
     @classmethod
     def _known_backends(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        known = backends.available()
+        built_in = backends.built_in()
         for name in names:
-            if name not in known:
+            if name not in built_in and name not in (known := backends.available()):
                 close = get_close_matches(name.lower(), known, n=1)
                 meant = f"; did you mean {close[0]!r}?" if close else ""
                 raise ValueError(
@@ -333,12 +333,16 @@ def unknown_variables() -> list[str]:
     stands for what a variable's name cannot have.
     """
     known = [name.upper() for name in Settings.model_fields]
-    of_plugins = tuple(re.sub(r"\W", "_", f"{name.upper()}_") for name in backends.plugins())
     named = [name for name in sorted(os.environ) if name.upper().startswith(PREFIX)]
+    others = {name: name.upper().removeprefix(PREFIX) for name in named}
+    others = {name: rest for name, rest in others.items() if rest not in known}
+    if not others:  # the plugins are not asked for, which takes longer than all of the settings
+        return []
+    of_plugins = tuple(re.sub(r"\W", "_", f"{name.upper()}_") for name in backends.plugins())
     return [
         f"{variable} is set but is not a setting{_meant(rest, known, PREFIX)}"
-        for variable, rest in ((name, name.upper().removeprefix(PREFIX)) for name in named)
-        if rest not in known and not rest.startswith(of_plugins)
+        for variable, rest in others.items()
+        if not rest.startswith(of_plugins)
     ]
 
 

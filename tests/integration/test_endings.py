@@ -36,7 +36,6 @@ from tests.services.wire import Answer, Wire
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.asyncio_alone,
-    pytest.mark.usefixtures("small_heap"),
 ]
 
 N = 1000

@@ -35,7 +35,6 @@ from tests.unit.scripted import by
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.asyncio_alone,
-    pytest.mark.usefixtures("small_heap"),
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
 ]
 

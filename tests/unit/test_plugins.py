@@ -31,11 +31,14 @@ def site(
 ) -> Iterator[Path]:
     """A folder on the path of modules and distributions; what is imported from it is forgotten."""
     monkeypatch.syspath_prepend(tmp_path)
-    before = set(sys.modules)
+    forget_theirs()  # what any other test has imported
     yield tmp_path
-    for name in set(sys.modules) - before:
-        if name.startswith("their_"):
-            del sys.modules[name]
+    forget_theirs()
+
+
+def forget_theirs() -> None:
+    for name in [name for name in sys.modules if name.startswith("their_")]:
+        del sys.modules[name]
 
 
 def install_theirs(
