@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from agentmetrics import Recorder
-from agentmetrics.plugin import Instruments, make_asgi_app, pipeline_for
+from agentmetrics.plugin import Instruments, make_asgi_app, pipeline_for, watch_event_loop_if_asked
 from agentmetrics_asgi.base import MARK, Base, LabelsOf
 from agentmetrics_asgi.meter import HTTPMeter, WebsocketMeter
 from agentmetrics_asgi.request import Receive, Request, Scope, Send
@@ -47,7 +47,8 @@ class MetricsMiddleware(Base):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = _KINDS.get(scope["type"])
-        if kind is None:  # such as lifespan
+        if kind is None:
+            self._began(scope)
             await self.app(scope, receive, send)
             return
         if self._metrics_path is not None and _path(scope) == self._metrics_path:
@@ -65,6 +66,14 @@ class MetricsMiddleware(Base):
                 measured.ended(error)
                 raise
             measured.ended(None)
+
+    def _began(self, scope: Scope) -> None:
+        """Watch the loop that the application begins on, where the settings ask for it."""
+        if scope["type"] == "lifespan":
+            try:
+                watch_event_loop_if_asked()
+            except Exception as problem:
+                self.failed(problem)
 
     def _measured(
         self,

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from starlette.middleware.base import BaseHTTPMiddleware
 from websockets.sync.client import connect
 
+import agentmetrics
 from agentmetrics import ConfigurationError, MemoryRecorder, PrometheusRecorder
 from agentmetrics.config.active import replaced
 from agentmetrics.plugin import Options, pipeline_of
@@ -455,6 +456,21 @@ async def test_other_events_of_a_server_are_the_application_s(
     lifespan = ({"type": "lifespan"}, object(), object())
     await MetricsMiddleware(app, recorder=recorder)(*lifespan)  # type: ignore[arg-type]
     assert seen == [lifespan]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("asked", [True, False])
+async def test_the_event_loop_is_watched_from_the_start_where_the_settings_ask_for_it(
+    anyio_backend: str, asked: bool
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await anyio.sleep(0.3)
+
+    with replaced(MemoryRecorder()):
+        recorder = agentmetrics.configure(backend="memory", system_metrics=asked)
+        assert isinstance(recorder, MemoryRecorder)
+        await MetricsMiddleware(app)({"type": "lifespan"}, object(), object())  # type: ignore[arg-type]
+        assert (recorder.histogram("event_loop_lag_seconds").count > 0) is asked
 
 
 class TestExcluded:
