@@ -4,7 +4,7 @@
 # make versions  what faces LangChain, on every Python that is here and on the oldest LangChain
 # make site      the docs as a site, in build/site
 # make pictures  the dashboards in the docs, from a demo that runs for a quarter of an hour
-# make bench     what a call costs, beside a hand-written handler
+# make bench     what a call costs, beside a hand-written handler; what plugins cost, beside their peers
 # make peers     what other LangChain handlers make of the conformance cases
 PYTHON ?= python3
 VENV ?= .venv
@@ -131,6 +131,7 @@ pictures: panels
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.plugins
 
 # The conformance cases through other handlers, which are installed for this alone.
 peers:

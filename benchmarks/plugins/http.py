@@ -151,11 +151,3 @@ def _scope() -> dict[str, Any]:
         "headers": HEADERS,
         "state": {},
     }
-
-
-if __name__ == "__main__":
-    for title, rows in (("Starlette", measure(15)), ("FastAPI", measure_fastapi(15))):
-        bare = rows[BARE]
-        for name, row in rows.items():
-            over = row.above(bare) * 1e6
-            print(f"{title:10} {name:36} {row.median * 1e6:8.1f} us  over bare {over:8.1f} us")
