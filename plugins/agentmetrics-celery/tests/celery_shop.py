@@ -21,6 +21,7 @@ from agentmetrics_celery import instrument_app
 
 LOG = os.environ["SHOP_LOG"]
 PORT = os.environ.get("SHOP_PORT")
+QUEUES = os.environ.get("SHOP_QUEUES")
 
 app = Celery("shop", broker=os.environ["SHOP_BROKER"])
 app.conf.update(
@@ -30,9 +31,10 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     worker_cancel_long_running_tasks_on_connection_loss=False,
 )
-queues = [os.environ["SHOP_QUEUE"], os.environ["SHOP_QUEUE"] + "-later"]
-instrument_app(app, port=int(PORT) if PORT else None, queues=queues)
-instrument_app(app, port=int(PORT) if PORT else None, queues=queues)  # which changes nothing
+for _ in range(2):  # the second time changes nothing
+    instrument_app(
+        app, port=int(PORT) if PORT else None, queues=QUEUES.split(",") if QUEUES else None
+    )
 
 
 def note(*what: object) -> None:
