@@ -236,7 +236,14 @@ def test_a_task_that_is_terminated_counts_as_revoked(prefork: Shop, tmp_path: Pa
     prefork.until(
         "two begun", lambda: prefork.noted()["hold", str(tmp_path / "never")] == begun + 2
     )
-    prefork.sender.control.revoke([task.id for task in running], terminate=True)
+    told = prefork.sender.control.revoke(
+        [task.id for task in running],
+        terminate=True,
+        reply=True,
+        destination=[f"{prefork.queue}@localhost"],
+        timeout=30,
+    )
+    assert told, "the worker has not heard of it"
     prefork.told["hold", "revoked"] += 2
     prefork.until("count of all", prefork.is_counted)
     assert prefork.tasks() == prefork.endings()
