@@ -42,7 +42,7 @@ $(VENV)/bin/uv:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt uv
 
-# $(call install,VENV,CONSTRAINTS): several times as fast as pip, and compiles on every core
+# $(call install,VENV,CONSTRAINTS): faster than pip, and compiles on every core
 install = $(BIN)/uv pip install --quiet --python $(1)/bin/python --compile-bytecode --constraint $(2)
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/uv

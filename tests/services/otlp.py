@@ -9,17 +9,19 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
-from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 
 from agentmetrics.plugin import Sample
 
-DELTA = pb.AGGREGATION_TEMPORALITY_DELTA
+if TYPE_CHECKING:  # every run of the tests loads this module, and not all have the package
+    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+        ExportMetricsServiceRequest,
+    )
+    from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
+
+DELTA = 1  # AGGREGATION_TEMPORALITY_DELTA
 Attributes = frozenset[tuple[str, Any]]
 Key = tuple[Attributes, str, Attributes]
 """The resource, the name and the attributes of a stream."""
@@ -172,6 +174,10 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_POST(self) -> None:
+        from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+            ExportMetricsServiceRequest,
+        )
+
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
