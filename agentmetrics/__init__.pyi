@@ -17,8 +17,12 @@ from .config.settings import Settings as Settings
 from .errors import BudgetExceeded as BudgetExceeded
 from .errors import ConfigurationError as ConfigurationError
 from .errors import LedgerUnavailable as LedgerUnavailable
+from .errors import PushFailed as PushFailed
 from .errors import UnknownMetricError as UnknownMetricError
 from .providers.usage import Usage as Usage
+from .pushing import push as push
+from .pushing import push_add as push_add
+from .pushing import push_delete as push_delete
 from .recording.instruments import Counter as Counter
 from .recording.instruments import Gauge as Gauge
 from .recording.instruments import Histogram as Histogram
@@ -31,6 +35,7 @@ from .recording.recorder import Recorder as Recorder
 from .sources.agent import InstrumentedAgent as InstrumentedAgent
 from .sources.application import record_error as record_error
 from .sources.caches import CacheTracker as CacheTracker
+from .sources.event_loop import watch_event_loop as watch_event_loop
 from .sources.expected import expect as expect
 from .sources.finished import record_call as record_call
 from .sources.finished import record_tool as record_tool

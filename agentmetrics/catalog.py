@@ -540,11 +540,26 @@ SYSTEM_MEMORY_USED = _last("system_memory_used_bytes", "Memory in use.", (), "by
 SYSTEM_MEMORY_LIMIT = _last(
     "system_memory_limit_bytes", "Memory that the container or machine may use.", (), "bytes"
 )
-SYSTEM_DISK_PERCENT = _last("system_disk_percent", "Disk in use.", (), "percent")
-SYSTEM_DISK_USED = _last("system_disk_used_bytes", "Disk in use.", (), "bytes")
+SYSTEM_DISK_PERCENT = _last(
+    "system_disk_percent", "File system in use, of what the process may fill.", (), "percent"
+)
+SYSTEM_DISK_USED = _last("system_disk_used_bytes", "File system in use.", (), "bytes")
+SYSTEM_PROCESS_CPU = _counter(
+    "system_process_cpu_seconds_total", "CPU time of the processes.", (), "seconds"
+)
+SYSTEM_PROCESS_MEMORY = _held(
+    "system_process_resident_memory_bytes",
+    "Resident memory of the processes; what several share counts in each.",
+    (),
+    "bytes",
+)
+SYSTEM_PROCESS_THREADS = _held("system_process_threads", "Threads of the processes.", ())
+SYSTEM_PROCESS_OPEN_FDS = _held(
+    "system_process_open_fds", "Files and sockets that the processes have open.", ()
+)
 EVENT_LOOP_LAG = _histogram(
     "event_loop_lag_seconds",
-    "How late the asyncio event loop runs what is due.",
+    "How late event loops run what is due.",
     (),
     "seconds",
     REQUEST_BUCKETS,
@@ -563,6 +578,7 @@ LABEL_VALUES = {
     "token_detail": TOKEN_DETAILS,
     "finish_reason": FINISH_REASONS,
 }
-"""The labels with a fixed set of values, and those values."""
+"""The labels with a fixed set of values, and those values; the platform has a status of its own."""
 
-make_known((*CATALOG, *APPLICATION, *PLATFORM), LABEL_VALUES)
+make_known((*CATALOG, *APPLICATION), LABEL_VALUES)
+make_known(PLATFORM)

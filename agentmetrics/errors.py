@@ -20,6 +20,10 @@ class LedgerUnavailable(RuntimeError):  # noqa: N818 - what it is, as a user rea
     """The ledger's database is unreachable; pending writes wait until it is back."""
 
 
+class PushFailed(RuntimeError):  # noqa: N818 - what became of the push
+    """A Pushgateway did not take what was pushed: where, why, and as which job."""
+
+
 class UnknownMetricError(KeyError, ValueError):
     """A reading names a metric, a label or a label value that does not exist.
 

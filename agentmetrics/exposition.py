@@ -15,6 +15,7 @@ from anyio import to_thread
 from agentmetrics.config.active import get_recorder
 from agentmetrics.errors import ConfigurationError
 from agentmetrics.recording.recorder import Recorder
+from agentmetrics.sources.event_loop import watch_event_loop_if_asked
 
 if TYPE_CHECKING:
     import threading
@@ -59,6 +60,7 @@ async def start_http_server(
             name=error.name,
         ) from None
     _check_asyncio()
+    watch_event_loop_if_asked()
 
     async def metrics(request: web.Request) -> web.Response:
         query = request.rel_url.raw_query_string
@@ -158,6 +160,7 @@ class MetricsApp:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        watch_event_loop_if_asked()
         if scope["type"] == "lifespan":
             await _live(receive, send)
         elif scope["type"] == "websocket":
@@ -235,7 +238,7 @@ def prometheus_recorder(recorder: Recorder | None = None) -> PrometheusRecorder:
     Raises ``ConfigurationError`` when there is none.
     """
     try:
-        from agentmetrics.backends.prometheus import PrometheusRecorder
+        from agentmetrics.backends.prometheus import prometheus_recorder_in
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"/metrics needs the package {error.name!r}: "
@@ -243,12 +246,9 @@ def prometheus_recorder(recorder: Recorder | None = None) -> PrometheusRecorder:
             name=error.name,
         ) from None
 
-    around = [recorder or get_recorder()]
-    while around:
-        found = around.pop(0)
-        if isinstance(found, PrometheusRecorder):
-            return found
-        around.extend(found.inner)
+    found = prometheus_recorder_in(recorder or get_recorder())
+    if found is not None:
+        return found
     if recorder is not None:
         raise ConfigurationError(
             f"{type(recorder).__name__} contains no PrometheusRecorder, which /metrics needs"

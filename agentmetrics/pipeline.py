@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
+from sys import modules
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -33,6 +34,7 @@ from agentmetrics.meters.system import Memory
 from agentmetrics.meters.tool import ToolMeter
 from agentmetrics.pricing import Prices
 from agentmetrics.providers.error_types import OTHER, error_type_of
+from agentmetrics.recording.exemplars import OPENTELEMETRY, current_span, record_in
 from agentmetrics.recording.fork import ForkSafeLock
 from agentmetrics.recording.layers.cardinality import MAX_SERIES, CardinalityLimit, is_limited
 from agentmetrics.recording.log_once import LogOnce
@@ -129,9 +131,13 @@ class Pipeline:
         self.next_look = 0.0
         """When to ``look`` again, on the clock of the calls."""
         self._hearers: tuple[Hearer, ...] = ()
+        self._fact_hearers: set[tuple[str, Callable[[Any], None]]] = set()
         self._is_guarded = False
         self._tell()
-        self.table = OpenTable(self._hand_on, limited.update(), options.call_ttl_seconds)
+        self._notes_spans = limited.keeps_exemplars
+        self.table = OpenTable(
+            self._hand_on, limited.update(), options.call_ttl_seconds, self._notes_spans
+        )
         for gauge in (
             *(self.llm.in_flight, self.agents.in_flight, self.tools.in_flight),
             *(self.llm.oldest, self.agents.oldest),
@@ -190,6 +196,16 @@ class Pipeline:
         if hear not in self._hearers:
             self._hearers = (*self._hearers, hear)
             self._tell()
+
+    def subscribe_to(self, kind: str, hear: Callable[[Any], None]) -> None:
+        """Let ``hear`` have every fact of this kind that ends, once its metrics are recorded.
+
+        ``kind`` is ``"agent"``, ``"tool"`` or ``"retriever"``; for LLM calls see ``subscribe``.
+        Subscribing again changes nothing.
+        """
+        if (kind, hear) not in self._fact_hearers:
+            self._fact_hearers.add((kind, hear))
+            self._record[kind] = _record_and_tell(self._record[kind], hear)
 
     def unsubscribe(self, hear: Hearer) -> None:
         """Let ``hear`` have no more calls."""
@@ -308,7 +324,10 @@ class Pipeline:
 
     def _hand_on(self, fact: Fact) -> None:
         try:
-            self._record[fact.kind](fact)
+            if self._notes_spans and OPENTELEMETRY in modules:
+                record_in(fact.span, self._record[fact.kind], fact)
+            else:
+                self._record[fact.kind](fact)
         except Exception as problem:  # a backend that fails is not the agent's concern
             self.failed("record", problem)
         if isinstance(fact, LLMCall):
@@ -336,6 +355,8 @@ class Pipeline:
 
     def record(self, fact: Fact) -> None:
         """Record a fact that was never open here: its times and its status were told."""
+        if self._notes_spans:
+            fact.span = current_span()
         self.expect(fact)
         if fact.run is not None:
             self.table.count_in_run(fact)
@@ -349,7 +370,10 @@ class Pipeline:
         """What ``finish`` does for an LLM call without an error, which is nearly every one."""
         call.ended = perf_counter()
         call.status = SUCCESS
-        self._record_llm(call)
+        if self._notes_spans and OPENTELEMETRY in modules:
+            record_in(call.span, self._record_llm, call)
+        else:
+            self._record_llm(call)
         if call.cost_usd is None:
             self._warn_unmetered(call)
         if call.is_logged:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from agentmetrics.backends.changes import Changes, Line, SampledHistogram, SendingStore
+from agentmetrics.backends.delivery import Connection, Datagrams, HostRoute, Route, Stream
+from agentmetrics.backends.sending import SendingRecorder
 from agentmetrics.calls.attribution import attribute, nearest_run
 from agentmetrics.calls.context import current_run, extra_values
 from agentmetrics.calls.facts import (
@@ -24,12 +27,20 @@ from agentmetrics.calls.outcome import add_control_flow
 from agentmetrics.calls.table import OpenTable, OwnRunId, RunId
 from agentmetrics.catalog import LATENCY_BUCKETS
 from agentmetrics.config.active import pipeline_for
+from agentmetrics.exposition import (
+    make_asgi_app,
+    make_wsgi_app,
+    prometheus_recorder,
+    start_http_server_in_thread,
+)
 from agentmetrics.meters.base import Instruments
 from agentmetrics.meters.bundle import Bundles
 from agentmetrics.pipeline import CeilingOf, Gate, Hearer, Options, Pipeline, pipeline_of
 from agentmetrics.providers.error_types import add_class_names, add_reader
-from agentmetrics.recording.exits import Closable, close_at_exit, skip_at_exit
+from agentmetrics.recording.exemplars import Exemplar, SpanContext, span_here
+from agentmetrics.recording.exits import Closable, close_all, close_at_exit, skip_at_exit
 from agentmetrics.recording.fork import ForkAware, ForkSafeLock, watch_forks
+from agentmetrics.recording.health import PACKETS_DROPPED
 from agentmetrics.recording.instruments import (
     Batch,
     CounterSeries,
@@ -37,12 +48,13 @@ from agentmetrics.recording.instruments import (
     HistogramSeries,
     Observed,
 )
-from agentmetrics.recording.known import make_known
+from agentmetrics.recording.known import known_metric, make_known, unknown_metric
 from agentmetrics.recording.layers.layer import Layer
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import Metric, clean_label
 from agentmetrics.recording.periodic import PeriodicFlush
 from agentmetrics.recording.store import (
+    ExemplarHistogram,
     Store,
     StoredCounter,
     StoredGauge,
@@ -51,19 +63,26 @@ from agentmetrics.recording.store import (
 )
 from agentmetrics.recording.values import Family, HistogramValue, Sample, Value
 from agentmetrics.sources.blocks import Block
+from agentmetrics.sources.event_loop import watch_event_loop_if_asked
 from agentmetrics.sources.frameworks import Framework, Placed, add_framework, when_imported
 from agentmetrics.sources.surroundings import call_here
 
 __all__ = [
     "LATENCY_BUCKETS",
+    "PACKETS_DROPPED",
     "AgentRun",
     "Batch",
     "Block",
     "Bundles",
     "Ceiling",
     "CeilingOf",
+    "Changes",
     "Closable",
+    "Connection",
     "CounterSeries",
+    "Datagrams",
+    "Exemplar",
+    "ExemplarHistogram",
     "Family",
     "ForkAware",
     "ForkSafeLock",
@@ -73,9 +92,11 @@ __all__ = [
     "Hearer",
     "HistogramSeries",
     "HistogramValue",
+    "HostRoute",
     "Instruments",
     "LLMCall",
     "Layer",
+    "Line",
     "LogOnce",
     "Observed",
     "OpenTable",
@@ -85,14 +106,20 @@ __all__ = [
     "Pipeline",
     "Placed",
     "RetrieverQuery",
+    "Route",
     "RunId",
     "Sample",
+    "SampledHistogram",
     "Scope",
+    "SendingRecorder",
+    "SendingStore",
+    "SpanContext",
     "Store",
     "StoreRecorder",
     "StoredCounter",
     "StoredGauge",
     "StoredHistogram",
+    "Stream",
     "ToolExecution",
     "Unread",
     "Value",
@@ -104,13 +131,21 @@ __all__ = [
     "attribute",
     "call_here",
     "clean_label",
+    "close_all",
     "close_at_exit",
     "current_run",
     "extra_values",
+    "make_asgi_app",
+    "make_wsgi_app",
     "nearest_run",
     "pipeline_for",
     "pipeline_of",
+    "prometheus_recorder",
+    "row",
     "skip_at_exit",
+    "span_here",
+    "start_http_server_in_thread",
+    "watch_event_loop_if_asked",
     "watch_forks",
     "when_imported",
 ]
@@ -125,3 +160,14 @@ def add_rows(*metrics: Metric, label_values: Mapping[str, Sequence[str]] | None 
     Raises ``ValueError`` for a name that is another metric's already, as the catalogue's are.
     """
     make_known(metrics, label_values or {})
+
+
+def row(name: str) -> Metric:
+    """The metric of this name, of the catalogue or of a plugin: for those who record it.
+
+    Raises ``agentmetrics.UnknownMetricError`` for a name that is no metric's.
+    """
+    found = known_metric(name)
+    if found is None:
+        raise unknown_metric(name, ())
+    return found

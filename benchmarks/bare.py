@@ -16,13 +16,13 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 
 from agentmetrics.catalog import LATENCY_BUCKETS
+from agentmetrics.recording.batches import slots_batch
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.store import (
     Store,
     StoredCounter,
     StoredGauge,
     StoredHistogram,
-    slots_batch,
 )
 
 COUNTER = Metric("bare_total", "counter", "bare")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -73,9 +73,14 @@ def targets(rows: Mapping[str, Row]) -> list[Target]:
     ]
 
 
-def page(sections: list[Section], met: list[Target], command: str) -> str:
+def page(
+    sections: list[Section],
+    met: list[Target],
+    command: str,
+    packages: Sequence[str] = PACKAGES,
+) -> str:
     """The whole of RESULTS.md."""
-    lines = ["# Benchmark results", "", f"Made by `{command}`.", "", *_environment(), ""]
+    lines = ["# Benchmark results", "", f"Made by `{command}`.", "", *_environment(packages), ""]
     lines += ["## Targets", "", "| ratio | measured | at most | |", "|---|---:|---:|---|"]
     lines += [
         f"| {target.what} | {target.ratio:.3f} | {target.limit:.2f} "
@@ -105,13 +110,13 @@ def _time(seconds: float) -> str:
     return f"{seconds / 1e-9:.0f} ns"
 
 
-def _environment() -> list[str]:
+def _environment(packages: Sequence[str]) -> list[str]:
     facts = pyperf.Run([1.0], metadata={"name": "environment"}).get_metadata()
     names = ("python_version", "python_implementation", "platform", "cpu_model_name", "cpu_count")
     lines = [f"- {name.replace('_', ' ')}: {facts[name]}" for name in names if name in facts]
     if "load_avg_1min" in facts:
         lines.append(f"- load average when written: {facts['load_avg_1min']:.2f}")
-    return [*lines, "- packages: " + ", ".join(f"{name} {_version(name)}" for name in PACKAGES)]
+    return [*lines, "- packages: " + ", ".join(f"{name} {_version(name)}" for name in packages)]
 
 
 def _version(package: str) -> str:

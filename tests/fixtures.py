@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,11 +20,16 @@ if TYPE_CHECKING:
     from agentmetrics.calls.facts import LLMCall
 
 pytest_plugins = [
+    "tests.services.otlp",
     "tests.services.postgres",
     "tests.services.prometheus",
+    "tests.services.pushgateway",
+    "tests.services.rabbitmq",
     "tests.services.receiver",
+    "tests.services.redis",
     "tests.services.replay",
     "tests.services.statsd",
+    "tests.services.webserver",
     "tests.services.wire",
     "tests.services.embeddings_wire",  # after the one it imports
 ]
@@ -55,6 +61,20 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "asyncio_alone: coroutines that trio cannot run, as LangChain's on asyncio"
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Take what tests import out of the garbage collector's sight: a collection is then quick.
+
+    It is two million objects where all tests are run, and many a test calls ``gc.collect``.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

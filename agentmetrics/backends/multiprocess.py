@@ -75,6 +75,10 @@ class MultiprocessStore(Store):
                 self.written(metric, gone).set(0.0 if metric.is_live else math.nan)
             self._shown[metric.name] = shown
 
+    def after_fork_in_child(self) -> None:
+        self._shown.clear()  # it is the parent's: the child would write that it is gone
+        super().after_fork_in_child()
+
 
 def _client_metric(metric: Metric) -> Any:
     arguments: Any = {"labelnames": metric.labels, "registry": None}

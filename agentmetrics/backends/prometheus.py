@@ -6,13 +6,14 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import prometheus_client.metrics
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as PrometheusFamily
 from prometheus_client.registry import REGISTRY, Collector
+from prometheus_client.samples import Exemplar as SampleExemplar
 from prometheus_client.samples import Sample
 
 from agentmetrics.backends.multiprocess import (
@@ -21,9 +22,15 @@ from agentmetrics.backends.multiprocess import (
     MultiprocessStore,
 )
 from agentmetrics.errors import ConfigurationError
+from agentmetrics.recording.exemplars import Exemplar
+from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import Metric
-from agentmetrics.recording.store import Store, StoreRecorder
+from agentmetrics.recording.recorder import Recorder
+from agentmetrics.recording.store import ExemplarHistogram, Store, StoreRecorder
 from agentmetrics.recording.values import Family, HistogramValue, bound_text
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Exposition(NamedTuple):
@@ -41,23 +48,46 @@ class PrometheusRecorder(StoreRecorder):
     series. With ``PROMETHEUS_MULTIPROC_DIR`` set, every update is also written through to
     prometheus-client's files there, so a killed worker loses nothing that it had finished.
 
+    ``exemplars`` is whether each bucket of a histogram keeps the last observation made in a sampled
+    OpenTelemetry span, for scrapes in OpenMetrics. By default they are kept, but those files have
+    no room for them: to ask for them nevertheless is logged.
+
     Raises ``ValueError`` when a metric of the same name from elsewhere is already on the registry,
-    and when the multiprocess directory cannot be used.
+    when its series are already kept the other way, and when the multiprocess directory cannot be
+    used.
     """
 
-    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+    def __init__(
+        self, registry: CollectorRegistry = REGISTRY, *, exemplars: bool | None = None
+    ) -> None:
         directory = os.environ.get(DIRECTORY_VARIABLE)
+        if directory and exemplars:
+            _problems.warn(
+                "exemplars",
+                "no exemplars are kept: prometheus-client's files have no room for them, "
+                "and %s is set",
+                DIRECTORY_VARIABLE,
+            )
+            exemplars = None
         with _lock:
             collector = _collectors.get(registry)
             if collector is None:
-                store = MultiprocessStore(directory) if directory else Store()
-                collector = _collectors[registry] = _StoreCollector(store)
+                collector = _collectors[registry] = _StoreCollector(_store(directory, exemplars))
                 registry.register(collector)
         super().__init__(collector.store)
+        if exemplars not in (None, self.keeps_exemplars):
+            raise ConfigurationError(
+                f"this registry is already in use with exemplars={self.keeps_exemplars}, not "
+                f"{exemplars}: configure it before its first use"
+            )
         self.registry = registry
         self.scraped: Collector = MultiprocessCollector(directory) if directory else registry
         """What a scrape reads: the registry, or the files of all workers."""
         self._collector = collector
+
+    @classmethod
+    def from_settings(cls, settings: Any) -> Self:
+        return cls(exemplars=settings.exemplars)
 
     def declare(self, metric: Metric) -> None:
         with _lock:
@@ -87,6 +117,23 @@ class PrometheusRecorder(StoreRecorder):
     def flush(self) -> None:
         if isinstance(self.store, MultiprocessStore):
             self.store.flush()
+
+
+def _store(directory: str | None, exemplars: bool | None) -> Store:
+    if directory:
+        return MultiprocessStore(directory)
+    return Store() if exemplars is False else Store(histogram=ExemplarHistogram)
+
+
+def prometheus_recorder_in(recorder: Recorder) -> PrometheusRecorder | None:
+    """The Prometheus recorder that this one is, or that it is a layer or a fanout around."""
+    around = [recorder]
+    while around:
+        found = around.pop(0)
+        if isinstance(found, PrometheusRecorder):
+            return found
+        around.extend(found.inner)
+    return None
 
 
 class _StoreCollector(Collector):
@@ -129,6 +176,8 @@ def _with_samples(collected: Family, created: Mapping[tuple[str, ...], float]) -
             for bound, observed in zip(bounds, value.counts, strict=True):
                 running += observed
                 add(Sample(bucket, {**labels, "le": bound}, running))
+            for place, kept in value.exemplars.items():
+                _attach(kept, family.samples, place - len(bounds))
             add(Sample(count, labels, running))
             add(Sample(total, labels, value.sum))
         else:
@@ -138,7 +187,13 @@ def _with_samples(collected: Family, created: Mapping[tuple[str, ...], float]) -
     return family
 
 
+def _attach(kept: Exemplar, samples: list[Sample], place: int) -> None:
+    exemplar = SampleExemplar(kept.labels, kept.value, kept.timestamp)
+    samples[place] = samples[place]._replace(exemplar=exemplar)
+
+
 _lock = threading.RLock()
+_problems = LogOnce()
 _collectors: weakref.WeakKeyDictionary[CollectorRegistry, _StoreCollector] = (
     weakref.WeakKeyDictionary()
 )

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from agentmetrics.providers.usage import Usage
+from agentmetrics.recording.exemplars import SpanContext
 from agentmetrics.recording.metric import clean_label
 
 UNKNOWN = "unknown"
 
 
 # Fields with init=False are filled in later; the class has their default, so a start pays nothing.
-# ``started`` and ``ended`` are readings of ``time.perf_counter()`` in seconds everywhere.
+# ``started`` and ``ended`` are readings of ``time.perf_counter()`` in seconds everywhere. ``span``
+# is the one that was current at the start, if it is sampled and the recorder keeps exemplars.
 
 
 @dataclass(eq=False)
@@ -36,6 +38,7 @@ class AgentRun:
     extra_is_open: bool = field(default=False, init=False)
     ended: float = field(default=0.0, init=False)
     status: str = field(default="", init=False)
+    span: SpanContext | None = field(default=None, init=False)
     llm_calls: int = field(default=0, init=False)
     tool_calls: int = field(default=0, init=False)
     tokens: int = field(default=0, init=False)
@@ -63,6 +66,7 @@ class Scope:
     began: bool = False
     ended: float = field(default=0.0, init=False)
     status: str = field(default="", init=False)
+    span: SpanContext | None = field(default=None, init=False)
 
     @property
     def inside(self) -> Scope:
@@ -131,6 +135,7 @@ class LLMCall:
     longest_gap: float = field(default=0.0, init=False)
     ended: float = field(default=0.0, init=False)
     status: str = field(default="", init=False)
+    span: SpanContext | None = field(default=None, init=False)
     error_type: str = field(default="", init=False)
     served_model: str = field(default="", init=False)
     finish_reason: str = field(default="", init=False)
@@ -195,6 +200,7 @@ class ToolExecution:
     extra: tuple[str, ...] = ()
     ended: float = field(default=0.0, init=False)
     status: str = field(default="", init=False)
+    span: SpanContext | None = field(default=None, init=False)
 
     @property
     def inside(self) -> Scope | None:
@@ -216,6 +222,7 @@ class RetrieverQuery:
     extra: tuple[str, ...] = ()
     ended: float = field(default=0.0, init=False)
     status: str = field(default="", init=False)
+    span: SpanContext | None = field(default=None, init=False)
     documents: int | None = field(default=None, init=False)
 
     @property

@@ -14,11 +14,13 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from sys import modules
 from time import perf_counter
 from typing import Any, Protocol
 
 from agentmetrics.calls.facts import AgentRun, Fact, LLMCall, Scope, ToolExecution
 from agentmetrics.calls.outcome import CANCELLED
+from agentmetrics.recording.exemplars import OPENTELEMETRY, current_span
 from agentmetrics.recording.fork import ForkAware, watch_forks
 
 SWEEPS_PER_TTL = 20
@@ -55,7 +57,8 @@ class OpenTable(ForkAware):
     """What is open in one pipeline; a call that many sources see is one.
 
     ``record`` is given what was abandoned, or is older than ``ttl_seconds``, as cancelled. ``step``
-    is the recorder's update, under which counts in a run change.
+    is the recorder's update, under which counts in a run change. With ``notes_spans``, facts note
+    the span that they begin in.
     """
 
     def __init__(
@@ -63,9 +66,11 @@ class OpenTable(ForkAware):
         record: Callable[[Fact], None],
         step: AbstractContextManager[Any],
         ttl_seconds: float,
+        notes_spans: bool = False,
     ) -> None:
         self._record, self._step = record, step
         self.ttl_seconds = ttl_seconds
+        self._notes_spans = notes_spans
         self._open: dict[int, _Open] = {}
         self._ended: dict[int, _Open] = {}  # scopes and tools, of which something may go on
         self.abandoned: deque[tuple[_Open, float]] = deque()
@@ -78,6 +83,8 @@ class OpenTable(ForkAware):
         """Open a fact; it ends when it is taken out, or when ``run_id`` is let go."""
         if self.abandoned:
             self.end_abandoned()
+        if self._notes_spans and OPENTELEMETRY in modules:
+            fact.span = current_span()
         opened = _Open(run_id, self._note)
         opened.fact = fact
         key = opened.key = run_id.int

@@ -22,16 +22,19 @@ from agentmetrics.cli.console import complain, note, output, titled_table
 from agentmetrics.config.assembly import (
     make_budgets,
     make_options,
+    make_push_at_exit,
     make_recorder,
     naming_backends,
     naming_ledger,
 )
 from agentmetrics.config.settings import Settings, load_settings, variable_of
 from agentmetrics.errors import ConfigurationError, LedgerUnavailable
+from agentmetrics.machine.reading import Machine
 from agentmetrics.pipeline import declare_catalog
 from agentmetrics.recording.recorder import Recorder
 
 PROBE_SECONDS = 3.0
+_MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +104,10 @@ def examine(modules: Sequence[str] = (), attempt: notices.Attempt = notices.look
         report.backends.append(Backend(name, _does(name, settings), problem))
         if problem:
             report.problems.append(f"{variable_of('backend')}={name!r}: {problem}")
+    more = [_system(settings)] if settings.system_metrics else []
+    more += [_pushgateway(settings, recorder)] if settings.pushgateway_url else []
     recorder.close()
-    more = [_ledger(settings.ledger_url, settings)] if settings.ledger_url else []
+    more += [_ledger(settings.ledger_url, settings)] if settings.ledger_url else []
     more += _budgets(settings, attempt) if settings.budgets_file else []
     report.backends += more
     report.problems += [one.problem for one in more if one.problem]
@@ -119,6 +124,32 @@ def _not_imported(modules: Sequence[str]) -> Iterator[str]:
             import_module(module)
         except Exception as error:  # a program may do anything when it is imported
             yield f"--import {module}: {type(error).__name__}: {error}"
+
+
+def _system(settings: Settings) -> Backend:
+    reading = Machine(settings.system_disk_path).read()
+    cores, memory = reading.cpu_limit_cores, reading.memory_limit_bytes
+    limits = [
+        "CPU" if cores is None else f"CPU ({cores:g} cores)",
+        "memory" if memory is None else f"memory ({memory / _MIB:.0f} MiB)",
+        f"the disk at {settings.system_disk_path}",
+    ]
+    return Backend("system", f"reads {', '.join(limits)} and the process when it is scraped", None)
+
+
+def _pushgateway(settings: Settings, recorder: Recorder) -> Backend:
+    assert settings.pushgateway_url is not None
+    url = without_password(settings.pushgateway_url.get_secret_value())
+    try:
+        push = make_push_at_exit(settings, recorder)
+    except ConfigurationError as error:
+        return Backend("pushgateway", f"pushes to {url} at exit", str(error))
+    assert push is not None
+    push.give_up()
+    group = {"job": push.gateway.job, **push.gateway.grouping}
+    labels = ", ".join(f"{name}={value!r}" for name, value in group.items())
+    does = f"pushes to {push.gateway.shown} at exit, as {labels}"
+    return Backend("pushgateway", does, push.gateway.probe())
 
 
 def _ledger(url: SecretStr, settings: Settings) -> Backend:

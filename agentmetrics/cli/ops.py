@@ -255,6 +255,42 @@ def runbook(name: Name = None, namespace: Namespace = "") -> None:
         typer.echo(text, nl=False)
 
 
+@app.command()
+def dogstatsd_mapper(
+    namespace: Namespace = "",
+    extra_labels: ExtraLabels = "",
+    common_labels: Annotated[
+        str,
+        typer.Option(
+            envvar="AGENTMETRICS_COMMON_LABELS",
+            help="Common labels of your programs, comma-separated; values are of no concern.",
+            show_default=False,
+        ),
+    ] = "",
+    prefix: Annotated[
+        str,
+        typer.Option(
+            envvar=["AGENTMETRICS_STATSD_PREFIX", "STATSD_PREFIX"],
+            help="First part of every StatsD name, as your programs set it.",
+            show_default=False,
+        ),
+    ] = "",
+) -> None:
+    """Print dogstatsd_mapper_profiles for a Datadog Agent that plain StatsD is sent to.
+
+    Add them to its datadog.yaml: label values are then tags, and no parts of names.
+    """
+    require("ops", "yaml")
+    from agentmetrics.operations.dogstatsd_mapper import mapper_profiles
+    from agentmetrics.operations.yaml_text import dump
+
+    common = tuple(name.partition("=")[0].strip() for name in _names(common_labels))
+    with _refusing():
+        options = _options(namespace, extra_labels)
+        profiles = mapper_profiles(options.namespace, prefix, options.extra_labels, common)
+    typer.echo(dump(profiles), nl=False)
+
+
 @contextmanager
 def _refusing() -> Iterator[None]:
     """End with 2 where what was typed is wrong."""

@@ -14,17 +14,21 @@ from agentmetrics.config.assembly import (
     make_destinations,
     make_ledger,
     make_options,
+    make_push_at_exit,
     make_recorder,
     naming_backends,
 )
 from agentmetrics.config.settings import Settings, load_settings, variable_of
 from agentmetrics.errors import ConfigurationError, LedgerUnavailable
+from agentmetrics.machine.reading import Machine
+from agentmetrics.meters.machine import SystemMeter
 from agentmetrics.pipeline import Options, Pipeline, default_options, pipeline_of
 from agentmetrics.recording.exits import close_at_exit, skip_at_exit
 from agentmetrics.recording.fork import ForkSafeLock
 from agentmetrics.recording.recorder import Recorder
 
 if TYPE_CHECKING:
+    from agentmetrics.backends.pushgateway import PushAtExit
     from agentmetrics.budget.budgets.budget import Budget
     from agentmetrics.budget.budgets.budgets import Budgets
     from agentmetrics.budget.ledger.ledger import Ledger
@@ -36,7 +40,8 @@ R = TypeVar("R", bound=Recorder)
 class InUse:
     """What is configured, all of it from one ``configure``; ``made_here`` is closed with it.
 
-    ``is_chosen`` is whether the program has called that, or the environment alone has said.
+    ``settings`` are those that it was made from, where it was, and ``is_chosen`` is whether the
+    program has called that, or the environment alone has said.
     """
 
     recorder: Recorder
@@ -44,6 +49,8 @@ class InUse:
     ledger: Ledger | None = None
     budgets: Budgets | None = None
     made_here: Recorder | None = None
+    settings: Settings | None = None
+    at_exit: PushAtExit | None = None
     is_chosen: bool = True
 
 
@@ -97,11 +104,16 @@ def configure(
     made = None if recorder else make_recorder(settings)
     new = recorder or made
     assert new is not None
+    at_exit = None
     try:
         pipeline = _pipeline(new, options, settings if made else None)
         _describe_service(pipeline, new, settings, made)
+        _show_system(pipeline, settings)
+        at_exit = make_push_at_exit(settings, new)
         ledger = make_ledger(settings)
     except BaseException:
+        if at_exit is not None:
+            at_exit.give_up()
         _close(None, made)
         raise
     with _changing:
@@ -116,10 +128,14 @@ def configure(
             if old_ledger is not None and limits:
                 _write(old_ledger)  # the new budgets ask what was spent until now
         in_force = _in_force(limits, new, ledger, settings) if limits else None
-        active.put(InUse(new, pipeline, ledger, in_force, made))
+        active.put(InUse(new, pipeline, ledger, in_force, made, settings, at_exit))
     if made is not None:
         close_at_exit(made)
+    if at_exit is not None:
+        at_exit.begin()
     if before is not None:
+        if before.at_exit is not None:
+            before.at_exit.give_up()
         _close(before.ledger, None if before.made_here is new else before.made_here)
     return new
 
@@ -145,6 +161,16 @@ def _describe_service(
         raise ConfigurationError(
             f"{variable_of('service')}={settings.service!r}: {error}"
         ) from error
+
+
+def _show_system(pipeline: Pipeline, settings: Settings) -> None:
+    """Show the machine and the process where the settings ask for it."""
+    if not settings.system_metrics:
+        return
+    try:
+        pipeline.meter(SystemMeter).show(Machine(settings.system_disk_path))
+    except ValueError as error:
+        raise ConfigurationError(f"{variable_of('system_metrics')}=True: {error}") from error
 
 
 def _in_force(
@@ -239,6 +265,8 @@ def replaced(recorder: R) -> Iterator[R]:
         if inside is not None and inside.budgets is not None:
             inside.budgets.close()
         if inside is not None:
+            if inside.at_exit is not None:
+                inside.at_exit.give_up()
             _close(inside.ledger, inside.made_here)
 
 

@@ -20,6 +20,7 @@ from agentmetrics.recording.layers.namespace import Namespace
 from agentmetrics.recording.recorder import Recorder
 
 if TYPE_CHECKING:
+    from agentmetrics.backends.pushgateway import PushAtExit, Pushgateway
     from agentmetrics.budget.budgets.budget import Budget
     from agentmetrics.budget.ledger.ledger import Ledger
     from agentmetrics.budget.notify.destination import Destination
@@ -29,6 +30,7 @@ OF_A_RECORDER = frozenset(
         "backend",
         "namespace",
         "common_labels",
+        "exemplars",
         *(name for name in Settings.model_fields if name.startswith("statsd_")),
     }
 )
@@ -112,6 +114,60 @@ def _make_updates() -> Updates:
             "install it with: pip install 'llm-agentmetrics[prices]'"
         ) from None
     return Updates(UpdatePrices())
+
+
+def make_pushgateway(settings: Settings) -> Pushgateway | None:
+    """The Pushgateway that the settings name; ``None`` when they name none.
+
+    Raises ``ConfigurationError``, never with the password in it.
+    """
+    if not settings.pushgateway_url:
+        return None
+    url = settings.pushgateway_url.get_secret_value()
+    with _naming_pushgateway(url):
+        from agentmetrics.backends.pushgateway import Pushgateway
+
+        return Pushgateway(
+            url,
+            settings.pushgateway_job or settings.service,
+            settings.pushgateway_grouping,
+            settings.pushgateway_timeout,
+        )
+
+
+def make_push_at_exit(settings: Settings, recorder: Recorder) -> PushAtExit | None:
+    """What pushes a recorder's metrics at exit, where the settings name a Pushgateway.
+
+    Raises ``ConfigurationError``: also where nothing is recorded for Prometheus.
+    """
+    gateway = make_pushgateway(settings)
+    if gateway is None:
+        return None
+    from agentmetrics.backends.prometheus import prometheus_recorder_in
+    from agentmetrics.backends.pushgateway import PushAtExit
+
+    found = prometheus_recorder_in(recorder)
+    if found is None:
+        raise ConfigurationError(
+            f"{variable_of('pushgateway_url')}={gateway.shown!r}: only what is recorded for "
+            f"Prometheus can be pushed: add 'prometheus' to {variable_of('backend')}"
+        )
+    return PushAtExit(gateway, found)
+
+
+@contextmanager
+def _naming_pushgateway(url: str) -> Iterator[None]:
+    """Let errors with the Pushgateway begin with its variable; of a missing package, too."""
+    variable = f"{variable_of('pushgateway_url')}={without_password(url)!r}"
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{variable}: pushing needs the package {error.name!r}; install it with: "
+            "pip install 'llm-agentmetrics[prometheus]'"
+        ) from None
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{variable}: {error}") from None
 
 
 def make_ledger(settings: Settings) -> Ledger | None:

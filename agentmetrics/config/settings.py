@@ -73,6 +73,12 @@ class Settings(BaseSettings):
         description="record memory also as `llm_memory_rss_mb` and `llm_memory_available_mb`; "
         "`off` for the names in `_bytes` alone",
     )
+    exemplars: bool | None = Field(
+        None,
+        description="whether Prometheus histograms have exemplars, which name the trace of an "
+        "observation that was made in a sampled OpenTelemetry span; by default where they can be "
+        "kept, which is everywhere except with `PROMETHEUS_MULTIPROC_DIR`",
+    )
     max_series: int = Field(
         2000,
         ge=1,
@@ -116,6 +122,29 @@ class Settings(BaseSettings):
         description="`allow`, or `block` to refuse the calls of blocking budgets while the ledger "
         "cannot be written to",
     )
+    system_metrics: bool = Field(
+        False,
+        description="record CPU, memory and disk of the container or machine, this process, and "
+        "the lag of the event loop that serves `/metrics`",
+    )
+    system_disk_path: Path = Field(
+        Path("/"), description="where the file system is whose use `system_disk_*` are"
+    )
+    pushgateway_url: SecretStr | None = Field(
+        None,
+        description="a Pushgateway that all metrics are pushed to when the program ends: "
+        "`http://host:9091`, with `user:password@` where it asks for them",
+    )
+    pushgateway_job: str = Field(
+        "", description="the job that is pushed as; falls back on `AGENTMETRICS_SERVICE`"
+    )
+    pushgateway_grouping: Annotated[dict[str, str], NoDecode] = Field(
+        {},
+        description="further labels that name what is pushed, such as `instance=eu-1,shard=3`",
+    )
+    pushgateway_timeout: float = Field(
+        5.0, gt=0, le=300, description="seconds after which a push is given up"
+    )
     statsd_host: str = Field(
         "localhost",
         validation_alias=AliasChoices("AGENTMETRICS_STATSD_HOST", "STATSD_HOST"),
@@ -135,6 +164,11 @@ class Settings(BaseSettings):
     )
     statsd_protocol: Literal["udp", "tcp"] = Field("udp", description="`udp` or `tcp`")
     statsd_flush_interval: float = Field(1.0, gt=0, description="seconds between flushes")
+    statsd_dialect: Literal["etsy", "statsd_exporter", "telegraf", "datadog"] = Field(
+        "etsy",
+        description="the server, which decides the type of histograms: `etsy` (the original "
+        "daemon), `statsd_exporter`, `telegraf` or `datadog`",
+    )
 
     @field_validator("backend", "extra_labels", mode="before")
     @classmethod
@@ -144,9 +178,9 @@ class Settings(BaseSettings):
     @field_validator("backend")
     @classmethod
     def _known_backends(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        known = backends.available()
+        built_in = backends.built_in()
         for name in names:
-            if name not in known:
+            if name not in built_in and name not in (known := backends.available()):
                 close = get_close_matches(name.lower(), known, n=1)
                 meant = f"; did you mean {close[0]!r}?" if close else ""
                 raise ValueError(
@@ -165,7 +199,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name!r} is already one of AGENTMETRICS_COMMON_LABELS")
         return names
 
-    @field_validator("common_labels", mode="before")
+    @field_validator("common_labels", "pushgateway_grouping", mode="before")
     @classmethod
     def _pairs(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -188,10 +222,17 @@ class Settings(BaseSettings):
             check_prefix(prefix)
         return prefix
 
-    @field_validator("prices_file", "budgets_file", mode="before")
+    @field_validator("prices_file", "budgets_file", "pushgateway_url", mode="before")
     @classmethod
-    def _no_file(cls, value: object) -> object:
+    def _none(cls, value: object) -> object:
         return None if value == "" else value
+
+    @field_validator("system_disk_path")
+    @classmethod
+    def _exists(cls, path: Path) -> Path:
+        if not path.exists():
+            raise ValueError("there is no such path; name one on the file system to measure")
+        return path
 
     @field_validator("timezone")
     @classmethod
@@ -292,12 +333,16 @@ def unknown_variables() -> list[str]:
     stands for what a variable's name cannot have.
     """
     known = [name.upper() for name in Settings.model_fields]
-    of_plugins = tuple(re.sub(r"\W", "_", f"{name.upper()}_") for name in backends.plugins())
     named = [name for name in sorted(os.environ) if name.upper().startswith(PREFIX)]
+    others = {name: name.upper().removeprefix(PREFIX) for name in named}
+    others = {name: rest for name, rest in others.items() if rest not in known}
+    if not others:  # the plugins are not asked for, which takes longer than all of the settings
+        return []
+    of_plugins = tuple(re.sub(r"\W", "_", f"{name.upper()}_") for name in backends.plugins())
     return [
         f"{variable} is set but is not a setting{_meant(rest, known, PREFIX)}"
-        for variable, rest in ((name, name.upper().removeprefix(PREFIX)) for name in named)
-        if rest not in known and not rest.startswith(of_plugins)
+        for variable, rest in others.items()
+        if not rest.startswith(of_plugins)
     ]
 
 

@@ -213,6 +213,17 @@ class Recorder(ABC):
             raise unknown_metric(name, (*declared, *self._instruments))
         return metric
 
+    # Exemplars
+
+    @property
+    def keeps_exemplars(self) -> bool:
+        """Whether observations are kept with the span that they were made in.
+
+        Then calls, runs and tools note the span that is current where they begin, and a backend
+        finds it with ``agentmetrics.plugin.span_here()`` while they are recorded.
+        """
+        return any(recorder.keeps_exemplars for recorder in self.inner)
+
     # Layers
 
     def stand_around(self, inner: Sequence[Recorder]) -> None:

@@ -7,9 +7,10 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import cache
 from typing import Any
 
+from agentmetrics.recording.batches import slots_batch
+from agentmetrics.recording.exemplars import Exemplar, SpanContext, span_here
 from agentmetrics.recording.fork import STORES, ForkAware, watch_forks
 from agentmetrics.recording.instruments import (
     Batch,
@@ -91,6 +92,30 @@ class StoredHistogram(HistogramSeries):
         self.counts = [0] * (len(self.bounds) + 1)
         self.sum = 0.0
 
+    def read(self) -> HistogramValue:
+        return HistogramValue(self.bounds, tuple(self.counts), self.sum)
+
+
+class ExemplarHistogram(StoredHistogram):
+    """A histogram that keeps, of each bucket, the last observation made in a sampled span."""
+
+    __slots__ = ("exemplars",)
+
+    def observe(self, value: float) -> None:
+        span = span_here()
+        with self.lock:
+            super().observe(value)
+            if span is not None:
+                self.exemplars[bisect_left(self.bounds, value)] = value, time.time(), span
+
+    def reset(self) -> None:
+        super().reset()
+        self.exemplars: dict[int, tuple[float, float, SpanContext]] = {}
+
+    def read(self) -> HistogramValue:
+        kept = {place: Exemplar(*of) for place, of in self.exemplars.items()}
+        return HistogramValue(self.bounds, tuple(self.counts), self.sum, kept)
+
 
 Series = StoredCounter | StoredGauge | StoredHistogram
 
@@ -117,6 +142,7 @@ class Store(ForkAware):
             "gauge": gauge,
             "histogram": histogram,
         }
+        self.keeps_exemplars = issubclass(histogram, ExemplarHistogram)
         self._observed: dict[str, tuple[Metric, Callable[[], Observed]]] = {}
         self._problems = LogOnce()
         watch_forks(self, STORES)
@@ -147,13 +173,24 @@ class Store(ForkAware):
 
     def observed(self) -> Iterator[tuple[Metric, list[tuple[tuple[str, ...], Value]]]]:
         """Every observed gauge, read now; a callback that fails is logged once and left out."""
-        for metric, callback in list(self._observed.values()):
-            try:
-                yield metric, _observed_series(metric, callback())
-            except Exception as error:
-                self._problems.warn(
-                    metric.name, "the callback of %s failed: %s", metric.name, type(error).__name__
-                )
+        for name, (metric, _) in list(self._observed.items()):
+            series = self.read_observed(name)
+            if series is not None:
+                yield metric, series
+
+    def read_observed(self, name: str) -> list[tuple[tuple[str, ...], Value]] | None:
+        """The observed gauge of this name, read now.
+
+        ``None`` where no callback is known, or where it fails, which is logged once.
+        """
+        metric, callback = self._observed.get(name, (None, None))
+        if metric is None or callback is None:
+            return None
+        try:
+            return _observed_series(metric, callback())
+        except Exception as error:
+            self._problems.warn(name, "the callback of %s failed: %s", name, type(error).__name__)
+            return None
 
     def collect(self) -> list[Family]:
         """Every family with at least one series, all as they stood at one moment."""
@@ -221,43 +258,12 @@ def _observed_series(metric: Metric, value: Observed) -> list[tuple[tuple[str, .
 def _values(family: dict[tuple[str, ...], Series]) -> Iterator[tuple[tuple[str, ...], Value]]:
     for values, series in family.items():
         if isinstance(series, StoredHistogram):
-            yield values, HistogramValue(series.bounds, tuple(series.counts), series.sum)
+            yield values, series.read()
         else:
             yield values, series.value
 
 
-_PLAIN = {StoredCounter, StoredGauge, StoredHistogram}
-
-
-@cache
-def slots_batch(adds: int, sets: int, observations: int) -> Callable[..., Batch]:
-    """The hot path: a function that updates so many plain slots in a row.
-
-    It is written out once for each shape and bound to the series as local names; a loop over
-    them takes twice as long. What it makes for one counter, gauge and histogram each::
-
-        def make(s0, s1, s2):
-            def apply(v0, v1, v2):
-                s0.value += v0
-                s1.value = v1
-                s2.counts[bisect(s2.bounds, v2)] += 1; s2.sum += v2
-            return apply
-    """
-    lines = [
-        *("s{0}.value += v{0}" for _ in range(adds)),
-        *("s{0}.value = v{0}" for _ in range(sets)),
-        *("s{0}.counts[bisect(s{0}.bounds, v{0})] += 1; s{0}.sum += v{0}",) * observations,
-    ]
-    body = (
-        "".join(f"        {line.format(i)}\n" for i, line in enumerate(lines)) or "        pass\n"
-    )
-    series = ", ".join(f"s{i}" for i in range(len(lines)))
-    values = ", ".join(f"v{i}" for i in range(len(lines)))
-    source = f"def make({series}):\n    def apply({values}):\n{body}    return apply\n"
-    namespace: dict[str, Any] = {"bisect": bisect_left}
-    exec(source, namespace)
-    made: Callable[..., Batch] = namespace["make"]
-    return made
+_PLAIN = {StoredCounter, StoredGauge, StoredHistogram, ExemplarHistogram}
 
 
 class StoreRecorder(Recorder):
@@ -267,6 +273,10 @@ class StoreRecorder(Recorder):
         super().__init__()
         self.store = store
         self.anchor = store.anchor
+
+    @property
+    def keeps_exemplars(self) -> bool:
+        return self.store.keeps_exemplars
 
     def declare(self, metric: Metric) -> None:
         self.store.declare(metric)
@@ -297,7 +307,8 @@ class StoreRecorder(Recorder):
     ) -> Batch:
         series = (*adds, *sets, *observations)
         if {*map(type, series)} <= _PLAIN:
-            return slots_batch(len(adds), len(sets), len(observations))(*series)
+            exemplars = len(observations) if self.keeps_exemplars else 0
+            return slots_batch(len(adds), len(sets), len(observations), exemplars)(*series)
         return super().batch(adds, sets, observations)
 
     def collect(self) -> list[Family]:

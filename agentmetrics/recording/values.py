@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
+from agentmetrics.recording.exemplars import Exemplar
 from agentmetrics.recording.metric import Metric
 
 
 @dataclass(frozen=True, slots=True)
 class HistogramValue:
-    """A histogram series at one moment; ``counts`` has one entry more than ``bounds``."""
+    """A histogram series at one moment; ``counts`` has one entry more than ``bounds``.
+
+    ``exemplars`` are by the index of their bucket in ``counts``, for a series of a recorder that
+    keeps exemplars; the sum of several series has none.
+    """
 
     bounds: tuple[float, ...]
     counts: tuple[int, ...]
     sum: float
+    exemplars: Mapping[int, Exemplar] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def count(self) -> int:

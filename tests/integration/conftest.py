@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
 
 import pytest
 
 
 @pytest.fixture(scope="module")
-def small_heap() -> Iterator[None]:
-    """Take what is imported out of the garbage collector's sight: a collection is then quick."""
+def only_our_objects() -> None:
+    """What earlier tests have left alive is not among ``gc.get_objects()``, nor gone through."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()

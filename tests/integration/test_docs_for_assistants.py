@@ -28,6 +28,7 @@ from agentmetrics import (
 )
 from agentmetrics.errors import UnknownMetricError
 from tests.integration.pages import blocks, command, fences, page, reference, rows, series
+from tests.services.plugins import backend_names
 from tests.services.wire import Answer, Wire
 
 PAGE = page("for-assistants.md")
@@ -156,7 +157,7 @@ def test_the_check_ends_with_1_when_something_is_wrong() -> None:
     wrong = {**os.environ, "AGENTMETRICS_BACKEND": "prometeus"}
     done = subprocess.run([script, "check"], env=wrong, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert "use one of memory, noop, prometheus, statsd" in done.stderr
+    assert f"use one of {backend_names()}" in done.stderr
 
 
 def test_the_extras_variables_and_metrics_of_the_page_exist() -> None:

@@ -25,7 +25,7 @@ from agentmetrics import (
     get_ledger,
     track_call,
 )
-from agentmetrics.catalog import CATALOG, PLATFORM
+from agentmetrics.catalog import PLATFORM
 from tests.integration.apps import homemade
 from tests.integration.pages import (
     ROOT,
@@ -349,16 +349,13 @@ def test_every_name_on_the_right_is_in_the_reference_with_its_labels() -> None:
             assert labels <= METRICS[name], (name, labels)
 
 
-def test_what_is_not_recorded_yet_is_reserved_for_plugins() -> None:
-    # when one of these comes, the page is to name it
-    absent = re.search(
-        r"^Not recorded yet: (.*?)\n\n", section(PAGE, "Names"), re.MULTILINE | re.DOTALL
-    )
-    assert absent
-    for prefix in ("http_", "db_", "celery_", "system_"):
-        assert f"`{prefix}*`" in absent[1]
-        assert not [metric for metric in CATALOG if metric.name.startswith(prefix)]
+def test_what_plugins_record_has_its_prefix_and_its_extra_on_the_page() -> None:
+    names = section(PAGE, "Names")
+    for prefix, extra in {"http_": "asgi", "db_": "sqlalchemy", "celery_": "celery"}.items():
+        assert f"`{prefix}*`" in names
+        assert f"[{extra}]`" in names
         assert [metric for metric in PLATFORM if metric.name.startswith(prefix)]
+    assert "`system_*`" in names
     assert "tenant" not in METRICS["cache_entries"]
 
 

@@ -36,7 +36,7 @@ from tests.services.wire import Answer, Wire
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.asyncio_alone,
-    pytest.mark.usefixtures("small_heap"),
+    pytest.mark.usefixtures("only_our_objects"),
 ]
 
 N = 1000

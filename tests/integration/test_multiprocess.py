@@ -320,3 +320,31 @@ def test_an_observed_series_that_is_read_no_more_has_no_number_and_adds_nothing(
         'sum_of_it{of="a"} 2.0',
         'sum_of_it{of="b"} 0.0',
     ], done.stderr
+
+
+def test_a_gauge_that_the_parent_reads_stays_while_children_come_and_go(tmp_path: Path) -> None:
+    program = """
+import os
+from agentmetrics import Metric, PrometheusRecorder
+
+parent, recorder = os.getpid(), PrometheusRecorder()
+depth = Metric("depth", "gauge", "Read by the parent alone.", ("queue",))
+recorder.observe_gauge(depth, lambda: {("mail",): 3.0} if os.getpid() == parent else {})
+recorder.flush()
+(told, tells), (waits, ends) = os.pipe(), os.pipe()
+if not os.fork():
+    recorder.flush()
+    os.write(tells, b".")
+    os.close(ends)
+    os.read(waits, 1)  # it lives for as long as the parent does
+    os._exit(0)
+os.read(told, 1)
+print(*(s.value for f in recorder.scraped.collect() for s in f.samples if f.name == "depth"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program],
+        capture_output=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+    )
+    assert done.stdout.decode().split() == ["3.0"], done.stderr.decode()

@@ -16,8 +16,9 @@ from textwrap import dedent
 
 import pytest
 
+from agentmetrics.backends.changes import SAMPLE_SIZE
 from agentmetrics.backends.statsd import StatsDRecorder
-from agentmetrics.backends.statsd_store import SAMPLE_SIZE, path_of
+from agentmetrics.backends.statsd_lines import path_of
 from agentmetrics.recording.metric import Metric
 from tests.services.statsd import StatsDDaemon, eventually
 
@@ -26,6 +27,7 @@ COST = Metric("cost_usd_total", "counter", "Cost.", ("agent",), "usd")
 DEPTH = Metric("depth", "gauge", "Depth.", ("queue",))
 MEMORY = Metric("memory_mb", "gauge", "Read at every flush.")
 LATENCY = Metric("latency_seconds", "histogram", "Latency.", ("agent",), "seconds", (1.0,))
+COST_OF_A_CALL = Metric("call_cost_usd", "histogram", "Cost.", ("agent",), "usd", (1.0,))
 
 LONG = 3600.0  # an interval that no test sees the end of
 Make = Callable[..., StatsDRecorder]
@@ -139,6 +141,26 @@ class TestWhatIsRecordedIsWhatTheDaemonHas:
         counts = statsd.timer_counts()
         assert counts["latency_seconds.planner"] == pytest.approx(5000)
         assert counts["latency_seconds.writer"] == 1
+
+
+class TestDialects:
+    def test_the_original_daemon_takes_the_default_as_timers_and_counts_what_it_does_not_know(
+        self, statsd: StatsDDaemon
+    ) -> None:
+        for dialect in ("etsy", "statsd_exporter"):
+            recorder = StatsDRecorder(statsd.host, statsd.udp_port, dialect, dialect=dialect)
+            recorder.histogram(LATENCY).labels("planner").observe(0.25)
+            recorder.histogram(COST_OF_A_CALL).labels("planner").observe(0.5)
+            recorder.close()
+        assert eventually(lambda: len(statsd.counters()) == 2)
+        assert statsd.timers() == {
+            "etsy.latency_seconds.planner": [250.0],
+            "etsy.call_cost_usd.planner": [0.5],
+        }
+        assert statsd.counters() == {
+            "statsd_exporter.latency_seconds.planner": 0.25,
+            "statsd_exporter.call_cost_usd.planner": 0.5,
+        }
 
 
 class TestADaemonThatGoesAndComesBack:

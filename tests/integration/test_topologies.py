@@ -28,7 +28,7 @@ from tests.integration.apps import traffic
 from tests.integration.apps.topologies import TOPOLOGIES, AsyncKit, Kit, Owner, Topology, task_of
 from tests.services.wire import Wire
 
-pytestmark = [pytest.mark.asyncio_alone, pytest.mark.usefixtures("small_heap")]
+pytestmark = [pytest.mark.asyncio_alone, pytest.mark.usefixtures("only_our_objects")]
 
 TOKEN_BY_TOKEN: Any = {"stream_mode": ["messages", "updates"], "subgraphs": True}
 IN_FLIGHT = (

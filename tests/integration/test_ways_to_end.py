@@ -35,7 +35,7 @@ from tests.unit.scripted import by
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.asyncio_alone,
-    pytest.mark.usefixtures("small_heap"),
+    pytest.mark.usefixtures("only_our_objects"),
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
 ]
 

@@ -75,7 +75,9 @@ class TestEachPlugin:
         metadata = message_from_bytes(shown)
         assert metadata["Description-Content-Type"] == "text/markdown"
         readme = (PLUGINS[name] / "README.md").read_text(encoding="utf-8")
-        assert metadata.get_payload().strip() == readme.strip()  # type: ignore[union-attr]
+        description = metadata.get_payload(decode=True)
+        assert isinstance(description, bytes)
+        assert description.decode().strip() == readme.strip()
         assert f"pip install 'llm-agentmetrics[{name}]'" in readme
 
     def test_the_extra_of_its_name_installs_it(
@@ -91,7 +93,6 @@ class TestEachPlugin:
     ) -> None:
         told = beside_the_core(name).run(
             f"import agentmetrics, agentmetrics_{name} as plugin\n"
-            "assert plugin.__all__ == sorted(plugin.__all__)\n"
             "for public in plugin.__all__:\n"
             "    getattr(plugin, public)\n"
             "print(type(agentmetrics.get_recorder()).__name__)\n",

@@ -10,8 +10,9 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentmetrics.backends.statsd_delivery import MAX_PACKET_BYTES, packets
-from agentmetrics.backends.statsd_store import StatsDStore, number_text, path_of
+from agentmetrics.backends.changes import SendingStore, number_text, rate_text
+from agentmetrics.backends.delivery import UDP_PACKET_BYTES, packets
+from agentmetrics.backends.statsd_lines import Timer, entries, lines_for, path_of
 from agentmetrics.recording.metric import Metric, clean_label
 
 LINE = re.compile(
@@ -35,12 +36,17 @@ updates = st.lists(
 )
 
 
-def sent(store: StatsDStore) -> list[str]:
+def made(prefix: str) -> SendingStore:
+    return SendingStore(lines_for(prefix, "etsy"), Timer)
+
+
+def sent(store: SendingStore) -> list[str]:
     store.take()
-    return list(packets(store.taken.popleft().entries()))
+    lines = [entry.encode("ascii") for entry in entries(store.taken.popleft())]
+    return [packet.decode() for packet in packets(lines, UDP_PACKET_BYTES)]
 
 
-def record(store: StatsDStore, metric: Metric, values: tuple[object, ...], number: float) -> None:
+def record(store: SendingStore, metric: Metric, values: tuple[object, ...], number: float) -> None:
     store.declare(metric)
     series = store.bind(metric, tuple(map(clean_label, values)))
     update = getattr(
@@ -53,11 +59,11 @@ def record(store: StatsDStore, metric: Metric, values: tuple[object, ...], numbe
 def test_every_line_parses_back_and_no_packet_is_too_large(
     prefix: str, recorded: list[tuple[Metric, tuple[object, ...], float]]
 ) -> None:
-    store = StatsDStore(prefix)
+    store = made(prefix)
     for metric, values, number in recorded:
         record(store, metric, values, number)
     for packet in sent(store):
-        assert len(packet.encode("ascii")) <= MAX_PACKET_BYTES
+        assert len(packet) <= UDP_PACKET_BYTES
         lines = packet.split("\n")
         for index, line in enumerate(lines):
             match = LINE.fullmatch(line)
@@ -69,7 +75,7 @@ def test_every_line_parses_back_and_no_packet_is_too_large(
 
 @given(st.lists(st.lists(st.integers(0, 2**40), max_size=8), max_size=8))
 def test_the_differences_add_up_to_what_was_counted(flushes: list[list[int]]) -> None:
-    store = StatsDStore("")
+    store = made("")
     received = 0
     for amounts in flushes:
         for amount in amounts:
@@ -84,7 +90,7 @@ def test_the_differences_add_up_to_what_was_counted(flushes: list[list[int]]) ->
 def test_a_timer_sends_values_that_were_observed_and_counts_them_all(
     observed: list[float], earlier: int
 ) -> None:
-    store = StatsDStore("")
+    store = made("")
     for _ in range(earlier):
         record(store, SECONDS, ("x", "y", "z"), 0.5)
     sent(store)
@@ -119,11 +125,19 @@ def test_a_name_has_a_component_for_every_label(prefix: str, values: list[str | 
     )
 
 
-@given(st.lists(st.text(alphabet="x", min_size=1, max_size=MAX_PACKET_BYTES), max_size=50))
-def test_packing_keeps_every_entry_in_order(entries: list[str]) -> None:
-    packed = list(packets(entries))
-    assert [entry for packet in packed for entry in packet.split("\n")] == entries
-    assert all(len(packet) <= MAX_PACKET_BYTES for packet in packed)
+@given(st.integers(1, 2**31))
+def test_a_weight_survives_a_server_that_cuts_off_what_is_not_whole(weight: int) -> None:
+    rate = float(rate_text(weight).removeprefix("|@") or 1)
+    assert int(1 / rate) == weight
+    assert 1 / rate < weight + 1e-3
+
+
+@given(st.lists(st.binary(min_size=1, max_size=UDP_PACKET_BYTES), max_size=50))
+def test_packing_keeps_every_entry_in_order(lines: list[bytes]) -> None:
+    lines = [line.replace(b"\n", b"x") for line in lines]
+    packed = list(packets(lines, UDP_PACKET_BYTES))
+    assert [line for packet in packed for line in packet.split(b"\n")] == lines
+    assert all(len(packet) <= UDP_PACKET_BYTES for packet in packed)
     for packet, following in itertools.pairwise(packed):
-        first = following.split("\n")[0]
-        assert len(packet) + 1 + len(first) > MAX_PACKET_BYTES, "room was left"
+        first = following.split(b"\n")[0]
+        assert len(packet) + 1 + len(first) > UDP_PACKET_BYTES, "room was left"

@@ -14,9 +14,10 @@ from tests.services.prometheus import PrometheusServer, running_with
 
 @contextmanager
 def prometheus_with_kit(
-    directory: Path, target: str, *, job: str, seconds: int
+    directory: Path, *targets: str, job: str, seconds: int
 ) -> Iterator[PrometheusServer]:
-    """Prometheus scraping ``target``, a ``host:port``, and evaluating the rules every ``seconds``.
+    """Prometheus scraping ``targets``, each ``host:port``, and evaluating the rules every
+    ``seconds``.
 
     It keeps its files and data in ``directory``.
     """
@@ -30,8 +31,8 @@ def prometheus_with_kit(
             "evaluation_interval": interval,
         },
         "rule_files": [str(directory / "prometheus" / "rules" / "*.yml")],
-        "scrape_configs": [{"job_name": job, "static_configs": [{"targets": [target]}]}],
+        "scrape_configs": [{"job_name": job, "static_configs": [{"targets": list(targets)}]}],
     }
     config.write_text(json.dumps(content))  # JSON is YAML
-    with running_with(config, directory, [target]) as server:
+    with running_with(config, directory, targets) as server:
         yield server

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
+
+
+def backend_names() -> str:
+    """The backends that are installed here, as messages list them; those of plugins are, too."""
+    names = sorted({point.name for point in entry_points(group="agentmetrics.backends")})
+    return ", ".join(names)
 
 
 def install(

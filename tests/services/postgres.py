@@ -77,6 +77,7 @@ class PostgresServer:
             "postgres",
             *("-D", str(self._data), "-p", str(self.port), "-h", "127.0.0.1"),
             *("-k", str(self._directory), "-F"),
+            *("-c", "shared_preload_libraries=pg_stat_statements"),  # its own count of queries
         )
         wait_for_port(self.port, self._process)
         while True:

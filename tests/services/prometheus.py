@@ -128,7 +128,7 @@ def running_prometheus(
 
 @contextmanager
 def running_with(
-    config: Path, directory: Path, targets: Sequence[str]
+    config: Path, directory: Path, targets: Sequence[str], *flags: str
 ) -> Iterator[PrometheusServer]:
     """Prometheus with this configuration, which names the ``targets``; data in ``directory``."""
     program, port = required("prometheus", "prometheus"), free_port()
@@ -138,6 +138,7 @@ def running_with(
         f"--storage.tsdb.path={directory / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
         f"--web.external-url=http://127.0.0.1:{port}/",
+        *flags,
     ]
     with running(command, port=port, log=directory / "prometheus.log"):
         server = PrometheusServer(f"http://127.0.0.1:{port}", targets)

@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 from agentmetrics import MemoryRecorder, backends, cli
 from agentmetrics.cli.app import app
 from agentmetrics.config.settings import Settings, variable_of
+from tests.services.plugins import backend_names
 from tests.services.receiver import Receiver
 
 pytestmark = pytest.mark.usefixtures("no_settings")
@@ -137,7 +138,7 @@ def test_check_lists_every_setting_as_its_variable() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "allowed"),
     [
-        ("BACKEND", "promethues", "use one of memory, noop, prometheus, statsd"),
+        ("BACKEND", "promethues", f"use one of {backend_names()}"),
         ("BACKEND", "memory,memory", "each only once"),
         ("BACKEND", ",", "at least one backend"),
         ("STATSD_PORT", "none", "valid integer"),

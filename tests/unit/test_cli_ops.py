@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from agentmetrics.cli.app import app
 from agentmetrics.operations.boards import boards
+from agentmetrics.operations.dogstatsd_mapper import mapper_profiles
 from agentmetrics.operations.kit import PARTS, KitOptions, make_kit
 from agentmetrics.operations.rules.files import rule_files, runbooks
 from agentmetrics.operations.rules.objectives import Objectives
@@ -303,3 +304,39 @@ def test_without_the_ops_extra_the_command_says_what_to_install(
         "agentmetrics: this command needs the package 'yaml'; "
         "install it with: pip install 'llm-agentmetrics[ops]'\n"
     )
+
+
+# dogstatsd-mapper
+
+
+class TestDogStatsDMapper:
+    def test_the_mapper_is_printed_for_the_settings_of_the_programs(self) -> None:
+        done = run(
+            "dogstatsd-mapper",
+            AGENTMETRICS_NAMESPACE="shop",
+            AGENTMETRICS_EXTRA_LABELS="tenant",
+            AGENTMETRICS_COMMON_LABELS="env=prod, region=eu",
+            AGENTMETRICS_STATSD_PREFIX="till",
+        )
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert yaml.safe_load(done.stdout) == mapper_profiles(
+            "shop", "till", ["tenant"], ["env", "region"]
+        )
+        same = run(
+            *("dogstatsd-mapper", "--namespace", "shop", "--extra-labels", "tenant"),
+            *("--common-labels", "env,region", "--prefix", "till"),
+        )
+        assert same.stdout == done.stdout
+
+    @pytest.mark.parametrize(
+        ("option", "sentence"),
+        [
+            ("--namespace=0", "namespace: '0' is not a valid prefix"),
+            ("--extra-labels=model", "extra labels: 'model' is already a label of agentmetrics"),
+            ("--common-labels=model", "common labels: 'model' is already a label of agentmetrics"),
+        ],
+    )
+    def test_the_mapper_refuses_what_the_programs_would(self, option: str, sentence: str) -> None:
+        done = run("dogstatsd-mapper", option)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert sentence in done.stderr

@@ -24,6 +24,7 @@ from agentmetrics import (
     configure,
     track_call,
 )
+from agentmetrics.calls.facts import AgentRun, RetrieverQuery, Scope, ToolExecution
 from agentmetrics.config.active import replaced
 from agentmetrics.pipeline import Options, Pipeline, pipeline_of
 from agentmetrics.plugin import Instruments
@@ -196,6 +197,36 @@ class TestAPipeline:
             pipeline_of(recorder).subscribe(heard.append)
         call_of("acme", recorder)
         assert len(heard) == 1
+
+    @pytest.mark.parametrize(
+        ("kind", "fact"),
+        [
+            ("agent", AgentRun("planner", 0.0)),
+            ("tool", ToolExecution("planner", "search", 0.0)),
+            ("retriever", RetrieverQuery("planner", "docs", 0.0)),
+        ],
+    )
+    def test_a_hearer_of_a_kind_of_fact_hears_those_that_end_and_no_others(
+        self, kind: str, fact: Any
+    ) -> None:
+        heard: list[object] = []
+        pipeline = pipeline_of(MemoryRecorder())
+        for _ in range(2):
+            pipeline.subscribe_to(kind, heard.append)
+        pipeline.finish(fact)
+        pipeline.finish(Scope("elsewhere", 0.0))
+        call_of("acme", pipeline.recorder)
+        assert heard == [fact]
+
+    def test_a_hearer_of_agent_runs_that_fails_is_counted_and_the_run_is_recorded(self) -> None:
+        def failing(run: object) -> None:
+            raise KeyError
+
+        recorder = MemoryRecorder()
+        pipeline_of(recorder).subscribe_to("agent", failing)
+        pipeline_of(recorder).finish(AgentRun("planner", 0.0))
+        assert recorder.value("agent_runs_total") == 1
+        assert recorder.value("agentmetrics_handler_errors_total", event="record") == 1
 
 
 class TestLabels:

@@ -12,10 +12,10 @@ from typing import Any, NoReturn
 import pytest
 
 import agentmetrics
-from agentmetrics import ConfigurationError, MemoryRecorder, Metric, configure, plugin
+from agentmetrics import ConfigurationError, MemoryRecorder, Metric, catalog, configure, plugin
 from agentmetrics.config.settings import load_settings, unknown_variables
 from agentmetrics.pipeline import Options
-from agentmetrics.plugin import LATENCY_BUCKETS, Instruments, Store, add_rows
+from agentmetrics.plugin import LATENCY_BUCKETS, Instruments, Store, add_rows, row
 from agentmetrics.recording import known
 from tests.services.plugins import install
 
@@ -31,11 +31,14 @@ def site(
 ) -> Iterator[Path]:
     """A folder on the path of modules and distributions; what is imported from it is forgotten."""
     monkeypatch.syspath_prepend(tmp_path)
-    before = set(sys.modules)
+    forget_theirs()  # what any other test has imported
     yield tmp_path
-    for name in set(sys.modules) - before:
-        if name.startswith("their_"):
-            del sys.modules[name]
+    forget_theirs()
+
+
+def forget_theirs() -> None:
+    for name in [name for name in sys.modules if name.startswith("their_")]:
+        del sys.modules[name]
 
 
 def install_theirs(
@@ -275,6 +278,16 @@ class TestRowsOfAPlugin:
         Instruments(recorder).histogram(Metric("waits", "histogram", "W.", (), "", LATENCY_BUCKETS))
         assert recorder.histogram("jobs_seconds").bounds == (1.0, 2.0)
         assert recorder.histogram("waits").bounds == LATENCY_BUCKETS
+
+
+class TestRowsOfTheCatalogue:
+    def test_a_plugin_has_them_by_name(self) -> None:
+        assert row("http_requests_total") is catalog.HTTP_REQUESTS
+        with pytest.raises(KeyError, match=r"no metric 'http_request_total'; did you mean"):
+            row("http_request_total")
+
+    def test_a_status_of_a_request_is_none_of_a_call(self) -> None:
+        assert MemoryRecorder().value("http_requests_total", status="404") == 0
 
 
 def test_what_a_store_keeps_is_read_without_anybodys_callback() -> None:

@@ -29,6 +29,7 @@ from agentmetrics.config.settings import load_settings
 from agentmetrics.pipeline import pipeline_of
 from agentmetrics.recording import exits
 from agentmetrics.recording.known import make_known
+from tests.services.plugins import backend_names
 
 pytestmark = pytest.mark.usefixtures("no_settings", "agent_metrics")
 
@@ -48,7 +49,7 @@ def configured_closable() -> Closable:
 
 
 BAD = [
-    ("BACKEND", "promtheus", "unknown backend 'promtheus'; use one of memory, noop, "),
+    ("BACKEND", "promtheus", f"unknown backend 'promtheus'; use one of {backend_names()}"),
     ("BACKEND", "memory,memory", "list at least one backend, each only once"),
     ("BACKEND", ",", "list at least one backend, each only once"),
     (
@@ -87,6 +88,11 @@ BAD = [
     ("LEDGER_FLUSH_INTERVAL", "3601", "less than or equal to 3600"),
     ("LEDGER_RETENTION_DAYS", "0", "greater than or equal to 1"),
     ("LEDGER_RETENTION_DAYS", "week", "valid integer"),
+    ("SYSTEM_METRICS", "sometimes", "valid boolean"),
+    ("SYSTEM_DISK_PATH", "/no/such/path", "there is no such path; name one on the file system"),
+    ("PUSHGATEWAY_GROUPING", "instance", "use comma-separated name=value pairs"),
+    ("PUSHGATEWAY_TIMEOUT", "0", "greater than 0"),
+    ("PUSHGATEWAY_TIMEOUT", "301", "less than or equal to 300"),
     ("STATSD_PORT", "abc", "valid integer"),
     ("STATSD_PORT", "0", "greater than or equal to 1"),
     ("STATSD_PORT", "65536", "less than or equal to 65535"),
@@ -297,6 +303,8 @@ class TestABackend:
             "[agentmetrics.backends]\ntheirs = their_metrics:TheirRecorder\n"
             "memory = their_metrics:TheirRecorder\n"
         )
+        monkeypatch.setitem(sys.modules, "their_metrics", None)  # afterwards it is forgotten
+        del sys.modules["their_metrics"]
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.setenv("AGENTMETRICS_BACKEND", "theirs")
         recorder = configure()
@@ -311,7 +319,7 @@ class TestABackend:
             ConfigurationError, match=r"^AGENTMETRICS_BACKEND='theirs': no such region$"
         ):
             configure(namespace="worse")
-        with pytest.raises(ConfigurationError, match=r"use one of memory, noop, .*theirs"):
+        with pytest.raises(ConfigurationError, match=r"use one of .*memory, noop, .*theirs"):
             configure(backend="their")
 
 

@@ -10,17 +10,18 @@ import threading
 import time
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from agentmetrics import track_call
-from agentmetrics.backends import statsd_delivery, statsd_store
+from agentmetrics.backends import delivery
+from agentmetrics.backends.changes import SAMPLE_SIZE, number_text
+from agentmetrics.backends.delivery import UDP_PACKET_BYTES, packets
 from agentmetrics.backends.statsd import StatsDRecorder
-from agentmetrics.backends.statsd_delivery import MAX_PACKET_BYTES, packets
-from agentmetrics.backends.statsd_store import SAMPLE_SIZE, number_text, path_of
+from agentmetrics.backends.statsd_lines import DIALECTS, path_of
 from agentmetrics.config.assembly import make_recorder
-from agentmetrics.config.settings import load_settings
+from agentmetrics.config.settings import Settings, load_settings
 from agentmetrics.errors import ConfigurationError
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.recorder import Recorder
@@ -88,6 +89,12 @@ def away() -> Iterator[StatsDRecorder]:
 
 def dropped(recorder: StatsDRecorder) -> float:
     return recorder.value("agentmetrics_packets_dropped_total", backend="statsd")
+
+
+def packets_of(recorder: StatsDRecorder) -> int:
+    """How many packets become of what was taken from the store last."""
+    lines = [entry.encode() for entry in recorder.entries(recorder.store.taken[-1])]
+    return len(list(packets(lines, UDP_PACKET_BYTES)))
 
 
 def flush_threads() -> int:
@@ -364,6 +371,18 @@ class TestTimers:
         recorder.flush()
         assert ear.lines() == ["latency_seconds.planner:1000|ms"], "the next flush begins anew"
 
+    @pytest.mark.parametrize("observed", [SAMPLE_SIZE + 1, 3 * SAMPLE_SIZE - 1, 25_000])
+    def test_a_server_that_repeats_a_sampled_value_counts_as_many_as_were_observed(
+        self, recorder: StatsDRecorder, ear: Ear, observed: int
+    ) -> None:
+        latency = recorder.histogram(LATENCY).labels("planner")
+        for _ in range(observed):
+            latency.observe(1)
+        recorder.flush()
+        rates = [float(line.partition("@")[2] or 1) for line in ear.lines()]
+        assert len(rates) == SAMPLE_SIZE
+        assert sum(int(1 / rate) for rate in rates) == observed
+
     def test_the_sample_of_a_timers_values_is_uniform(self, recorder: StatsDRecorder) -> None:
         latency = recorder.histogram(LATENCY).labels("planner")
         early = 0
@@ -371,24 +390,58 @@ class TestTimers:
             for number in range(2 * SAMPLE_SIZE):
                 latency.observe(number)
             recorder.store.take()
-            [(_, _, sample, seen)] = recorder.store.taken.pop().timers
+            [(_, sample, seen)] = recorder.store.taken.pop().samples
             assert (len(sample), seen) == (SAMPLE_SIZE, 2 * SAMPLE_SIZE)
             early += sum(value < SAMPLE_SIZE for value in sample)
         expected = 50 * SAMPLE_SIZE / 2
         assert abs(early - expected) < 0.05 * expected  # seven standard deviations
 
 
+class TestDialects:
+    @pytest.mark.parametrize(
+        ("dialect", "lines"),
+        [
+            ("etsy", ["latency_seconds.a:250|ms", "cost_usd.a:0.0125|ms"]),
+            ("statsd_exporter", ["latency_seconds.a:0.25|h", "cost_usd.a:0.0125|h"]),
+            ("telegraf", ["latency_seconds.a:0.25|h", "cost_usd.a:0.0125|h"]),
+            ("datadog", ["latency_seconds.a:0.25|d", "cost_usd.a:0.0125|d"]),
+        ],
+    )
+    def test_a_server_that_knows_histograms_gets_them_in_their_own_unit(
+        self, ear: Ear, dialect: str, lines: list[str]
+    ) -> None:
+        settings = load_settings(
+            statsd_host="127.0.0.1", statsd_port=ear.port, statsd_dialect=dialect
+        )
+        recorder = StatsDRecorder.from_settings(settings)
+        with recorder.update():
+            recorder.histogram(LATENCY).labels("a").observe(0.25)
+            recorder.histogram(COST).labels("a").observe(0.0125)
+            recorder.counter(CALLS).labels("a", "b").inc()
+            recorder.gauge(DEPTH).labels("a").set(-1)
+        recorder.close()
+        assert ear.lines() == ["calls_total.a.b:1|c", "depth.a:0|g", "depth.a:-1|g", *lines]
+
+    def test_every_dialect_can_be_set(self) -> None:
+        assert get_args(Settings.model_fields["statsd_dialect"].annotation) == tuple(DIALECTS)
+
+    def test_the_setting_is_a_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AGENTMETRICS_STATSD_DIALECT", "graphite")
+        with pytest.raises(ConfigurationError, match="AGENTMETRICS_STATSD_DIALECT='graphite'"):
+            load_settings()
+
+
 class TestPackets:
     def test_packets_are_full_and_no_longer_than_allowed(self) -> None:
-        entries = [f"{'x' * 60}{number}:1|c" for number in range(1000)]
-        sent = list(packets(entries))
-        assert "\n".join(sent).split("\n") == entries
-        assert all(len(packet) > MAX_PACKET_BYTES - 80 for packet in sent[:-1])
-        assert max(map(len, sent)) <= MAX_PACKET_BYTES
+        entries = [f"{'x' * 60}{number}:1|c".encode() for number in range(1000)]
+        sent = list(packets(entries, UDP_PACKET_BYTES))
+        assert b"\n".join(sent).split(b"\n") == entries
+        assert all(len(packet) > UDP_PACKET_BYTES - 80 for packet in sent[:-1])
+        assert max(map(len, sent)) <= UDP_PACKET_BYTES
 
     def test_an_entry_of_exactly_the_limit_fits(self) -> None:
-        entry = "x" * MAX_PACKET_BYTES
-        assert list(packets(["a", entry, "b"])) == ["a", entry, "b"]
+        entry = b"x" * UDP_PACKET_BYTES
+        assert list(packets([b"a", entry, b"b"], UDP_PACKET_BYTES)) == [b"a", entry, b"b"]
 
     def test_a_line_longer_than_a_packet_is_dropped_and_counted(
         self, recorder: StatsDRecorder, ear: Ear, caplog: pytest.LogCaptureFixture
@@ -417,7 +470,8 @@ class TestWhenTheDaemonIsAway:
         for number in range(300):
             away.counter(CALLS).labels(f"agent-{number}", "gpt").inc()
         away.store.take()
-        sent = len(list(packets(away.store.taken.pop().entries())))
+        sent = packets_of(away)
+        away.store.taken.clear()
         assert sent > 5
         for number in range(300):
             away.counter(CALLS).labels(f"agent-{number}", "gpt").inc()
@@ -431,7 +485,7 @@ class TestWhenTheDaemonIsAway:
         depth.set(7)
         calls.inc()
         away.flush()
-        ear = Ear(int(re.findall(r":(\d+) ", away._delivery.sentence(OSError("x")))[0]))
+        ear = Ear(int(re.findall(r":(\d+) ", away._delivery.route.sentence(OSError("x")))[0]))
         try:
             calls.inc(2)
             away.flush()
@@ -491,7 +545,7 @@ class TestWhenTheDaemonIsAway:
             return resolve(host, *args, **kwargs)
 
         monkeypatch.setattr(socket, "getaddrinfo", slow)
-        monkeypatch.setattr(statsd_delivery, "TIMEOUT_SECONDS", 0.1)
+        monkeypatch.setattr(delivery, "TIMEOUT_SECONDS", 0.1)
         recorder = StatsDRecorder("slow", ear.port, flush_interval_seconds=LONG)
         calls = recorder.counter(CALLS).labels("planner", "gpt")
         for number in range(3):
@@ -534,7 +588,7 @@ class TestWhenTheDaemonIsAway:
             raise OSError(errno.ENETUNREACH, "Network is unreachable")
 
         with monkeypatch.context() as patched:
-            patched.setattr(statsd_delivery.Datagrams, "_send", unreachable)
+            patched.setattr(delivery.Datagrams, "send", unreachable)
             recorder.counter(CALLS).labels("planner", "gpt").inc()
             recorder.flush()
             assert dropped(recorder) == 1
@@ -621,14 +675,14 @@ class TestTCP:
         for number in range(100):
             recorder.counter(CALLS).labels(f"agent-{number}", "gpt").inc()
         recorder.store.take()
-        expected = len(list(packets(recorder.store.taken[-1].entries())))
+        expected = packets_of(recorder)
         recorder.flush()
         assert dropped(recorder) == expected > 1
 
     def test_a_daemon_that_does_not_read_holds_a_flush_up_for_a_bounded_time(
         self, recorder: StatsDRecorder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(statsd_delivery, "TIMEOUT_SECONDS", 0.3)
+        monkeypatch.setattr(delivery, "TIMEOUT_SECONDS", 0.3)
         latency = recorder.histogram(LATENCY)
         for number in range(400):
             series = latency.labels(f"{number}{'x' * 120}")
@@ -642,8 +696,8 @@ class TestTCP:
     def test_a_daemon_that_reads_slowly_gets_what_fits_the_time_of_a_flush(
         self, recorder: StatsDRecorder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(statsd_delivery, "TIMEOUT_SECONDS", 0.2)
-        monkeypatch.setattr(statsd_delivery.Stream, "_do_send", lambda *_: time.sleep(0.05))
+        monkeypatch.setattr(delivery, "TIMEOUT_SECONDS", 0.2)
+        monkeypatch.setattr(delivery.Stream, "send", lambda *_: time.sleep(0.05))
         for number in range(1500):
             recorder.counter(CALLS).labels(f"agent-{number}", "gpt").inc()
         began = time.monotonic()
@@ -654,16 +708,16 @@ class TestTCP:
     def test_a_break_in_the_middle_of_a_flush_costs_one_packet(
         self, recorder: StatsDRecorder, listener: Listener, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        send = statsd_delivery.Stream._do_send
+        send = delivery.Stream.send
         writes = []
 
-        def breaks_once(client: Any, data: str) -> None:
+        def breaks_once(client: Any, data: bytes) -> None:
             writes.append(data)
             if len(writes) == 2:
                 raise BrokenPipeError(errno.EPIPE, "Broken pipe")
             send(client, data)
 
-        monkeypatch.setattr(statsd_delivery.Stream, "_do_send", breaks_once)
+        monkeypatch.setattr(delivery.Stream, "send", breaks_once)
         for number in range(300):
             recorder.counter(CALLS).labels(f"agent-{number}", "gpt").inc()
         recorder.flush()
@@ -672,7 +726,7 @@ class TestTCP:
             recorder.close()
             heard = b"".join(map(all_of, (first, second)))
         arrived = {line for line in heard.decode().split("\n") if line.startswith("calls_total")}
-        lost = set(writes[1].split("\n"))
+        lost = set(writes[1].decode().split("\n"))
         assert len(arrived) == 300 - len(lost)
         assert not arrived & lost
 
@@ -745,7 +799,7 @@ class TestThreadsAndLocks:
             sending.set()
             go_on.wait(10)
 
-        monkeypatch.setattr(statsd_delivery.Datagrams, "_send", hangs)
+        monkeypatch.setattr(delivery.Datagrams, "send", hangs)
         calls = recorder.counter(CALLS).labels("planner", "gpt")
         calls.inc()
         flush = threading.Thread(target=recorder.flush)
@@ -787,7 +841,7 @@ class TestThreadsAndLocks:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         with monkeypatch.context() as patched:
-            patched.setattr(statsd_store.Changes, "entries", lambda _: 1 / 0)
+            patched.setattr(StatsDRecorder, "entries", lambda *_: 1 / 0)
             recorder.flush()
             recorder.flush()
         assert len(caplog.records) == 1
@@ -830,6 +884,10 @@ class TestConfiguration:
             ({"port": 0}, "the StatsD port is 0; it must be a number from 1 to 65535"),
             ({"port": 65536}, "the StatsD port is 65536; it must be a number from 1 to 65535"),
             ({"protocol": "icmp"}, "the StatsD protocol is 'icmp'; use udp or tcp"),
+            (
+                {"dialect": "h"},
+                "the StatsD dialect is 'h'; use one of etsy, statsd_exporter, telegraf, datadog",
+            ),
             (
                 {"flush_interval_seconds": 0},
                 "the StatsD flush interval is 0; it must be above 0 seconds",

@@ -76,6 +76,20 @@ class TestAStore:
             (JOBS, [(("a",), 1.0)])
         ]
 
+    def test_a_store_reads_one_observed_gauge_without_asking_the_others(self):
+        store, asked = Store(), []
+
+        def failing() -> float:
+            asked.append("width")
+            raise KeyError
+
+        store.observe(DEPTH, lambda: 5.0)
+        store.observe(Metric("width", "gauge", "Width."), failing)
+        assert store.read_observed("depth") == [((), 5.0)]
+        assert not asked
+        assert store.read_observed("width") is None
+        assert store.read_observed("height") is None
+
     def test_a_store_takes_a_declaration_back(self):
         store = Store()
         store.declare(JOBS)

@@ -1,4 +1,4 @@
-"""Database URLs as they may be shown."""
+"""URLs as they may be shown."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import re
 
 
 def without_password(url: str) -> str:
-    """A database URL that may be shown: with ``***`` where it has a password."""
-    hidden = re.sub(r"(://[^:/]*):.*@", r"\1:***@", url)
+    """A URL that may be shown: with ``***`` where it has a password, its scheme given or not."""
+    hidden = re.sub(r"((?:^|://)[^:/@]*):(?!//).*@", r"\1:***@", url)
     return re.sub(r"(password=)[^&]*", r"\1***", hidden, flags=re.IGNORECASE)

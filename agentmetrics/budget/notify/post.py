@@ -6,17 +6,12 @@ import time
 from email.message import Message
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
-from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.request import (
-    HTTPRedirectHandler,
-    ProxyHandler,
-    Request,
-    build_opener,
-    getproxies_environment,
-)
+from urllib.request import Request
 
 from pydantic import SecretStr
+
+from agentmetrics._http import opener
 
 TIMEOUT_SECONDS = 10.0
 """How long it waits for a connection, and then for an answer."""
@@ -34,11 +29,6 @@ class Undelivered(Exception):  # noqa: N818 - what became of the message
         self.may_retry, self.wait_seconds = may_retry, wait_seconds
 
 
-class _NoRedirects(HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        return None  # the answer stays what it is: an error
-
-
 def post(url: SecretStr, body: bytes) -> None:
     """Send JSON to ``url``, through the proxy that the environment names, following no redirect.
 
@@ -47,10 +37,8 @@ def post(url: SecretStr, body: bytes) -> None:
     """
     headers = {"Content-Type": "application/json", "User-Agent": "agentmetrics"}
     request = Request(url.get_secret_value(), body, headers, method="POST")
-    # Not the system's own settings, which macOS cannot be asked for after a fork.
-    opener = build_opener(_NoRedirects, ProxyHandler(getproxies_environment()))
     try:
-        opener.open(request, timeout=TIMEOUT_SECONDS).close()
+        opener().open(request, timeout=TIMEOUT_SECONDS).close()
     except HTTPError as error:
         with error:
             may_retry = error.code == _TOO_MANY_REQUESTS or error.code >= 500

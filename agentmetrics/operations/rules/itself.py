@@ -139,12 +139,14 @@ ALERTS = (
             ),
             do_now=(
                 (
-                    "See that the daemon listens on `AGENTMETRICS_STATSD_HOST` and "
-                    "`AGENTMETRICS_STATSD_PORT`."
+                    "Where `backend` is `statsd`, see that the daemon listens on "
+                    "`AGENTMETRICS_STATSD_HOST` and `AGENTMETRICS_STATSD_PORT`; where it is "
+                    "`datadog`, that the Agent listens where `DD_DOGSTATSD_URL` or "
+                    "`DD_AGENT_HOST` says."
                 ),
                 (
-                    "Set `AGENTMETRICS_STATSD_PROTOCOL=tcp`: what is lost is then noticed and sent "
-                    "again."
+                    "Set `AGENTMETRICS_STATSD_PROTOCOL=tcp`, or let `DD_DOGSTATSD_URL` be the "
+                    "Agent's `unix://` socket: losses on the way are then noticed."
                 ),
             ),
         ),
