@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from kombu import pools
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
@@ -142,6 +143,7 @@ def working(
         process.kill()
         process.wait()
         sender.close()
+        pools.reset()  # kombu's own, whose connections would be left open
 
 
 def send_every_kind(shop: Shop) -> None:
