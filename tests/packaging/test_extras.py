@@ -30,6 +30,9 @@ NEEDED = {
     "PrometheusRecorder": "prometheus",
     "StatsDRecorder": "statsd",
     "instrument": "langchain",
+    "push": "prometheus",
+    "push_add": "prometheus",
+    "push_delete": "prometheus",
 }
 """The public names that need an extra."""
 # The shape of OpenAI's chat completions, which is what the README's example awaits.

@@ -39,7 +39,9 @@ ALERTS = (
         description="{{ $value | humanizePercentage }} of the queries {{ $labels.operation }} of "
         "{{ $labels.job }} failed.",
         runbook=Runbook(
-            means="The database refuses statements, or the connection to it breaks.",
+            means="The database refuses statements, or the connection to it breaks. With the "
+            "operation `connect`, no connection could be had: the database is away, or the pool "
+            "is empty.",
             who_is_hurt="Users of whatever needs the database.",
             look_at={
                 "Failed queries": "sum by (job, operation) (rate(db_errors_total[5m]))",

@@ -7,15 +7,32 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery import Celery
 from kombu.transport.virtual import Channel as VirtualChannel
 
-from agentmetrics import ConfigurationError, Recorder
-from agentmetrics.plugin import ForkAware, Instruments, LogOnce, pipeline_for, row, watch_forks
+from agentmetrics import ConfigurationError, Metric, Recorder
+from agentmetrics.plugin import (
+    ForkAware,
+    Instruments,
+    LogOnce,
+    add_rows,
+    pipeline_for,
+    row,
+    watch_forks,
+)
 
 QUEUE_LENGTH = row("celery_queue_length")
+UNACKNOWLEDGED = Metric(
+    "celery_tasks_unacknowledged",
+    "gauge",
+    "Tasks that workers have taken from any queue and not acknowledged yet; on Redis.",
+    (),
+    "tasks",
+    merge="last",
+)
+add_rows(UNACKNOWLEDGED)
 WAIT_SECONDS = 0.5
 """How long a collection waits for the broker, at most."""
 FRESH_SECONDS = 1.0
@@ -57,22 +74,41 @@ def checked(queues: Sequence[str]) -> tuple[str, ...]:
     return tuple(queues)
 
 
+class Backlog(NamedTuple):
+    """What a broker says: the lengths by queue, and what workers hold; ``None`` where it cannot."""
+
+    lengths: dict[str, float]
+    unacknowledged: float | None
+
+
+NOTHING = Backlog({}, None)
+
+
 class QueueMeter:
-    """The gauge of queues, read from every reader that was added to it."""
+    """The gauges of queues, read from every reader that was added to it."""
 
     def __init__(self, make: Instruments) -> None:
         self._readers: list[QueueReader] = []
         make.observe(QUEUE_LENGTH, self._lengths)
+        make.observe(UNACKNOWLEDGED, self._unacknowledged)
 
     def add(self, reader: QueueReader) -> None:
         self._readers.append(reader)
 
     def _lengths(self) -> dict[tuple[str, ...], float]:
+        return {
+            (name,): length
+            for backlog in self._backlogs()
+            for name, length in backlog.lengths.items()
+        }
+
+    def _unacknowledged(self) -> dict[tuple[str, ...], float]:
+        known = [b.unacknowledged for b in self._backlogs() if b.unacknowledged is not None]
+        return {(): sum(known)} if known else {}
+
+    def _backlogs(self) -> list[Backlog]:
         deadline = monotonic() + WAIT_SECONDS
-        lengths: dict[tuple[str, ...], float] = {}
-        for reader in self._readers:
-            lengths.update(((name,), length) for name, length in reader.lengths(deadline).items())
-        return lengths
+        return [reader.backlog(deadline) for reader in self._readers]
 
 
 class QueueReader(ForkAware):
@@ -87,7 +123,7 @@ class QueueReader(ForkAware):
         self._app, self._names = app, names
         self._is_owner = True
         self._lock = threading.Lock()
-        self._lengths: dict[str, float] = {}
+        self._backlog = NOTHING
         self._read_at = -KEPT_SECONDS
         self._done: threading.Event | None = None
         self._began = 0.0
@@ -95,10 +131,10 @@ class QueueReader(ForkAware):
         self._problems = LogOnce()
         watch_forks(self)
 
-    def lengths(self, deadline: float) -> dict[str, float]:
-        """The lengths by queue; nothing where the broker has not answered by ``deadline``."""
+    def backlog(self, deadline: float) -> Backlog:
+        """What the broker says; nothing where it has not answered by ``deadline``."""
         if not self._is_owner:
-            return {}
+            return NOTHING
         with self._lock:
             now = monotonic()
             if self._done is None and now - self._read_at >= FRESH_SECONDS:
@@ -107,7 +143,7 @@ class QueueReader(ForkAware):
         if done is not None:
             # Who comes later does not wait again for what others have waited for.
             done.wait(max(0.0, min(deadline, began + WAIT_SECONDS) - monotonic()))
-        return self._lengths if monotonic() - self._read_at < KEPT_SECONDS else {}
+        return self._backlog if monotonic() - self._read_at < KEPT_SECONDS else NOTHING
 
     def _begin(self, now: float) -> None:
         done = threading.Event()
@@ -119,10 +155,12 @@ class QueueReader(ForkAware):
     def _read(self, done: threading.Event) -> None:
         try:
             self._broker = self._broker or _Broker(self._app)
-            self._lengths = self._broker.lengths(self._names(), self._problems)
+            self._backlog = Backlog(
+                self._broker.lengths(self._names(), self._problems), self._broker.unacknowledged()
+            )
             self._problems.over("broker")
         except Exception as error:
-            self._lengths = {}
+            self._backlog = NOTHING
             if self._broker is not None:
                 self._broker.close()
                 self._broker = None
@@ -161,10 +199,20 @@ class _Broker:
                 problems.over(name)
         return {name: length for name, length in found.items() if length is not None}
 
-    def _length(self, name: str) -> float | None:
-        """What is ready in a queue, of every priority; ``None`` when there is no such queue."""
+    def unacknowledged(self) -> float | None:
+        """What workers have taken and not acknowledged, of all queues; only kombu's Redis keeps
+        it where others can read it."""
+        key = getattr(self._open_channel(), "unacked_key", None)
+        return None if key is None else float(self._channel.client.hlen(key))
+
+    def _open_channel(self) -> Any:
         if self._channel is None:
             self._channel = self._connection.channel()
+        return self._channel
+
+    def _length(self, name: str) -> float | None:
+        """What is ready in a queue, of every priority; ``None`` when there is no such queue."""
+        self._open_channel()
         is_virtual = isinstance(self._channel, VirtualChannel)
         if is_virtual:  # kombu's passive declare overlooks Redis' `global_keyprefix`
             return float(self._channel._size(name))

@@ -39,6 +39,11 @@ def assert_becomes(recorder: MemoryRecorder, expected: dict[str, float]) -> None
         time.sleep(0.02)
 
 
+def unacknowledged(recorder: MemoryRecorder) -> float | None:
+    name = "celery_tasks_unacknowledged"
+    return next((sample.value for sample in recorder.samples() if sample.name == name), None)
+
+
 def send(app: Celery, queue: str, *priorities: int) -> None:
     for priority in priorities:
         app.send_task("task", queue=queue, priority=priority)
@@ -56,6 +61,7 @@ def test_over_redis_tasks_of_every_priority_are_counted(
     observe_queues(app, ["mail", "empty"], recorder=recorder)
     send(app, "mail", 0, 0, 3, 5, 7, 9)
     assert_becomes(recorder, {"mail": 6, "empty": 0})
+    assert unacknowledged(recorder) == 0
 
 
 def test_what_a_worker_holds_does_not_wait_any_more(
@@ -71,6 +77,7 @@ def test_what_a_worker_holds_does_not_wait_any_more(
         with app.connection_for_read() as connection:
             taken = app.amqp.queues[queue](connection.channel()).get()
             assert_becomes(recorder, {queue: 2})
+            assert unacknowledged(recorder) == (1 if url.startswith("redis") else None)
             taken.ack()
 
 

@@ -13,6 +13,7 @@ import pytest
 from agentmetrics import MemoryRecorder
 from agentmetrics.catalog import PLATFORM
 from agentmetrics_celery import instrument_app
+from agentmetrics_celery.queues import UNACKNOWLEDGED
 from agentmetrics_celery.tasks import STATUSES
 
 README = Path(__file__).parents[1] / "README.md"
@@ -35,6 +36,9 @@ def test_the_examples_work(
 def test_it_lists_every_metric_status_and_option() -> None:
     text = README.read_text()
     rows = {row.name for row in PLATFORM if row.name.startswith("celery_")}
-    assert set(re.findall(r"^\| `(celery_\w+)` \|", text, re.MULTILINE)) == rows
+    assert set(re.findall(r"^\| `(celery_\w+)` \|", text, re.MULTILINE)) == {
+        *rows,
+        UNACKNOWLEDGED.name,
+    }
     assert all(f"`{status}`" in text for status in STATUSES)
     assert all(f"`{option}`" in text for option in inspect.signature(instrument_app).parameters)
