@@ -8,11 +8,12 @@ from importlib.metadata import version
 
 import lazy_loader
 
-_EXTRAS = {
-    "prometheus_client": "prometheus",
-    "statsd": "statsd",
-    "langchain_core": "langchain",
-    "sqlalchemy": "ledger",
+_INSTALLED_AS = {
+    "prometheus_client": "llm-agentmetrics[prometheus]",
+    "statsd": "llm-agentmetrics[statsd]",
+    "langchain_core": "llm-agentmetrics[langchain]",
+    "langgraph": "langgraph",
+    "sqlalchemy": "llm-agentmetrics[ledger]",
 }
 
 _load, _names, __all__ = lazy_loader.attach_stub(__name__, __file__)
@@ -40,11 +41,11 @@ def _public(name: str) -> object:
             import_module("agentmetrics.config.active")
         return _load(name)
     except ModuleNotFoundError as error:
-        extra = _EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
+        installed_as = _INSTALLED_AS.get((error.name or "").partition(".")[0])
+        if installed_as is None:
             raise
         raise ModuleNotFoundError(
-            f"{name} needs the package {error.name!r}: pip install 'llm-agentmetrics[{extra}]'",
+            f"{name} needs the package {error.name!r}: pip install '{installed_as}'",
             name=error.name,
         ) from None
 

@@ -43,6 +43,9 @@ from .sources.langchain.attach import instrument as instrument
 from .sources.langchain.callbacks.handler import MetricsCallbackHandler as MetricsCallbackHandler
 from .sources.langchain.wrappers.cache import InstrumentedCache as InstrumentedCache
 from .sources.langchain.wrappers.embeddings import InstrumentedEmbeddings as InstrumentedEmbeddings
+from .sources.langchain.wrappers.remote import (
+    InstrumentedRemoteGraph as InstrumentedRemoteGraph,
+)
 from .sources.langchain.wrappers.reranker import InstrumentedReranker as InstrumentedReranker
 from .sources.routing import record_cost_savings as record_cost_savings
 from .sources.routing import record_model_fallback as record_model_fallback

@@ -18,7 +18,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from agentmetrics.calls import log_points
-from agentmetrics.calls.facts import KINDS, AgentRun, Ceiling, Fact, LLMCall, Scope
+from agentmetrics.calls.facts import KINDS, UNKNOWN, AgentRun, Ceiling, Fact, LLMCall, Scope
 from agentmetrics.calls.outcome import ERROR, SUCCESS, status_of
 from agentmetrics.calls.table import OpenTable, RunId
 from agentmetrics.catalog import BUILD_INFO, CATALOG, HANDLER_ERRORS, OPEN_RUNS
@@ -63,7 +63,8 @@ class Options:
     ``None`` for those of the catalogue; ``buckets`` are those of individual histograms, by name.
     ``mb_aliases`` is whether memory has its former names in MiB, too. ``max_series`` is the maximum
     number of label sets per metric, and a call open for longer than ``call_ttl_seconds`` is counted
-    as cancelled. ``prices`` provides the cost of calls; ``None`` for the price list alone.
+    as cancelled. ``default_agent_name`` is the agent of what nothing names one for. ``prices``
+    provides the cost of calls; ``None`` for the price list alone.
     """
 
     extra_labels: tuple[str, ...] = ()
@@ -72,6 +73,7 @@ class Options:
     mb_aliases: bool = True
     max_series: int = MAX_SERIES
     call_ttl_seconds: float = 21_600.0
+    default_agent_name: str = UNKNOWN
     prices: Prices | None = None
 
     def instruments(self, recorder: Recorder) -> Instruments:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from agentmetrics.calls.context import current_run
 from agentmetrics.calls.facts import UNKNOWN, AgentRun, Scope
-from agentmetrics.recording.metric import clean_label
 
 
 def attribute(
-    name: str | None, scope: Scope | None, otherwise: object = None
+    name: str | None, scope: Scope | None, otherwise: str = UNKNOWN
 ) -> tuple[str, AgentRun | None]:
     """The agent of a call inside ``scope``, and the run of it that goes on.
 
-    The name is the one that was told, else that of the run around, else ``otherwise``, else
-    ``unknown``.
+    The name is the one that was told, else that of the run around, else ``otherwise``.
     """
     run = current_run.get() if scope is None else nearest_run(scope)
     if name is None:
-        name = run.agent_name if run is not None else clean_label(otherwise) or UNKNOWN
+        name = run.agent_name if run is not None else otherwise
     if run is not None and (run.ended or run.agent_name != name):
         run = next((r for r in runs_around(scope) if r.agent_name == name and not r.ended), None)
     return name, run

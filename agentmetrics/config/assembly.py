@@ -84,6 +84,7 @@ def make_options(settings: Settings) -> Options:
         mb_aliases=settings.mb_aliases,
         max_series=settings.max_series,
         call_ttl_seconds=settings.call_ttl_seconds,
+        default_agent_name=settings.default_agent_name,
         prices=make_prices(settings),
     )
 

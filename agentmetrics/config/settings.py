@@ -21,10 +21,17 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from agentmetrics import backends
 from agentmetrics.budget.periods import zone_of
+from agentmetrics.calls.facts import UNKNOWN
 from agentmetrics.catalog import BUILD_INFO, CATALOG
 from agentmetrics.errors import ConfigurationError
 from agentmetrics.recording.known import known_metrics
-from agentmetrics.recording.metric import check_buckets, check_label_name, check_prefix
+from agentmetrics.recording.metric import (
+    MAX_LABEL_LENGTH,
+    check_buckets,
+    check_label_name,
+    check_prefix,
+    clean_label,
+)
 
 PREFIX = "AGENTMETRICS_"
 
@@ -57,6 +64,11 @@ class Settings(BaseSettings):
         (),
         description="names of additional labels on call, agent, tool and retriever metrics; their "
         "values come from the run's metadata, the graph's config or `agentmetrics.labels(…)`",
+    )
+    default_agent_name: str = Field(
+        UNKNOWN,
+        description="the agent that calls belong to where nothing names one, and the name of a "
+        "`create_agent` without a name that runs by itself",
     )
     latency_buckets: Annotated[tuple[float, ...] | None, NoDecode] = Field(
         None,
@@ -221,6 +233,16 @@ class Settings(BaseSettings):
         if prefix:
             check_prefix(prefix)
         return prefix
+
+    @field_validator("default_agent_name")
+    @classmethod
+    def _a_name(cls, name: str) -> str:
+        if not name.strip() or clean_label(name) != name:
+            raise ValueError(
+                f"use a name of at most {MAX_LABEL_LENGTH} printable characters, such as "
+                "'assistant', or leave it out"
+            )
+        return name
 
     @field_validator("prices_file", "budgets_file", "pushgateway_url", mode="before")
     @classmethod

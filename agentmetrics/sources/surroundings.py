@@ -40,7 +40,8 @@ def _place(
             return
     except Exception as error:  # somebody's metadata in another shape
         pipeline.failed("surroundings", error)
-    fact.agent_name, fact.run = attribute(agent_name, None)
+    default = pipeline.options.default_agent_name
+    fact.agent_name, fact.run = attribute(agent_name, None, default)
     fact.extra = extra_values(pipeline.extra_labels, (labels,), current_run.get())
 
 

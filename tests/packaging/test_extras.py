@@ -24,6 +24,7 @@ EXTRAS = ("prometheus", "statsd", "langchain", "prices", "cli", "ledger", "ops")
 NEEDED = {
     "InstrumentedCache": "langchain",
     "InstrumentedEmbeddings": "langchain",
+    "InstrumentedRemoteGraph": "langchain",  # and langgraph, which is in no extra
     "InstrumentedReranker": "langchain",
     "Ledger": "ledger",
     "MetricsCallbackHandler": "langchain",
@@ -104,6 +105,8 @@ class TestWithEachExtra:
         )
         missing = {} if extra == "all" else {n: e for n, e in NEEDED.items() if e != extra}
         said = json.loads(told)
+        if extra in ("langchain", "all"):
+            assert said.pop("InstrumentedRemoteGraph").endswith(": pip install 'langgraph'")
         assert set(said) == set(missing)
         for name, other in missing.items():
             assert said[name].startswith(f"{name} needs the package ")

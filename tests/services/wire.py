@@ -40,7 +40,7 @@ SERVED = {
 
 # The provider packages share one connection pool a process; a connection kept alive would outlast
 # the event loop that it belongs to.
-_NO_KEEP_ALIVE = {"connection": "close"}
+NO_KEEP_ALIVE = {"connection": "close"}
 
 SUCCESS, ERROR, BROKEN, LEFT = "success", "error", "broken", "left"
 TRUNCATED = "truncated"
@@ -206,16 +206,16 @@ class _Api:
         answer = self.wire.next_answer(asked)
         if isinstance(answer, Refusal):
             self._count(agent, asked, asked, ERROR, answer.status)
-            return JSONResponse(self.refusal(answer), answer.status, _NO_KEEP_ALIVE)
+            return JSONResponse(self.refusal(answer), answer.status, NO_KEEP_ALIVE)
         await asyncio.sleep(answer.seconds)
         served = SERVED.get(asked, asked)
         usage = self.usage(answer)
         if body.get("stream"):
             events = self._events(agent, asked, served, answer, usage, body)
-            return StreamingResponse(events, 200, _NO_KEEP_ALIVE, "text/event-stream")
+            return StreamingResponse(events, 200, NO_KEEP_ALIVE, "text/event-stream")
         if answer.breaks:
             half = self._half(agent, asked, json.dumps(self.unary(served, answer, usage, body)))
-            return StreamingResponse(half, 200, _NO_KEEP_ALIVE, "application/json")
+            return StreamingResponse(half, 200, NO_KEEP_ALIVE, "application/json")
         if answer.hangs:
             self.wire.hanging[agent] += 1
             while not await request.is_disconnected():
@@ -224,7 +224,7 @@ class _Api:
             self._count(agent, asked, asked, LEFT, 0)
             return Response()
         self._count(agent, asked, served, SUCCESS, 200, usage)
-        return JSONResponse(self.unary(served, answer, usage, body), 200, _NO_KEEP_ALIVE)
+        return JSONResponse(self.unary(served, answer, usage, body), 200, NO_KEEP_ALIVE)
 
     async def _half(self, agent: str, asked: str, text: str) -> AsyncIterator[bytes]:
         yield text[: len(text) // 2].encode()

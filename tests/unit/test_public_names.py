@@ -104,6 +104,7 @@ def test_recording_in_memory_needs_none_of_the_extras():
         ("InstrumentedEmbeddings", "langchain_core", "langchain"),
         ("InstrumentedReranker", "langchain_core", "langchain"),
         ("InstrumentedCache", "langchain_core", "langchain"),
+        ("InstrumentedRemoteGraph", "langchain_core", "langchain"),
         ("PrometheusRecorder", "prometheus_client", "prometheus"),
         ("StatsDRecorder", "statsd", "statsd"),
         ("Ledger", "sqlalchemy", "ledger"),
@@ -121,6 +122,20 @@ def test_a_missing_extra_says_what_to_type(name, package, extra):
     """
     assert run(code).startswith(f"{name} needs the package '{package}")
     assert run(code).endswith(f"pip install 'llm-agentmetrics[{extra}]'")
+
+
+def test_a_name_that_needs_langgraph_says_what_to_type():
+    code = """
+        import sys
+        sys.modules["langgraph"] = None
+        import agentmetrics
+        try:
+            agentmetrics.InstrumentedRemoteGraph
+        except ImportError as error:
+            print(error)
+    """
+    assert run(code).startswith("InstrumentedRemoteGraph needs the package 'langgraph")
+    assert run(code).endswith(": pip install 'langgraph'")
 
 
 def test_a_bug_that_is_no_missing_extra_is_not_hidden(monkeypatch):

@@ -83,6 +83,8 @@ BAD = [
     ("MAX_SERIES", "many", "valid integer"),
     ("CALL_TTL_SECONDS", "0", "greater than 0"),
     ("CALL_TTL_SECONDS", "nan", "greater than 0"),
+    ("DEFAULT_AGENT_NAME", " ", "use a name of at most 128 printable characters, such as 'assis"),
+    ("DEFAULT_AGENT_NAME", "x" * 129, "use a name of at most 128 printable characters"),
     ("TIMEZONE", "Mars/Base", "unknown time zone 'Mars/Base'; use a name such as 'Europe/"),
     ("LEDGER_FLUSH_INTERVAL", "0", "greater than 0"),
     ("LEDGER_FLUSH_INTERVAL", "3601", "less than or equal to 3600"),

@@ -45,7 +45,8 @@ class LangChain:
         metadata, parent = metadata_around(), parent_around()
         scope = None if parent is None else pipeline.table.scope(parent)
         given = agent_name or _name_of_handler(config.get("callbacks"))
-        call.agent_name, call.run = attribute(given, metadata, scope)
+        default = pipeline.options.default_agent_name
+        call.agent_name, call.run = attribute(given, metadata, scope, default)
         own = {**metadata, **labels}
         call.extra = extra_values_here(pipeline.extra_labels, own, nearest_run(scope), parent)
         return True

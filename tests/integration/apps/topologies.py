@@ -17,6 +17,7 @@ from functools import cache
 from typing import Annotated, Any, NamedTuple
 
 from langchain.agents import create_agent
+from langchain.agents.middleware import AgentMiddleware
 from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
 from langchain_core.retrievers import BaseRetriever
@@ -173,6 +174,15 @@ class Kit:
     def unnamed_agent(self, owner: Owner, *tools: BaseTool) -> Any:
         """LangChain's agent without a name."""
         return create_agent(self.model(owner), list(tools))
+
+    def before_model(self, call: Body) -> AgentMiddleware:
+        """Middleware that calls this before each call of its agent's model."""
+
+        class Before(AgentMiddleware):
+            def before_model(self, *_: Any) -> None:
+                call()
+
+        return Before()
 
     def graph(self, name: str | None = None, **nodes: Any) -> Any:
         """A graph of these nodes, one after the other."""
@@ -352,6 +362,13 @@ class AsyncKit(Kit):
 
         return body
 
+    def before_model(self, call: Body) -> AgentMiddleware:
+        class Before(AgentMiddleware):
+            async def abefore_model(self, *_: Any) -> None:
+                await call()
+
+        return Before()
+
     def at_once(self, *parts: Any) -> Body:
         async def body(*_: Any) -> dict[str, Any]:
             await asyncio.gather(*(part.ainvoke(task_of(part)) for part in parts))
@@ -437,11 +454,45 @@ def a_named_agent(kit: Kit) -> Any:
     return kit.agent(planner, kit.tool(planner, "add"), kit.tool(planner, "divide"))
 
 
-@topology()
+@topology(Runs(graph("unknown")))
 def an_unnamed_agent(kit: Kit) -> Any:
-    model = node("model")
-    kit.asks(model, "add")
-    return kit.unnamed_agent(model, kit.tool(node("tools"), "add"))
+    unknown = graph("unknown")
+    kit.asks(unknown, "add")
+    model = kit.model(unknown)
+    middleware = kit.before_model(kit.body(model))
+    return create_agent(model, [kit.tool(unknown, "add")], middleware=[middleware])
+
+
+@topology(Runs(graph("unknown")), Runs(told("inner")))
+def an_agent_as_tool_of_an_unnamed_one(kit: Kit) -> Any:
+    unknown, inner = graph("unknown"), told("inner")
+    kit.asks(unknown, "ask", "look")  # the second is the other unnamed agent's first
+    other = kit.unnamed_agent(unknown, kit.tool(unknown, "look"))
+    return kit.unnamed_agent(unknown, kit.tool(unknown, "ask", other, kit.agent(inner)))
+
+
+@topology(Runs(graph("plan"), 2), Runs(graph("write")))
+def unnamed_agents_in_an_unnamed_graph(kit: Kit) -> Any:
+    plan, write = graph("plan"), graph("write")
+    kit.asks(plan, "look")
+    agent = kit.unnamed_agent(plan, kit.tool(plan, "look"))
+    around = kit.model(node("plan"))
+    body = kit.body(around, agent, agent, around)
+    return kit.graph(plan=body, write=kit.unnamed_agent(write))
+
+
+@topology(Runs(graph("desk")))
+def unnamed_agents_in_a_named_graph(kit: Kit) -> Any:
+    desk = graph("desk")
+    kit.asks(desk, "look", "", "look")
+    agent = kit.unnamed_agent(desk, kit.tool(desk, "look"))
+    return kit.graph("desk", plan=agent, write=kit.body(agent))
+
+
+@topology()
+def a_hand_written_agent_without_a_name(kit: Kit) -> Any:
+    unknown = node("unknown")
+    return kit.graph(model=kit.body(kit.model(unknown)), tools=kit.body(kit.model(unknown)))
 
 
 @topology(Runs(told("outer")), Runs(told("inner"), 2))
@@ -626,11 +677,27 @@ def map_and_reduce_with_an_agent(kit: Kit) -> Any:
     return kit.fan("summary", 4, each=kit.body(agent), last=reduce)
 
 
-@topology(Runs(told("planner")))
+@topology(Runs(graph("workflow")), Runs(told("planner")))
 def the_functional_api(kit: Kit) -> Any:
-    workflow, step, planner = node("workflow"), node("step"), told("planner")
-    after = kit.body(kit.model(workflow), kit.agent(planner))
-    return kit.workflow(tasks=kit.body(kit.model(step)), after=after)
+    workflow, planner = graph("workflow"), told("planner")
+    kit.asks(planner, "look")
+    unnamed = kit.unnamed_agent(workflow)
+    after = kit.body(kit.model(workflow), kit.agent(planner, kit.tool(planner, "look")))
+    return kit.workflow(tasks=kit.body(kit.model(workflow), unnamed), after=after)
+
+
+@topology(Runs(graph("workflow"), 2))
+def a_workflow_in_a_workflow(kit: Kit) -> Any:
+    model = kit.model(graph("workflow"))
+    inner = kit.workflow(tasks=kit.body(model), after=kit.body(model))
+    return kit.workflow(tasks=kit.body(model), after=kit.body(inner, model))
+
+
+@topology(Runs(graph("workflow")))
+def a_task_that_goes_on_in_the_background(kit: Kit) -> Any:
+    workflow = graph("workflow")
+    start = kit.in_background(kit.model(late(workflow)), kit.unnamed_agent(late(workflow)))
+    return kit.workflow(tasks=start, after=kit.body(kit.model(workflow)))
 
 
 @topology(Runs(graph("desk")))

@@ -21,7 +21,9 @@ from agentmetrics.sources.langchain.callbacks.attribution import (
     Metadata,
     attribute,
     begins_with_graph,
+    begins_with_unnamed_agent,
     is_graph_node,
+    name_of_entrypoint,
     run_of_chain,
 )
 from agentmetrics.sources.langchain.callbacks.ceiling import ceiling_of
@@ -52,7 +54,8 @@ def start_call(
     # Without a config around, which is the plain case, nothing need be looked up.
     bare = parent_run_id is None and var_child_runnable_config.get() is None
     scope = None if bare else scope_of(pipeline, parent_run_id)
-    agent, run = attribute(agent_name, metadata, scope)
+    default = pipeline.options.default_agent_name
+    agent, run = attribute(agent_name, metadata, scope, default)
     provider, model = requested(metadata, invocation_params)
     call = LLMCall(agent, provider, model, perf_counter(), run)
     if pipeline.extra_labels:
@@ -117,6 +120,9 @@ def start_chain(
             scope.alternatives.nested = True
     extra = extra_values_here(pipeline.extra_labels, metadata, nearest_run(scope), parent_run_id)
     begins, chain.run = run_of_chain(agent_name, metadata, scope)
+    if begins is None and chain.run is None:
+        default = pipeline.options.default_agent_name
+        begins = begins_with_unnamed_agent(name, metadata, default)
     if begins:
         pipeline.begin_run(chain, begins, extra)
     pipeline.table.start(run_id, chain)
@@ -129,6 +135,8 @@ def _is_graph(
     """A node has started in ``graph``: if it has a name, that is an agent's."""
     if graph.is_graph:
         return
+    if graph.name == UNNAMED_GRAPH:
+        graph.name = name_of_entrypoint(metadata) or UNNAMED_GRAPH
     if graph.name and graph.name != UNNAMED_GRAPH:
         if begins_with_graph(agent_name, metadata, graph):
             extra = extra_values_here(pipeline.extra_labels, metadata, graph.run)
@@ -149,7 +157,8 @@ def start_inside(
 ) -> None:
     """Open a tool execution or a query, which others can be in."""
     scope = scope_of(pipeline, parent_run_id)
-    agent, run = attribute(agent_name, metadata, scope)
+    default = pipeline.options.default_agent_name
+    agent, run = attribute(agent_name, metadata, scope, default)
     named = clean_label(name or (serialized or {}).get("name")) or UNKNOWN
     fact = kind(agent, named, perf_counter())
     fact.extra = extra_values_here(
