@@ -8,6 +8,9 @@ seconds. Rows with ``extended=True`` also have the extra labels that the user co
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+from fnmatch import fnmatchcase
+
 from agentmetrics.recording import health
 from agentmetrics.recording.known import make_known
 from agentmetrics.recording.metric import Metric
@@ -59,6 +62,9 @@ COUNT_BUCKETS = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 34.0, 55.0, 100.0)
 """Calls, documents."""
 TOKEN_BUCKETS = (100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7)
 """Tokens of one agent run."""
+CALL_TOKEN_BUCKETS = tuple(4.0**power for power in range(14))
+"""Tokens of one call: 1 to 67 108 864, as OpenTelemetry has them for ``gen_ai.client.token.usage``:
+https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/."""
 
 CALL = ("agent_name", "provider", "model")
 _CLOSED = frozenset(
@@ -80,8 +86,10 @@ def _last(
     return Metric(name, "gauge", help, labels, unit, extended=extended)
 
 
-def _held(name: str, help: str, labels: tuple[str, ...], unit: str = "") -> Metric:
-    return Metric(name, "gauge", help, labels, unit, merge="sum")
+def _held(
+    name: str, help: str, labels: tuple[str, ...], unit: str = "", *, extended: bool = False
+) -> Metric:
+    return Metric(name, "gauge", help, labels, unit, merge="sum", extended=extended)
 
 
 def _in_flight(name: str, help: str, labels: tuple[str, ...], *, extended: bool = False) -> Metric:
@@ -102,7 +110,8 @@ def _histogram(
     *,
     extended: bool = False,
 ) -> Metric:
-    return Metric(name, "histogram", help, labels, unit, buckets, extended=extended)
+    closed = _CLOSED & set(labels)
+    return Metric(name, "histogram", help, labels, unit, buckets, closed, extended=extended)
 
 
 LLM_CALLS = _counter(
@@ -119,6 +128,14 @@ LLM_TOKENS = _counter(
     "Billed tokens as reported by the provider; input and output add up to the total.",
     (*CALL, "token_type"),
     "tokens",
+    extended=True,
+)
+LLM_CALL_TOKENS = _histogram(
+    "llm_call_tokens",
+    "Billed tokens of one call.",
+    (*CALL, "token_type"),
+    "tokens",
+    CALL_TOKEN_BUCKETS,
     extended=True,
 )
 LLM_TOKEN_DETAILS = _counter(
@@ -224,11 +241,13 @@ LLM_CACHE_HITS = _counter(
     "llm_cache_hits_total",
     "Answers from LangChain's LLM cache; they count as no call, no tokens and no cost.",
     ("agent_name", "model"),
+    extended=True,
 )
 LLM_CACHE_MISSES = _counter(
     "llm_cache_misses_total",
     "Calls looked up in LangChain's LLM cache and not found there.",
     ("agent_name", "model"),
+    extended=True,
 )
 LLM_MEMORY_RSS = _last(
     "llm_memory_rss_mb",
@@ -299,6 +318,13 @@ AGENT_RUN_COST = _histogram(
     COST_BUCKETS,
     extended=True,
 )
+AGENT_RUN_RSS_DELTA = _last(
+    "agent_run_rss_delta_bytes",
+    "Change of the process's resident memory over the agent's last run; negative when it fell.",
+    ("agent_name",),
+    "bytes",
+    extended=True,
+)
 
 TOOL_EXECUTIONS = _counter(
     "tool_executions_total",
@@ -365,16 +391,19 @@ MODEL_COST_SAVINGS = _counter(
     "usd",
 )
 
-CACHE_HITS = _counter("cache_hits_total", "Lookups answered by a cache.", ("cache_type",))
-CACHE_MISSES = _counter("cache_misses_total", "Lookups not answered by a cache.", ("cache_type",))
-CACHE_EVICTIONS = _counter(
-    "cache_evictions_total", "Entries evicted from a cache to make room.", ("cache_type",)
+_CACHE = ("cache_type",)
+CACHE_HITS = _counter("cache_hits_total", "Lookups answered by a cache.", _CACHE, extended=True)
+CACHE_MISSES = _counter(
+    "cache_misses_total", "Lookups not answered by a cache.", _CACHE, extended=True
 )
-CACHE_PUTS = _counter("cache_puts_total", "Entries put into a cache.", ("cache_type",))
-CACHE_ENTRIES = _held("cache_entries", "Entries in a cache.", ("cache_type",))
-CACHE_SIZE_BYTES = _held("cache_size_bytes", "Size of a cache.", ("cache_type",), "bytes")
+CACHE_EVICTIONS = _counter(
+    "cache_evictions_total", "Entries evicted from a cache to make room.", _CACHE, extended=True
+)
+CACHE_PUTS = _counter("cache_puts_total", "Entries put into a cache.", _CACHE, extended=True)
+CACHE_ENTRIES = _held("cache_entries", "Entries in a cache.", _CACHE, extended=True)
+CACHE_SIZE_BYTES = _held("cache_size_bytes", "Size of a cache.", _CACHE, "bytes", extended=True)
 CACHE_HIT_RATIO = _last(
-    "cache_hit_ratio", "Hits per lookup since the start, from 0 to 1.", ("cache_type",), "ratio"
+    "cache_hit_ratio", "Hits per lookup since the start, from 0 to 1.", _CACHE, "ratio"
 )
 
 _BUDGET = ("budget", "period")
@@ -570,6 +599,50 @@ PLATFORM: tuple[Metric, ...] = tuple(
     if isinstance(metric, Metric) and metric not in (*CATALOG, *APPLICATION)
 )
 """What plugins measure around the agents: requests, queries, tasks, the machine."""
+
+GROUPS: dict[str, tuple[Metric, ...]] = {
+    "calls": (LLM_CALLS, LLM_ERRORS, LLM_UNMETERED_CALLS, LLM_FINISH_REASONS),
+    "tokens": (
+        *(LLM_TOKENS, LLM_TOKEN_DETAILS, LLM_CALL_TOKENS),
+        *(LLM_INPUT_TOKENS_LAST_CALL, LLM_OUTPUT_TOKENS_LAST_CALL),
+    ),
+    "cost": (LLM_COST, LLM_CALL_COST),
+    "latency": (
+        *(LLM_LATENCY, LLM_TIME_TO_FIRST_TOKEN, LLM_TIME_PER_OUTPUT_TOKEN),
+        LLM_TIME_BETWEEN_CHUNKS,
+    ),
+    "agents": (
+        *(AGENT_RUNS, AGENT_ACTIVE_RUNS, AGENT_RUN_DURATION, AGENT_RUN_LLM_CALLS),
+        *(AGENT_RUN_TOOL_CALLS, AGENT_RUN_TOKENS, AGENT_RUN_COST, AGENT_RUN_RSS_DELTA),
+    ),
+    "tools": (TOOL_EXECUTIONS, TOOL_EXECUTION_DURATION, TOOL_EXECUTIONS_ACTIVE),
+    "retrievers": (RETRIEVER_QUERIES, RETRIEVER_QUERY_DURATION, RETRIEVER_DOCUMENTS),
+    "caches": (
+        *(LLM_CACHE_HITS, LLM_CACHE_MISSES, CACHE_HITS, CACHE_MISSES, CACHE_EVICTIONS),
+        *(CACHE_PUTS, CACHE_ENTRIES, CACHE_SIZE_BYTES),
+    ),
+}
+"""The ``extended`` rows by subject: what ``AGENTMETRICS_EXTRA_LABELS_FOR`` can name at once."""
+_GROUP_OF = {metric.name: group for group, metrics in GROUPS.items() for metric in metrics}
+_OWN = "agentmetrics_"
+"""How the names of metrics begin that are about agentmetrics itself."""
+
+
+def has_extra_labels(metric: Metric, only: Collection[str] = ()) -> bool:
+    """Whether a row has the user's extra labels, where ``only`` these groups and metrics get them;
+    without ``only``, all ``extended`` rows do."""
+    if not only:
+        return metric.extended
+    return metric.extended and (metric.name in only or _GROUP_OF.get(metric.name) in only)
+
+
+def is_off(name: str, patterns: Iterable[str]) -> bool:
+    """Whether one of these names, in which ``*`` stands for anything, turns a metric off.
+
+    Those about agentmetrics itself are never off: they tell when the others cannot be trusted.
+    """
+    return not name.startswith(_OWN) and any(fnmatchcase(name, each) for each in patterns)
+
 
 LABEL_VALUES = {
     "status": STATUSES,

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from sys import modules
 from time import perf_counter
@@ -21,7 +21,14 @@ from agentmetrics.calls import log_points
 from agentmetrics.calls.facts import KINDS, UNKNOWN, AgentRun, Ceiling, Fact, LLMCall, Scope
 from agentmetrics.calls.outcome import ERROR, SUCCESS, status_of
 from agentmetrics.calls.table import OpenTable, RunId
-from agentmetrics.catalog import BUILD_INFO, CATALOG, HANDLER_ERRORS, OPEN_RUNS
+from agentmetrics.catalog import (
+    BUILD_INFO,
+    CATALOG,
+    HANDLER_ERRORS,
+    OPEN_RUNS,
+    has_extra_labels,
+    is_off,
+)
 from agentmetrics.errors import BudgetExceeded, ConfigurationError
 from agentmetrics.meters.agent import AgentMeter
 from agentmetrics.meters.base import Instruments
@@ -37,6 +44,7 @@ from agentmetrics.providers.error_types import OTHER, error_type_of
 from agentmetrics.recording.exemplars import OPENTELEMETRY, current_span, record_in
 from agentmetrics.recording.fork import ForkSafeLock
 from agentmetrics.recording.layers.cardinality import MAX_SERIES, CardinalityLimit, is_limited
+from agentmetrics.recording.layers.selection import Selection
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.recorder import Recorder
 
@@ -54,23 +62,36 @@ Hearer = Callable[[LLMCall], None]
 """Is given every LLM call that ends, once its metrics are recorded."""
 
 
+_OF_THE_METRICS = (
+    *("extra_labels", "extra_labels_for", "metrics_off"),
+    *("latency_buckets", "buckets", "mb_aliases", "call_tokens"),
+)
+"""The options that say which metrics there are, with which labels and buckets."""
+
+
 @dataclass(frozen=True)
 class Options:
     """The options of a pipeline; the same for every recorder unless set otherwise.
 
     ``extra_labels`` names the user's own labels, which follow the labels of every ``extended``
-    metric. ``latency_buckets`` are upper bounds in seconds for call latency and agent run duration,
+    metric, or of those alone that ``extra_labels_for`` names, by groups of the catalogue or one by
+    one. ``metrics_off`` names metrics that are not recorded; ``*`` stands for anything.
+    ``latency_buckets`` are upper bounds in seconds for call latency and agent run duration,
     ``None`` for those of the catalogue; ``buckets`` are those of individual histograms, by name.
-    ``mb_aliases`` is whether memory has its former names in MiB, too. ``max_series`` is the maximum
+    ``mb_aliases`` is whether memory has its former names in MiB, too, and ``call_tokens`` whether
+    the tokens of calls are recorded as a distribution. ``max_series`` is the maximum
     number of label sets per metric, and a call open for longer than ``call_ttl_seconds`` is counted
     as cancelled. ``default_agent_name`` is the agent of what nothing names one for. ``prices``
     provides the cost of calls; ``None`` for the price list alone.
     """
 
     extra_labels: tuple[str, ...] = ()
+    extra_labels_for: tuple[str, ...] = ()
+    metrics_off: tuple[str, ...] = ()
     latency_buckets: tuple[float, ...] | None = None
     buckets: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     mb_aliases: bool = True
+    call_tokens: bool = False
     max_series: int = MAX_SERIES
     call_ttl_seconds: float = 21_600.0
     default_agent_name: str = UNKNOWN
@@ -78,9 +99,16 @@ class Options:
 
     def instruments(self, recorder: Recorder) -> Instruments:
         """What makes the instruments of a recorder as these options ask."""
-        return Instruments(
-            recorder, self.extra_labels, self.latency_buckets, self.buckets, self.max_series
-        )
+        names = self.extra_labels
+        if self.extra_labels_for or self.metrics_off:
+            recorder = selection = Selection(
+                recorder,
+                partial(is_off, patterns=self.metrics_off),
+                self.extra_labels,
+                partial(has_extra_labels, only=self.extra_labels_for),
+            )
+            names = selection.placeholders
+        return Instruments(recorder, names, self.latency_buckets, self.buckets, self.max_series)
 
 
 class Pipeline:
@@ -107,13 +135,15 @@ class Pipeline:
         self.prices = options.prices or Prices()
         self.prices.report_to(self._count_error)
         self.routing = RoutingMeter(self.make)
-        self.caches = CacheMeter(self.make)
+        self.caches = CacheMeter(self.make, options.extra_labels)
         self.ledger = LedgerMeter(self.make)
-        self.agents = AgentMeter(self.make)
+        memory = Memory(self.make, in_mb=options.mb_aliases)
+        self.agents = AgentMeter(self.make, memory)
         self.tools = ToolMeter(self.make)
         self.retrievers = RetrieverMeter(self.make)
-        memory = Memory(self.make, in_mb=options.mb_aliases)
-        self.llm = LLMMeter(self.make, self.prices, self.routing, memory)
+        self.llm = LLMMeter(
+            self.make, self.prices, self.routing, memory, call_tokens=options.call_tokens
+        )
         self._expect: dict[str, Callable[[Any], None]] = {
             "llm": self.llm.expect,
             "agent": self.agents.expect,
@@ -148,7 +178,9 @@ class Pipeline:
         self.make.observe(OPEN_RUNS, self._open_runs)
         self.make.observe(BUILD_INFO, lambda: {(_version(),): 1.0})
         self.prices.watch()
-        recorder.anchor.pipeline = limited.anchor.pipeline = self
+        for anchor in (recorder.anchor, limited.anchor):
+            anchor.pipeline = self
+            anchor.is_off = partial(is_off, patterns=options.metrics_off)
 
     def _open_runs(self) -> dict[tuple[str, ...], float]:
         counts = dict.fromkeys(KINDS, 0.0)
@@ -162,7 +194,7 @@ class Pipeline:
         Raises ``ConfigurationError`` where they would change the metrics that are there, or their
         labels or buckets.
         """
-        for name in ("extra_labels", "latency_buckets", "buckets", "mb_aliases"):
+        for name in _OF_THE_METRICS:
             old, new = getattr(self.options, name), getattr(options, name)
             if old != new:
                 raise ConfigurationError(
@@ -269,7 +301,7 @@ class Pipeline:
     def begin_run(self, scope: Scope, agent_name: str, extra: tuple[str, ...]) -> None:
         """Let an agent run begin with a scope; see ``OpenTable.begin_run``."""
         self.table.begin_run(scope, agent_name, extra)
-        if scope.run is not None and not scope.run.extra_is_open:
+        if scope.run is not None:
             self.expect(scope.run)
 
     def expect(self, fact: Fact) -> None:

@@ -54,6 +54,7 @@ def metrics_page() -> str:
         "Labels are listed in order, which is also the order of the components of a StatsD name.",
         "**+** marks metrics that also have the labels of `AGENTMETRICS_EXTRA_LABELS`, at the end.",
         "Cost is in USD, time in seconds on a monotonic clock.",
+        "`llm_call_tokens` is recorded with `AGENTMETRICS_CALL_TOKENS=on`.",
     ]
     for subject, prefixes in SUBJECTS.items():
         lines += ["", f"## {subject}", ""]
@@ -98,6 +99,7 @@ def _buckets() -> Iterator[tuple[str, tuple[float, ...]]]:
     yield "USD", catalog.COST_BUCKETS
     yield "calls, documents", catalog.COUNT_BUCKETS
     yield "tokens per run", catalog.TOKEN_BUCKETS
+    yield "tokens per call", catalog.CALL_TOKEN_BUCKETS
     yield "seconds of HTTP requests, database queries and the event loop", catalog.REQUEST_BUCKETS
     yield "seconds of background tasks", catalog.TASK_BUCKETS
     yield "bytes", catalog.BYTE_BUCKETS

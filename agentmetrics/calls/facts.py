@@ -26,7 +26,8 @@ class AgentRun:
     ``spent_usd``, which is kept where there is a ``max_cost_usd``, is of everything inside.
     ``outer_name`` is an agent's name that a framework already had where the run began, so that
     it is not about what is inside. ``extra_is_open`` is that of a run that begins in a framework
-    which has not shown all values of its extra labels yet.
+    which has not shown all values of its extra labels yet. ``rss_bytes`` is the resident memory of
+    the process when it began, where it was read.
     """
 
     kind: ClassVar[str] = "agent"
@@ -43,6 +44,7 @@ class AgentRun:
     tool_calls: int = field(default=0, init=False)
     tokens: int = field(default=0, init=False)
     cost_usd: float = field(default=0.0, init=False)
+    rss_bytes: int | None = field(default=None, init=False)
     around: AgentRun | None = field(default=None, init=False)
     max_cost_usd: float | None = field(default=None, init=False)
     spent_usd: float = field(default=0.0, init=False)

@@ -41,6 +41,14 @@ ExtraLabels = Annotated[
         show_default=False,
     ),
 ]
+ExtraLabelsFor = Annotated[
+    str,
+    typer.Option(
+        envvar="AGENTMETRICS_EXTRA_LABELS_FOR",
+        help="The only metrics that have the extra labels, as your programs set it.",
+        show_default=False,
+    ),
+]
 Slo = Annotated[
     Optional[Path],  # noqa: UP045 - typer evaluates it, on Python 3.10 too
     typer.Option(
@@ -63,6 +71,7 @@ def export(
     ],
     namespace: Namespace = "",
     extra_labels: ExtraLabels = "",
+    extra_labels_for: ExtraLabelsFor = "",
     slo: Slo = None,
     receiver: Annotated[
         Optional[str],  # noqa: UP045
@@ -128,6 +137,7 @@ def export(
             options = _options(
                 namespace,
                 extra_labels,
+                extra_labels_for,
                 _objectives(slo),
                 receiver,
                 only,
@@ -150,6 +160,7 @@ def export(
 def _options(
     namespace: str,
     extra_labels: str = "",
+    extra_labels_for: str = "",
     objectives: Objectives | None = None,
     receiver: str | None = None,
     only: str | None = None,
@@ -164,6 +175,7 @@ def _options(
     return KitOptions(
         namespace=namespace,
         extra_labels=_names(extra_labels),
+        extra_labels_for=_names(extra_labels_for),
         objectives=Objectives() if objectives is None else objectives,
         receiver=receivers.receiver(receiver, os.environ) if receiver else receivers.NO_RECEIVER,
         parts=PARTS if only is None else _names(only),
@@ -184,7 +196,11 @@ def _names(text: str) -> tuple[str, ...]:
 
 @app.command()
 def dashboards(
-    name: Name = None, namespace: Namespace = "", extra_labels: ExtraLabels = "", json: Json = False
+    name: Name = None,
+    namespace: Namespace = "",
+    extra_labels: ExtraLabels = "",
+    extra_labels_for: ExtraLabelsFor = "",
+    json: Json = False,
 ) -> None:
     """List the dashboards, or print the one called NAME as JSON, for Grafana to import."""
     require("ops", "yaml")
@@ -192,8 +208,8 @@ def dashboards(
     from agentmetrics.operations.kit import board_text
 
     with _refusing():
-        options = _options(namespace, extra_labels)
-        made = boards(options.namespace, options.extra_labels)
+        options = _options(namespace, extra_labels, extra_labels_for)
+        made = boards(options.namespace, options.extra_labels, options.extra_labels_for)
     if name is not None:
         typer.echo(board_text(made[_one_of(made, name, "dashboard")]), nl=False)
     elif json:
@@ -259,6 +275,7 @@ def runbook(name: Name = None, namespace: Namespace = "") -> None:
 def dogstatsd_mapper(
     namespace: Namespace = "",
     extra_labels: ExtraLabels = "",
+    extra_labels_for: ExtraLabelsFor = "",
     common_labels: Annotated[
         str,
         typer.Option(
@@ -286,8 +303,10 @@ def dogstatsd_mapper(
 
     common = tuple(name.partition("=")[0].strip() for name in _names(common_labels))
     with _refusing():
-        options = _options(namespace, extra_labels)
-        profiles = mapper_profiles(options.namespace, prefix, options.extra_labels, common)
+        options = _options(namespace, extra_labels, extra_labels_for)
+        profiles = mapper_profiles(
+            options.namespace, prefix, options.extra_labels, common, options.extra_labels_for
+        )
     typer.echo(dump(profiles), nl=False)
 
 

@@ -79,9 +79,12 @@ def make_options(settings: Settings) -> Options:
     """
     return Options(
         extra_labels=settings.extra_labels,
+        extra_labels_for=settings.extra_labels_for,
+        metrics_off=settings.metrics_off,
         latency_buckets=settings.latency_buckets,
         buckets=settings.buckets,
         mb_aliases=settings.mb_aliases,
+        call_tokens=settings.call_tokens,
         max_series=settings.max_series,
         call_ttl_seconds=settings.call_ttl_seconds,
         default_agent_name=settings.default_agent_name,

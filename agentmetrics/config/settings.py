@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,11 +23,19 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from agentmetrics import backends
 from agentmetrics.budget.periods import zone_of
 from agentmetrics.calls.facts import UNKNOWN
-from agentmetrics.catalog import BUILD_INFO, CATALOG
+from agentmetrics.catalog import (
+    BUILD_INFO,
+    CATALOG,
+    GROUPS,
+    LLM_CALLS,
+    has_extra_labels,
+    is_off,
+)
 from agentmetrics.errors import ConfigurationError
 from agentmetrics.recording.known import known_metrics
 from agentmetrics.recording.metric import (
     MAX_LABEL_LENGTH,
+    Metric,
     check_buckets,
     check_label_name,
     check_prefix,
@@ -60,10 +69,20 @@ class Settings(BaseSettings):
         "", description="name of the service, shown as `service_info` at the configured recorder"
     )
     service_version: str = Field("", description="version of the service, shown there as well")
+    extra_labels_for: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="the only metrics that get the extra labels, one by one or as groups: "
+        f"{', '.join(f'`{group}`' for group in GROUPS)}; by default all that can have them",
+    )
     extra_labels: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="names of additional labels on call, agent, tool and retriever metrics; their "
-        "values come from the run's metadata, the graph's config or `agentmetrics.labels(…)`",
+        description="names of additional labels on call, agent, tool, retriever and cache metrics; "
+        "their values come from the run's metadata, the graph's config or `agentmetrics.labels(…)`",
+    )
+    metrics_off: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="metrics that are not recorded, by name; `*` stands for anything, as in "
+        "`llm_*_last_call`",
     )
     default_agent_name: str = Field(
         UNKNOWN,
@@ -84,6 +103,11 @@ class Settings(BaseSettings):
         True,
         description="record memory also as `llm_memory_rss_mb` and `llm_memory_available_mb`; "
         "`off` for the names in `_bytes` alone",
+    )
+    call_tokens: bool = Field(
+        False,
+        description="`on` to record the tokens of a call as a distribution, `llm_call_tokens`, "
+        "which is 34 samples more of each label set",
     )
     exemplars: bool | None = Field(
         None,
@@ -182,7 +206,7 @@ class Settings(BaseSettings):
         "daemon), `statsd_exporter`, `telegraf` or `datadog`",
     )
 
-    @field_validator("backend", "extra_labels", mode="before")
+    @field_validator("backend", "extra_labels", "extra_labels_for", "metrics_off", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return _names(value) if isinstance(value, str) else value
@@ -205,11 +229,32 @@ class Settings(BaseSettings):
     @field_validator("extra_labels")
     @classmethod
     def _legal_labels(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        check_new_labels(names)
+        check_extra_labels(names, info.data.get("extra_labels_for", ()))
         for name in info.data.get("common_labels", ()):
             if name in names:
                 raise ValueError(f"{name!r} is already one of AGENTMETRICS_COMMON_LABELS")
         return names
+
+    @field_validator("extra_labels_for")
+    @classmethod
+    def _labelled(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        check_extra_labels_for(names)
+        return names
+
+    @field_validator("metrics_off")
+    @classmethod
+    def _turned_off(cls, patterns: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        known = [metric.name for metric in known_metrics()]
+        for pattern in patterns:
+            if any(is_off(name, (pattern,)) for name in known):
+                continue
+            if any(fnmatchcase(name, pattern) for name in known):
+                raise ValueError(f"{pattern!r} is about agentmetrics itself and stays on")
+            bare = pattern.removeprefix(f"{info.data.get('namespace', '')}_")
+            close = get_close_matches(bare, known, n=3, cutoff=0.5)
+            meant = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+            raise ValueError(f"no metric is called {pattern!r}{meant}")
+        return patterns
 
     @field_validator("common_labels", "pushgateway_grouping", mode="before")
     @classmethod
@@ -224,7 +269,7 @@ class Settings(BaseSettings):
     @field_validator("common_labels")
     @classmethod
     def _legal_common_labels(cls, labels: dict[str, str]) -> dict[str, str]:
-        check_new_labels(tuple(labels))
+        check_common_labels(tuple(labels))
         return labels
 
     @field_validator("namespace")
@@ -308,14 +353,47 @@ def _names(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def check_new_labels(names: Sequence[str]) -> None:
-    """Raise ``ValueError`` unless these can be labels beside those of the catalogue."""
+def check_common_labels(names: Sequence[str]) -> None:
+    """Raise ``ValueError`` unless these can be labels of every series."""
     # A service's own "version" means something else than ours, and each keeps its place.
-    taken = {label for metric in CATALOG if metric != BUILD_INFO for label in metric.labels}
+    _check_new(names, [metric for metric in CATALOG if metric != BUILD_INFO])
+
+
+def check_extra_labels(names: Sequence[str], only: Sequence[str] = ()) -> None:
+    """Raise ``ValueError`` unless these can be added to the metrics that get them: to ``only``
+    these groups and metrics, or to all that can have them.
+
+    What names a call in the ledger is taken in any case.
+    """
+    _check_new(
+        names, [LLM_CALLS, *(each for each in known_metrics() if has_extra_labels(each, only))]
+    )
+
+
+def check_extra_labels_for(names: Sequence[str]) -> None:
+    """Raise ``ValueError`` unless these are groups of the catalogue, or metrics that can have extra
+    labels."""
+    labelled = [metric.name for metric in known_metrics() if metric.extended]
+    for name in names:
+        if name not in GROUPS and name not in labelled:
+            close = get_close_matches(name, (*GROUPS, *labelled), n=3)
+            meant = (
+                f"; did you mean {' or '.join(map(repr, close))}?"
+                if close
+                else f"; use {', '.join(GROUPS)}, or names of metrics that can"
+            )
+            raise ValueError(f"{name!r} is no group and no metric that can have them{meant}")
+
+
+def _check_new(names: Sequence[str], metrics: Iterable[Metric]) -> None:
+    having: dict[str, str] = {}
+    for metric in metrics:
+        for label in metric.labels:
+            having.setdefault(label, metric.name)
     for name in names:
         check_label_name(name)
-        if name in taken:
-            raise ValueError(f"{name!r} is already a label of agentmetrics")
+        if name in having:
+            raise ValueError(f"{name!r} is already a label of {having[name]}")
     if len(set(names)) != len(names):
         raise ValueError("a label is listed twice")
 

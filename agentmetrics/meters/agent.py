@@ -7,13 +7,15 @@ from agentmetrics.calls.facts import AgentRun
 from agentmetrics.meters.base import Instruments
 from agentmetrics.meters.bundle import Bundles
 from agentmetrics.meters.in_flight import InFlight, Oldest
-from agentmetrics.recording.instruments import Batch
+from agentmetrics.meters.system import Memory
+from agentmetrics.recording.instruments import Batch, GaugeSeries
 
 
 class AgentMeter:
     """The instruments of agent runs."""
 
-    def __init__(self, make: Instruments) -> None:
+    def __init__(self, make: Instruments, memory: Memory) -> None:
+        self._memory = memory
         runs = make.counter(catalog.AGENT_RUNS)
         observed = [
             make.histogram(metric)
@@ -25,6 +27,7 @@ class AgentMeter:
                 catalog.AGENT_RUN_COST,
             )
         ]
+        rss_delta = make.gauge(catalog.AGENT_RUN_RSS_DELTA)
         self.in_flight = InFlight(make, catalog.AGENT_ACTIVE_RUNS, AgentRun, _labels)
         self.oldest = Oldest(make, catalog.AGENT_OLDEST_ACTIVE_RUN, AgentRun)
         self._step = make.recorder.update()
@@ -45,22 +48,35 @@ class AgentMeter:
                 [histogram.labels(**own) for histogram in observed],
             )
 
+        def bind_rss_delta(agent_name: str, extra: tuple[str, ...]) -> GaugeSeries:
+            return rss_delta.labels(agent_name=agent_name, **make.named(extra))
+
         self._series = Bundles(bind)
+        self._rss_deltas = Bundles(bind_rss_delta)
         self._expected = Bundles(zeros)
 
     def expect(self, run: AgentRun) -> None:
-        """Show 0 runs of this agent, with any status, from now on."""
-        self._expected[(run.agent_name, run.extra)]
+        """Show 0 runs of this agent, with any status, from now on, as far as its labels are known.
+
+        A run that begins notes the memory that it begins with.
+        """
+        if not run.extra_is_open:
+            self._expected[(run.agent_name, run.extra)]
+        if run.rss_bytes is None and not run.ended:
+            run.rss_bytes = self._memory.rss_at(run.started)
 
     def record(self, run: AgentRun) -> None:
         """Record a finished run, all of it in one step."""
-        self.expect(run)  # its extra labels may be known only now
+        self._expected[(run.agent_name, run.extra)]  # its extra labels may be known only now
         count = self._series[(run.agent_name, run.status, run.extra)]
         with self._step:
             count(
                 1.0, run.ended - run.started, run.llm_calls, run.tool_calls, run.tokens,
                 run.cost_usd,
             )  # fmt: skip
+            if run.rss_bytes is not None:
+                grown = self._memory.rss_at(run.ended) - run.rss_bytes
+                self._rss_deltas[(run.agent_name, run.extra)].set(grown)
 
 
 def _labels(run: AgentRun) -> tuple[str, ...]:

@@ -33,15 +33,26 @@ MAX_ENDINGS = 100
 
 
 class LLMMeter:
-    """The instruments of LLM calls, and what calls cost by ``prices``."""
+    """The instruments of LLM calls, and what calls cost by ``prices``.
+
+    With ``call_tokens`` there is also the distribution of their tokens.
+    """
 
     def __init__(
-        self, make: Instruments, prices: Prices, routing: RoutingMeter, memory: Memory
+        self,
+        make: Instruments,
+        prices: Prices,
+        routing: RoutingMeter,
+        memory: Memory,
+        *,
+        call_tokens: bool,
     ) -> None:
         self.make, self.prices, self.routing = make, prices, routing
         self.calls = make.counter(catalog.LLM_CALLS)
         self.errors = make.counter(catalog.LLM_ERRORS)
         self.tokens = make.counter(catalog.LLM_TOKENS)
+        self.call_tokens = make.histogram(catalog.LLM_CALL_TOKENS)
+        self.observes_tokens = call_tokens
         self.token_details = make.counter(catalog.LLM_TOKEN_DETAILS)
         self.cost = make.counter(catalog.LLM_COST)
         self.call_cost = make.histogram(catalog.LLM_CALL_COST)
@@ -139,19 +150,21 @@ class LLMMeter:
                         usage.input_tokens, usage.output_tokens, memory.rss_bytes,
                         seconds, call.api_seconds or seconds, cost,
                     )  # fmt: skip
+                if self.observes_tokens:
+                    series.observe_tokens(usage.input_tokens, usage.output_tokens)
                 if usage.has_details:
                     series.count_details(usage, price)
             if call.first_token:
                 series.count_stream(call)
             if lookup is not None and lookup.found is False:
-                self.cache_misses.labels(call.agent_name, call.model).inc()
+                self.cache_misses.labels(call.agent_name, call.model, *call.extra).inc()
             if call.run is not None and (usage is not None or cost is not None):
                 call.run.tokens += usage.total_tokens if usage is not None else 0
                 call.run.cost_usd += cost or 0.0
 
     def _hit(self, call: LLMCall) -> None:
         with self._step:
-            self.cache_hits.labels(call.agent_name, call.model).inc()
+            self.cache_hits.labels(call.agent_name, call.model, *call.extra).inc()
             if call.run is not None:  # it was counted as a call when it started
                 call.run.llm_calls -= 1
 
@@ -224,6 +237,15 @@ class _CallSeries:
         return partial(count, *[1.0] * len(self._ones))
 
     @cached_property
+    def observe_tokens(self) -> Batch:
+        """The tokens of one call as a distribution, in a batch of its own: few want it."""
+        by_type = [
+            self._meter.call_tokens.labels(**self._labels, token_type=token_type)
+            for token_type in catalog.TOKEN_TYPES
+        ]
+        return self._meter.batch((), (), by_type)
+
+    @cached_property
     def _memory_rss(self) -> list[GaugeSeries]:
         return self._meter.memory.rss_series(self._agent_name)
 
@@ -291,9 +313,15 @@ class _CallSeries:
         if usage.input_tokens is not None:
             self._add(self._meter.tokens, "token_type", "input", usage.input_tokens)
             self._meter.input_last_call.labels(**self._labels).set(usage.input_tokens)
+            self._observe_tokens("input", usage.input_tokens)
         if usage.output_tokens is not None:
             self._add(self._meter.tokens, "token_type", "output", usage.output_tokens)
             self._meter.output_last_call.labels(**self._labels).set(usage.output_tokens)
+            self._observe_tokens("output", usage.output_tokens)
+
+    def _observe_tokens(self, token_type: str, tokens: int) -> None:
+        if self._meter.observes_tokens:
+            self._meter.call_tokens.labels(**self._labels, token_type=token_type).observe(tokens)
 
     def _count_cost(self, cost_usd: float) -> None:
         self._meter.cost.labels(**self._labels).inc(cost_usd)

@@ -44,6 +44,12 @@ class Memory:
         for gauge, rss in zip(rss_series, (self.rss_bytes, self.rss_mb), strict=False):
             gauge.set(rss)
 
+    def rss_at(self, now: float) -> int:
+        """Resident memory at this reading of ``time.perf_counter()``, as of the last 100 ms."""
+        if now >= self.next_read:
+            self.read(now)
+        return self.rss_bytes
+
     def read(self, now: float) -> None:
         """Read anew; to be called once ``time.perf_counter()`` has come to ``next_read``."""
         self.next_read = now + READ_INTERVAL_SECONDS

@@ -11,7 +11,8 @@ from itertools import groupby
 from typing import Any
 
 from agentmetrics.backends.statsd_lines import path_of
-from agentmetrics.config.settings import check_new_labels
+from agentmetrics.catalog import has_extra_labels
+from agentmetrics.config.settings import check_common_labels
 from agentmetrics.operations.naming import METRICS
 from agentmetrics.recording.metric import Metric
 
@@ -21,17 +22,19 @@ def mapper_profiles(
     prefix: str = "",
     extra_labels: Sequence[str] = (),
     common_labels: Sequence[str] = (),
+    extra_labels_for: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What goes into datadog.yaml, for programs with these settings.
 
-    ``prefix`` is that of StatsD, ``common_labels`` are names. There is a profile for each subject
-    (``llm_``, ``agent_``), since the Agent tries the mappings of a profile only on names that have
-    its prefix. Metrics without labels need no mapping: their name is whole.
+    ``prefix`` is that of StatsD, ``common_labels`` are names, and ``extra_labels_for`` names the
+    metrics that alone have the extra labels. There is a profile for each subject (``llm_``,
+    ``agent_``), since the Agent tries the mappings of a profile only on names that have its prefix.
+    Metrics without labels need no mapping: their name is whole.
 
     Raises ``ValueError`` for a common label that agentmetrics has itself.
     """
     try:
-        check_new_labels(common_labels)
+        check_common_labels(common_labels)
     except ValueError as error:
         raise ValueError(f"common labels: {error}") from None
     start = f"{namespace}_" if namespace else ""
@@ -40,7 +43,8 @@ def mapper_profiles(
     for subject, metrics in by_subject:
         mappings = []
         for metric in metrics:
-            labels = tuple(_labels(metric, extra_labels, common_labels))
+            extra = extra_labels if has_extra_labels(metric, extra_labels_for) else ()
+            labels = tuple(_labels(metric, extra, common_labels))
             if labels:
                 mappings.append(_mapping(path_of(prefix, start + metric.name, ()), labels))
         if mappings:
@@ -59,8 +63,7 @@ def _labels(metric: Metric, extra: Sequence[str], common: Sequence[str]) -> Iter
     """The labels in the order of the components of a name; a metric's own stands before a common
     one."""
     yield from metric.labels
-    if metric.extended:
-        yield from extra
+    yield from extra
     yield from (label for label in common if label not in metric.labels)
 
 

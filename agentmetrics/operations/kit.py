@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from agentmetrics.config.settings import check_new_labels
+from agentmetrics.config.settings import check_extra_labels, check_extra_labels_for
 from agentmetrics.operations import kubernetes, stack
 from agentmetrics.operations.alertmanager import alertmanager_files
 from agentmetrics.operations.boards import boards
@@ -35,18 +35,19 @@ _MOUNTED = ("grafana", "prometheus", "alertmanager")
 class KitOptions:
     """What the kit is made for.
 
-    ``namespace`` and ``extra_labels`` are the settings of the measured programs, ``objectives``
-    what the alerts hold them to, ``receiver`` whom Alertmanager notifies, and ``parts`` those of
-    ``PARTS`` that are wanted. Alerts link to dashboards in the Grafana at ``grafana_url``, and to
-    runbooks below ``runbooks_url``.
+    ``namespace``, ``extra_labels`` and ``extra_labels_for`` are the settings of the measured
+    programs, ``objectives`` what the alerts hold them to, ``receiver`` whom Alertmanager notifies,
+    and ``parts`` those of ``PARTS`` that are wanted. Alerts link to dashboards in the Grafana at
+    ``grafana_url``, and to runbooks below ``runbooks_url``.
 
     Raises ``ValueError``, with one sentence, for a name that Prometheus would reject, a label that
-    agentmetrics has itself, a part that does not exist or needs another, and a receiver without the
-    part that it belongs to.
+    a metric has already that it would be added to, a part that does not exist or needs another, and
+    a receiver without the part that it belongs to.
     """
 
     namespace: str = ""
     extra_labels: Sequence[str] = ()
+    extra_labels_for: Sequence[str] = ()
     objectives: Objectives = field(default_factory=Objectives)
     receiver: Receiver = NO_RECEIVER
     parts: Sequence[str] = PARTS
@@ -57,8 +58,10 @@ class KitOptions:
         if self.namespace:
             with _about("namespace"):
                 check_prefix(self.namespace)
+        with _about("extra labels for"):
+            check_extra_labels_for(self.extra_labels_for)
         with _about("extra labels"):
-            check_new_labels(self.extra_labels)
+            check_extra_labels(self.extra_labels, self.extra_labels_for)
         for name in ("grafana_url", "runbooks_url"):
             _check_url(name, getattr(self, name))
         _check_parts(self.parts)
@@ -130,7 +133,8 @@ class _Making:
 
     @cached_property
     def boards(self) -> dict[str, dict[str, Any]]:
-        return boards(self.options.namespace, self.options.extra_labels)
+        options = self.options
+        return boards(options.namespace, options.extra_labels, options.extra_labels_for)
 
     @cached_property
     def rules(self) -> dict[str, str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 
-from agentmetrics.catalog import APPLICATION, CATALOG, PLATFORM
+from agentmetrics.catalog import APPLICATION, CATALOG, PLATFORM, has_extra_labels
 
 METRICS = {metric.name: metric for metric in (*CATALOG, *APPLICATION, *PLATFORM)}
 
@@ -13,8 +14,6 @@ _NAMES = "|".join(sorted(METRICS, key=len, reverse=True))
 _PARTS = "_bucket|_sum|_count"
 _QUOTED = r'"(?:[^"\\]|\\.)*"'  # an agent may be called as a metric is
 _NAME = re.compile(rf"{_QUOTED}|(?<![\w:])(?P<name>(?:{_NAMES})(?:{_PARTS})?|\w+:\w+:\w+)(?![\w:])")
-_EXTENDED = "|".join(name for name, metric in METRICS.items() if metric.extended)
-_SELECTOR = re.compile(rf"(?<![\w:])((?:{_EXTENDED})(?:{_PARTS})?)(?![\w:])(\{{?)")
 
 
 def in_namespace(promql: str, namespace: str) -> str:
@@ -28,16 +27,25 @@ def in_namespace(promql: str, namespace: str) -> str:
     return _NAME.sub(lambda it: f"{namespace}_{it[0]}" if it["name"] else it[0], promql)
 
 
-def with_matchers(promql: str, labels: Sequence[str]) -> str:
-    """The expression with ``label=~"$label"`` for each of the user's extra labels.
+def with_matchers(promql: str, variables: Mapping[str, str], only: Sequence[str] = ()) -> str:
+    """The expression with ``label=~"$variable"`` for each of the user's extra labels.
 
-    Every selector of a metric that has them gets the matchers, first. Call this before
-    ``in_namespace``: it knows metrics by the names of the catalogue.
+    Every selector of a metric that has them gets the matchers, first; ``only`` are the groups and
+    metrics that alone do. Call this before ``in_namespace``: it knows metrics by the names of the
+    catalogue.
     """
-    matchers = ", ".join(f'{label}=~"${label}"' for label in labels)
+    matchers = ", ".join(f'{label}=~"${variable}"' for label, variable in variables.items())
 
     def matched(selector: re.Match[str]) -> str:
         name, opening = selector.groups()
         return f"{name}{{{matchers}, " if opening else f"{name}{{{matchers}}}"
 
-    return _SELECTOR.sub(matched, promql) if labels else promql
+    return _selector(tuple(only)).sub(matched, promql) if variables else promql
+
+
+@cache
+def _selector(only: tuple[str, ...]) -> re.Pattern[str]:
+    """What begins to select series of a metric with extra labels."""
+    names = "|".join(name for name, each in METRICS.items() if has_extra_labels(each, only))
+    names = names or "(?!)"  # of the catalogue none does
+    return re.compile(rf"(?<![\w:])((?:{names})(?:{_PARTS})?)(?![\w:])(\{{?)")

@@ -64,3 +64,25 @@ def slots_batch(
     exec(source, namespace)
     made: Callable[..., Batch] = namespace["make"]
     return made
+
+
+@cache
+def picking(count: int, kept: tuple[int, ...]) -> Callable[[Batch], Batch]:
+    """A function that makes a batch of ``count`` values of one that takes those in these places.
+
+    Written out for the same reason; the one that keeps the first and the last of three::
+
+        def make(apply):
+            def pick(v0, v1, v2):
+                apply(v0, v2)
+            return pick
+    """
+    values = ", ".join(f"v{i}" for i in range(count))
+    passed = ", ".join(f"v{i}" for i in kept)
+    source = (
+        f"def make(apply):\n    def pick({values}):\n        apply({passed})\n    return pick\n"
+    )
+    namespace: dict[str, Any] = {}
+    exec(source, namespace)
+    made: Callable[[Batch], Batch] = namespace["make"]
+    return made

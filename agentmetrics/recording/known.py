@@ -45,6 +45,13 @@ def unknown_metric(name: str, declared: Iterable[str]) -> UnknownMetricError:
     return UnknownMetricError(f"there is no metric {name!r}{_meant(name, {*_metrics, *declared})}")
 
 
+def turned_off(name: str) -> UnknownMetricError:
+    """The error of a metric of which nothing is recorded because the user said so."""
+    return UnknownMetricError(
+        f"{name} is not recorded: AGENTMETRICS_METRICS_OFF, or metrics_off=, turns it off"
+    )
+
+
 def check_labels(metric: Metric, labels: Mapping[str, str]) -> None:
     """Raise ``UnknownMetricError`` for a label that the metric has not, or a value of a label
     with a fixed set of values that is none of them."""

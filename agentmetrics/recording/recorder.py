@@ -20,7 +20,7 @@ from agentmetrics.recording.instruments import (
     Instrument,
     Observed,
 )
-from agentmetrics.recording.known import known_metric, unknown_metric
+from agentmetrics.recording.known import known_metric, turned_off, unknown_metric
 from agentmetrics.recording.metric import Kind, Metric, check_same
 from agentmetrics.recording.values import Family, HistogramValue, Sample
 
@@ -36,6 +36,8 @@ class Anchor:
     def __init__(self) -> None:
         self.pipeline: object = None
         """The pipeline of these series, once there is one; see ``agentmetrics.pipeline``."""
+        self.is_off: Callable[[str], bool] = lambda name: False
+        """Whether the metric of this name is turned off, so that a reading of 0 would mislead."""
 
 
 class Recorder(ABC):
@@ -203,7 +205,10 @@ class Recorder(ABC):
         return reading.snapshot(self.collect())
 
     def _named(self, name: str, families: Sequence[Family]) -> Metric:
-        """The metric of this name: one that was asked for here, that has series, or is known."""
+        """The metric of this name: one that was asked for here, that has series, or is known.
+
+        Raises ``UnknownMetricError`` for others, and for one that is turned off.
+        """
         instrument = self._instruments.get(name)
         if instrument is not None:
             return instrument.metric
@@ -211,6 +216,8 @@ class Recorder(ABC):
         metric = declared.get(name) or known_metric(name)
         if metric is None:
             raise unknown_metric(name, (*declared, *self._instruments))
+        if self.anchor.is_off(name):
+            raise turned_off(name)
         return metric
 
     # Exemplars

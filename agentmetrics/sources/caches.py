@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from agentmetrics.config.active import pipeline_for
@@ -10,6 +11,7 @@ from agentmetrics.meters.cache import CacheSeries
 from agentmetrics.pipeline import Pipeline
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
+from agentmetrics.sources.surroundings import extra_here
 
 Reading = Callable[[], float]
 """Reads a number of a cache; it is called at collection, from any thread, and should be quick."""
@@ -19,39 +21,48 @@ class CacheTracker:
     """Records what a cache does under ``cache_*{cache_type}``.
 
     ``entries`` and ``size_bytes`` read what the cache holds, for as long as the tracker lives;
-    without them it is unknown. Trackers with the same ``cache_type`` add up. ``recorder`` defaults
-    to the configured one. A deep copy is the same tracker. A failed reading is left out and
-    increments ``agentmetrics_handler_errors_total``; the methods raise nothing.
+    without them it is unknown. Trackers with the same ``cache_type`` add up. ``labels`` are extra
+    labels of the cache itself, such as its tenant: they are on all of its metrics. Others have, at
+    each lookup, put and eviction, the values of ``agentmetrics.labels`` and the run around.
+    ``recorder`` defaults to the configured one. A deep copy is the same tracker. A failed reading
+    is left out and increments ``agentmetrics_handler_errors_total``; the methods raise nothing.
     """
 
     def __init__(
         self,
         cache_type: str,
         *,
+        labels: Mapping[str, str] | None = None,
         entries: Reading | None = None,
         size_bytes: Reading | None = None,
         recorder: Recorder | None = None,
     ) -> None:
         self.cache_type = clean_label(cache_type)
+        self.labels: Mapping[str, str] = dict(labels or {})
         self._entries, self._size_bytes = entries, size_bytes
         self._explicit = recorder
-        self._series: CacheSeries
         self._pipeline: Pipeline | None = None
-        self._now()
+        self._follow()
 
     def __deepcopy__(self, memo: object) -> CacheTracker:
         return self  # what holds a tracker can be copied; the copy's look-ups count here, too
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A recorder holds locks and sockets: in another process it is the configured one there.
-        return (type(self), (self.cache_type,))
+        return (partial(type(self), labels=self.labels), (self.cache_type,))
 
-    def _now(self) -> CacheSeries:
+    def _follow(self) -> Pipeline:
         pipeline = pipeline_for(self._explicit)
         if pipeline is not self._pipeline:  # the first time, or configure() was called since
-            self._series = pipeline.caches.follow(self)
+            self._own = pipeline.caches.follow(self)
             self._pipeline = pipeline
-        return self._series
+        return pipeline
+
+    def _now(self) -> CacheSeries:
+        pipeline = self._follow()
+        if not pipeline.extra_labels:
+            return self._own
+        return pipeline.caches.of_labels[(self.cache_type, extra_here(pipeline, self.labels))]
 
     def hit(self) -> None:
         """Record a lookup that the cache answered."""

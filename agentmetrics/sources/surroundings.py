@@ -45,6 +45,16 @@ def _place(
     fact.extra = extra_values(pipeline.extra_labels, (labels,), current_run.get())
 
 
+def extra_here(pipeline: Pipeline, labels: Mapping[str, Any]) -> tuple[str, ...]:
+    """The extra labels' values of something that happens here and is neither call nor run.
+
+    ``labels`` stand before what the framework and ``agentmetrics.labels`` say.
+    """
+    place = ToolExecution("", "", 0.0)
+    _place(pipeline, place, None, labels)
+    return place.extra
+
+
 def place_run(pipeline: Pipeline, run: AgentRun) -> None:
     """Give a run that begins here the extra labels' values, and what is around it."""
     run.around = current_run.get()

@@ -202,6 +202,18 @@ def _calls() -> list[Any]:
             "Parts of the billed tokens, such as those read from the prompt cache.",
         ),
         series(
+            "Tokens of a call",
+            {
+                f"{{{{token_type}}}} p{round(q * 100)}": quantile(
+                    q, c.LLM_CALL_TOKENS, "token_type"
+                )
+                for q in (0.5, 0.99)
+            },
+            "short",
+            "Input that grows is a history that nobody cuts. Recorded with "
+            "`AGENTMETRICS_CALL_TOKENS=on`.",
+        ),
+        series(
             "Cost per hour",
             {"{{model}}": f"{rate(c.LLM_COST, 'model')} * 3600"},
             "currencyUSD",
@@ -297,6 +309,13 @@ def _memory() -> list[Any]:
             {"{{instance}}": highest(c.LLM_MEMORY_RSS_BYTES, "instance")},
             "bytes",
             "Of the process, when an agent's last call ended: a line that only rises is a leak.",
+        ),
+        series(
+            "Memory gained in a run",
+            {"{{agent_name}}": highest(c.AGENT_RUN_RSS_DELTA, "agent_name")},
+            "bytes",
+            "By the agent's last run, and what went on beside it: an agent whose line stays above "
+            "0 is where a leak may be.",
         ),
         series(
             "Available memory",

@@ -259,10 +259,13 @@ def _caches() -> list[Any]:
         series("Entries", {"{{cache_type}}": total(c.CACHE_ENTRIES, by)}, "short", "Now.", width=6),
         series("Size", {"{{cache_type}}": total(c.CACHE_SIZE_BYTES, by)}, "bytes", "Now.", width=6),
         series(
-            "Evictions",
-            {"{{cache_type}}": rate(c.CACHE_EVICTIONS, by)},
+            "Puts and evictions",
+            {
+                "{{cache_type}} put": rate(c.CACHE_PUTS, by),
+                "{{cache_type}} evicted": rate(c.CACHE_EVICTIONS, by),
+            },
             "ops",
-            "Entries that made room for others, per second.",
+            "Entries that came in, and those that made room for others, per second.",
             width=6,
         ),
     ]

@@ -72,7 +72,7 @@ def live(
         for name, (namespace, extra_labels) in EXPORTS.items():
             exposed = PrometheusRecorder(CollectorRegistry())
             recorder: Recorder = Namespace(exposed, namespace) if namespace else exposed
-            pipeline_of(recorder, Options(extra_labels=extra_labels))
+            pipeline_of(recorder, Options(extra_labels=extra_labels, call_tokens=True))
             metrics = stack.enter_context(start_http_server_in_thread(exposed))
             instances[name] = f"127.0.0.1:{metrics.port}"
             directory = tmp_path_factory.mktemp(name)

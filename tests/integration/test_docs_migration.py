@@ -356,7 +356,6 @@ def test_what_plugins_record_has_its_prefix_and_its_extra_on_the_page() -> None:
         assert f"[{extra}]`" in names
         assert [metric for metric in PLATFORM if metric.name.startswith(prefix)]
     assert "`system_*`" in names
-    assert "tenant" not in METRICS["cache_entries"]
 
 
 def test_every_function_on_the_right_is_public() -> None:

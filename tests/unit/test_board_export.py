@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,9 +74,28 @@ def test_descriptions_name_metrics_as_they_are_exposed() -> None:
     assert "`acme_llm_calls_total`" in described
 
 
-def test_a_label_with_the_name_of_a_variable_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"the extra label 'group_by' is also the name of a"):
-        boards(extra_labels=("team", "group_by"))
+def test_a_label_with_the_name_of_a_variable_has_a_variable_of_another_name() -> None:
+    board = boards(extra_labels=("team", "group_by"))["overview"]
+    by_name = variables(board)
+    assert "label_values(llm_calls_total{" in by_name["label_group_by"]["query"]
+    assert by_name["label_group_by"]["query"].endswith(", group_by)")
+    expressions = [target["expr"] for panel in grafana.panels(board) for target in panel["targets"]]
+    assert any('group_by=~"$label_group_by"' in expression for expression in expressions)
+    assert not any('group_by=~"$group_by"' in expression for expression in expressions)
+
+
+def test_only_metrics_that_get_the_labels_are_selected_by_them() -> None:
+    board = boards(extra_labels=("tenant",), extra_labels_for=("cost",))["overview"]
+    by_tenant = {
+        metric_of(selector.name)
+        for panel in grafana.panels(board)
+        for target in panel["targets"]
+        if "$tenant" in target["expr"]
+        for selector in selectors(parsed(board, target["expr"]))
+        if any(matcher.name == "tenant" for matcher in selector.matchers.matchers)
+    }
+    assert by_tenant == {"llm_cost_usd_total"}
+    assert "llm_cost_usd_total" in variables(board)["tenant"]["query"]
 
 
 def test_one_export_leaves_the_next_as_it_is() -> None:

@@ -332,8 +332,11 @@ class TestDogStatsDMapper:
         ("option", "sentence"),
         [
             ("--namespace=0", "namespace: '0' is not a valid prefix"),
-            ("--extra-labels=model", "extra labels: 'model' is already a label of agentmetrics"),
-            ("--common-labels=model", "common labels: 'model' is already a label of agentmetrics"),
+            ("--extra-labels=model", "extra labels: 'model' is already a label of llm_calls_total"),
+            (
+                "--common-labels=model",
+                "common labels: 'model' is already a label of llm_",
+            ),
         ],
     )
     def test_the_mapper_refuses_what_the_programs_would(self, option: str, sentence: str) -> None:

@@ -380,7 +380,9 @@ class TestATracker:
     def test_a_tracker_shows_zeros_from_the_start(self, recorder):
         cache = CacheTracker("prompt")
         shown = {s.name: s.value for s in recorder.samples() if "cache_type" in s.labels}
-        assert shown == {"cache_hits_total": 0, "cache_misses_total": 0, "cache_evictions_total": 0}
+        assert shown == dict.fromkeys(
+            [f"cache_{what}_total" for what in ("hits", "misses", "evictions", "puts")], 0
+        )
         del cache
 
     @pytest.mark.parametrize("count", [-1, math.nan, None, "many"])

@@ -324,7 +324,8 @@ def test_yaml_is_read_as_it_was_meant(value: object) -> None:
     [
         ({"namespace": "my-shop"}, "namespace: 'my-shop' is not a valid prefix.*write 'my_shop'"),
         ({"extra_labels": ("the tenant",)}, "extra labels: 'the tenant' is not a valid label"),
-        ({"extra_labels": ("model",)}, "extra labels: 'model' is already a label of agentmetrics"),
+        ({"extra_labels": ("model",)}, "extra labels: 'model' is already a label of llm_"),
+        ({"extra_labels_for": ("cots",)}, "extra labels for: 'cots' is no group .* mean 'cost'"),
         ({"extra_labels": ("a", "a")}, "extra labels: a label is listed twice"),
         ({"parts": ("grafan",)}, "unknown part 'grafan'.*did you mean 'grafana'"),
         ({"grafana_url": "grafana.example"}, "grafana_url='grafana.example' is not a URL"),

@@ -133,6 +133,9 @@ class TestOptions:
             (Options(latency_buckets=(1.0,)), r"latency_buckets=None, not \(1.0,\)"),
             (Options(buckets={"agent_run_tokens": (1.0,)}), r"buckets={}, not {'agent_run_tokens'"),
             (Options(mb_aliases=False), "mb_aliases=True, not False"),
+            (Options(call_tokens=True), "call_tokens=False, not True"),
+            (Options(metrics_off=("http_*",)), r"metrics_off=\(\), not \('http_\*',\)"),
+            (Options(extra_labels_for=("cost",)), r"extra_labels_for=\(\), not \('cost',\)"),
         ],
     )
     def test_options_that_would_change_metrics_in_use_are_refused(

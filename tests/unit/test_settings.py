@@ -59,11 +59,25 @@ BAD = [
     ),
     ("COMMON_LABELS", "env", "use comma-separated name=value pairs"),
     ("COMMON_LABELS", "my env=prod", "'my env' is not a valid label name"),
-    ("COMMON_LABELS", "model=x", "'model' is already a label of agentmetrics"),
+    ("COMMON_LABELS", "model=x", "'model' is already a label of llm_calls_total"),
     ("EXTRA_LABELS", "my-tenant", "'my-tenant' is not a valid label name"),
     ("EXTRA_LABELS", "__tenant", "not starting with a digit or '__'"),
     ("EXTRA_LABELS", "le", "not 'le' or 'quantile'"),
-    ("EXTRA_LABELS", "agent_name", "'agent_name' is already a label of agentmetrics"),
+    ("EXTRA_LABELS", "agent_name", "'agent_name' is already a label of llm_calls_total"),
+    ("EXTRA_LABELS", "error_type", "'error_type' is already a label of llm_errors_total"),
+    ("EXTRA_LABELS", "cache_type", "'cache_type' is already a label of cache_"),
+    ("EXTRA_LABELS_FOR", "costs", "'costs' is no group and no metric that can have them; did you"),
+    (
+        "EXTRA_LABELS_FOR",
+        "xyz",
+        "use calls, tokens, cost, latency, agents, tools, retrievers, ",
+    ),
+    ("EXTRA_LABELS_FOR", "model_selections_total", "is no group and no metric that can have them"),
+    ("METRICS_OFF", "llm_cals_total", "no metric is called 'llm_cals_total'; did you mean 'llm_c"),
+    ("METRICS_OFF", "nothing_*", "no metric is called 'nothing_*'"),
+    ("METRICS_OFF", "agentmetrics_open_runs", "is about agentmetrics itself and stays on"),
+    ("METRICS_OFF", "agentmetrics_*", "is about agentmetrics itself and stays on"),
+    ("CALL_TOKENS", "sometimes", "valid boolean"),
     ("EXTRA_LABELS", "tenant,tenant", "a label is listed twice"),
     ("LATENCY_BUCKETS", "5,1", "must be finite numbers in increasing order"),
     ("LATENCY_BUCKETS", "1,1", "must be finite numbers in increasing order"),
@@ -143,6 +157,23 @@ class TestABadSetting:
     def test_a_label_that_is_common_and_extra_stops_at_configuration(self):
         with pytest.raises(ConfigurationError, match=r"AGENTMETRICS_EXTRA_LABELS=.*'tenant'"):
             configure(common_labels="tenant=acme", extra_labels="tenant")
+
+    @pytest.mark.parametrize("name", ["intent", "endpoint", "stream", "tier", "operation", "kind"])
+    def test_a_label_of_a_metric_that_gets_no_extra_ones_is_a_fine_extra_label(self, name):
+        assert configure(extra_labels=name).outermost()
+        assert load_settings(extra_labels=name).extra_labels == (name,)
+
+    def test_a_label_may_be_called_as_one_of_a_metric_that_the_extra_ones_are_not_for(self):
+        only = load_settings(extra_labels="tool_name", extra_labels_for="cost,calls")
+        assert only.extra_labels == ("tool_name",)
+        for named in ("tools", "cost,tool_executions_total"):
+            with pytest.raises(ConfigurationError, match="'tool_name' is already a label of tool_"):
+                load_settings(extra_labels="tool_name", extra_labels_for=named)
+
+    @pytest.mark.parametrize("name", ["agent_name", "provider", "model", "status"])
+    def test_what_names_a_call_in_the_ledger_is_no_extra_label_of_others(self, name):
+        with pytest.raises(ConfigurationError, match=rf"'{name}' is already a label of llm_calls"):
+            load_settings(extra_labels=name, extra_labels_for="retriever_documents")
 
     def test_a_bad_setting_stops_the_program_where_it_first_needs_a_recorder(self, monkeypatch):
         monkeypatch.setattr(active.active, "in_use", None)

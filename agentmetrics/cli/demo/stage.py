@@ -91,6 +91,7 @@ def staged(
                 budgets=budgets,
                 ledger_url=ledger_url,
                 latency_buckets=BUCKETS,
+                call_tokens=True,
                 service="agentmetrics-demo",
                 service_version=__version__,
             )

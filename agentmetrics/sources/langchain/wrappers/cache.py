@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 from langchain_core.caches import BaseCache, InMemoryCache
@@ -36,6 +37,7 @@ class InstrumentedCache(BaseCache):
         cache_type: str = "llm",
         recorder: Recorder | None = None,
         *,
+        labels: Mapping[str, str] | None = None,
         entries: Reading | None = None,
         size_bytes: Reading | None = None,
         evictions: Reading | None = None,
@@ -47,20 +49,25 @@ class InstrumentedCache(BaseCache):
             entries = entries or self._memory.entries
             evictions = evictions or self._memory.evictions
         self._tracker = CacheTracker(
-            cache_type, entries=entries, size_bytes=size_bytes, recorder=recorder
+            cache_type, labels=labels, entries=entries, size_bytes=size_bytes, recorder=recorder
         )
         self._evictions = _Rise(evictions) if evictions is not None else None
         instrumented.add(weakref.ref(self, instrumented.discard))
 
     def __copy__(self) -> InstrumentedCache:
-        return type(self)(self.cache, self._tracker.cache_type, self._recorder)
+        return self._around(self.cache)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> InstrumentedCache:
-        return type(self)(deepcopy(self.cache, memo), self._tracker.cache_type, self._recorder)
+        return self._around(deepcopy(self.cache, memo))
+
+    def _around(self, cache: BaseCache) -> InstrumentedCache:
+        known = self._tracker
+        return type(self)(cache, known.cache_type, self._recorder, labels=known.labels)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A recorder holds locks and sockets: in another process it is the configured one there.
-        return (type(self), (self.cache, self._tracker.cache_type))
+        made = partial(type(self), labels=self._tracker.labels)
+        return (made, (self.cache, self._tracker.cache_type))
 
     def lookup(self, prompt: str, llm_string: str) -> Answer | None:
         asked = next_lookup()
