@@ -33,7 +33,7 @@ _OUTPUT = (
 its id, its index, a signature."""
 
 _DEPTH = 6
-"""How deep it lies: Mistral has a text in a list in a block in a list in a delta for its thinking."""
+"""How deep it lies: in Mistral's thinking, text in a list in a block in a list in a delta."""
 
 
 def has_output(part: object, depth: int = _DEPTH) -> bool:
