@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.case import Case, all_cases
+from tests.conformance.reading import own_recorder
 from tests.conformance.replay import replaying
 from tests.conformance.sdks import ASYNC, SYNC, UNTOLD
 from tests.conformance.without import (
@@ -21,7 +22,6 @@ from tests.conformance.without import (
     as_billed,
     counted,
     forms,
-    own_recorder,
     record,
     tracked,
 )

@@ -16,16 +16,13 @@ from typing import Any
 from botocore.response import StreamingBody
 
 from agentmetrics import MemoryRecorder, track_call
-from agentmetrics.pipeline import Options, pipeline_of
-from agentmetrics.pricing import Prices
 from tests.conformance.case import Bill, Case
 from tests.conformance.finish import first_finish_reason
 from tests.conformance.judge import bill_of
-from tests.conformance.reading import recorded
+from tests.conformance.reading import own_recorder, recorded
 from tests.conformance.wires import WIRES
 from tests.conformance.wires.openai import chat_bill
 
-_OPTIONS = Options(prices=Prices())  # made once: else settings are read for every recorder
 _IN_FRAMES = ("text/event-stream", "application/x-ndjson")
 _PIECE = 17
 
@@ -107,12 +104,6 @@ def forms(case: Case) -> Iterator[tuple[str, str]]:
 
 def _counts_in_headers(case: Case) -> bool:
     return any(name.endswith("token-count") for name in case.headers)
-
-
-def own_recorder() -> MemoryRecorder:
-    recorder = MemoryRecorder()
-    pipeline_of(recorder, _OPTIONS)
-    return recorder
 
 
 def tracked(case: Case, recorder: MemoryRecorder) -> track_call:
