@@ -113,6 +113,11 @@ class _Proxy:
             return partial(self._close, found)
         return self._texts() if name == "text_stream" else found
 
+    def _begin(self, iterate: Callable[[Any], Any], step: str) -> Any:
+        # Streams that can be asked for the next event themselves make a generator to iterate.
+        stream = self._stream_
+        return stream if hasattr(type(stream), step) else iterate(stream)
+
     def _read_on(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
@@ -144,7 +149,7 @@ class RecordedStream(_Proxy):
     def __next__(self) -> Any:
         try:
             if self._iterator_ is None:
-                self._iterator_ = iter(self._stream_)
+                self._iterator_ = self._begin(iter, "__next__")
             event = next(self._iterator_)
         except StopIteration:
             self._progress_.end()
@@ -192,7 +197,7 @@ class RecordedAsyncStream(_Proxy):
     async def __anext__(self) -> Any:
         try:
             if self._iterator_ is None:
-                self._iterator_ = aiter(self._stream_)
+                self._iterator_ = self._begin(aiter, "__anext__")
             event = await anext(self._iterator_)
         except StopAsyncIteration:
             self._progress_.end()
