@@ -44,6 +44,7 @@ def _llama(reading: Reading, event: object) -> bool:
         reading.begun = field(event, "prompt_token_count")
     reading.count(
         {
+            "generation": "",
             "prompt_token_count": reading.begun,
             "generation_token_count": field(event, "generation_token_count"),
         }
