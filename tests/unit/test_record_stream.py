@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -92,7 +92,7 @@ class TestWhoseStreamIsLeft:
         assert_settled(recorder)
 
     def test_a_generator_around_the_block_that_is_closed_early_is_too(self, recorder):
-        def answer() -> Iterator[Any]:
+        def answer() -> Generator[Any, None, None]:
             with tracked(recorder) as call:
                 yield from call.record_stream(chunks())
 
@@ -202,7 +202,7 @@ class TestWhatIsNoStream:
         assert statuses(recorder) == {"success": 1}
 
     def test_a_coroutine_is_to_be_awaited(self, recorder):
-        coroutine = _coroutine()
+        coroutine: Any = _coroutine()
         with tracked(recorder) as call, pytest.raises(TypeError, match="await it first"):
             call.record_stream(coroutine)
         coroutine.close()
@@ -210,7 +210,7 @@ class TestWhatIsNoStream:
 
 def test_it_has_no_attributes_that_the_stream_has_not(recorder):
     with tracked(recorder) as call:
-        stream = call.record_stream(chunks())
+        stream: Any = call.record_stream(chunks())
         with pytest.raises(AttributeError):
             stream.response
         stream.close()
