@@ -75,6 +75,7 @@ class Progress:
             call.usage = reader.usage
         if reader.served_model and reader.served_model != call.served_model:
             call.serve(reader.served_model)
+        call.api_seconds = reader.api_seconds or call.api_seconds
         call.finish_reason = reader.finish_reason or call.finish_reason
         call.service_tier = reader.service_tier or call.service_tier
 

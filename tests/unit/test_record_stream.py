@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -27,6 +27,11 @@ CHUNKS = [ROLE, said(content="Hi"), said(content="!"), END]
 
 def chunks() -> Iterator[dict[str, Any]]:
     yield from CHUNKS
+
+
+async def async_chunks() -> AsyncGenerator[dict[str, Any], None]:
+    for chunk in CHUNKS:
+        yield chunk
 
 
 def tracked(recorder: Any) -> track_call:
@@ -90,6 +95,24 @@ class TestWhoseStreamIsLeft:
                 break
         assert statuses(recorder) == {"cancelled": 1}
         assert_settled(recorder)
+
+    @pytest.mark.anyio
+    async def test_an_async_loop_that_is_left_early_is_too(self, recorder):
+        stream = async_chunks()
+        async with tracked(recorder) as call:
+            async for _ in call.record_stream(stream):
+                break
+        assert statuses(recorder) == {"cancelled": 1}
+        assert_settled(recorder)
+        await stream.aclose()
+
+    @pytest.mark.anyio
+    async def test_an_async_stream_that_is_read_after_the_block(self, recorder):
+        async with tracked(recorder) as call:
+            stream = call.record_stream(async_chunks())
+        assert [chunk async for chunk in stream] == CHUNKS
+        assert statuses(recorder) == {"success": 1}
+        assert recorder.value("llm_tokens_total") == 15
 
     def test_a_generator_around_the_block_that_is_closed_early_is_too(self, recorder):
         def answer() -> Generator[Any, None, None]:

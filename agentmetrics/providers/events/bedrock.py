@@ -33,8 +33,13 @@ def _metadata(reading: Reading, event: object) -> bool:
     metadata = field(event, "metadata")
     reading.service_tier = service_tier_of(metadata) or reading.service_tier
     asked_for = field(reading.begun, "additionalModelResponseFields")
-    usage = field(metadata, "usage")
-    reading.count({"usage": usage, "additionalModelResponseFields": asked_for})
+    reading.count(
+        {
+            "usage": field(metadata, "usage"),
+            "metrics": field(metadata, "metrics"),
+            "additionalModelResponseFields": asked_for,
+        }
+    )
     return False
 
 

@@ -37,7 +37,7 @@ def last_chunk(reading: Reading, event: object) -> bool:
     """What a chunk that says nothing may have besides: Groq's usage."""
     groq = field(event, "x_groq")
     if field(groq, "usage") is not None:
-        reading.count(groq)
+        reading.count({"usage": field(groq, "usage")})
     return False
 
 
