@@ -24,7 +24,7 @@ from agentmetrics.sources.langchain.callbacks.attribution import (
     is_graph_node,
     run_of_chain,
 )
-from agentmetrics.sources.langchain.callbacks.ceiling import ceiling_of
+from agentmetrics.sources.ceiling import ceiling_of
 from agentmetrics.sources.langchain.callbacks.fallbacks import (
     failing,
     member_failed,
