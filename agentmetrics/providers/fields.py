@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+Path = tuple[str, ...]
+"""The names of fields, each inside the one before it."""
 
 
 def field(holder: object, name: str) -> Any:
     """The value of a key or an attribute; ``None`` where there is none."""
     return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
+
+
+def first_of(holder: object, paths: Iterable[Path]) -> Any:
+    """The value of the first path that leads to one."""
+    for path in paths:
+        value: Any = holder
+        for name in path:
+            value = None if value is None else field(value, name)
+        if value is not None:
+            return value
+    return None
+
+
+def parts_of(holder: object, name: str) -> Sequence[Any]:
+    """The members of a field that is a list, or like one, as protobuf's are."""
+    found = field(holder, name)
+    if isinstance(found, list | tuple):
+        return found
+    return found if isinstance(found, Sequence) and not isinstance(found, str | bytes) else ()
+
+
+def first_part(holder: object, name: str) -> Any:
+    """The first member of a field that is a list; ``None`` without one."""
+    parts = parts_of(holder, name)
+    return parts[0] if parts else None

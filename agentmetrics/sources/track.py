@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
+from weakref import ref
 
 from agentmetrics.calls.facts import FOUND, Ceiling, Unread
-from agentmetrics.calls.table import OwnRunId
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.providers.blocks import served_model
 from agentmetrics.providers.finish_reasons import finish_reason_of
@@ -17,24 +18,28 @@ from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.sources.amounts import amount
 from agentmetrics.sources.blocks import Block
+from agentmetrics.sources.streams import OpenCall, Progress, recorded_stream
 from agentmetrics.sources.surroundings import call_here
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+S = TypeVar("S")
 
 _ADVICE = "pass the tokens to record_usage()"
-_ADVICE_STREAM = (
-    "request usage in the stream (of OpenAI with stream_options={'include_usage': True}), or "
-    f"{_ADVICE}"
-)
+_ADVICE_STREAM = "read the stream through record_stream(), or pass the tokens to record_usage()"
+
+
+def _nothing() -> None:
+    return None
 
 
 class track_call(Block):  # noqa: N801 - used like contextlib's functions
     """Record one call of a model; use it with ``with`` or ``async with``.
 
     The call begins when the block is entered and ends, once, when it is left: as a success, or with
-    the status of the exception, which propagates. ``agent_name`` defaults to that of the enclosing
+    the status of the exception, which propagates. A stream that is read after the block was left
+    is still the call's, which then ends with it. ``agent_name`` defaults to that of the enclosing
     agent, found as for LangChain calls, and ``recorder`` to the configured one. A call without
     recorded usage is counted without tokens. Each object records one call.
 
@@ -62,7 +67,9 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
             clean_label(provider),
             clean_label(model),
         )
-        self._run_id = OwnRunId()
+        self._opened = OpenCall(self._pipeline, self._call)
+        self._progress: Progress | None = None
+        self._recorded: Callable[[], object] = _nothing
 
     def record_usage(
         self,
@@ -119,6 +126,24 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
             advice = _ADVICE_STREAM if self._call.first_token else _ADVICE
             self._call.unread = Unread.of(response, advice)
 
+    def record_stream(self, stream: S) -> S:
+        """Pass on a provider SDK's stream, to be read with ``for`` or ``async for``, and record it.
+
+        What is returned gives the stream's own events and has its attributes. The first event with
+        text, thinking or a tool call is the first token; usage, the serving model and the finish
+        reason are read from the events, see ``StreamReader`` for which. The call is ``cancelled``
+        when the stream is closed or dropped before its end, and has the status of the exception
+        that the stream raises. It ends when the block has been left and the stream has ended,
+        whichever is later, so that a stream can be returned from inside the block. The managers
+        that SDKs have for streams (``messages.stream(…)``) are entered here.
+
+        Raises ``TypeError`` for what is no stream.
+        """
+        progress = Progress(self._opened, stream)
+        recorded = recorded_stream(stream, progress)
+        self._progress, self._recorded = progress, ref(recorded)
+        return cast("S", recorded)
+
     def record_cached(self) -> None:
         """Record that a cache answered: no provider was asked, and nothing is billed."""
         self._call.lookup = FOUND
@@ -136,7 +161,7 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
 
     def __enter__(self) -> Self:
         self._call.started = perf_counter()
-        self._pipeline.open_call(self._run_id, self._call, lambda: self._ceiling)
+        self._pipeline.open_call(self._opened.run_id, self._call, lambda: self._ceiling)
         return self
 
     def __exit__(
@@ -145,5 +170,13 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._pipeline.table.take(self._run_id) is not None:
-            self._pipeline.finish(self._call, error)
+        progress = self._progress
+        if error is None and progress is not None:
+            if not progress.has_ended and self._recorded() is not None:
+                progress.block_is_left = True
+                # From here on the stream alone holds the call: it is over when that is dropped.
+                self._opened, self._progress = OpenCall(self._pipeline, self._call), None
+                return
+            progress.close()
+            error = progress.error
+        self._opened.end(error)
