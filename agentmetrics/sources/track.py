@@ -18,6 +18,7 @@ from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.sources.amounts import amount
 from agentmetrics.sources.blocks import Block
+from agentmetrics.sources.seen import note
 from agentmetrics.sources.streams import OpenCall, Progress, recorded_stream
 from agentmetrics.sources.surroundings import call_here
 
@@ -159,9 +160,17 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         if not self._call.first_token:
             self._call.first_token = perf_counter()
 
-    def __enter__(self) -> Self:
+    def _most(self) -> Ceiling | None:
+        """The maximum that the call can use."""
+        return self._ceiling
+
+    def _open(self) -> None:
         self._call.started = perf_counter()
-        self._pipeline.open_call(self._opened.run_id, self._call, lambda: self._ceiling)
+        self._pipeline.open_call(self._opened.run_id, self._call, self._most)
+
+    def __enter__(self) -> Self:
+        self._open()
+        note(self._opened.run_id)
         return self
 
     def __exit__(

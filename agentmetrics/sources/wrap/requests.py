@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
-from contextlib import suppress
-from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
 
 from agentmetrics.calls.facts import UNKNOWN, Ceiling
 from agentmetrics.config.active import pipeline_for
+from agentmetrics.pipeline import Pipeline
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.sources.ceiling import ceiling_of_body
 from agentmetrics.sources.seen import is_seen
+from agentmetrics.sources.streams import Progress
 from agentmetrics.sources.track import track_call
 
-if TYPE_CHECKING:
-    from agentmetrics.pipeline import Pipeline
+S = TypeVar("S")
 
 _EVENT = "wrap"
 
 
 class Asked(NamedTuple):
-    """What a request asks for: of which provider, which model, and all that is sent."""
+    """What a request asks for: of which provider, which model, and all that is sent, or what tells
+    it. ``speaks`` is whether the model answers in tokens, as one for embeddings does not."""
 
     provider: str
     model: object
     sent: object = None
+    speaks: bool = True
 
 
 _NOT_UNDERSTOOD = Asked(UNKNOWN, UNKNOWN)
@@ -65,24 +64,29 @@ class Recording:
         if asked is None:
             return None
         request = Request(asked, self, pipeline)
-        request.__enter__()
+        request.open()
         return request
 
 
 class Request(track_call):
     """One request that is open."""
 
-    _is_noted = False
-
     def __init__(self, asked: Asked, recording: Recording, pipeline: Pipeline) -> None:
         model = asked.model if isinstance(asked.model, str) and asked.model else UNKNOWN
         super().__init__(
             asked.provider, model, agent_name=recording.agent_name, recorder=recording.recorder
         )
-        self._sent = asked.sent
+        self._asked = asked
+        self._followed: Progress | None = None
 
     def _most(self) -> Ceiling | None:
-        return ceiling_of_body(self._sent) if isinstance(self._sent, Mapping) else None
+        sent = self._asked.sent
+        body = sent() if callable(sent) else sent
+        return ceiling_of_body(body, self._asked.speaks) if isinstance(body, Mapping) else None
+
+    def open(self) -> None:
+        """It is made now. Raises ``BudgetExceeded`` when a budget refuses it."""
+        self._open()
 
     def end(self, error: BaseException | None = None) -> None:
         """It is over, as a success or as what ``error`` makes of it; once."""
@@ -98,25 +102,14 @@ class Request(track_call):
         self._pipeline.failed(_EVENT, error)
         self.end()
 
-    def reading(self, events: Iterator[Any]) -> Generator[Any, None, None]:
-        """The events of its stream, at whose end it is over."""
-        try:
-            yield from self.record_stream(events)
-        except BaseException as error:
-            self.end(error)
-            raise
+    def follow(self, events: S) -> S:
+        """The events of its stream, to be read in place of these: it is over when they are."""
+        recorded = self.record_stream(events)
+        self._followed = self._progress
         self.end()
+        return recorded
 
-    async def areading(self, events: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
-        """``reading``, of a stream that is read in an event loop."""
-        try:
-            async for event in self.record_stream(events):
-                yield event
-        except BaseException as error:
-            self.end(error)
-            raise
-        self.end()
-
-
-Begin = Callable[[tuple[Any, ...], dict[str, Any]], "Request | None"]
-Take = Callable[["Request", Any], Any]
+    def close(self) -> None:
+        """Its stream is read no further."""
+        if self._followed is not None:
+            self._followed.close()
