@@ -37,21 +37,27 @@ class _SDK(Protocol):
     def attach(self, client: Any, recording: Recording) -> None: ...
 
 
-def wrap(client: C, *, agent_name: str | None = None, recorder: Recorder | None = None) -> C:
+def wrap(
+    client: C,
+    *,
+    agent_name: str | None = None,
+    provider: str | None = None,
+    recorder: Recorder | None = None,
+) -> C:
     """Record every call that this client makes, streams included, and return it.
 
     It is the same object, and does what it did; clients that its ``with_options()`` or ``copy()``
     makes are recorded too, and no other one. Retries that the SDK makes are part of their call,
     requests to others than models are no calls, and a call that a ``MetricsCallbackHandler`` or a
     ``track_call`` around it records already is not recorded twice. ``agent_name`` defaults to that
-    of the enclosing agent, found as for ``track_call``, and ``recorder`` to the configured one at
-    each call. When a budget blocks a call, the client's method raises ``BudgetExceeded`` and makes
+    of the enclosing agent, found as for ``track_call``, ``provider`` to that of the SDK or of its
+    base URL's host, and ``recorder`` to the configured one at each call. When a budget blocks a call, the client's method raises ``BudgetExceeded`` and makes
     no request.
 
     Raises ``TypeError`` for what is no client of a known SDK, and ``ValueError`` when the client is
-    wrapped already with another ``agent_name`` or ``recorder``.
+    wrapped already with another ``agent_name``, ``provider`` or ``recorder``.
     """
-    recording = Recording(clean_label(agent_name) or None, recorder)
+    recording = Recording(clean_label(agent_name) or None, clean_label(provider) or None, recorder)
     sdk = _sdk_of(client)
     if sdk is None:
         raise TypeError(
@@ -63,8 +69,8 @@ def wrap(client: C, *, agent_name: str | None = None, recorder: Recorder | None 
         _record(client, sdk, recording)
     elif not recording.is_like(before):
         raise ValueError(
-            f"this {type(client).__name__} is wrapped already with another agent_name or recorder: "
-            "wrap a client for each, or name the agent with track_run()"
+            f"this {type(client).__name__} is wrapped already with another agent_name, provider or "
+            "recorder: wrap a client for each, or name the agent with track_run()"
         )
     return client
 

@@ -35,8 +35,10 @@ _NOT_UNDERSTOOD = Asked(UNKNOWN, UNKNOWN)
 class Recording:
     """How the requests of one client are recorded."""
 
-    def __init__(self, agent_name: str | None, recorder: Recorder | None) -> None:
-        self.agent_name, self.recorder = agent_name, recorder
+    def __init__(
+        self, agent_name: str | None, provider: str | None, recorder: Recorder | None
+    ) -> None:
+        self.agent_name, self.provider, self.recorder = agent_name, provider, recorder
         self.pipeline()  # settings that cannot be used stop the program now
 
     def pipeline(self) -> Pipeline:
@@ -44,8 +46,9 @@ class Recording:
         return pipeline_for(self.recorder)
 
     def is_like(self, other: Recording) -> bool:
-        """Whether both record in the same place under the same name."""
-        return self.agent_name == other.agent_name and self.recorder is other.recorder
+        """Whether both record in the same place under the same names."""
+        names = self.agent_name, self.provider
+        return names == (other.agent_name, other.provider) and self.recorder is other.recorder
 
     def begin(self, read: Callable[[], Asked | None]) -> Request | None:
         """Open the call that a request is, by what ``read`` says of it.
@@ -74,7 +77,10 @@ class Request(track_call):
     def __init__(self, asked: Asked, recording: Recording, pipeline: Pipeline) -> None:
         model = asked.model if isinstance(asked.model, str) and asked.model else UNKNOWN
         super().__init__(
-            asked.provider, model, agent_name=recording.agent_name, recorder=recording.recorder
+            recording.provider or asked.provider,
+            model,
+            agent_name=recording.agent_name,
+            recorder=recording.recorder,
         )
         self._asked = asked
         self._followed: Progress | None = None

@@ -35,7 +35,7 @@ _TOO_LONG = "Input is too long for requested model."
 
 
 @functools.cache
-def _session() -> Any:
+def session() -> Any:
     import boto3
 
     key = NO_KEY.get_secret_value()
@@ -48,7 +48,7 @@ def _arguments(case: Case, url: str) -> dict[str, Any]:
 
     config = Config(retries={"max_attempts": 0})
     client, control = (
-        _session().client(service, endpoint_url=url, config=config)
+        session().client(service, endpoint_url=url, config=config)
         for service in ("bedrock-runtime", "bedrock")
     )
     return {"model": case.model, "client": client, "bedrock_client": control, **case.options}
