@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
 
-from agentmetrics.providers.fields import field
-
-MAX_TOKENS = 2**53
-"""Above it is no count of tokens, and a float no longer holds every integer."""
-
-Counts = dict[str, Any]
-"""Counts of tokens by the fields of ``Usage``; ``None`` for what the provider did not say."""
+from agentmetrics.providers.anthropic import anthropic_usage
+from agentmetrics.providers.bedrock import (
+    HEADERS,
+    METRICS,
+    converse_usage,
+    header_counts,
+    llama_counts,
+    passed_on_headers,
+    stream_metrics,
+    titan_counts,
+    with_thinking,
+)
+from agentmetrics.providers.cohere import cohere_units
+from agentmetrics.providers.counts import Counts
+from agentmetrics.providers.embeddings import embedding_counts
+from agentmetrics.providers.fields import Path, field, first_of
+from agentmetrics.providers.gemini import gemini_usage, interaction_usage
+from agentmetrics.providers.xai import with_reasoning_beside
 
 
 def counts_of(response: object) -> Counts | None:
@@ -19,33 +29,38 @@ def counts_of(response: object) -> Counts | None:
 
     Raises ``ValueError`` on what counts no tokens.
     """
-    for where in _BLOCKS:
-        block = field(response, where)
+    counts = embedding_counts(response)
+    if counts is not None:
+        return counts
+    for path in _BLOCKS:
+        block = first_of(response, (path,))
         if block is not None:
-            return _of_block(block)
+            return with_thinking(response, _of_block(block))
     if field(response, "eval_count") is not None:  # Ollama has no block
         return _of_block(response)
+    for read in (header_counts, llama_counts, titan_counts):
+        counts = read(response)
+        if counts is not None:
+            return counts
     return None
 
 
 def _of_block(block: object) -> Counts:
-    for marks, read in _EXCLUSIVE:
+    for needed, marks, read in _EXCLUSIVE:
         if any(field(block, mark) is not None for mark in marks):
-            return read(block)
-    return {name: _first(block, paths) for name, paths in _SPELLINGS.items()}
+            if needed is None or field(block, needed) is not None:
+                return read(block)
+    return _spelled(block)
 
 
-def embedded_tokens(response: object) -> Any:
-    """The input tokens of an embedding or a reranking; ``None`` where the provider does not say."""
-    tokens = _first(response, _EMBEDDING_INPUT)
-    if isinstance(tokens, str):  # a header
-        return int(tokens)
-    return _of_embeddings(response) if tokens is None else tokens
+def _spelled(block: object) -> Counts:
+    counts = {name: first_of(block, paths) for name, paths in _SPELLINGS.items()}
+    return with_reasoning_beside(block, counts)
 
 
 def served_model(response: object) -> str | None:
     """The model that a provider SDK's response names, where it names one."""
-    model = _first(response, (("model",), ("model_version",), ("modelVersion",)))
+    model = first_of(response, _MODEL)
     return model if isinstance(model, str) else None
 
 
@@ -54,237 +69,107 @@ def provider_seconds(response: object) -> float:
 
     Of an embedding: Bedrock's is a header in milliseconds, Ollama's a field in nanoseconds.
     """
-    milliseconds = _first(response, ((*_BEDROCK_HEADERS, "x-amzn-bedrock-invocation-latency"),))
+    milliseconds = first_of(response, ((*HEADERS, "x-amzn-bedrock-invocation-latency"),))
     if milliseconds is not None:
         return float(milliseconds) / 1e3
-    return float(_first(response, (("total_duration",),)) or 0.0) / 1e9
+    return float(first_of(response, (("total_duration",),)) or 0.0) / 1e9
 
 
-_Path = tuple[str, ...]
-_BLOCKS = ("usage_metadata", "usageMetadata", "usage", "amazon-bedrock-invocationMetrics")
-_BEDROCK_HEADERS: _Path = ("ResponseMetadata", "HTTPHeaders")
-_EMBEDDING_INPUT: tuple[_Path, ...] = (
-    ("usage", "prompt_tokens"),
-    ("usage", "total_tokens"),
-    ("prompt_eval_count",),
-    ("meta", "billed_units", "input_tokens"),
-    (*_BEDROCK_HEADERS, "x-amzn-bedrock-input-token-count"),
+_MODEL: tuple[Path, ...] = (
+    ("model",),
+    ("model_version",),
+    ("modelVersion",),
+    ("model_name",),  # pydantic-ai
+)
+_BLOCKS: tuple[Path, ...] = (
+    ("usage_metadata",),
+    ("usageMetadata",),
+    ("usage",),
+    (METRICS,),
+    ("x_groq", "usage"),  # https://console.groq.com/docs/api-reference: in a stream
+    ("meta",),  # https://docs.cohere.com/v1/reference/chat
 )
 
 
-def _tiers(details: str, name: str) -> tuple[_Path, ...]:
+def _tiers(details: str, name: str) -> tuple[Path, ...]:
     """A detail as messages of frameworks name it, and its names under OpenAI's service tiers."""
     return (details, name), (details, f"flex_{name}"), (details, f"priority_{name}")
 
 
-_SPELLINGS: Mapping[str, tuple[_Path, ...]] = {
+_SPELLINGS: Mapping[str, tuple[Path, ...]] = {
     "input_tokens": (
         ("prompt_tokens",),
         ("input_tokens",),
-        ("billed_units", "input_tokens"),  # https://docs.cohere.com/reference/chat
         ("prompt_eval_count",),  # https://docs.ollama.com/api/usage
+        ("request_tokens",),  # pydantic-ai, before its version 1
     ),
     "output_tokens": (
         ("completion_tokens",),
         ("output_tokens",),
-        ("billed_units", "output_tokens"),
         ("eval_count",),
+        ("response_tokens",),
     ),
     "cache_read_tokens": (
         ("prompt_tokens_details", "cached_tokens"),
         ("input_tokens_details", "cached_tokens"),
         *_tiers("input_token_details", "cache_read"),
+        ("input_token_details", "cached_tokens"),  # OpenAI's Realtime
         ("cached_tokens",),
         ("prompt_eval_cached_count",),
         ("prompt_cache_hit_tokens",),  # https://api-docs.deepseek.com/guides/kv_cache
+        ("cache_read_input_tokens",),  # LiteLLM, beside prompt_tokens that include them
+        ("cache_read_tokens",),  # pydantic-ai
+        ("cached_prompt_text_tokens",),  # xAI's SDK
     ),
     "cache_creation_tokens": (
         ("prompt_tokens_details", "cache_write_tokens"),
         ("input_tokens_details", "cache_write_tokens"),
         *_tiers("input_token_details", "cache_creation"),
+        ("cache_creation_input_tokens",),  # LiteLLM
+        ("cache_write_tokens",),  # pydantic-ai
+    ),
+    "cache_creation_1h_tokens": (
+        (  # LiteLLM
+            "prompt_tokens_details",
+            "cache_creation_token_details",
+            "ephemeral_1h_input_tokens",
+        ),
     ),
     "reasoning_tokens": (
         ("completion_tokens_details", "reasoning_tokens"),
         ("output_tokens_details", "reasoning_tokens"),
         *_tiers("output_token_details", "reasoning"),
+        ("details", "reasoning_tokens"),  # pydantic-ai
     ),
     "audio_input_tokens": (
         ("prompt_tokens_details", "audio_tokens"),
         ("input_token_details", "audio"),
+        ("input_token_details", "audio_tokens"),  # OpenAI's transcriptions and Realtime
+        ("input_audio_tokens",),  # pydantic-ai
     ),
     "audio_output_tokens": (
         ("completion_tokens_details", "audio_tokens"),
         ("output_token_details", "audio"),
+        ("output_token_details", "audio_tokens"),
+        ("output_audio_tokens",),
     ),
 }
 
 
-def token_count(value: object, name: str) -> int | None:
-    """A count of tokens as an integer; ``ValueError`` for anything that is none."""
-    if type(value) is int and 0 <= value <= MAX_TOKENS:
-        return value
-    if value is None:
-        return None
-    if type(value) is float and 0 <= value <= MAX_TOKENS and value.is_integer():
-        return int(value)
-    raise ValueError(f"{name} is not a valid token count ({type(value).__name__})")
-
-
-def _anthropic(block: object) -> Counts:
-    # https://docs.anthropic.com/en/api/messages: input_tokens leaves out both kinds of cache, and
-    # all of it leaves out what a compaction took. What an advisor took is another model's.
-    counts = _with_cache(
-        block,
-        fresh="input_tokens",
-        output="output_tokens",
-        read="cache_read_input_tokens",
-        created="cache_creation_input_tokens",
-        created_1h=_first(block, (("cache_creation", "ephemeral_1h_input_tokens"),)),
-        reasoning=_first(block, (("output_tokens_details", "thinking_tokens"),)),
-    )
-    for iteration in _parts(block, "iterations"):
-        if field(iteration, "type") == "compaction":
-            more = _anthropic(iteration)
-            counts = {name: sum_known((count, more[name])) for name, count in counts.items()}
-    return counts
-
-
-def _bedrock(block: object) -> Counts:
-    # Bedrock's TokenUsage: inputTokens leaves out what was read from or written to the cache.
-    return _with_cache(
-        block,
-        fresh="inputTokens",
-        output="outputTokens",
-        read="cacheReadInputTokens",
-        created="cacheWriteInputTokens",
-        created_1h=sum_known(
-            token_count(field(part, "inputTokens"), "inputTokens")
-            for part in _parts(block, "cacheDetails")
-            if field(part, "ttl") == "1h"
-        ),
-    )
-
-
-def _bedrock_metrics(block: object) -> Counts:
-    # What Bedrock adds to the last chunk that InvokeModel streams.
-    return _with_cache(
-        block,
-        fresh="inputTokenCount",
-        output="outputTokenCount",
-        read="cacheReadInputTokenCount",
-        created="cacheWriteInputTokenCount",
-    )
-
-
-def _bedrock_headers(block: object) -> Counts:
-    # The headers of what InvokeModel does not stream, as a package hands them on.
-    return _with_cache(
-        block,
-        fresh="prompt_tokens",
-        output="completion_tokens",
-        read="cache_read_input_tokens",
-        created="cache_write_input_tokens",
-    )
-
-
-def _with_cache(
-    block: object,
-    *,
-    fresh: str,
-    output: str,
-    read: str,
-    created: str,
-    created_1h: object = None,
-    reasoning: object = None,
-) -> Counts:
-    cache_read = token_count(field(block, read), read)
-    cache_creation = token_count(field(block, created), created)
-    uncached = token_count(field(block, fresh), fresh)
-    return {
-        "input_tokens": None
-        if uncached is None
-        else uncached + (cache_read or 0) + (cache_creation or 0),
-        "output_tokens": token_count(field(block, output), output),
-        "cache_read_tokens": cache_read,
-        "cache_creation_tokens": cache_creation,
-        "cache_creation_1h_tokens": token_count(created_1h, "cache_creation_1h_tokens"),
-        "reasoning_tokens": token_count(reasoning, "reasoning_tokens"),
-    }
-
-
-def _gemini(block: object) -> Counts:
-    # Gemini's UsageMetadata: thoughts are billed as output and tool-use prompts as input,
-    # and neither is in the count beside it.
-    def count(snake: str, camel: str) -> int | None:
-        return token_count(_first(block, ((snake,), (camel,))), snake)
-
-    thoughts = count("thoughts_token_count", "thoughtsTokenCount")
-    return {
-        "input_tokens": sum_known(
-            (
-                count("prompt_token_count", "promptTokenCount"),
-                count("tool_use_prompt_token_count", "toolUsePromptTokenCount"),
-            )
-        ),
-        "output_tokens": sum_known(
-            (count("candidates_token_count", "candidatesTokenCount"), thoughts)
-        ),
-        "cache_read_tokens": count("cached_content_token_count", "cachedContentTokenCount"),
-        "reasoning_tokens": thoughts,
-        "audio_input_tokens": _audio(block, "prompt_tokens_details", "promptTokensDetails"),
-        "audio_output_tokens": _audio(
-            block, "candidates_tokens_details", "candidatesTokensDetails"
-        ),
-    }
-
-
-def _audio(block: object, snake: str, camel: str) -> int | None:
-    # Gemini's ModalityTokenCount, one for each modality.
-    return sum_known(
-        token_count(_first(part, (("token_count",), ("tokenCount",))), snake)
-        for part in (*_parts(block, snake), *_parts(block, camel))
-        if field(part, "modality") == "AUDIO"
-    )
-
-
-_EXCLUSIVE: tuple[tuple[tuple[str, ...], Callable[[object], Counts]], ...] = (
-    (("cache_write_input_tokens",), _bedrock_headers),
-    (("cache_read_input_tokens", "cache_creation_input_tokens", "iterations"), _anthropic),
-    (("inputTokens",), _bedrock),
-    (("inputTokenCount",), _bedrock_metrics),
-    (("prompt_token_count", "promptTokenCount"), _gemini),
+_Exclusive = tuple["str | None", tuple[str, ...], Callable[[object], Counts]]
+_EXCLUSIVE: tuple[_Exclusive, ...] = (
+    (None, ("cache_write_input_tokens",), passed_on_headers),
+    ("prompt_tokens", ("cache_read_input_tokens", "cache_creation_input_tokens"), _spelled),
+    (
+        None,
+        ("cache_read_input_tokens", "cache_creation_input_tokens", "iterations"),
+        anthropic_usage,
+    ),
+    (None, ("inputTokens",), converse_usage),
+    (None, ("inputTokenCount",), stream_metrics),
+    (None, ("prompt_token_count", "promptTokenCount"), gemini_usage),
+    (None, ("total_input_tokens",), interaction_usage),
+    (None, ("billed_units", "tokens"), cohere_units),
 )
-
-
-def _of_embeddings(response: object) -> int | None:
-    """Gemini on Vertex counts each embedding by itself; a sum of some of them is not the sum."""
-    embeddings = field(response, "embeddings")
-    if not isinstance(embeddings, list):
-        return None
-    counts = [
-        token_count(_first(embedding, (("statistics", "token_count"),)), "token_count")
-        for embedding in embeddings
-    ]
-    known = [count for count in counts if count is not None]
-    return sum(known) if known and len(known) == len(counts) else None
-
-
-def _parts(holder: object, name: str) -> Sequence[Any]:
-    found = field(holder, name)
-    return found if isinstance(found, list | tuple) else ()
-
-
-def _first(holder: object, paths: Iterable[_Path]) -> Any:
-    for path in paths:
-        value: Any = holder
-        for name in path:
-            value = None if value is None else field(value, name)
-        if value is not None:
-            return value
-    return None
-
-
-def sum_known(counts: Iterable[int | None]) -> int | None:
-    """The sum of the counts that are known; ``None`` when none is."""
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
+"""Blocks whose counts mean something else than they say, or are elsewhere: by a field that they
+need, fields of which they have at least one, and how they are read."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agentmetrics.providers.fields import field
+from agentmetrics.providers.fields import field, first_part, parts_of
 
 STOP = "stop"
 OTHER = "other"
@@ -87,13 +87,13 @@ def finish_reason_of(response: object) -> str:
 
 
 def _word_of(response: object) -> object:
-    for where in ("finish_reason", "stop_reason", "stopReason", "done_reason"):
+    for where in _WHERE:
         word = field(response, where)
         if word is not None:
-            return word
-    for holder in ("choices", "candidates"):
-        choice = _first(field(response, holder))
-        for where in ("finish_reason", "finishReason"):
+            return getattr(word, "name", word)
+    for holder in _CHOICES:
+        choice = first_part(response, holder)
+        for where in _WHERE:
             word = field(choice, where)
             if word is not None:
                 return getattr(word, "name", word)  # google-genai has an enumeration
@@ -102,18 +102,35 @@ def _word_of(response: object) -> object:
     return incomplete or field(response, "status")
 
 
+_WHERE = (
+    "finish_reason",
+    "finishReason",
+    "stop_reason",
+    "stopReason",
+    "done_reason",
+    "completionReason",  # Titan
+)
+_CHOICES = (
+    "choices",
+    "candidates",
+    # On Bedrock: Titan's, Mistral's, Cohere's
+    "results",
+    "outputs",
+    "generations",
+)
+
+
 def _parts_of(response: object) -> Iterator[object]:
     """The places where a response may call a tool or refuse."""
-    yield field(_first(field(response, "choices")), "message")
+    yield response  # version 1 of Cohere's
+    yield field(first_part(response, "choices"), "message")
     for holder in (
         response,  # Anthropic's content, the output of OpenAI's Responses API
-        field(_first(field(response, "candidates")), "content"),  # Gemini's parts
+        field(first_part(response, "candidates"), "content"),  # Gemini's parts
         field(field(response, "output"), "message"),  # Bedrock's Converse
     ):
         for where in ("output", "content", "parts"):
-            parts = field(holder, where)
-            if isinstance(parts, list | tuple):
-                yield from parts
+            yield from parts_of(holder, where)
     yield field(response, "message")  # Ollama's, Cohere's
 
 
@@ -132,7 +149,3 @@ def _refuses(part: object) -> bool:
     content = field(part, "content")  # of a message of OpenAI's Responses API
     blocks = content if isinstance(content, list) else ()
     return any(field(block, "type") == REFUSAL for block in blocks)
-
-
-def _first(parts: object) -> object:
-    return parts[0] if isinstance(parts, list | tuple) and parts else None

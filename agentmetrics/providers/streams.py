@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from agentmetrics.providers.anthropic import usage_so_far
+from agentmetrics.providers.bedrock import METRICS
 from agentmetrics.providers.blocks import served_model
 from agentmetrics.providers.deltas import has_output
+from agentmetrics.providers.failures import ErrorInResponse, failure_of
 from agentmetrics.providers.fields import field, first_of, parts_of
 from agentmetrics.providers.finish_reasons import (
     REFUSAL,
@@ -35,10 +38,11 @@ class StreamReader:
         self.usage: Usage | None = None
         self.served_model = ""
         self.service_tier = ""
+        self.failure: ErrorInResponse | None = None
         self._reason = ""
         self._calls_tool = False
         self._refuses = False
-        self._begun: object = None  # the usage of Anthropic's message_start, Llama's first chunk
+        self._begun: Any = None  # what an earlier event has for a later one
         self._lines = Lines()
 
     @property
@@ -62,7 +66,26 @@ class StreamReader:
             return any(said)
         return self._read(event)
 
+    def take(self, response: object) -> None:
+        """Read a whole response, or the last event of a stream that is in place of one.
+
+        Raises ``ValueError`` as ``read`` does.
+        """
+        self.failure = failure_of(response)
+        self._serve(response)
+        self._reason = finish_reason_of(response) or self._reason
+        self._count(response)
+
+    @staticmethod
+    def knows(response: object) -> bool:
+        """Whether it is an event of a stream, and not a response."""
+        kind = field(response, "type") or field(response, "event_type")
+        if isinstance(kind, str) and (kind in _BY_TYPE or kind.partition(".")[0] in _BY_FAMILY):
+            return True
+        return any(field(response, where) is not None for where in _OF_EVENTS)
+
     def _read(self, event: object) -> bool:
+        self.failure = failure_of(event) or self.failure
         kind = field(event, "type") or field(event, "event_type")
         if isinstance(kind, str):
             read = _BY_TYPE.get(kind) or _BY_FAMILY.get(kind.partition(".")[0])
@@ -77,17 +100,15 @@ class StreamReader:
                 return said
         return isinstance(event, str) and bool(event)
 
-    # What a response says, or a part of one
-
-    def _take(self, response: object) -> None:
-        """Take over what a whole response says, or the last event of a stream in place of it."""
-        self._serve(response)
-        self._reason = finish_reason_of(response) or self._reason
-        self._count(response)
-
     def _serve(self, response: object) -> None:
-        self.served_model = served_model(response) or self.served_model
+        self._name_model(response)
         self.service_tier = service_tier_of(response) or self.service_tier
+
+    def _name_model(self, response: object) -> None:
+        response_id = field(response, "id")
+        if isinstance(response_id, str) and response_id.startswith(_ELSEWHERE):
+            return
+        self.served_model = served_model(response) or self.served_model
 
     def _count(self, response: object) -> None:
         usage = Usage.from_response(response)
@@ -96,9 +117,9 @@ class StreamReader:
 
     def _read_metrics(self, event: object) -> None:
         # Bedrock's own, on the last chunk of whatever model; they leave out details.
-        if isinstance(event, Mapping) and _METRICS in event:
+        if isinstance(event, Mapping) and METRICS in event:
             before = self.usage
-            self._count({_METRICS: event[_METRICS]})
+            self._count({METRICS: event[METRICS]})
             if before is not None and self.usage is not None:
                 kept = {name: getattr(before, name) for name in _LEFT_OUT}
                 try:
@@ -135,9 +156,10 @@ class StreamReader:
         # https://platform.openai.com/docs/api-reference/responses-streaming, and Realtime's
         response = field(event, "response")
         if response is not None:
-            self._serve(response)
-            if field(response, "usage") is not None:
-                self._take(response)
+            if field(event, "type") in _ENDS:
+                self.take(response)
+            else:
+                self._name_model(response)
             return False
         kind: str = field(event, "type")
         if kind == "response.refusal.delta":
@@ -148,7 +170,7 @@ class StreamReader:
 
     def _whole(self, event: object) -> bool:
         """An event that is the response, such as the last of OpenAI's images or transcripts."""
-        self._take(event)
+        self.take(event)
         return has_output(event)
 
     def _delta(self, event: object) -> bool:
@@ -170,7 +192,7 @@ class StreamReader:
         self._serve(message)
         self._begun = field(message, "usage")
         if self._begun is not None:
-            self._count({"usage": _overlaid(self._begun, {})})
+            self._count({"usage": usage_so_far(self._begun)})
         return False
 
     def _message_delta(self, event: object) -> bool:
@@ -178,7 +200,7 @@ class StreamReader:
         self._reason = meaning_of(word) or self._reason
         block = field(event, "usage")
         if block is not None:
-            self._count({"usage": _overlaid(self._begun, block)})
+            self._count({"usage": usage_so_far(self._begun, block)})
         return False
 
     def _block_start(self, event: object) -> bool:
@@ -199,11 +221,11 @@ class StreamReader:
         return has_output(field(message, "content"))
 
     def _cohere_end(self, event: object) -> bool:
-        self._take(field(event, "delta"))
+        self.take(field(event, "delta"))
         return False
 
     def _cohere_v1_end(self, event: object) -> bool:
-        self._take(field(event, "response"))
+        self.take(field(event, "response"))
         self._reason = meaning_of(field(event, "finish_reason")) or self._reason
         return False
 
@@ -237,13 +259,15 @@ class StreamReader:
         return has_output(field(field(event, "contentBlockDelta"), "delta"))
 
     def _converse_stop(self, event: object) -> bool:
-        self._reason = finish_reason_of(field(event, "messageStop")) or self._reason
+        self._begun = field(event, "messageStop")
+        self._reason = finish_reason_of(self._begun) or self._reason
         return False
 
     def _converse_metadata(self, event: object) -> bool:
         metadata = field(event, "metadata")
         self.service_tier = service_tier_of(metadata) or self.service_tier
-        self._count(metadata)
+        asked = field(self._begun, "additionalModelResponseFields")
+        self._count({"usage": field(metadata, "usage"), "additionalModelResponseFields": asked})
         return False
 
     def _invoke_chunk(self, event: object) -> bool:
@@ -271,7 +295,7 @@ class StreamReader:
 
     def _texts(self, event: object) -> bool:
         """Mistral's text models and Cohere's on Bedrock, which send parts of responses."""
-        self._take(event)
+        self.take(event)
         texts = (*parts_of(event, "outputs"), *parts_of(event, "generations"))
         return any(has_output(field(text, "text")) for text in texts)
 
@@ -282,7 +306,7 @@ class StreamReader:
         message = field(event, "message")
         self._calls_tool |= bool(field(message, "tool_calls"))
         if field(event, "done"):
-            self._take(event)
+            self.take(event)
         return has_output(message) or has_output(
             (field(event, "response"), field(event, "thinking"))
         )
@@ -298,7 +322,6 @@ class StreamReader:
         return said or has_output(field(event, "delta"))
 
 
-_METRICS = "amazon-bedrock-invocationMetrics"
 _LEFT_OUT = ("cache_creation_1h_tokens", "reasoning_tokens")
 _Read = Callable[[StreamReader, Any], bool]
 
@@ -343,6 +366,13 @@ _BY_TYPE: Mapping[str, _Read] = {
 _BY_FAMILY: Mapping[str, _Read] = {"response": StreamReader._response_event}
 """By what the type of an event begins with."""
 
+_ENDS = ("response.completed", "response.incomplete", "response.failed", "response.done")
+_ELSEWHERE = ("msg_bdrk_", "msg_vrtx_")
+"""Ids of Claude's messages on Bedrock and Vertex, where the model is named otherwise than there."""
+
+_OF_EVENTS = ("x_groq", "chunk", "messageStop", "totalOutputTextTokenCount")
+"""Fields of events alone."""
+
 _BY_FIELD: tuple[tuple[str, _Read], ...] = (
     ("choices", StreamReader._chat),
     ("candidates", StreamReader._gemini),
@@ -362,23 +392,6 @@ _BY_FIELD: tuple[tuple[str, _Read], ...] = (
     ("raw", StreamReader._raw),  # LlamaIndex
     ("usage", StreamReader._whole),
 )
-
-_ANTHROPIC_USAGE = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read_input_tokens",
-    "cache_creation_input_tokens",
-    "cache_creation",
-    "output_tokens_details",
-    "iterations",
-)
-
-
-def _overlaid(begun: object, block: object) -> dict[str, Any]:
-    """The usage of ``message_start`` under that of a ``message_delta``, which is of all so far."""
-    counts = {name: field(begun, name) for name in _ANTHROPIC_USAGE if name != "output_tokens"}
-    later = {name: field(block, name) for name in _ANTHROPIC_USAGE}
-    return counts | {name: count for name, count in later.items() if count is not None}
 
 
 def _gemini_says(part: object) -> bool:

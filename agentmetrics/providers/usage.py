@@ -5,13 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from agentmetrics.providers.blocks import (
-    MAX_TOKENS,
-    counts_of,
-    embedded_tokens,
-    sum_known,
-    token_count,
-)
+from agentmetrics.providers.blocks import counts_of
+from agentmetrics.providers.counts import MAX_TOKENS, sum_known, token_count
+from agentmetrics.providers.embeddings import embedded_tokens
 
 
 @dataclass
@@ -102,9 +98,11 @@ class Usage:
     def from_response(cls, response: object) -> Usage | None:
         """Usage from a provider SDK's response object, or from the same as plain data.
 
-        Supports OpenAI chat completions and responses, Anthropic messages, Gemini, Bedrock Converse
-        and the last chunk of its InvokeModel streams, Cohere, Ollama, and the ``usage_metadata`` of
-        messages that frameworks make of them, each according to its API reference. ``None`` when it
+        Supports OpenAI (chat completions, responses, completions, embeddings, images,
+        transcriptions) and those who speak its wire, Anthropic, Gemini, Bedrock (Converse, and the
+        bodies, headers and last chunks of InvokeModel), Cohere (both versions), Ollama, and what
+        LangChain, LiteLLM and pydantic-ai make of them, each according to its API reference.
+        ``None`` when it
         contains no usage. Raises ``ValueError`` on invalid usage.
         """
         counts = counts_of(response)

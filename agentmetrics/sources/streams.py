@@ -16,9 +16,10 @@ from agentmetrics.providers.streams import StreamReader, text_of
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_ADVICE = (
-    "request usage in the stream (of OpenAI with stream_options={'include_usage': True}), or pass "
-    "the tokens to record_usage()"
+ADVICE = "pass the tokens to record_usage()"
+ADVICE_STREAM = (
+    "request usage in the stream (of OpenAI with stream_options={'include_usage': True}), or "
+    f"{ADVICE}"
 )
 _READ_TO_THE_END = (
     "get_final_completion",
@@ -80,11 +81,11 @@ class Progress:
         """The stream has ended: of itself, with an error, or closed before its end."""
         if self.has_ended:
             return
-        self.has_ended, self.error = True, error
+        self.has_ended, self.error = True, error or self._reader.failure
         if self._call.is_unmetered:
-            self._call.unread = Unread(self._kind.__name__, _ADVICE)
+            self._call.unread = Unread(self._kind.__name__, ADVICE_STREAM)
         if self.block_is_left:
-            self._opened.end(error)
+            self._opened.end(self.error)
 
     def close(self) -> None:
         """The stream is read no further."""
@@ -246,6 +247,11 @@ def recorded_stream(stream: Any, progress: Progress) -> RecordedStream | Recorde
         if hasattr(kind, "__enter__"):
             return RecordedStream(stream, progress)
     raise TypeError(f"record_stream() takes a stream, not {kind.__name__}: {_instead(stream)}")
+
+
+def is_stream(response: object) -> bool:
+    """Whether it is something that is still to be read, not a response."""
+    return hasattr(type(response), "__next__") or hasattr(type(response), "__aiter__")
 
 
 def _instead(stream: object) -> str:

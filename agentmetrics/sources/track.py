@@ -10,16 +10,22 @@ from weakref import ref
 
 from agentmetrics.calls.facts import FOUND, Ceiling, Unread
 from agentmetrics.config.active import pipeline_for
-from agentmetrics.providers.blocks import served_model
-from agentmetrics.providers.finish_reasons import finish_reason_of
-from agentmetrics.providers.service_tier import service_tier_of
+from agentmetrics.providers.responses import read_response
+from agentmetrics.providers.streams import StreamReader
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.sources.amounts import amount
 from agentmetrics.sources.blocks import Block
 from agentmetrics.sources.seen import note
-from agentmetrics.sources.streams import OpenCall, Progress, recorded_stream
+from agentmetrics.sources.streams import (
+    ADVICE,
+    ADVICE_STREAM,
+    OpenCall,
+    Progress,
+    is_stream,
+    recorded_stream,
+)
 from agentmetrics.sources.surroundings import call_here
 
 if TYPE_CHECKING:
@@ -27,8 +33,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 
-_ADVICE = "pass the tokens to record_usage()"
-_ADVICE_STREAM = "read the stream through record_stream(), or pass the tokens to record_usage()"
+_ADVICE_UNREAD = f"read the stream through record_stream(), or {ADVICE}"
 
 
 def _nothing() -> None:
@@ -70,6 +75,7 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         )
         self._opened = OpenCall(self._pipeline, self._call)
         self._progress: Progress | None = None
+        self._failure: Exception | None = None
         self._recorded: Callable[[], object] = _nothing
 
     def record_usage(
@@ -111,21 +117,29 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
             self._pipeline.failed("record_usage", error)
 
     def record_response(self, response: object) -> None:
-        """Record usage, the serving model and the finish reason from a provider SDK's response.
+        """Record usage, the serving model and the finish reason from a provider's response.
 
-        See ``Usage.from_response`` for supported responses; with any other, the call is counted but
-        its tokens are not.
+        It is what an SDK or a framework returns, the same as plain data or as JSON, or a raw
+        response whose body was read; see ``Usage.from_response`` for the providers. With any other,
+        the call is counted but its tokens are not. Nothing is read from the network.
         """
+        reader, call = StreamReader(), self._call
         try:
-            self._call.serve(served_model(response) or "")
-            self._call.finish_reason = finish_reason_of(response)
-            self._call.usage = Usage.from_response(response)
-            self._call.service_tier = service_tier_of(response)
+            read_response(reader, response)
+            call.usage = reader.usage
         except Exception as error:
             self._pipeline.failed("record_response", error)
-        if self._call.is_unmetered:
-            advice = _ADVICE_STREAM if self._call.first_token else _ADVICE
-            self._call.unread = Unread.of(response, advice)
+        call.serve(reader.served_model)
+        call.finish_reason = reader.finish_reason
+        call.service_tier = reader.service_tier
+        self._failure = reader.failure
+        if call.is_unmetered:
+            call.unread = Unread.of(response, self._advice(response))
+
+    def _advice(self, response: object) -> str:
+        if is_stream(response):
+            return _ADVICE_UNREAD
+        return ADVICE_STREAM if self._call.first_token else ADVICE
 
     def record_stream(self, stream: S) -> S:
         """Pass on a provider SDK's stream, to be read with ``for`` or ``async for``, and record it.
@@ -188,4 +202,4 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
                 return
             progress.close()
             error = progress.error
-        self._opened.end(error)
+        self._opened.end(error or self._failure)

@@ -28,9 +28,18 @@ def finish_reason(case: Case) -> str:
 
     The first choice counts, or the last one of a text model.
     """
+    return _meaning(case, -1 if case.wire == "openai-text" else 0)
+
+
+def first_finish_reason(case: Case) -> str:
+    """The same of the first choice, whatever the model."""
+    return _meaning(case, 0)
+
+
+def _meaning(case: Case, choice: int) -> str:
     raw = json.dumps(case.body if case.body is not None else case.events)
-    words = [*_INCOMPLETE.findall(raw), *_WORD.findall(raw), *_STATUS.findall(raw), ""]
-    word = words[-2] if case.wire == "openai-text" and len(words) > 1 else words[0]
+    words = [*_INCOMPLETE.findall(raw), *_WORD.findall(raw), *_STATUS.findall(raw)] or [""]
+    word = words[choice]
     meant = next((reason for reason, words in _MEANING.items() if word in words), "other")
     if meant == "stop" and _TOOL_CALL.search(raw):
         return "tool_calls"

@@ -230,7 +230,7 @@ class TestTheInstrumentedOnes:
         def broken(self, fact):
             raise OSError("secret")
 
-        monkeypatch.setattr("agentmetrics.calls.table.OpenTable._count_in_run", broken)
+        monkeypatch.setattr("agentmetrics.calls.table.OpenTable.count_in_run", broken)
 
         class Agent(InstrumentedAgent):
             def run(self):

@@ -12,7 +12,7 @@ import pytest
 
 from agentmetrics import BudgetExceeded, ConfigurationError, LedgerUnavailable
 from agentmetrics.errors import UnknownMetricError
-from agentmetrics.sources.langchain.callbacks.quirks import ErrorInResponse
+from agentmetrics.providers.failures import ErrorInResponse
 
 RESETS = datetime(2026, 11, 29, tzinfo=timezone.utc)
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentmetrics import Usage
-from agentmetrics.providers.blocks import provider_seconds, served_model, token_count
+from agentmetrics.providers.blocks import provider_seconds, served_model
+from agentmetrics.providers.counts import token_count
 
 LATENCY_HEADER = "x-amzn-bedrock-invocation-latency"
 

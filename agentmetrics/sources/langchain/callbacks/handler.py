@@ -19,6 +19,7 @@ from agentmetrics.calls.facts import LLMCall, RetrieverQuery, ToolExecution
 from agentmetrics.config.active import active, in_use
 from agentmetrics.errors import BudgetExceeded
 from agentmetrics.pipeline import Pipeline, pipeline_of
+from agentmetrics.providers.failures import ErrorInResponse
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.sources.langchain.callbacks.attribution import Metadata, is_graph_node
@@ -31,7 +32,6 @@ from agentmetrics.sources.langchain.callbacks.fallbacks import (
 )
 from agentmetrics.sources.langchain.callbacks.lookups import instrumented, note_lookup
 from agentmetrics.sources.langchain.callbacks.marker import Marker
-from agentmetrics.sources.langchain.callbacks.quirks import ErrorInResponse
 from agentmetrics.sources.langchain.callbacks.scope import ChainRun
 from agentmetrics.sources.langchain.callbacks.starting import (
     plain_dict,

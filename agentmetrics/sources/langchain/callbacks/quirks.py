@@ -7,18 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from agentmetrics.calls.facts import LLMCall
+from agentmetrics.providers.failures import ErrorInResponse
 from agentmetrics.providers.usage import Usage
 
 if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
-
-
-class ErrorInResponse(Exception):  # noqa: N818 - not an error of ours
-    """A response that is an error, which the provider's package passed over in silence."""
-
-    def __init__(self, status_code: int) -> None:
-        super().__init__(status_code)
-        self.status_code = status_code
 
 
 Amend = Callable[[LLMCall, Mapping[str, Any], "LLMResult"], None]

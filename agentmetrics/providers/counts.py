@@ -1,0 +1,57 @@
+"""Counts of tokens, as providers report them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from agentmetrics.providers.fields import field
+
+MAX_TOKENS = 2**53
+"""Above it is no count of tokens, and a float no longer holds every integer."""
+
+Counts = dict[str, Any]
+"""Counts of tokens by the fields of ``Usage``; ``None`` for what the provider did not say."""
+
+
+def token_count(value: object, name: str) -> int | None:
+    """A count of tokens as an integer; ``ValueError`` for anything that is none."""
+    if type(value) is int and 0 <= value <= MAX_TOKENS:
+        return value
+    if value is None:
+        return None
+    if type(value) is float and 0 <= value <= MAX_TOKENS and value.is_integer():
+        return int(value)
+    raise ValueError(f"{name} is not a valid token count ({type(value).__name__})")
+
+
+def sum_known(counts: Iterable[int | None]) -> int | None:
+    """The sum of the counts that are known; ``None`` when none is."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+def with_cache(
+    block: object,
+    *,
+    fresh: str,
+    output: str,
+    read: str,
+    created: str,
+    created_1h: object = None,
+    reasoning: object = None,
+) -> Counts:
+    """Counts from a block whose count of ``fresh`` input leaves out both kinds of cache."""
+    cache_read = token_count(field(block, read), read)
+    cache_creation = token_count(field(block, created), created)
+    uncached = token_count(field(block, fresh), fresh)
+    return {
+        "input_tokens": None
+        if uncached is None
+        else uncached + (cache_read or 0) + (cache_creation or 0),
+        "output_tokens": token_count(field(block, output), output),
+        "cache_read_tokens": cache_read,
+        "cache_creation_tokens": cache_creation,
+        "cache_creation_1h_tokens": token_count(created_1h, "cache_creation_1h_tokens"),
+        "reasoning_tokens": token_count(reasoning, "reasoning_tokens"),
+    }

@@ -1,0 +1,54 @@
+"""The usage of embeddings and rerankings, which have an input and no output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentmetrics.providers.bedrock import HEADERS
+from agentmetrics.providers.counts import Counts, token_count
+from agentmetrics.providers.fields import Path, field, first_of, first_part, parts_of
+
+
+def embedding_counts(response: object) -> Counts | None:
+    """The counts of an embedding or a reranking; ``None`` for anything else."""
+    if field(response, "embeddings") is None and not any(
+        field(first_part(response, holder), mark) is not None for holder, mark in _RESULTS
+    ):
+        return None
+    tokens = embedded_tokens(response)
+    return None if tokens is None else {"input_tokens": tokens, "output_tokens": 0}
+
+
+def embedded_tokens(response: object) -> Any:
+    """The input tokens of an embedding or a reranking; ``None`` where the provider does not say."""
+    tokens = first_of(response, _INPUT)
+    if isinstance(tokens, str):  # a header
+        return int(tokens)
+    return _of_each(response) if tokens is None else tokens
+
+
+_RESULTS = (
+    ("data", "embedding"),  # OpenAI, Mistral, Voyage
+    ("data", "relevance_score"),  # Voyage
+    ("results", "relevance_score"),  # Cohere, Jina
+    ("predictions", "embeddings"),  # Vertex
+)
+_INPUT: tuple[Path, ...] = (
+    ("usage", "prompt_tokens"),
+    ("usage", "total_tokens"),
+    ("prompt_eval_count",),
+    ("meta", "billed_units", "input_tokens"),
+    (*HEADERS, "x-amzn-bedrock-input-token-count"),
+)
+
+
+def _of_each(response: object) -> int | None:
+    """Gemini on Vertex counts each embedding by itself; a sum of some of them is not the sum."""
+    embeddings: list[Any] = [*parts_of(response, "embeddings")]
+    embeddings += [field(each, "embeddings") for each in parts_of(response, "predictions")]
+    counts = [token_count(first_of(each, _STATISTICS), "token_count") for each in embeddings]
+    known = [count for count in counts if count is not None]
+    return sum(known) if known and len(known) == len(counts) else None
+
+
+_STATISTICS: tuple[Path, ...] = (("statistics", "token_count"), ("statistics", "tokenCount"))

@@ -1,0 +1,33 @@
+"""Errors that come in a response or a stream, where no SDK raises them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from agentmetrics.providers.fields import Path, field, first_of
+
+
+class ErrorInResponse(Exception):  # noqa: N818 - not an error of ours
+    """An error that a response is; ``code`` is the provider's for it, or an HTTP status."""
+
+    def __init__(self, code: object = None) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def failure_of(response: object) -> ErrorInResponse | None:
+    """The error that a response, or an event of a stream, is; ``None`` for any other."""
+    if field(response, "type") == "error" or field(response, "error"):
+        return ErrorInResponse(first_of(response, _CODES))
+    if isinstance(response, Mapping):
+        for name in response:
+            if isinstance(name, str) and name.endswith("Exception"):  # Bedrock's, in a stream
+                return ErrorInResponse(name[:1].upper() + name[1:])
+    return None
+
+
+_CODES: tuple[Path, ...] = (
+    ("error", "code"),  # OpenAI's, Gemini's, OpenRouter's
+    ("error", "type"),  # Anthropic's
+    ("code",),
+)

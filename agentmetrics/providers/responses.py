@@ -1,0 +1,37 @@
+"""What a response says of its call: an SDK's object, plain data, a raw response, or a text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from agentmetrics.providers.fields import first_of
+from agentmetrics.providers.streams import StreamReader
+from agentmetrics.providers.wrapped import unwrapped
+
+_BATCH = "batch"
+
+
+def read_response(reader: StreamReader, response: object) -> None:
+    """Let ``reader`` read a response, or all events of a stream that were kept.
+
+    What is no response of a known provider has nothing to say. Raises ``ValueError`` on counts of
+    tokens that cannot be, with what else there is to know in the reader.
+    """
+    inner, is_of_batch = unwrapped(response)
+    if is_of_batch:
+        reader.service_tier = _BATCH
+    if isinstance(inner, list | tuple):
+        if _is_one_stream(inner):
+            for event in inner:
+                reader.read(event)
+    elif isinstance(inner, str | bytes | bytearray) or reader.knows(inner):
+        reader.read(inner)
+    else:
+        reader.take(inner)
+
+
+def _is_one_stream(events: Iterable[Any]) -> bool:
+    """Whether all of them are of one response, as far as they say."""
+    ids = {first_of(event, (("id",), ("response_id",), ("responseId",))) for event in events}
+    return len(ids - {None, ""}) <= 1

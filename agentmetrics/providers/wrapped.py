@@ -1,0 +1,111 @@
+"""The response inside of what SDKs, HTTP clients, batches and frameworks put around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from agentmetrics.providers.bedrock import HEADERS, INPUT_HEADER
+from agentmetrics.providers.fields import Path, field, first_of
+from agentmetrics.providers.lines import parsed
+
+_LAYERS = 5
+"""How many may be around a response: LlamaIndex, an SDK's raw response, an HTTP client's, its text,
+a batch's line."""
+
+
+class Unwrapped(NamedTuple):
+    """A response, or the text of a stream; ``None`` for what was not read yet, which stays so."""
+
+    response: Any
+    is_of_batch: bool
+
+
+def unwrapped(response: object) -> Unwrapped:
+    """The response inside of anything; nothing is requested, awaited or read from the network."""
+    is_of_batch = False
+    for _ in range(_LAYERS):
+        inner = _inside_of_http(response)
+        if inner is response:
+            inner = _inside_of_batch(response)
+            is_of_batch |= inner is not response
+        if inner is response:
+            inner = _inside_of_framework(response)
+        if inner is response:
+            break
+        response = inner
+    return Unwrapped(response, is_of_batch)
+
+
+def _inside_of_http(response: Any) -> Any:
+    if isinstance(response, str | bytes | bytearray):
+        whole = parsed(response)
+        return whole if isinstance(whole, dict | list) else response
+    if isinstance(response, Mapping):
+        return _with_body(response)
+    http = getattr(response, "http_response", None)  # OpenAI's, Anthropic's, Groq's raw ones
+    if http is not None:
+        return http
+    headers = getattr(response, "headers", None)
+    if headers is None:
+        return response
+    if type(response).__module__.partition(".")[0] == "cohere":
+        return response.data
+    body = _body_that_was_read(response)
+    if body is None:
+        return None
+    whole = parsed(body)
+    if isinstance(whole, dict) and isinstance(headers, Mapping) and INPUT_HEADER in headers:
+        return {**whole, HEADERS[0]: {HEADERS[1]: dict(headers)}}
+    return body if whole is None else whole
+
+
+def _with_body(response: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What boto3 returns, with the body in it if that was read and put there."""
+    body = response.get("body") if HEADERS[0] in response else None
+    if isinstance(body, str | bytes | bytearray):
+        body = parsed(body)
+    return {**body, HEADERS[0]: response[HEADERS[0]]} if isinstance(body, dict) else response
+
+
+def _body_that_was_read(response: object) -> bytes | None:
+    # Of httpx and requests, of aiohttp, urllib3: what they give in public may read it first.
+    for where in ("_content", "_body"):
+        body = getattr(response, where, None)
+        if isinstance(body, bytes):
+            return body
+    return None
+
+
+def _inside_of_batch(response: Any) -> Any:
+    """One line of a batch's output.
+
+    https://platform.openai.com/docs/api-reference/batch/request-output (and Mistral's),
+    https://docs.anthropic.com/en/api/retrieving-message-batch-results,
+    https://ai.google.dev/gemini-api/docs/batch-api,
+    https://docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-results.html
+    """
+    if any(field(response, mark) is not None for mark in ("custom_id", "key", "recordId")):
+        found = first_of(response, _IN_BATCH)
+        return response if found is None else found
+    return response
+
+
+_IN_BATCH: tuple[Path, ...] = (
+    ("response", "body"),
+    ("result", "message"),
+    ("modelOutput",),
+    ("response",),
+)
+
+
+def _inside_of_framework(response: Any) -> Any:
+    usage = field(response, "usage")
+    if callable(usage) and type(response).__module__.partition(".")[0] == "pydantic_ai":
+        return {"usage": usage(), "model": first_of(response, (("response", "model_name"),))}
+    if usage is None and field(response, "usage_metadata") is None:
+        for where in ("raw", "_raw_response"):  # LlamaIndex, Instructor
+            raw = field(response, where)
+            if raw is not None:
+                return raw
+    return response
