@@ -39,7 +39,7 @@ def not_there(client: object, path: str) -> None:
     """Log that a client has not got a method that others of its class have."""
     cls = type(client)
     logger.warning(
-        "%s.%s has no method %s in this version: the calls of it are not recorded",
+        "%s.%s has no method %s in this version: calls of it are not recorded",
         cls.__module__,
         cls.__qualname__,
         path,
