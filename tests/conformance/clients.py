@@ -14,7 +14,7 @@ from tests.conformance.case import Case
 KEY = "none"
 MESSAGES = [{"role": "user", "content": PROMPT}]
 BLOCKS = [{"role": "user", "content": [{"text": PROMPT}]}]
-Ask = Callable[[Any, Case], Any]
+Ask = Callable[..., Any]
 """Makes the request of a case with a client; gives the answer, or the stream of one."""
 
 
@@ -239,8 +239,8 @@ SDKS: Mapping[str, tuple[Callable[..., Any], Ask]] = {
 
 BEHIND = {"deepseek": "deepseek", "openrouter": "openrouter", "vertex": "google_genai"}
 """The provider where the base URL on loopback does not tell it."""
-_ONE_FOR_BOTH = (_mistral_chat, _generate)
-_SYNC_ALONE = (_converse, _invoke)
+_ONE_FOR_BOTH: tuple[Ask, ...] = (_mistral_chat, _generate)
+_SYNC_ALONE: tuple[Ask, ...] = (_converse, _invoke)
 
 
 def ways(case: Case) -> tuple[str, ...]:

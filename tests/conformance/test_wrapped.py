@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from tests.conformance.replay import replaying
 from tests.conformance.without import expected_of
 
 _TOPIC = re.compile(r"tool|cach|reason|think|usage|event")
-NOT_TOLD = {
+NOT_TOLD: Mapping[str, Mapping[str, Any]] = {
     # Only the text of the error says it, which is not read.
     "anthropic/error-too-long": {"error_type": "invalid_request"},
     "bedrock-converse/error-too-long": {"error_type": "invalid_request"},

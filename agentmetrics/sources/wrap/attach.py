@@ -49,10 +49,12 @@ def wrap(
     It is the same object, and does what it did; clients that its ``with_options()`` or ``copy()``
     makes are recorded too, and no other one. Retries that the SDK makes are part of their call,
     requests to others than models are no calls, and a call that a ``MetricsCallbackHandler`` or a
-    ``track_call`` around it records already is not recorded twice. ``agent_name`` defaults to that
-    of the enclosing agent, found as for ``track_call``, ``provider`` to that of the SDK or of its
-    base URL's host, and ``recorder`` to the configured one at each call. When a budget blocks a call, the client's method raises ``BudgetExceeded`` and makes
-    no request.
+    ``track_call`` around it records already is not recorded twice.
+
+    ``agent_name`` defaults to that of the enclosing agent, found as for ``track_call``,
+    ``provider`` to that of the SDK, or of the host of its base URL, and ``recorder`` to the
+    configured one at each call. When a budget blocks a call, the client's method raises
+    ``BudgetExceeded`` and makes no request.
 
     Raises ``TypeError`` for what is no client of a known SDK, and ``ValueError`` when the client is
     wrapped already with another ``agent_name``, ``provider`` or ``recorder``.
