@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from agentmetrics.calls.facts import LLMCall, Unread
 from agentmetrics.calls.table import OwnRunId
 from agentmetrics.pipeline import Pipeline
-from agentmetrics.providers.streams import StreamReader, text_of
+from agentmetrics.providers.events.anthropic import text_of
+from agentmetrics.providers.streams import StreamReader
 
 if TYPE_CHECKING:
     from typing_extensions import Self

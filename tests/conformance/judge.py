@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from agentmetrics import MemoryRecorder, MetricsCallbackHandler
+from agentmetrics import MetricsCallbackHandler
 from tests.conformance.ask import ask
 from tests.conformance.case import Bill, Case
 from tests.conformance.finish import finish_reason
-from tests.conformance.reading import recorded
+from tests.conformance.reading import own_recorder, recorded
 from tests.conformance.wires import WIRES
 
 
@@ -38,7 +38,7 @@ class Verdict:
 
 def judge(case: Case, way: str, url: str) -> Verdict:
     """Run a case against the server at ``url`` with a handler of agentmetrics."""
-    recorder = MemoryRecorder()
+    recorder = own_recorder()
     raised = ask(case, way, url, [MetricsCallbackHandler(recorder)])
     expected, found = expected_of(case), recorded(recorder)
     if expected.api_seconds is None:  # then it is the caller's view, which no response can say

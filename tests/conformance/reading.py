@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from agentmetrics import MemoryRecorder
+from agentmetrics.pipeline import Options, pipeline_of
+from agentmetrics.pricing import Prices
 from tests.conformance.case import Bill
+
+_OPTIONS = Options(prices=Prices())
+"""Made once: without, the settings are read anew for every recorder, which takes longest."""
+
+
+def own_recorder() -> MemoryRecorder:
+    """A recorder for one call."""
+    recorder = MemoryRecorder()
+    pipeline_of(recorder, _OPTIONS)
+    return recorder
 
 
 def recorded(recorder: MemoryRecorder) -> list[Bill]:

@@ -1,0 +1,1 @@
+"""The events of each provider's streams: what they say of the call."""

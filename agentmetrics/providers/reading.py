@@ -1,0 +1,88 @@
+"""What was read of a call's response so far: usage, the model that served, why it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from agentmetrics.providers.blocks import served_model
+from agentmetrics.providers.failures import ErrorInResponse, failure_of
+from agentmetrics.providers.fields import field
+from agentmetrics.providers.finish_reasons import (
+    REFUSAL,
+    STOP,
+    TOOL_CALLS,
+    finish_reason_of,
+    meaning_of,
+)
+from agentmetrics.providers.service_tier import service_tier_of
+from agentmetrics.providers.usage import Usage
+
+_ELSEWHERE = ("msg_bdrk_", "msg_vrtx_")
+"""Ids of Claude's messages on Bedrock and Vertex, where the model is named otherwise than there."""
+
+
+class Reading:
+    """What a response, or the events of a stream so far, have said.
+
+    ``failure`` is the error that it was instead. ``begun`` is what an event left for a later one
+    of its stream. What a later part says stands for what an earlier one did: counts are of the
+    whole, and never added up.
+    """
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.served_model = ""
+        self.service_tier = ""
+        self.failure: ErrorInResponse | None = None
+        self.calls_tool = False
+        self.refuses = False
+        self.begun: Any = None
+        self._reason = ""
+
+    @property
+    def finish_reason(self) -> str:
+        """Why the model stopped, as ``finish_reason_of`` says it."""
+        if self._reason == STOP:
+            if self.calls_tool:
+                return TOOL_CALLS
+            if self.refuses:
+                return REFUSAL
+        return self._reason
+
+    def take(self, response: object) -> None:
+        """Read a whole response, or the last event of a stream that is in place of one.
+
+        Raises ``ValueError`` on counts of tokens that cannot be.
+        """
+        self.failure = failure_of(response)
+        self.serve(response)
+        self._reason = finish_reason_of(response) or self._reason
+        self.count(response)
+
+    def serve(self, response: object) -> None:
+        """Note the model that served, and its tier."""
+        self.name_model(response)
+        self.service_tier = service_tier_of(response) or self.service_tier
+
+    def name_model(self, response: object) -> None:
+        """Note the model that served; it is no secret before the tier is."""
+        response_id = field(response, "id")
+        if isinstance(response_id, str) and response_id.startswith(_ELSEWHERE):
+            return
+        self.served_model = served_model(response) or self.served_model
+
+    def stop(self, word: object) -> None:
+        """Note the provider's word for why the model stopped, if it is one."""
+        # google-genai has an enumeration
+        self._reason = meaning_of(getattr(word, "name", word)) or self._reason
+
+    def count(self, response: object) -> None:
+        """Note the usage in a response, if it has any; ``ValueError`` on what cannot be."""
+        usage = Usage.from_response(response)
+        if usage is not None and not usage.is_empty:
+            self.usage = usage
+
+
+Read = Callable[[Reading, Any], bool]
+"""Reads an event, and tells whether the model says something in it."""

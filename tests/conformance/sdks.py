@@ -1,0 +1,223 @@
+"""The providers' own SDKs, each asked for a case without LangChain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from tests.conformance.case import Case
+from tests.conformance.wires.wire import NO_KEY
+
+PROMPT = "What is the tallest mountain?"
+MESSAGES = [{"role": "user", "content": PROMPT}]
+_KEY = NO_KEY.get_secret_value()
+
+Ask = Callable[[Case, str], Any]
+"""Makes a case's request at a URL and returns what the SDK returns: a response or a stream, or
+what has to be awaited for one."""
+
+UNTOLD: Mapping[str, Mapping[str, Any]] = {
+    # What InvokeModel's body says is the program's to read.
+    "bedrock-invoke/no-headers": {"input_tokens": None, "output_tokens": None},
+    "bedrock-text/titan-no-headers": {"input_tokens": None, "output_tokens": None},
+    "ollama/prompt-cached-streamed": {"details": {}},  # not among the fields of its SDK
+    # Nothing but the text of the error says so.
+    "anthropic/error-too-long": {"error_type": "invalid_request"},
+    "bedrock-converse/error-too-long": {"error_type": "invalid_request"},
+    "gemini/error-too-long": {"error_type": "invalid_request"},
+}
+"""What a response says that its SDK keeps to itself, so that it comes out as unknown."""
+
+
+@cache
+def _http(kind: str) -> Any:
+    """An HTTP client for all that take one: each would read the certificates anew."""
+    import httpx
+
+    return getattr(httpx, kind)()
+
+
+@cache
+def _first(package: str, kind: str, **options: str) -> Any:
+    """A client of which others are copies, which share its HTTP client."""
+    return getattr(import_module(package), kind)(api_key=_KEY, max_retries=0, **options)
+
+
+def _openai(kind: str) -> Ask:
+    return lambda case, url: _first("openai", kind).with_options(base_url=f"{url}/v1")
+
+
+def _azure(kind: str) -> Ask:
+    def client(case: Case, url: str) -> Any:
+        first = _first("openai", kind, azure_endpoint="http://none", api_version="2024-10-21")
+        return first.with_options(base_url=f"{url}/openai")
+
+    return client
+
+
+def _chat(client: Ask) -> Ask:
+    def ask(case: Case, url: str) -> Any:
+        create = client(case, url).chat.completions.create
+        return create(model=case.model, messages=MESSAGES, stream=case.streamed)
+
+    return ask
+
+
+def _completion(client: Ask) -> Ask:
+    def ask(case: Case, url: str) -> Any:
+        create = client(case, url).completions.create
+        return create(model=case.model, prompt=PROMPT, stream=case.streamed)
+
+    return ask
+
+
+def _responses(client: Ask) -> Ask:
+    def ask(case: Case, url: str) -> Any:
+        create = client(case, url).responses.create
+        return create(model=case.model, input=PROMPT, stream=case.streamed)
+
+    return ask
+
+
+def _anthropic(kind: str) -> Ask:
+    def ask(case: Case, url: str) -> Any:
+        client = _first("anthropic", kind).with_options(base_url=url)
+        return client.messages.create(
+            model=case.model, messages=MESSAGES, max_tokens=1000, stream=case.streamed
+        )
+
+    return ask
+
+
+def _groq(kind: str) -> Ask:
+    return _chat(lambda case, url: _first("groq", kind).with_options(base_url=url))
+
+
+@cache
+def _google(vertex: bool) -> Any:
+    from google import genai
+    from google.oauth2.credentials import Credentials
+
+    where: dict[str, Any] = {"api_key": _KEY}
+    if vertex:
+        where = {
+            "vertexai": True,
+            "project": "no-project",
+            "location": "us-central1",
+            "credentials": Credentials(token=_KEY),
+        }
+    return genai.Client(**where)
+
+
+def _gemini(aio: bool, vertex: bool) -> Ask:
+    def ask(case: Case, url: str) -> Any:
+        client = _google(vertex)
+        models = client.aio.models if aio else client.models
+        name = "generate_content_stream" if case.streamed else "generate_content"
+        config = {"http_options": {"base_url": url}}
+        return getattr(models, name)(model=case.model, contents=PROMPT, config=config)
+
+    return ask
+
+
+def _mistral(method: str) -> Ask:
+    def ask(case: Case, url: str) -> Any:
+        from mistralai.client import Mistral
+
+        chat = Mistral(
+            api_key=_KEY,
+            server_url=url,
+            client=_http("Client"),
+            async_client=_http("AsyncClient"),
+        ).chat
+        name = method.replace("complete", "stream") if case.streamed else method
+        return getattr(chat, name)(model=case.model, messages=MESSAGES)
+
+    return ask
+
+
+def _cohere(kind: str) -> Ask:
+    def ask(case: Case, url: str) -> Any:
+        import cohere
+
+        http = _http("AsyncClient" if "Async" in kind else "Client")
+        client = getattr(cohere, kind)(api_key=_KEY, base_url=url, httpx_client=http)
+        options = {"request_options": {"max_retries": 0}}
+        if case.streamed:
+            return client.chat_stream(model=case.model, messages=MESSAGES, **options)
+        return client.chat(model=case.model, messages=MESSAGES, **options)
+
+    return ask
+
+
+def _ollama(kind: str) -> Ask:
+    def ask(case: Case, url: str) -> Any:
+        import ollama
+
+        client = getattr(ollama, kind)(host=url, verify=False)
+        if case.wire == "ollama-text":
+            return client.generate(model=case.model, prompt=PROMPT, stream=case.streamed)
+        return client.chat(model=case.model, messages=MESSAGES, stream=case.streamed)
+
+    return ask
+
+
+def _boto3(case: Case, url: str) -> Any:
+    from botocore.config import Config
+
+    from tests.conformance.wires.bedrock import session
+
+    config = Config(retries={"max_attempts": 0})
+    return session().client("bedrock-runtime", endpoint_url=url, config=config)
+
+
+def _converse(case: Case, url: str) -> Any:
+    client = _boto3(case, url)
+    messages = [{"role": "user", "content": [{"text": PROMPT}]}]
+    if case.streamed:
+        return client.converse_stream(modelId=case.model, messages=messages)["stream"]
+    return client.converse(modelId=case.model, messages=messages)
+
+
+def _invoke(case: Case, url: str) -> Any:
+    client = _boto3(case, url)
+    if case.streamed:
+        return client.invoke_model_with_response_stream(modelId=case.model, body=b"{}")["body"]
+    return client.invoke_model(modelId=case.model, body=b"{}")
+
+
+SYNC: Mapping[str, Ask] = {
+    "anthropic": _anthropic("Anthropic"),
+    "azure-openai": _chat(_azure("AzureOpenAI")),
+    "azure-openai-text": _completion(_azure("AzureOpenAI")),
+    "bedrock-converse": _converse,
+    "bedrock-invoke": _invoke,
+    "bedrock-text": _invoke,
+    "cohere": _cohere("ClientV2"),
+    "deepseek": _chat(_openai("OpenAI")),
+    "gemini": _gemini(aio=False, vertex=False),
+    "gemini-text": _gemini(aio=False, vertex=False),
+    "groq": _groq("Groq"),
+    "mistral": _mistral("complete"),
+    "ollama": _ollama("Client"),
+    "ollama-text": _ollama("Client"),
+    "openai-chat": _chat(_openai("OpenAI")),
+    "openai-compatible": _chat(_openai("OpenAI")),
+    "openai-responses": _responses(_openai("OpenAI")),
+    "openai-text": _completion(_openai("OpenAI")),
+    "openrouter": _chat(_openai("OpenAI")),
+    "vertex": _gemini(aio=False, vertex=True),
+}
+ASYNC: Mapping[str, Ask] = {
+    "anthropic": _anthropic("AsyncAnthropic"),
+    "azure-openai": _chat(_azure("AsyncAzureOpenAI")),
+    "cohere": _cohere("AsyncClientV2"),
+    "gemini": _gemini(aio=True, vertex=False),
+    "groq": _groq("AsyncGroq"),
+    "mistral": _mistral("complete_async"),
+    "ollama": _ollama("AsyncClient"),
+    "openai-chat": _chat(_openai("AsyncOpenAI")),
+    "openai-responses": _responses(_openai("AsyncOpenAI")),
+}
