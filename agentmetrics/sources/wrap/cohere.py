@@ -57,7 +57,7 @@ def _record_stream(client: Any, raw: str, recording: Recording) -> None:
 
     @contextmanager
     def opened(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        request = recording.begin(lambda: _read_chat(*args, **kwargs))
+        request = recording.begin(_read_chat, args, kwargs)
         try:
             with method(*args, **kwargs) as response:
                 yield _followed(request, response)
@@ -68,7 +68,7 @@ def _record_stream(client: Any, raw: str, recording: Recording) -> None:
 
     @asynccontextmanager
     async def aopened(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        request = recording.begin(lambda: _read_chat(*args, **kwargs))
+        request = recording.begin(_read_chat, args, kwargs)
         try:
             async with method(*args, **kwargs) as response:
                 yield _followed(request, response)

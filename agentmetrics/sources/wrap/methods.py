@@ -54,14 +54,12 @@ def recorded(
     That of a generator begins with its first step, as its request does.
     """
 
-    def begin(*args: Any, **kwargs: Any) -> Request | None:
-        return recording.begin(lambda: read(*args, **kwargs))
-
+    begin = recording.begin
     wrapper: Callable[..., Any]
     if isasyncgenfunction(method):
 
         async def wrapper(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-            request = begin(*args, **kwargs)
+            request = begin(read, args, kwargs)
             events = method(*args, **kwargs)
             async for event in events if request is None else request.follow(events):
                 yield event
@@ -69,14 +67,14 @@ def recorded(
     elif isgeneratorfunction(method):
 
         def wrapper(*args: Any, **kwargs: Any) -> Iterator[Any]:
-            request = begin(*args, **kwargs)
+            request = begin(read, args, kwargs)
             events = method(*args, **kwargs)
             yield from events if request is None else request.follow(events)
 
     elif iscoroutinefunction(method):
 
         async def wrapper(*args: Any, **kwargs: Any) -> Any:
-            request = begin(*args, **kwargs)
+            request = begin(read, args, kwargs)
             if request is None:
                 return await method(*args, **kwargs)
             try:
@@ -84,12 +82,16 @@ def recorded(
             except BaseException as error:
                 request.end(error)
                 raise
-            return _taken(request, result, take)
+            try:
+                return take(request, result)
+            except Exception as error:  # an SDK of another shape: the program has its answer
+                request.misread(error)
+                return result
 
     else:
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            request = begin(*args, **kwargs)
+            request = begin(read, args, kwargs)
             if request is None:
                 return method(*args, **kwargs)
             try:
@@ -97,17 +99,13 @@ def recorded(
             except BaseException as error:
                 request.end(error)
                 raise
-            return _taken(request, result, take)
+            try:
+                return take(request, result)
+            except Exception as error:
+                request.misread(error)
+                return result
 
     return functools.update_wrapper(wrapper, method)
-
-
-def _taken(request: Request, result: Any, take: Take) -> Any:
-    try:
-        return take(request, result)
-    except Exception as error:  # an SDK of another shape: the program has its answer all the same
-        request.misread(error)
-        return result
 
 
 def whole(request: Request, result: Any) -> Any:

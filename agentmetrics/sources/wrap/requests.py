@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from agentmetrics.calls.facts import UNKNOWN, Ceiling
 from agentmetrics.config.active import pipeline_for
+from agentmetrics.errors import BudgetExceeded
 from agentmetrics.pipeline import Pipeline
+from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.sources.ceiling import ceiling_of_body
 from agentmetrics.sources.seen import is_seen
@@ -50,8 +52,10 @@ class Recording:
         names = self.agent_name, self.provider
         return names == (other.agent_name, other.provider) and self.recorder is other.recorder
 
-    def begin(self, read: Callable[[], Asked | None]) -> Request | None:
-        """Open the call that a request is, by what ``read`` says of it.
+    def begin(
+        self, read: Callable[..., Asked | None], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Request | None:
+        """Open the call that a request is, by what ``read`` says of its arguments.
 
         ``None`` where it is no call of a model, or part of one that is recorded already. Raises
         ``BudgetExceeded`` when a budget refuses it.
@@ -60,30 +64,33 @@ class Recording:
         if is_seen(pipeline):
             return None
         try:
-            asked = read()
+            asked = read(*args, **kwargs)
         except Exception as error:  # somebody's arguments in another shape: the SDK will say
             pipeline.failed(_EVENT, error)
             asked = _NOT_UNDERSTOOD
         if asked is None:
             return None
-        request = Request(asked, self, pipeline)
-        request.open()
+        try:
+            request = Request(asked, self, pipeline)
+            request.open()
+        except BudgetExceeded:
+            raise
+        except Exception as error:  # the program's call is made all the same
+            pipeline.failed(_EVENT, error)
+            return None
         return request
 
 
 class Request(track_call):
     """One request that is open."""
 
+    _followed: Progress | None = None
+
     def __init__(self, asked: Asked, recording: Recording, pipeline: Pipeline) -> None:
-        model = asked.model if isinstance(asked.model, str) and asked.model else UNKNOWN
-        super().__init__(
-            recording.provider or asked.provider,
-            model,
-            agent_name=recording.agent_name,
-            recorder=recording.recorder,
-        )
         self._asked = asked
-        self._followed: Progress | None = None
+        model = (clean_label(asked.model) if isinstance(asked.model, str) else "") or UNKNOWN
+        provider = recording.provider or asked.provider
+        self._place(pipeline, recording.agent_name, provider, model)
 
     def _most(self) -> Ceiling | None:
         sent = self._asked.sent
@@ -101,7 +108,7 @@ class Request(track_call):
     def answered(self, response: object) -> None:
         """It is over, and this is the whole answer."""
         self.record_response(response)
-        self.end()
+        self.__exit__(None, None, None)
 
     def misread(self, error: Exception) -> None:
         """Its answer could not be followed: the call counts, its tokens do not."""

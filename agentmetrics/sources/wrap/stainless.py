@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from inspect import iscoroutinefunction
 from typing import Any
 
+from pydantic import BaseModel
+
 from agentmetrics.providers.lines import parsed
-from agentmetrics.sources.wrap.methods import record, streamed
+from agentmetrics.sources.wrap.methods import record, streamed, whole
 from agentmetrics.sources.wrap.requests import Asked, Recording, Request
 
 _take_parsed = streamed("_iterator")
@@ -24,7 +26,7 @@ def record_requests(
         if options.method != "post" or options.url.partition("?")[0] not in paths:
             return None
         sent = options.json_data
-        if not isinstance(sent, Mapping):
+        if type(sent) is not dict and not isinstance(sent, Mapping):
             return Asked(provider, None)
         more = getattr(options, "extra_json", None)
         if more:
@@ -36,6 +38,8 @@ def record_requests(
 
 
 def _take(request: Request, result: Any) -> Any:
+    if isinstance(result, BaseModel):
+        return whole(request, result)
     http = getattr(result, "http_response", None)
     if http is None:
         return _take_parsed(request, result)
