@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -468,3 +470,15 @@ class TestEmbeddings:
         assert statuses(recorder) == {"success": 1}
         plain.embed_documents(["a", "b"])
         assert statuses(recorder) == {"success": 2}
+
+
+def test_the_snippet_of_the_page(wire, agent_metrics, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{wire.url}/v1")
+    page = (Path(__file__).parents[2] / "docs" / "clients.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    namespace: dict[str, Any] = {}
+    exec(snippet, namespace)
+    namespace["client"].close()
+    assert statuses(agent_metrics, provider="openai", model="gpt-4o-mini") == {"success": 1}
+    assert_exact(agent_metrics, wire)
