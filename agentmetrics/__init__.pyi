@@ -55,5 +55,6 @@ from .sources.routing import routing as routing
 from .sources.spans import track_run as track_run
 from .sources.spans import track_tool as track_tool
 from .sources.track import track_call as track_call
+from .sources.wrap.attach import wrap as wrap
 
 __version__: str

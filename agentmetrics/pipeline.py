@@ -286,7 +286,13 @@ class Pipeline:
             self._admit(call, ceiling)
         if call.is_logged:
             log_points.requested(call)
-        self.start(run_id, call)
+        call.series = self.llm.expected.get(
+            (call.agent_name, call.provider, call.model, call.extra)
+        )
+        if call.series is None:
+            self.start(run_id, call)
+        else:
+            self.table.start(run_id, call)
 
     def start(self, run_id: RunId, fact: Fact) -> None:
         """Open a fact that no gate is asked about.

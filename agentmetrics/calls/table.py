@@ -111,7 +111,11 @@ class OpenTable(ForkAware):
 
     def get(self, run_id: RunId) -> Fact | None:
         """What is open under this id."""
-        opened = self._open.get(run_id.int)
+        return self.at(run_id.int)
+
+    def at(self, number: int) -> Fact | None:
+        """What is open under the id of this number."""
+        opened = self._open.get(number)
         return None if opened is None else opened.fact
 
     def scope(self, run_id: RunId) -> Scope | None:

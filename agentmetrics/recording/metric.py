@@ -23,6 +23,8 @@ def clean_label(value: object) -> str:
     characters, and ``None`` is the empty string. Anything other than text and numbers becomes
     ``invalid``: the ``repr`` of an object may contain data that must not leave the process.
     """
+    if type(value) is str and len(value) <= MAX_LABEL_LENGTH and value.isprintable():
+        return value
     if isinstance(value, str):
         text = str.__str__(value)[:MAX_LABEL_LENGTH]  # of an enum's member the value
     elif value is None:

@@ -188,7 +188,7 @@ def _time(
 def _plain(input_tokens: int | None, output_tokens: int | None) -> Usage | None:
     if input_tokens is None is output_tokens:
         return None
-    return Usage.of(input_tokens=input_tokens, output_tokens=output_tokens)
+    return Usage.plain(input_tokens, output_tokens)
 
 
 def _check_usage(usage: object, input_tokens: int | None, output_tokens: int | None) -> None:

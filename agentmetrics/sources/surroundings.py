@@ -36,13 +36,15 @@ def _place(
     pipeline: Pipeline, fact: Placed, agent_name: str | None, labels: Mapping[str, Any]
 ) -> None:
     try:
-        if any(f.place_call(pipeline, fact, agent_name, labels) for f in frameworks()):
-            return
+        for framework in frameworks():
+            if framework.place_call(pipeline, fact, agent_name, labels):
+                return
     except Exception as error:  # somebody's metadata in another shape
         pipeline.failed("surroundings", error)
     default = pipeline.options.default_agent_name
     fact.agent_name, fact.run = attribute(agent_name, None, default)
-    fact.extra = extra_values(pipeline.extra_labels, (labels,), current_run.get())
+    if pipeline.extra_labels:
+        fact.extra = extra_values(pipeline.extra_labels, (labels,), current_run.get())
 
 
 def extra_here(pipeline: Pipeline, labels: Mapping[str, Any]) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ from weakref import ref
 
 from agentmetrics.calls.facts import FOUND, Ceiling, Unread
 from agentmetrics.config.active import pipeline_for
+from agentmetrics.pipeline import Pipeline
+from agentmetrics.providers.plain import read_plainly
 from agentmetrics.providers.responses import read_response
 from agentmetrics.providers.streams import StreamReader
 from agentmetrics.providers.usage import Usage
@@ -17,6 +19,7 @@ from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.sources.amounts import amount
 from agentmetrics.sources.blocks import Block
+from agentmetrics.sources.seen import note
 from agentmetrics.sources.streams import (
     ADVICE,
     ADVICE_STREAM,
@@ -52,6 +55,12 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
     needs the maximum that the call can use: ``max_input_tokens`` and ``max_output_tokens``.
     """
 
+    # As for calls, the class has what is filled in later.
+    _ceiling: Ceiling | None = None
+    _progress: Progress | None = None
+    _failure: Exception | None = None
+    _recorded: Callable[[], object] = staticmethod(_nothing)
+
     def __init__(
         self,
         provider: str,
@@ -62,20 +71,15 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         max_input_tokens: int | None = None,
         max_output_tokens: int | None = None,
     ) -> None:
-        self._ceiling: Ceiling | None = None
         if max_input_tokens is not None and max_output_tokens is not None:
             self._ceiling = Ceiling(max_input_tokens, max_output_tokens)
-        self._pipeline = pipeline_for(recorder)
-        self._call = call_here(
-            self._pipeline,
-            clean_label(agent_name) or None,
-            clean_label(provider),
-            clean_label(model),
-        )
-        self._opened = OpenCall(self._pipeline, self._call)
-        self._progress: Progress | None = None
-        self._failure: Exception | None = None
-        self._recorded: Callable[[], object] = _nothing
+        agent = None if agent_name is None else clean_label(agent_name) or None
+        self._place(pipeline_for(recorder), agent, clean_label(provider), clean_label(model))
+
+    def _place(self, pipeline: Pipeline, agent_name: str | None, provider: str, model: str) -> None:
+        self._pipeline = pipeline
+        self._call = call_here(pipeline, agent_name, provider, model)
+        self._opened = OpenCall(pipeline, self._call)
 
     def record_usage(
         self,
@@ -122,7 +126,13 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         response whose body was read; see ``Usage.from_response`` for the providers. With any other,
         the call is counted but its tokens are not. Nothing is read from the network.
         """
-        reader, call = StreamReader(), self._call
+        call = self._call
+        try:
+            if read_plainly(call, response):
+                return
+        except Exception:  # somebody's object: what is wrong with it is told below
+            call.usage = None
+        reader = StreamReader()
         try:
             read_response(reader, response)
             call.usage = reader.usage
@@ -174,9 +184,17 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         if not self._call.first_token:
             self._call.first_token = perf_counter()
 
-    def __enter__(self) -> Self:
+    def _most(self) -> Ceiling | None:
+        """The maximum that the call can use."""
+        return self._ceiling
+
+    def _open(self) -> None:
         self._call.started = perf_counter()
-        self._pipeline.open_call(self._opened.run_id, self._call, lambda: self._ceiling)
+        self._pipeline.open_call(self._opened.run_id, self._call, self._most)
+
+    def __enter__(self) -> Self:
+        self._open()
+        note(self._opened.run_id)
         return self
 
     def __exit__(

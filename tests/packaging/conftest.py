@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import pytest
 
@@ -38,21 +39,30 @@ class Environment:
         self.python = directory / "bin" / "python"
         self._directory = directory
 
-    def make(self, wheel: Path, extras: str, *links: Path) -> None:
-        """``links`` are directories with wheels that no index has."""
+    def make(
+        self,
+        wheel: Path,
+        extras: str,
+        *links: Path,
+        others: Sequence[str] = (),
+        constraints: Path = ROOT / "constraints.txt",
+    ) -> None:
+        """``links`` are directories with wheels that no index has, ``others`` what else is in it,
+        in the versions of ``constraints``."""
         run(BIN / "uv", "venv", "--quiet", "--python", sys.executable, self._directory)
         requirement = f"llm-agentmetrics[{extras}] @ {wheel.as_uri()}"
-        constraints = ("--constraint", ROOT / "constraints.txt")
         install = (BIN / "uv", "pip", "install", "--quiet", "--python", self.python)
         found = [part for link in links for part in ("--find-links", link)]
-        run(*install, *constraints, *found, requirement)
+        run(*install, "--constraint", constraints, *found, requirement, *others)
 
     def run(self, code: str, **settings: str) -> str:
         """What a program prints that nobody has configured but for ``settings``."""
-        program = self._directory / "program.py"
-        program.write_text(code, encoding="utf-8")
+        with NamedTemporaryFile(
+            "w", encoding="utf-8", suffix=".py", dir=self._directory, delete=False
+        ) as program:
+            program.write(code)
         # -I: neither this directory nor a variable brings in the sources.
-        command = (self.python, "-I", "-W", "error", program)
+        command = (self.python, "-I", "-W", "error", program.name)
         return run(*command, env=NO_SETTINGS | settings, cwd=self._directory)
 
     def command(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:

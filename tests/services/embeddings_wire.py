@@ -180,6 +180,7 @@ class _OpenAI(_Api):
         if body.get("encoding_format") == "base64":
             vectors = [base64.b64encode(struct.pack("<6f", *v)).decode() for v in vectors]
         told: dict[str, Any] = {
+            "id": "embd-1",  # Mistral's SDK demands one
             "object": "list",
             "data": [
                 {"object": "embedding", "index": i, "embedding": v} for i, v in enumerate(vectors)

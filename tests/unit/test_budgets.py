@@ -40,7 +40,7 @@ from agentmetrics.budget.ledger.spend import CallFilter
 from agentmetrics.budget.periods import Span
 from agentmetrics.config.active import replaced
 from agentmetrics.pipeline import Options, pipeline_of
-from agentmetrics.sources.langchain.callbacks.ceiling import ceiling_of
+from agentmetrics.sources.ceiling import ceiling_of
 from tests.clock import Clock
 from tests.unit.scripted import Chat, Text, answer, assert_settled, by, calls, errors
 

@@ -15,6 +15,7 @@ from agentmetrics.calls.facts import UNKNOWN, LLMCall, RetrieverQuery, Scope, To
 from agentmetrics.errors import BudgetExceeded
 from agentmetrics.pipeline import Pipeline
 from agentmetrics.recording.metric import clean_label
+from agentmetrics.sources.ceiling import ceiling_of
 from agentmetrics.sources.langchain.around import extra_values_here, parent_around
 from agentmetrics.sources.langchain.callbacks.attribution import (
     UNNAMED_GRAPH,
@@ -26,7 +27,6 @@ from agentmetrics.sources.langchain.callbacks.attribution import (
     name_of_entrypoint,
     run_of_chain,
 )
-from agentmetrics.sources.langchain.callbacks.ceiling import ceiling_of
 from agentmetrics.sources.langchain.callbacks.fallbacks import (
     failing,
     member_failed,
@@ -35,6 +35,7 @@ from agentmetrics.sources.langchain.callbacks.fallbacks import (
 from agentmetrics.sources.langchain.callbacks.lookups import expect_lookup, instrumented
 from agentmetrics.sources.langchain.callbacks.scope import ChainRun
 from agentmetrics.sources.langchain.callbacks.usage import requested
+from agentmetrics.sources.seen import note
 
 _PLAIN = (str, int, float)
 
@@ -72,6 +73,7 @@ def start_call(
             pipeline.expect(call)
             call.started = perf_counter()  # the price of the first call is not its time
         pipeline.table.start(run_id, call)
+    note(run_id)
     if instrumented and batch_size:
         call.lookup = expect_lookup(pipeline.table, run_id, batch_size)
     inside = None if parent_run_id is None else scope

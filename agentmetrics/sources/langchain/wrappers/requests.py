@@ -19,6 +19,7 @@ from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.sources.langchain.wrappers.clients import Requests, watched_copy
 from agentmetrics.sources.langchain.wrappers.naming import model_of, provider_of
+from agentmetrics.sources.seen import note
 from agentmetrics.sources.surroundings import call_here
 
 _ADVICE = "if they are billed by token, record them with track_call() and record_usage()"
@@ -102,6 +103,7 @@ class _Request:
     ) -> None:
         self._pipeline, self._call, self._given_model = pipeline, call, given_model
         self._run_id = OwnRunId()
+        note(self._run_id)
         call.started = perf_counter()
         try:
             pipeline.open_call(self._run_id, call, ceiling)

@@ -9,9 +9,15 @@ from typing import Any
 from agentmetrics.calls.facts import Ceiling
 from agentmetrics.providers.service_tier import service_tier_of
 
-_NESTED = ("generation_config", "options", "extra_body", "model_kwargs")
-"""Where integrations keep what they send beside the other parameters."""
-_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "num_predict")
+_NESTED = (
+    *("generation_config", "options", "extra_body", "model_kwargs", "config", "inferenceConfig"),
+    "textGenerationConfig",
+)
+"""Where integrations and wires keep what they send beside the other parameters."""
+_LIMITS = (
+    *("max_completion_tokens", "max_tokens", "max_output_tokens", "num_predict", "maxTokens"),
+    *("max_gen_len", "maxTokenCount"),
+)
 _CHOICES = ("n", "best_of", "candidate_count")
 _KEPT_THERE = ("previous_response_id", "conversation", "cached_content")
 """Input that the provider has already, of any size."""
@@ -26,6 +32,31 @@ _TOKENS_FOR_TOOLS = 1000
 _SENT_BESIDE = ("name", "tool_call_id", "tool_calls", "invalid_tool_calls", "additional_kwargs")
 _TEXT_BLOCKS = frozenset(
     {"text", "thinking", "reasoning", "tool_use", "tool_call", "tool_result", "redacted_thinking"}
+)
+
+_INPUTS = (
+    *("messages", "system", "input", "instructions", "contents", "prompt", "suffix"),
+    *("message", "preamble", "chat_history", "texts", "query", "documents"),
+)
+"""Where a request has its input, by the names of all wires."""
+_TOOLS = ("tools", "functions", "toolConfig", "tool_config")
+_TEXT_ITEMS = frozenset(
+    {
+        *("message", "input_text", "output_text", "function", "function_call"),
+        *("function_call_output", "refusal"),
+    }
+)
+_DATA_FIELDS = frozenset({"arguments", "args", "input", "json", "response", "output"})
+"""What holds data of the program's own, to or from a tool."""
+_TEXT_FIELDS = _DATA_FIELDS | frozenset(
+    {
+        *("role", "content", "text", "type", "id", "name", "index", "status", "parts", "thinking"),
+        *("tool_calls", "function", "tool_call_id", "call_id", "function_call", "tool_use_id"),
+        *("signature", "data", "cache_control", "is_error", "refusal", "reasoning_content"),
+        *("toolUse", "toolResult", "toolUseId", "cachePoint", "reasoningContent", "reasoningText"),
+        *("functionCall", "functionResponse", "function_response", "thought", "thoughtSignature"),
+        *("message", "user_name", "summary", "annotations"),
+    }
 )
 
 Params = Mapping[str, Any]
@@ -53,6 +84,51 @@ def ceiling_of(
         sent += _TOKENS_FOR_TOOLS
     total = sum(size or 0 for size in sizes) + _TOKENS_PER_MESSAGE * len(messages)
     return Ceiling(total + sent, output, _asked_tier(places))
+
+
+def ceiling_of_body(body: Params, speaks: bool) -> Ceiling | None:
+    """The most input and output of a request that an SDK sends, in whichever wire's words.
+
+    ``speaks`` is whether the model answers in tokens. ``None`` where nobody can know the most.
+    """
+    sent = _as_data(body)
+    places = [sent, *(w for name in _NESTED if isinstance(w := sent.get(name), Mapping))]
+    output = _max_output(places, {}) if speaks else 0
+    if output is None or any(map(_has_more_input, places)):
+        return None
+    if not all(_is_only_text(sent.get(name)) for name in _INPUTS):
+        return None
+    size = len(_json(sent))
+    if any(where.get(name) for where in places for name in _TOOLS):
+        size += _TOKENS_FOR_TOOLS
+    messages = sent.get("messages") or sent.get("input") or ()
+    size += _TOKENS_PER_MESSAGE * (len(messages) if isinstance(messages, list) else 1)
+    return Ceiling(size, output, _asked_tier(places))
+
+
+def _as_data(value: Any) -> Any:
+    """Plain data of what SDKs take in its place: objects of theirs, tuples, values not given."""
+    if hasattr(value, "model_dump") and not isinstance(value, type):
+        return _as_data(value.model_dump(exclude_none=True))
+    if isinstance(value, Mapping):
+        return {str(name): _as_data(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_data(inner) for inner in value]
+    return value
+
+
+def _is_only_text(part: Any) -> bool:
+    """Whether an input is text to the last: media and files have sizes of their own."""
+    if isinstance(part, list):
+        return all(map(_is_only_text, part))
+    if not isinstance(part, Mapping):
+        return not isinstance(part, bytes)
+    kind = part.get("type")
+    if kind is not None and kind not in _TEXT_BLOCKS | _TEXT_ITEMS:
+        return False
+    return part.keys() <= _TEXT_FIELDS and all(
+        _is_only_text(value) for name, value in part.items() if name not in _DATA_FIELDS
+    )
 
 
 def _max_output(places: Sequence[Params], metadata: Params) -> int | None:
