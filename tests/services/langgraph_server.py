@@ -1,4 +1,4 @@
-"""A LangGraph server on loopback, as far as ``RemoteGraph`` needs one: a real graph behind it.
+"""A LangGraph server on loopback, as far as ``RemoteGraph`` needs one, with real graphs behind it.
 
 What it sends, and in which order, was compared with the development server of ``langgraph-cli``.
 """
@@ -23,12 +23,13 @@ from tests.services.wire import NO_KEEP_ALIVE, serving
 
 
 @contextmanager
-def serving_graph(graph: Any) -> Iterator[str]:
-    """The address of a server that runs this graph, which has a checkpointer, as any assistant."""
+def serving_graphs(graphs: dict[str, Any]) -> Iterator[str]:
+    """The address of a server with these assistants, graphs that have a checkpointer."""
 
     async def run(request: Request) -> StreamingResponse:
         thread = request.path_params.get("thread_id") or str(uuid4())
-        events = _events(graph, thread, await request.json())
+        asked = await request.json()
+        events = _events(graphs[asked["assistant_id"]], thread, asked)
         return StreamingResponse(events, 200, NO_KEEP_ALIVE, "text/event-stream")
 
     paths = "/runs/stream", "/threads/{thread_id}/runs/stream"
