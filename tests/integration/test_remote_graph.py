@@ -26,7 +26,7 @@ from agentmetrics import InstrumentedRemoteGraph, MemoryRecorder, track_run
 from agentmetrics.pipeline import Options, pipeline_of
 from tests.integration.apps import traffic
 from tests.integration.test_topologies import nothing_is_left
-from tests.services.langgraph_server import serving_graph
+from tests.services.langgraph_server import serving_graphs
 from tests.services.wire import NO_KEEP_ALIVE, Wire, serving
 from tests.unit.scripted import by, runs
 
@@ -45,7 +45,11 @@ def on_a_thread() -> Any:
 
 @pytest.fixture(scope="module")
 def url(_wire: Wire) -> Iterator[str]:
-    """A server with a graph that calls a model, may stop or fail, and calls an agent's model."""
+    """A server with two graphs.
+
+    ``planner`` calls a model, may stop or fail, and calls an agent's model. ``keeper`` calls a
+    model and gives its answer to an agent that remembers what it was given.
+    """
     model = traffic.openai(_wire, "planner", "gpt-4o-mini")
 
     def write(state: MessagesState) -> Any:
@@ -63,7 +67,20 @@ def url(_wire: Wire) -> Iterator[str]:
     steps: list[Any] = [("write", write), ("look", look), ("check", create_agent(model, []))]
     builder.add_sequence(steps)
     builder.add_edge(START, "write")
-    with serving_graph(builder.compile(InMemorySaver(), name="planner")) as url:
+    planner = builder.compile(InMemorySaver())
+
+    remembering = create_agent(model, [], checkpointer=True)
+
+    def remember(state: MessagesState) -> Any:
+        answer = model.invoke(state["messages"])
+        remembering.invoke({"messages": [answer]})
+        return {"messages": [answer]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("remember", remember)
+    builder.add_edge(START, "remember")
+    keeper = builder.compile(InMemorySaver())
+    with serving_graphs({"planner": planner, "keeper": keeper}) as url:
         yield url
 
 
@@ -110,6 +127,15 @@ class TestARemoteGraph:
             assert parts
         equals_the_wire(recorder, wire, 6)
         assert runs(recorder) == {("planner", "success"): 3}
+
+    def test_what_a_graph_in_the_remote_one_is_given_or_remembers_is_not_counted_again(
+        self, url: str, wire: Wire, recorder: MemoryRecorder
+    ) -> None:
+        remote: Any = InstrumentedRemoteGraph("keeper", url=url, name="planner", recorder=recorder)
+        thread = on_a_thread()
+        for _ in range(3):
+            assert list(remote.stream(asks("x"), thread, subgraphs=True))
+        equals_the_wire(recorder, wire, 6)
 
     def test_what_is_asked_for_in_addition_is_not_passed_on(self, remote: Any) -> None:
         parts = list(remote.stream(asks("x"), on_a_thread(), stream_mode=["updates"]))
@@ -187,10 +213,10 @@ class TestARemoteGraph:
     ) -> None:
         recorder = MemoryRecorder()
         pipeline_of(recorder, Options(extra_labels=("tenant",)))
-        remote = InstrumentedRemoteGraph("1c2f", url=url, name="planner", recorder=recorder)
+        remote = InstrumentedRemoteGraph("keeper", url=url, name="planner", recorder=recorder)
         with agentmetrics.labels(tenant="acme"):
             remote.invoke(asks("x"))
-        assert by(recorder, "llm_calls_total", "agent_name", "tenant") == {("planner", "acme"): 2}
+        assert by(recorder, "llm_calls_total", "agent_name", "tenant") == {("planner", "acme"): 1}
         assert by(recorder, "agent_runs_total", "agent_name", "tenant") == {("planner", "acme"): 1}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import AgentMiddleware
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -106,9 +107,16 @@ class TestAnUnnamedAgent:
     def test_a_handler_that_only_the_model_has_makes_no_agent_of_a_node(
         self, handler: BaseCallbackHandler, wire: Wire, recorder: MemoryRecorder
     ) -> None:
-        model = traffic.openai(wire, "nobody", "gpt-4.1")
-        create_agent(model.model_copy(update={"callbacks": [handler]}), []).invoke(TASK)
-        assert by(recorder, "llm_calls_total", "agent_name") == {"unknown": 1}
+        model = traffic.openai(wire, "nobody", "gpt-4.1").model_copy(
+            update={"callbacks": [handler]}
+        )
+
+        class Before(AgentMiddleware):
+            def before_model(self, *_: Any) -> None:
+                model.invoke("x")
+
+        create_agent(model, [], middleware=[Before()]).invoke(TASK)
+        assert by(recorder, "llm_calls_total", "agent_name") == {"unknown": 2}
         nothing_is_left(recorder)
 
     def test_an_unnamed_agent_that_fails_is_a_failed_run(

@@ -1,4 +1,4 @@
-"""A LangGraph server on loopback, as far as ``RemoteGraph`` needs one: a real graph behind it.
+"""A LangGraph server on loopback, as far as ``RemoteGraph`` needs one, with real graphs behind it.
 
 What it sends, and in which order, was compared with the development server of ``langgraph-cli``.
 """
@@ -6,7 +6,7 @@ What it sends, and in which order, was compared with the development server of `
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from typing import Any
@@ -23,12 +23,13 @@ from tests.services.wire import NO_KEEP_ALIVE, serving
 
 
 @contextmanager
-def serving_graph(graph: Any) -> Iterator[str]:
-    """The address of a server that runs this graph, which has a checkpointer, as any assistant."""
+def serving_graphs(graphs: dict[str, Any]) -> Iterator[str]:
+    """The address of a server with these assistants, graphs that have a checkpointer."""
 
     async def run(request: Request) -> StreamingResponse:
         thread = request.path_params.get("thread_id") or str(uuid4())
-        events = _events(graph, thread, await request.json())
+        asked = await request.json()
+        events = _events(graphs[asked["assistant_id"]], thread, asked)
         return StreamingResponse(events, 200, NO_KEEP_ALIVE, "text/event-stream")
 
     paths = "/runs/stream", "/threads/{thread_id}/runs/stream"
@@ -36,14 +37,15 @@ def serving_graph(graph: Any) -> Iterator[str]:
         yield url
 
 
-async def _events(graph: Any, thread: str, asked: dict[str, Any]) -> AsyncIterator[bytes]:
+def _events(graph: Any, thread: str, asked: dict[str, Any]) -> Iterator[bytes]:
+    # Not on the event loop: on Python 3.10 a node there cannot be interrupted.
     task = Command(**asked["command"]) if "command" in asked else asked["input"]
     modes = ["messages" if mode == "messages-tuple" else mode for mode in asked["stream_mode"]]
     config = {"configurable": {"thread_id": thread}}
     yield _event("metadata", {"run_id": str(uuid4()), "attempt": 1})
     try:
-        parts = graph.astream(task, config, stream_mode=modes, subgraphs=True)
-        async for namespace, mode, data in parts:
+        parts = graph.stream(task, config, stream_mode=modes, subgraphs=True)
+        for namespace, mode, data in parts:
             if asked["stream_subgraphs"] or not namespace:
                 yield _event("|".join((mode, *namespace)), data)
     except Exception as error:
