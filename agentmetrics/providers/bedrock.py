@@ -98,7 +98,7 @@ def llama_counts(response: object) -> Counts | None:
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-meta.html
     """
-    if field(response, "generation_token_count") is None:
+    if field(response, "generation") is None:  # LangChain's sums of its chunks' counts have none
         return None
     return {
         "input_tokens": field(response, "prompt_token_count"),
@@ -114,7 +114,7 @@ def titan_counts(response: object) -> Counts | None:
     """
     prompt = field(response, "inputTextTokenCount")
     total = field(response, "totalOutputTextTokenCount")
-    if prompt is None and total is None:
+    if all(field(response, text) is None for text in ("results", "outputText", "embedding")):
         return None
     if field(response, "embedding") is not None:
         total = 0

@@ -1,4 +1,4 @@
-"""Where each provider's response puts its counts of tokens, the model that served and its time."""
+"""Where each provider's response puts its counts of tokens, and the model that served."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 
 from agentmetrics.providers.anthropic import anthropic_usage
 from agentmetrics.providers.bedrock import (
-    HEADERS,
     METRICS,
     converse_usage,
     header_counts,
@@ -62,17 +61,6 @@ def served_model(response: object) -> str | None:
     """The model that a provider SDK's response names, where it names one."""
     model = first_of(response, _MODEL)
     return model if isinstance(model, str) else None
-
-
-def provider_seconds(response: object) -> float:
-    """The provider's own account of the time a call took, 0 where it gives none.
-
-    Of an embedding: Bedrock's is a header in milliseconds, Ollama's a field in nanoseconds.
-    """
-    milliseconds = first_of(response, ((*HEADERS, "x-amzn-bedrock-invocation-latency"),))
-    if milliseconds is not None:
-        return float(milliseconds) / 1e3
-    return float(first_of(response, (("total_duration",),)) or 0.0) / 1e9
 
 
 _MODEL: tuple[Path, ...] = (

@@ -9,6 +9,8 @@ _OUTPUT = (
     "text",
     "delta",
     "tool_calls",
+    "function",
+    "name",
     "tool_call",
     "function_call",
     "reasoning_content",

@@ -10,6 +10,8 @@ _FIELDS = ("data:", "event:", "id:", "retry:", ":")
 """What lines of server-sent events begin with.
 https://html.spec.whatwg.org/multipage/server-sent-events.html"""
 
+_BEGINNINGS = (*_FIELDS, "{")
+
 
 def parsed(text: str | bytes | bytearray) -> Any:
     """The JSON in a text; ``None`` where it is none."""
@@ -32,22 +34,35 @@ class Lines:
     def events(self, piece: str | bytes | bytearray) -> Iterator[Any]:
         """The events that a piece of the text completes."""
         text = piece if isinstance(piece, str) else piece.decode("utf-8", "replace")
-        if self._is_plain is None and text.strip():
-            self._is_plain = not text.lstrip().startswith((*_FIELDS, "{"))
+        if self._is_plain is None:
+            text, self._rest = f"{self._rest}{text}", ""
+            self._is_plain = _is_plain(text.lstrip())
+            if self._is_plain is None:
+                self._rest = text
+                return
         if self._is_plain:
             yield text
             return
         *lines, self._rest = f"{self._rest}{text}".split("\n")
-        if "\n" not in text and _is_whole(self._rest):  # of somebody who reads lines
-            lines, self._rest = [self._rest], ""
+        if _is_whole(self._rest):  # of somebody who reads lines, or the last of a text
+            lines, self._rest = [*lines, self._rest], ""
         for line in lines:
             event = parsed(_data_of(line))
             if event is not None:
                 yield event
 
 
+def _is_plain(text: str) -> bool | None:
+    """Whether a text does not begin as events do; ``None`` while that cannot be told."""
+    if text.startswith(_BEGINNINGS):
+        return False
+    return None if any(beginning.startswith(text) for beginning in _BEGINNINGS) else True
+
+
 def _is_whole(line: str) -> bool:
-    return not line or parsed(_data_of(line)) is not None or line.startswith(_FIELDS[1:])
+    if line.startswith(_FIELDS[1:]):
+        return True
+    return line.rstrip().endswith("}") and parsed(_data_of(line)) is not None
 
 
 def _data_of(line: str) -> str:

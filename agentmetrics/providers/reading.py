@@ -16,6 +16,7 @@ from agentmetrics.providers.finish_reasons import (
     meaning_of,
 )
 from agentmetrics.providers.service_tier import service_tier_of
+from agentmetrics.providers.timing import provider_seconds
 from agentmetrics.providers.usage import Usage
 
 _ELSEWHERE = ("msg_bdrk_", "msg_vrtx_")
@@ -25,15 +26,17 @@ _ELSEWHERE = ("msg_bdrk_", "msg_vrtx_")
 class Reading:
     """What a response, or the events of a stream so far, have said.
 
-    ``failure`` is the error that it was instead. ``begun`` is what an event left for a later one
-    of its stream. What a later part says stands for what an earlier one did: counts are of the
-    whole, and never added up.
+    ``api_seconds`` is the provider's own account of the time, 0 where it gives none. ``failure`` is
+    the error that it was instead. ``begun`` is what an event left for a later one of its stream.
+    What a later part says stands for what an earlier one did: counts are of the whole, and never
+    added up.
     """
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
         self.served_model = ""
         self.service_tier = ""
+        self.api_seconds = 0.0
         self.failure: ErrorInResponse | None = None
         self.calls_tool = False
         self.refuses = False
@@ -78,7 +81,11 @@ class Reading:
         self._reason = meaning_of(getattr(word, "name", word)) or self._reason
 
     def count(self, response: object) -> None:
-        """Note the usage in a response, if it has any; ``ValueError`` on what cannot be."""
+        """Note the usage in a response, if it has any, and the provider's time.
+
+        Raises ``ValueError`` on usage that cannot be.
+        """
+        self.api_seconds = provider_seconds(response) or self.api_seconds
         usage = Usage.from_response(response)
         if usage is not None and not usage.is_empty:
             self.usage = usage

@@ -47,8 +47,14 @@ class StreamReader(Reading):
     def _read(self, event: object) -> bool:
         if isinstance(event, str):  # a stream of text alone
             return bool(event)
-        self.failure = failure_of(event) or self.failure
-        read = _by_type(event) or _by_field(event)
+        # First what comes most often: a field that an SDK's object lacks takes it long to look up.
+        if field(event, "choices") is not None and openai.chat_chunk(self, event):
+            bedrock.read_metrics(self, event)
+            return True
+        read = _by_type(event)
+        if read is None:
+            self.failure = failure_of(event) or self.failure
+            read = _by_field(event)
         said = read is not None and read(self, event)
         bedrock.read_metrics(self, event)
         return said or self._read_inside(event)
@@ -90,7 +96,7 @@ _BY_TYPE: Mapping[str, Read] = {
     **gemini.BY_TYPE,
 }
 _BY_FIELD: Mapping[str, Read] = {
-    "choices": openai.chat_chunk,
+    "choices": openai.last_chunk,
     "candidates": gemini.gemini_response,
     "usage_metadata": gemini.gemini_response,
     "usageMetadata": gemini.gemini_response,

@@ -75,6 +75,7 @@ class Progress:
             call.usage = reader.usage
         if reader.served_model and reader.served_model != call.served_model:
             call.serve(reader.served_model)
+        call.api_seconds = reader.api_seconds or call.api_seconds
         call.finish_reason = reader.finish_reason or call.finish_reason
         call.service_tier = reader.service_tier or call.service_tier
 
@@ -113,6 +114,11 @@ class _Proxy:
             return partial(self._close, found)
         return self._texts() if name == "text_stream" else found
 
+    def _begin(self, iterate: Callable[[Any], Any], step: str) -> Any:
+        # Streams that can be asked for the next event themselves make a generator to iterate.
+        stream = self._stream_
+        return stream if hasattr(type(stream), step) else iterate(stream)
+
     def _read_on(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
@@ -144,7 +150,7 @@ class RecordedStream(_Proxy):
     def __next__(self) -> Any:
         try:
             if self._iterator_ is None:
-                self._iterator_ = iter(self._stream_)
+                self._iterator_ = self._begin(iter, "__next__")
             event = next(self._iterator_)
         except StopIteration:
             self._progress_.end()
@@ -192,7 +198,7 @@ class RecordedAsyncStream(_Proxy):
     async def __anext__(self) -> Any:
         try:
             if self._iterator_ is None:
-                self._iterator_ = aiter(self._stream_)
+                self._iterator_ = self._begin(aiter, "__anext__")
             event = await anext(self._iterator_)
         except StopAsyncIteration:
             self._progress_.end()

@@ -141,6 +141,7 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         call.serve(reader.served_model)
         call.finish_reason = reader.finish_reason
         call.service_tier = reader.service_tier
+        call.api_seconds = reader.api_seconds
         self._failure = reader.failure
         if call.is_unmetered:
             call.unread = Unread.of(response, self._advice(response))

@@ -45,8 +45,13 @@ def _first(package: str, kind: str, **options: str) -> Any:
     return getattr(import_module(package), kind)(api_key=_KEY, max_retries=0, **options)
 
 
+def openai_at(kind: str, url: str) -> Any:
+    """A client of OpenAI's SDK that speaks to a case's URL."""
+    return _first("openai", kind).with_options(base_url=f"{url}/v1")
+
+
 def _openai(kind: str) -> Ask:
-    return lambda case, url: _first("openai", kind).with_options(base_url=f"{url}/v1")
+    return lambda case, url: openai_at(kind, url)
 
 
 def _azure(kind: str) -> Ask:

@@ -15,12 +15,11 @@ import pytest
 from tests.conformance.case import Case, all_cases
 from tests.conformance.reading import own_recorder
 from tests.conformance.replay import replaying
-from tests.conformance.sdks import ASYNC, SYNC, UNTOLD
+from tests.conformance.sdks import ASYNC, PROMPT, SYNC, UNTOLD, openai_at
 from tests.conformance.without import (
     BODIES,
     STREAMS,
-    as_billed,
-    counted,
+    assert_billed,
     forms,
     record,
     tracked,
@@ -45,7 +44,7 @@ def url() -> Iterator[str]:
 @cases(TOLD)
 def test_bodies_and_events_are_recorded_as_billed(case: Case) -> None:
     for method, form in forms(case):
-        assert record(case, method, form) == as_billed(case, form), (method, form)
+        assert_billed(record(case, method, form), case, form)
 
 
 def test_every_form_is_used() -> None:
@@ -62,7 +61,7 @@ def test_an_sdk_is_recorded_as_billed(case: Case, url: str) -> None:
                 pass
         else:
             call.record_response(said)
-    assert counted(recorder) == as_billed(case, _form(case), **UNTOLD.get(case.id, {}))
+    assert_billed(recorder, case, _form(case), **UNTOLD.get(case.id, {}))
 
 
 @cases([case for case in TOLD if case.wire in ASYNC])
@@ -80,7 +79,21 @@ def test_an_async_sdk_is_recorded_as_billed(case: Case, url: str) -> None:
 
     with suppress(Exception):
         asyncio.run(ask())
-    assert counted(recorder) == as_billed(case, _form(case), **UNTOLD.get(case.id, {}))
+    assert_billed(recorder, case, _form(case), **UNTOLD.get(case.id, {}))
+
+
+@pytest.mark.parametrize("name", ["plain", "tool-call", "reasoning", "incomplete"])
+def test_the_helper_of_openais_sdk_for_responses(name: str, url: str) -> None:
+    case = next(c for c in CASES if c.id == f"openai-responses/{name}-streamed")
+    recorder = own_recorder()
+    responses = openai_at("OpenAI", f"{url}/{case.id}").responses
+    with (
+        tracked(case, recorder) as call,
+        call.record_stream(responses.stream(model=case.model, input=PROMPT)) as stream,
+    ):
+        next(stream)
+        stream.until_done()
+    assert_billed(recorder, case)
 
 
 def _form(case: Case) -> str:

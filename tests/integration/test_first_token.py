@@ -19,6 +19,7 @@ import pytest
 
 from agentmetrics import MemoryRecorder
 from agentmetrics.calls.facts import LLMCall
+from agentmetrics.providers.streams import StreamReader
 from tests.services.replay import Replay
 from tests.services.wire import NO_KEY
 
@@ -423,3 +424,12 @@ class TestTheFirstToken:
     ) -> None:
         read = first_said(iter(model.stream_events("x", config, version="v3")))
         check(recorder, ended, replay.first_output_sent, read)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_stream_that_is_read_without_langchain_says_something_at_the_same_event(name):
+    stream, reader = STREAMS[name], StreamReader()
+    assert [reader.read(event) for event in stream.announced] == [False] * len(
+        list(stream.announced)
+    )
+    assert reader.read(next(iter(stream.said)))

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentmetrics import Usage
-from agentmetrics.providers.blocks import provider_seconds, served_model
+from agentmetrics.providers.blocks import served_model
 from agentmetrics.providers.counts import token_count
+from agentmetrics.providers.timing import provider_seconds
 
 LATENCY_HEADER = "x-amzn-bedrock-invocation-latency"
 
@@ -415,6 +416,14 @@ class TestTheProvidersTime:
             ({"total_duration": 250_000_000}, 0.25),
             ({"ResponseMetadata": {"HTTPHeaders": {LATENCY_HEADER: "250"}}}, 0.25),
             ({"ResponseMetadata": {"HTTPHeaders": {}}}, 0.0),
+            ({"usage": {}, "metrics": {"latencyMs": 250}}, 0.25),
+            ({"amazon-bedrock-invocationMetrics": {"invocationLatency": 250}}, 0.25),
+            ({"usage": {"queue_time": 0.05, "total_time": 0.2}}, 0.25),
+            ({"x_groq": {"usage": {"queue_time": 0.05, "total_time": 0.2}}}, 0.25),
+            ({"total_duration": "soon"}, 0.0),
+            ({"total_duration": -1}, 0.0),
+            ({"total_duration": math.nan}, 0.0),
+            ({"metrics": {"latencyMs": 10**400}}, 0.0),
             ([[0.5]], 0.0),
         ],
     )

@@ -37,7 +37,8 @@ def _block_start(reading: Reading, event: object) -> bool:
 
 
 def _block_delta(reading: Reading, event: object) -> bool:
-    return has_output(field(event, "delta"))
+    delta = field(event, "delta")
+    return bool(field(delta, "text")) or has_output(delta)
 
 
 def _of_an_event(reading: Reading, event: object) -> bool:

@@ -33,8 +33,13 @@ def _metadata(reading: Reading, event: object) -> bool:
     metadata = field(event, "metadata")
     reading.service_tier = service_tier_of(metadata) or reading.service_tier
     asked_for = field(reading.begun, "additionalModelResponseFields")
-    usage = field(metadata, "usage")
-    reading.count({"usage": usage, "additionalModelResponseFields": asked_for})
+    reading.count(
+        {
+            "usage": field(metadata, "usage"),
+            "metrics": field(metadata, "metrics"),
+            "additionalModelResponseFields": asked_for,
+        }
+    )
     return False
 
 
@@ -44,6 +49,7 @@ def _llama(reading: Reading, event: object) -> bool:
         reading.begun = field(event, "prompt_token_count")
     reading.count(
         {
+            "generation": "",
             "prompt_token_count": reading.begun,
             "generation_token_count": field(event, "generation_token_count"),
         }

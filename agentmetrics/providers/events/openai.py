@@ -15,9 +15,8 @@ def chat_chunk(reading: Reading, event: object) -> bool:
         reading.name_model(event)
     if field(event, "service_tier") is not None:
         reading.serve(event)
-    for holder in (event, field(event, "x_groq")):  # Groq's are in the second
-        if holder is not None and field(holder, "usage") is not None:
-            reading.count(holder)
+    if field(event, "usage") is not None:
+        reading.count(event)
     said = False
     for choice in parts_of(event, "choices"):
         delta = field(choice, "delta")
@@ -26,10 +25,20 @@ def chat_chunk(reading: Reading, event: object) -> bool:
         said |= has_output(choice if delta is None else delta)
         reading.calls_tool |= bool(field(delta, "tool_calls") or field(delta, "function_call"))
         reading.refuses |= bool(field(delta, "refusal"))
-        word = field(choice, "finish_reason") or field(choice, "stop_reason")
+        word = field(choice, "finish_reason")
+        if delta is None:
+            word = word or field(choice, "stop_reason")  # DeepSeek's on Bedrock
         if word and not field(choice, "index") and not reading.finish_reason:
             reading.stop(word)
     return said
+
+
+def last_chunk(reading: Reading, event: object) -> bool:
+    """What a chunk that says nothing may have besides: Groq's usage."""
+    groq = field(event, "x_groq")
+    if field(groq, "usage") is not None:
+        reading.count({"usage": field(groq, "usage")})
+    return False
 
 
 def response_event(reading: Reading, event: object) -> bool:

@@ -12,7 +12,8 @@ from agentmetrics.calls.table import OwnRunId
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.errors import BudgetExceeded
 from agentmetrics.pipeline import CeilingOf, Pipeline
-from agentmetrics.providers.blocks import provider_seconds, served_model
+from agentmetrics.providers.blocks import served_model
+from agentmetrics.providers.timing import provider_seconds
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder

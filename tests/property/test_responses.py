@@ -1,0 +1,115 @@
+"""Responses and streams in any shape: nothing is raised into the program, nothing is below zero."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentmetrics import MemoryRecorder, track_call
+from agentmetrics.pipeline import Options, pipeline_of
+from agentmetrics.pricing import Prices
+from agentmetrics.providers.blocks import _BLOCKS, _EXCLUSIVE, _SPELLINGS
+from agentmetrics.providers.streams import _BY_FIELD, _BY_TYPE
+from tests.conformance.case import all_cases
+from tests.conformance.without import as_object
+
+RECORDER = MemoryRecorder()
+pipeline_of(RECORDER, Options(prices=Prices()))
+_PATHS = [*_BLOCKS, *(path for paths in _SPELLINGS.values() for path in paths)]
+NAMES = sorted(
+    {name for path in _PATHS for name in path}
+    | {name for _, marks, _ in _EXCLUSIVE for name in marks}
+    | set(_BY_FIELD)
+    | {"type", "event_type", "response", "message", "delta", "data", "raw", "error", "id", "body"}
+    | {"custom_id", "chunk", "bytes", "results", "embeddings", "ResponseMetadata", "HTTPHeaders"}
+)
+COUNTS = st.one_of(
+    st.integers(0, 10_000),
+    st.integers(),
+    st.floats(),
+    st.none(),
+    st.booleans(),
+    st.text(max_size=3),
+)
+ANYTHING = st.recursive(
+    COUNTS | st.sampled_from([*_BY_TYPE, "response.completed", "stop", "data: {}"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=5)
+    ),
+    max_leaves=15,
+)
+BODIES = [case.body or list(case.events) for case in all_cases()]
+
+
+def told(value: Any) -> Any:
+    """The value in each form that a program may have it in."""
+    return [value, as_object(value), json.dumps(value), json.dumps(value).encode()]
+
+
+def assert_sane() -> None:
+    for sample in RECORDER.samples():
+        assert sample.value >= 0, sample
+
+
+@given(ANYTHING)
+def test_any_response_is_a_call(value: Any) -> None:
+    before = RECORDER.value("llm_calls_total")
+    for form in told(value):
+        with track_call("openai", "gpt-4o", recorder=RECORDER) as call:
+            call.record_response(form)
+    assert RECORDER.value("llm_calls_total") == before + 4
+    assert_sane()
+
+
+@given(st.lists(ANYTHING, max_size=6))
+def test_any_events_are_passed_on_as_they_are(events: list[Any]) -> None:
+    for form in (
+        events,
+        [json.dumps(event) for event in events],
+        [b"\xff", *map(as_object, events)],
+    ):
+        with track_call("openai", "gpt-4o", recorder=RECORDER) as call:
+            passed = list(call.record_stream(iter(form)))
+        assert [id(event) for event in passed] == [id(event) for event in form]
+    assert_sane()
+
+
+@given(st.sampled_from(BODIES), st.data())
+def test_a_recorded_response_with_a_count_that_cannot_be(body: Any, data: st.DataObject) -> None:
+    broken = json.loads(json.dumps(body))
+    holders = list(_holders(broken))
+    holder, name = data.draw(st.sampled_from(holders))
+    holder[name] = data.draw(COUNTS)
+    for form in told(broken):
+        with track_call("openai", "gpt-4o", recorder=RECORDER) as call:
+            call.record_response(form)
+    assert_sane()
+
+
+def _holders(value: Any) -> Any:
+    parts = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, inner in parts:
+        yield value, name
+        if isinstance(inner, dict | list):
+            yield from _holders(inner)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.sampled_from([1, 2, 3]))
+def test_text_says_the_same_however_it_is_cut(cuts: list[int], times: int) -> None:
+    events = [{"choices": [{"index": 0, "delta": {"content": "Zürich"}}]}] * times
+    end = {"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5}}
+    lines = [f"data: {json.dumps(event, ensure_ascii=False)}" for event in [*events, end]]
+    text = "\r\n\r\n".join([*lines, "data: [DONE]", ""]).encode()
+    pieces, start = [], 0
+    for cut in [*cuts, len(text)]:
+        pieces.append(text[start : start + cut])
+        start += cut
+    recorder = MemoryRecorder()
+    pipeline_of(recorder, Options(prices=Prices()))
+    with track_call("openai", "gpt-4o", recorder=recorder) as call:
+        assert b"".join(call.record_stream(iter(pieces))) == text[:start]
+    assert recorder.value("llm_tokens_total") == 15
+    assert recorder.value("agentmetrics_handler_errors_total") == 0
