@@ -18,6 +18,13 @@ Ask = Callable[[Case, str], Any]
 """Makes a case's request at a URL and returns what the SDK returns: a response or a stream, or
 what has to be awaited for one."""
 
+
+def prepared(client: Any) -> Any:
+    """What is done with every client before it is asked: nothing, unless a test puts another
+    function in place of this one."""
+    return client
+
+
 UNTOLD: Mapping[str, Mapping[str, Any]] = {
     # What InvokeModel's body says is the program's to read.
     "bedrock-invoke/no-headers": {"input_tokens": None, "output_tokens": None},
@@ -47,7 +54,7 @@ def _first(package: str, kind: str, **options: str) -> Any:
 
 def openai_at(kind: str, url: str) -> Any:
     """A client of OpenAI's SDK that speaks to a case's URL."""
-    return _first("openai", kind).with_options(base_url=f"{url}/v1")
+    return prepared(_first("openai", kind).with_options(base_url=f"{url}/v1"))
 
 
 def _openai(kind: str) -> Ask:
@@ -57,7 +64,7 @@ def _openai(kind: str) -> Ask:
 def _azure(kind: str) -> Ask:
     def client(case: Case, url: str) -> Any:
         first = _first("openai", kind, azure_endpoint="http://none", api_version="2024-10-21")
-        return first.with_options(base_url=f"{url}/openai")
+        return prepared(first.with_options(base_url=f"{url}/openai"))
 
     return client
 
@@ -88,7 +95,7 @@ def _responses(client: Ask) -> Ask:
 
 def _anthropic(kind: str) -> Ask:
     def ask(case: Case, url: str) -> Any:
-        client = _first("anthropic", kind).with_options(base_url=url)
+        client = prepared(_first("anthropic", kind).with_options(base_url=url))
         return client.messages.create(
             model=case.model, messages=MESSAGES, max_tokens=1000, stream=case.streamed
         )
@@ -97,11 +104,12 @@ def _anthropic(kind: str) -> Ask:
 
 
 def _groq(kind: str) -> Ask:
-    return _chat(lambda case, url: _first("groq", kind).with_options(base_url=url))
+    return _chat(lambda case, url: prepared(_first("groq", kind).with_options(base_url=url)))
 
 
 @cache
-def _google(vertex: bool) -> Any:
+def _google(vertex: bool, aio: bool, url: str) -> Any:
+    """A client of this case's own, kept: one that is dropped closes its streams."""
     from google import genai
     from google.oauth2.credentials import Credentials
 
@@ -113,12 +121,14 @@ def _google(vertex: bool) -> Any:
             "location": "us-central1",
             "credentials": Credentials(token=_KEY),
         }
-    return genai.Client(**where)
+    no_certificates = {"verify": False}
+    http = {"client_args": no_certificates, "async_client_args": no_certificates}
+    return genai.Client(**where, http_options=http)
 
 
 def _gemini(aio: bool, vertex: bool) -> Ask:
     def ask(case: Case, url: str) -> Any:
-        client = _google(vertex)
+        client = prepared(_google(vertex, aio, url))
         models = client.aio.models if aio else client.models
         name = "generate_content_stream" if case.streamed else "generate_content"
         config = {"http_options": {"base_url": url}}
@@ -131,12 +141,13 @@ def _mistral(method: str) -> Ask:
     def ask(case: Case, url: str) -> Any:
         from mistralai.client import Mistral
 
-        chat = Mistral(
+        client = Mistral(
             api_key=_KEY,
             server_url=url,
             client=_http("Client"),
             async_client=_http("AsyncClient"),
-        ).chat
+        )
+        chat = prepared(client).chat
         name = method.replace("complete", "stream") if case.streamed else method
         return getattr(chat, name)(model=case.model, messages=MESSAGES)
 
@@ -148,7 +159,7 @@ def _cohere(kind: str) -> Ask:
         import cohere
 
         http = _http("AsyncClient" if "Async" in kind else "Client")
-        client = getattr(cohere, kind)(api_key=_KEY, base_url=url, httpx_client=http)
+        client = prepared(getattr(cohere, kind)(api_key=_KEY, base_url=url, httpx_client=http))
         options = {"request_options": {"max_retries": 0}}
         if case.streamed:
             return client.chat_stream(model=case.model, messages=MESSAGES, **options)
@@ -161,7 +172,7 @@ def _ollama(kind: str) -> Ask:
     def ask(case: Case, url: str) -> Any:
         import ollama
 
-        client = getattr(ollama, kind)(host=url, verify=False)
+        client = prepared(getattr(ollama, kind)(host=url, verify=False))
         if case.wire == "ollama-text":
             return client.generate(model=case.model, prompt=PROMPT, stream=case.streamed)
         return client.chat(model=case.model, messages=MESSAGES, stream=case.streamed)
@@ -175,7 +186,7 @@ def _boto3(case: Case, url: str) -> Any:
     from tests.conformance.wires.bedrock import session
 
     config = Config(retries={"max_attempts": 0})
-    return session().client("bedrock-runtime", endpoint_url=url, config=config)
+    return prepared(session().client("bedrock-runtime", endpoint_url=url, config=config))
 
 
 def _converse(case: Case, url: str) -> Any:
