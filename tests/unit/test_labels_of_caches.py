@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 from langchain_core.caches import InMemoryCache
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from agentmetrics import (
     CacheTracker,
@@ -118,7 +119,7 @@ class Pickled(InMemoryCache):
 def test_langchains_llm_cache_counts_by_the_labels_of_the_call(recorder):
     cache = InstrumentedCache(InMemoryCache(), recorder=recorder)
     model = Chat(answers=[answer()], cache=cache)
-    config = {
+    config: RunnableConfig = {
         "callbacks": [MetricsCallbackHandler(recorder)],
         "metadata": {"tenant": "acme"},
     }
@@ -133,7 +134,7 @@ def test_langchains_llm_cache_counts_by_the_labels_of_the_call(recorder):
 def test_in_a_chain_or_graph_lookups_have_the_labels_of_its_config(recorder):
     cache = InstrumentedCache(InMemoryCache(), recorder=recorder)
     model = Chat(answers=[answer()], cache=cache)
-    chain = RunnableLambda(lambda question: model.invoke(question))
+    chain: Any = RunnableLambda(lambda question: model.invoke(question))
     for _ in range(3):
         chain.invoke("question", {"metadata": {"tenant": "acme"}})
     of_acme = ("llm", "acme", "")
