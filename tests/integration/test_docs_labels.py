@@ -75,9 +75,9 @@ def samples(recorder: MemoryRecorder, group: str, **labels: str) -> int:
     )
 
 
-def recorded(**options: bool) -> MemoryRecorder:
+def recorded(*, call_tokens: bool) -> MemoryRecorder:
     recorder = MemoryRecorder()
-    pipeline_of(recorder, Options(**options))
+    pipeline_of(recorder, Options(call_tokens=call_tokens))
     with track_run("reviewer", recorder=recorder):
         with track_call("openai", "gpt-4o", recorder=recorder) as call:
             call.record_usage(input_tokens=9, output_tokens=9)
@@ -88,7 +88,7 @@ def recorded(**options: bool) -> MemoryRecorder:
 
 
 def test_the_numbers_of_samples_are_those_that_are_recorded() -> None:
-    recorder, with_tokens = recorded(), recorded(call_tokens=True)
+    recorder, with_tokens = recorded(call_tokens=False), recorded(call_tokens=True)
     cache = CacheTracker("prompt", entries=lambda: 1, size_bytes=lambda: 9, recorder=recorder)
     found = {
         "calls": samples(recorder, "calls", model="gpt-4o"),

@@ -6,9 +6,9 @@ from agentmetrics import MemoryRecorder, catalog, record_call, track_call
 from agentmetrics.pipeline import Options, pipeline_of
 
 
-def recorder_with(**options: bool) -> MemoryRecorder:
+def recorder_with(*, call_tokens: bool = Options.call_tokens) -> MemoryRecorder:
     recorder = MemoryRecorder()
-    pipeline_of(recorder, Options(**options))
+    pipeline_of(recorder, Options(call_tokens=call_tokens))
     return recorder
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 from langchain_core.caches import InMemoryCache
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from agentmetrics import (
     CacheTracker,
@@ -117,7 +119,7 @@ class Pickled(InMemoryCache):
 def test_langchains_llm_cache_counts_by_the_labels_of_the_call(recorder):
     cache = InstrumentedCache(InMemoryCache(), recorder=recorder)
     model = Chat(answers=[answer()], cache=cache)
-    config = {
+    config: RunnableConfig = {
         "callbacks": [MetricsCallbackHandler(recorder)],
         "metadata": {"tenant": "acme"},
     }
@@ -127,6 +129,18 @@ def test_langchains_llm_cache_counts_by_the_labels_of_the_call(recorder):
     for name in ("llm_cache_hits_total", "llm_cache_misses_total"):
         assert recorder.value(name, tenant="acme", intent="chat") == 1
         assert recorder.value(name) == 1
+
+
+def test_in_a_chain_or_graph_lookups_have_the_labels_of_its_config(recorder):
+    cache = InstrumentedCache(InMemoryCache(), recorder=recorder)
+    model = Chat(answers=[answer()], cache=cache)
+    chain: Any = RunnableLambda(lambda question: model.invoke(question))
+    for _ in range(3):
+        chain.invoke("question", {"metadata": {"tenant": "acme"}})
+    of_acme = ("llm", "acme", "")
+    assert of_tenants(recorder, "cache_hits_total") == {of_acme: 2}
+    assert of_tenants(recorder, "cache_misses_total") == {of_acme: 1}
+    assert of_tenants(recorder, "cache_puts_total") == {of_acme: 1}
 
 
 def test_a_call_that_was_answered_from_a_cache_has_its_labels(recorder):

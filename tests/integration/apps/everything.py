@@ -57,9 +57,11 @@ class Everything:
             "callbacks": [MetricsCallbackHandler(recorder)],
             "metadata": {"intent": "chat"},
         }
-        self._cache = InstrumentedCache(InMemoryCache(maxsize=2), "llm", recorder)
+        held = {"tenant": TENANT}
+        self._cache = InstrumentedCache(InMemoryCache(maxsize=2), "llm", recorder, labels=held)
         self._prompts = CacheTracker(
             "prompt",
+            labels=held,
             recorder=recorder,
             entries=lambda: 3.0,
             size_bytes=lambda: 300.0,

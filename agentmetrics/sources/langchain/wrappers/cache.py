@@ -26,9 +26,10 @@ class InstrumentedCache(BaseCache):
     Pass it to ``set_llm_cache`` or to a model as ``cache``; ``llm_cache_misses_total`` is then
     exact for calls seen by a handler. ``entries`` and ``size_bytes`` read how much the cache holds,
     ``evictions`` how many entries it has evicted so far (read after each update); for an
-    ``InMemoryCache``, entries and evictions are known without them. ``recorder`` defaults to the
-    configured one. Exceptions from the cache propagate, and count as neither a hit nor a miss. A
-    copy has no readings; a deep copy also copies the cache.
+    ``InMemoryCache``, entries and evictions are known without them. ``labels`` are extra labels of
+    the cache itself, as for ``CacheTracker``. ``recorder`` defaults to the configured one.
+    Exceptions from the cache propagate, and count as neither a hit nor a miss. A copy has no
+    readings; a deep copy also copies the cache.
     """
 
     def __init__(
