@@ -122,7 +122,7 @@ def _google(vertex: bool, aio: bool, url: str) -> Any:
             "credentials": Credentials(token=_KEY),
         }
     no_certificates = {"verify": False}
-    http = {"client_args": no_certificates, "async_client_args": no_certificates}
+    http: Any = {"client_args": no_certificates, "async_client_args": no_certificates}
     return genai.Client(**where, http_options=http)
 
 
