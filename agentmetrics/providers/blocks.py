@@ -68,6 +68,7 @@ _MODEL: tuple[Path, ...] = (
     ("model_version",),
     ("modelVersion",),
     ("model_name",),  # pydantic-ai
+    ("proto", "model"),  # xAI's SDK
 )
 _BLOCKS: tuple[Path, ...] = (
     ("usage_metadata",),

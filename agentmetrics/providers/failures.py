@@ -17,13 +17,19 @@ class ErrorInResponse(Exception):  # noqa: N818 - not an error of ours
 
 def failure_of(response: object) -> ErrorInResponse | None:
     """The error that a response, or an event of a stream, is; ``None`` for any other."""
-    if field(response, "type") == "error" or field(response, "error"):
+    if field(response, "type") == "error" or _is_error(field(response, "error")):
         return ErrorInResponse(first_of(response, _CODES))
     if isinstance(response, Mapping):
         for name in response:
             if isinstance(name, str) and name.endswith("Exception"):  # Bedrock's, in a stream
                 return ErrorInResponse(name[:1].upper() + name[1:])
     return None
+
+
+def _is_error(error: object) -> bool:
+    if isinstance(error, str | Mapping):
+        return bool(error)
+    return isinstance(field(error, "message"), str)  # an SDK's object, and not a mock of one
 
 
 _CODES: tuple[Path, ...] = (

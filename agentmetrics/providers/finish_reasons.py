@@ -23,6 +23,7 @@ _WORDS = {
         "eos",
         "eos_token",  # https://huggingface.co/docs/text-generation-inference
         "end_of_text",
+        "reason_stop",  # xAI's SDK, and so below
     ),
     "length": (
         "length",
@@ -32,8 +33,10 @@ _WORDS = {
         "model_length",  # https://docs.mistral.ai/api
         "model_context_window_exceeded",
         "error_limit",
+        "reason_max_len",
+        "reason_max_context",
     ),
-    "tool_calls": ("tool_calls", "tool_call", "tool_use", "function_call"),
+    "tool_calls": ("tool_calls", "tool_call", "tool_use", "function_call", "reason_tool_calls"),
     "content_filter": (
         "content_filter",
         "content_filtered",  # Amazon Bedrock

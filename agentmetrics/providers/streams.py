@@ -12,6 +12,9 @@ from agentmetrics.providers.fields import field
 from agentmetrics.providers.lines import Lines, parsed
 from agentmetrics.providers.reading import Read, Reading
 
+_LAYERS = 3
+"""How many may be around an event: LlamaIndex's, an SDK's, Bedrock's."""
+
 
 class StreamReader(Reading):
     """Reads the events of one stream: an SDK's objects, the same as plain data, or its text.
@@ -44,7 +47,7 @@ class StreamReader(Reading):
             return True
         return any(field(response, where) is not None for where in _OF_EVENTS)
 
-    def _read(self, event: object) -> bool:
+    def _read(self, event: object, layers: int = _LAYERS) -> bool:
         if isinstance(event, str):  # a stream of text alone
             return bool(event)
         # First what comes most often: a field that an SDK's object lacks takes it long to look up.
@@ -57,9 +60,9 @@ class StreamReader(Reading):
             read = _by_field(event)
         said = read is not None and read(self, event)
         bedrock.read_metrics(self, event)
-        return said or self._read_inside(event)
+        return said or (layers > 0 and self._read_inside(event, layers - 1))
 
-    def _read_inside(self, event: object) -> bool:
+    def _read_inside(self, event: object, layers: int) -> bool:
         """Read the event inside of an SDK's or a framework's."""
         inner = field(event, "chunk")  # OpenAI's helper for chat completions, and Bedrock's
         payload = field(inner, "bytes")
@@ -68,9 +71,9 @@ class StreamReader(Reading):
         if inner is None:
             inner = field(event, "data")  # Mistral's SDK
         if inner is not None:
-            return not isinstance(inner, str | bytes | list) and self._read(inner)
+            return not isinstance(inner, str | bytes | list) and self._read(inner, layers)
         raw = field(event, "raw")  # LlamaIndex
-        return raw is not None and (self._read(raw) or has_output(field(event, "delta")))
+        return raw is not None and (self._read(raw, layers) or has_output(field(event, "delta")))
 
 
 def _by_type(event: object) -> Read | None:

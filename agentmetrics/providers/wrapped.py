@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from agentmetrics.providers.bedrock import HEADERS, INPUT_HEADER
-from agentmetrics.providers.fields import Path, field, first_of
+from agentmetrics.providers.fields import Path, field, first_of, parts_of
 from agentmetrics.providers.lines import parsed
 
 _LAYERS = 5
@@ -96,16 +96,34 @@ _IN_BATCH: tuple[Path, ...] = (
     ("result", "message"),
     ("modelOutput",),
     ("response",),
+    ("result",),
 )
 
 
 def _inside_of_framework(response: Any) -> Any:
-    usage = field(response, "usage")
-    if callable(usage) and type(response).__module__.partition(".")[0] == "pydantic_ai":
-        return {"usage": usage(), "model": first_of(response, (("response", "model_name"),))}
-    if usage is None and field(response, "usage_metadata") is None:
+    if type(response).__module__.partition(".")[0] == "pydantic_ai":
+        return _of_pydantic_ai(response)
+    if field(response, "usage") is None and field(response, "usage_metadata") is None:
         for where in ("raw", "_raw_response"):  # LlamaIndex, Instructor
             raw = field(response, where)
             if raw is not None:
                 return raw
     return response
+
+
+def _of_pydantic_ai(response: Any) -> Any:
+    """A run's result, or a model's response; usage that nobody told is 0 in them."""
+    usage = field(response, "usage")
+    if callable(usage) and not hasattr(usage, "input_tokens"):  # before it was a property
+        usage = usage()
+    model = field(response, "response")  # a run's last
+    if model is None:
+        model = response
+    return {
+        "usage": usage if field(usage, "input_tokens") or field(usage, "output_tokens") else None,
+        "model": field(model, "model_name"),
+        "finish_reason": field(model, "finish_reason"),
+        "tool_calls": any(
+            field(part, "part_kind") == "tool-call" for part in parts_of(model, "parts")
+        ),
+    }

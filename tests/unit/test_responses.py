@@ -6,12 +6,13 @@ import io
 import json
 from types import SimpleNamespace
 from typing import Any, NamedTuple
+from unittest.mock import MagicMock
 
 import httpx
 import pytest
 from botocore.response import StreamingBody
 
-from agentmetrics import Usage
+from agentmetrics import MemoryRecorder, Usage, track_call
 from agentmetrics.providers.responses import read_response
 from agentmetrics.providers.streams import StreamReader
 from tests.conformance.without import as_object
@@ -360,8 +361,9 @@ SHAPES: dict[str, tuple[Any, Said]] = {
                 "total_tokens": 135,
             },
             "finish_reason": "REASON_STOP",
+            "proto": {"model": "grok-4"},
         },
-        Said(Usage(32, 103, cache_read_tokens=6, reasoning_tokens=94), "", "other"),
+        Said(Usage(32, 103, cache_read_tokens=6, reasoning_tokens=94), "grok-4", "stop"),
     ),
     # https://docs.perplexity.ai/api-reference/chat-completions-post
     "Perplexity, whose reasoning has a price of its own": (
@@ -447,23 +449,53 @@ def test_the_same_as_text(name: str) -> None:
     assert read(json.dumps(response).encode()) == said
 
 
-class AgentRunResult:
-    """As pydantic-ai has it: what a run used is a method."""
+class ModelResponse:
+    """As pydantic-ai has it."""
 
-    response = SimpleNamespace(model_name="gpt-5-2025-08-07")
+    parts: tuple[Any, ...] = ()
+    usage = SimpleNamespace(input_tokens=33, output_tokens=5, cache_read_tokens=0)
+    model_name = "gpt-5-2025-08-07"
+    finish_reason = "stop"
 
-    def usage(self) -> Any:
-        return SimpleNamespace(input_tokens=33, output_tokens=5, cache_read_tokens=0)
+
+class CallsATool(ModelResponse):
+    parts = (SimpleNamespace(part_kind="tool-call", tool_name="weigh"),)
 
 
-def test_a_run_of_pydantic_ai(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(AgentRunResult, "__module__", "pydantic_ai.run")
-    expected = Said(Usage(33, 5, cache_read_tokens=0), "gpt-5-2025-08-07")
-    assert read(AgentRunResult()) == expected
+class SaysNothingOfTokens(ModelResponse):
+    usage = SimpleNamespace(input_tokens=0, output_tokens=0, cache_read_tokens=0)
+
+
+class RunResult:
+    response = ModelResponse()
+    usage = ModelResponse.usage
+
+
+class OlderRunResult(RunResult):
+    def usage(self) -> Any:  # type: ignore[override]
+        return ModelResponse.usage
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (ModelResponse, {}),
+        (RunResult, {}),
+        (OlderRunResult, {}),
+        (CallsATool, {"finish_reason": "tool_calls"}),
+        (SaysNothingOfTokens, {"usage": None}),
+    ],
+)
+def test_what_pydantic_ai_returns(
+    kind: type, said: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kind, "__module__", "pydantic_ai.run")
+    expected = Said(Usage(33, 5, cache_read_tokens=0), "gpt-5-2025-08-07", "stop")
+    assert read(kind()) == expected._replace(**said)
 
 
 def test_a_method_that_is_named_as_usage_is_called_of_nobody_else() -> None:
-    assert read(AgentRunResult()) == Said()
+    assert read(OlderRunResult()) == Said()
 
 
 class TestInvokeModel:
@@ -526,6 +558,23 @@ class TestHTTP:
 )
 def test_what_is_no_response_says_nothing(response: object) -> None:
     assert read(response) == Said()
+
+
+def test_a_mock_in_a_programs_own_tests_is_a_call_without_tokens(recorder: MemoryRecorder) -> None:
+    mock = MagicMock()
+    with track_call("openai", "gpt-4o", recorder=recorder) as call:
+        call.record_response(mock)
+    with track_call("openai", "gpt-4o", recorder=recorder) as call:
+        assert list(call.record_stream(iter([mock, mock]))) == [mock, mock]
+    assert recorder.value("llm_calls_total", status="success") == 2
+    assert recorder.value("llm_tokens_total") == 0
+
+
+def test_a_line_of_a_batch_that_failed_is_an_error() -> None:
+    error = {"type": "error", "error": {"type": "invalid_request_error", "message": "no"}}
+    reader = StreamReader()
+    read_response(reader, {"custom_id": "1", "result": {"type": "errored", "error": error}})
+    assert reader.failure is not None
 
 
 def test_an_error_is_one() -> None:
