@@ -21,6 +21,10 @@ import pytest
 from google import genai
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from mistralai.client import Mistral
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from agentmetrics import (
     Budget,
@@ -34,7 +38,7 @@ from agentmetrics import (
     wrap,
 )
 from tests.services.embeddings_wire import EmbeddingsWire
-from tests.services.wire import NO_KEY, Answer, Refusal, Wire
+from tests.services.wire import NO_KEY, Answer, Refusal, Wire, serving
 
 GPT, CLAUDE = "gpt-4o", "claude-haiku-4-5"
 HELLO: Any = [{"role": "user", "content": "hello"}]
@@ -470,6 +474,47 @@ class TestEmbeddings:
         assert statuses(recorder) == {"success": 1}
         plain.embed_documents(["a", "b"])
         assert statuses(recorder) == {"success": 2}
+
+
+class TestGemini:
+    """https://ai.google.dev/gemini-api/docs/function-calling"""
+
+    @staticmethod
+    def answer(part: dict[str, Any], tokens: int) -> JSONResponse:
+        content = {"role": "model", "parts": [part]}
+        usage = {"promptTokenCount": tokens, "candidatesTokenCount": 1, "totalTokenCount": tokens}
+        return JSONResponse(
+            {
+                "candidates": [{"content": content, "finishReason": "STOP"}],
+                "usageMetadata": usage,
+                "modelVersion": "gemini-2.5-flash",
+            }
+        )
+
+    def test_a_method_that_calls_functions_makes_a_call_for_each_request(self, recorder):
+        called = {"functionCall": {"name": "weather", "args": {"city": "Paris"}}}
+        answers = [self.answer(called, 10), self.answer({"text": "sunny"}, 20)]
+
+        async def answer(request: Request) -> JSONResponse:
+            return answers.pop(0)
+
+        def weather(city: str) -> str:
+            """The weather of a city."""
+            return f"sunny in {city}"
+
+        app = Starlette(routes=[Route("/{path:path}", answer, methods=["POST"])])
+        with serving(app) as url:
+            options: Any = {"base_url": url, "client_args": {"verify": False}}
+            client = wrap(genai.Client(api_key=KEY, http_options=options), recorder=recorder)
+            chat = client.chats.create(model="gemini-2.5-flash", config={"tools": [weather]})
+            assert chat.send_message("What is it like in Paris?").text == "sunny"
+            client.close()
+        assert answers == []
+        assert statuses(recorder, provider="google_genai", model="gemini-2.5-flash") == {
+            "success": 2
+        }
+        assert recorder.value("llm_tokens_total", token_type="input") == 30
+        assert recorder.value("llm_finish_reasons_total", finish_reason="tool_calls") == 1
 
 
 def test_the_snippet_of_the_page(wire, agent_metrics, monkeypatch):
