@@ -20,6 +20,7 @@ from agentmetrics import (
     Recorder,
     StatsDRecorder,
 )
+from agentmetrics.recording.layers.selection import Selection
 from agentmetrics.recording.values import Sample
 from agentmetrics.testing.conformance import RecorderConformance
 from tests.services.process import free_port
@@ -113,6 +114,14 @@ class TestCommonLabels(RecorderConformance):
 class TestCardinalityLimit(RecorderConformance):
     def make(self) -> Recorder:
         return CardinalityLimit(MemoryRecorder())
+
+    def samples(self, recorder: Recorder) -> Iterable[Sample]:
+        return of_memory(recorder.inner[0])
+
+
+class TestSelection(RecorderConformance):
+    def make(self) -> Recorder:
+        return Selection(MemoryRecorder(), lambda name: False, (), lambda metric: True)
 
     def samples(self, recorder: Recorder) -> Iterable[Sample]:
         return of_memory(recorder.inner[0])
