@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from agentmetrics.providers.finish_reasons import REFUSAL, STOP, TOOL_CALLS, meaning_of
+from agentmetrics.providers.reading import ELSEWHERE
 from agentmetrics.providers.usage import Usage
 
 
@@ -88,11 +89,11 @@ def _counts(details: object) -> bool:
 
 def _read_message(call: Told, answer: Mapping[str, Any]) -> bool:
     # https://docs.anthropic.com/en/api/messages
-    usage = _values(answer.get("usage"))
-    if usage is None:
+    usage, name = _values(answer.get("usage")), answer.get("id")
+    if usage is None or type(name) is not str or name.startswith(ELSEWHERE):
         return False
     for name, value in usage.items():
-        if value and name not in _PLAIN_USAGE and value not in _ORDINARY:
+        if value and name not in _PLAIN_USAGE and value not in _ORDINARY and _counts(value):
             return False
     reason = meaning_of(answer.get("stop_reason"))
     return _tell(
@@ -128,4 +129,4 @@ _MESSAGE = frozenset(
 )
 _PLAIN_USAGE = ("input_tokens", "output_tokens")
 _ORDINARY = (None, "default", "standard")
-"""The service tiers that are priced as none is."""
+"""What service tiers are called that are priced as none is."""

@@ -19,7 +19,7 @@ from agentmetrics.providers.service_tier import service_tier_of
 from agentmetrics.providers.timing import provider_seconds
 from agentmetrics.providers.usage import Usage
 
-_ELSEWHERE = ("msg_bdrk_", "msg_vrtx_")
+ELSEWHERE = ("msg_bdrk_", "msg_vrtx_")
 """Ids of Claude's messages on Bedrock and Vertex, where the model is named otherwise than there."""
 
 
@@ -71,7 +71,7 @@ class Reading:
     def name_model(self, response: object) -> None:
         """Note the model that served; it is no secret before the tier is."""
         response_id = field(response, "id")
-        if isinstance(response_id, str) and response_id.startswith(_ELSEWHERE):
+        if isinstance(response_id, str) and response_id.startswith(ELSEWHERE):
             return
         self.served_model = served_model(response) or self.served_model
 

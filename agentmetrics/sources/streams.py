@@ -54,7 +54,7 @@ class Progress:
         self._opened = opened
         self._call = opened.call
         self._reader = StreamReader()
-        self._kind = type(stream)
+        self.kind: type = type(stream)
         self.has_ended = False
         self.block_is_left = False
         self.error: BaseException | None = None
@@ -85,7 +85,7 @@ class Progress:
             return
         self.has_ended, self.error = True, error or self._reader.failure
         if self._call.is_unmetered:
-            self._call.unread = Unread(self._kind.__name__, ADVICE_STREAM)
+            self._call.unread = Unread(self.kind.__name__, ADVICE_STREAM)
         if self.block_is_left:
             self._opened.end(self.error)
 

@@ -186,6 +186,15 @@ class TestEveryWayToAsk:
         assert isinstance(next(stream), openai.types.chat.ChatCompletionChunk)
         assert openai.OpenAI.request is type(client).request  # nothing global
 
+    def test_a_stream_that_tells_no_tokens_is_warned_of_by_its_class(
+        self, wire, http, recorder, caplog
+    ):
+        client = wrap(gpt(wire, http), recorder=recorder)
+        list(client.chat.completions.create(model=GPT, messages=HELLO, stream=True))
+        assert "no token counts in Stream from openai (gpt-4o)" in caplog.text
+        assert "stream_options={'include_usage': True}" in caplog.text
+        assert recorder.value("llm_unmetered_calls_total") == 1
+
     def test_the_first_token_is_timed(self, wire, http, recorder):
         client = wrap(gpt(wire, http), recorder=recorder)
         list(client.chat.completions.create(model=GPT, messages=HELLO, **WITH_USAGE))

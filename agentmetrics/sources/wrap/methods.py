@@ -125,7 +125,7 @@ def streamed(holds_events: str) -> Take:
         events = getattr(result, holds_events, None)
         if events is None:
             return whole(request, result)
-        setattr(result, holds_events, request.follow(events))
+        setattr(result, holds_events, request.follow(events, result))
         _end_when_closed(request, result)
         return result
 

@@ -115,10 +115,12 @@ class Request(track_call):
         self._pipeline.failed(_EVENT, error)
         self.end()
 
-    def follow(self, events: S) -> S:
-        """The events of its stream, to be read in place of these: it is over when they are."""
+    def follow(self, events: S, stream: object = None) -> S:
+        """The events of its ``stream``, to be read in place of these: it is over when they are."""
         recorded = self.record_stream(events)
         self._followed = self._progress
+        if stream is not None and self._progress is not None:
+            self._progress.kind = type(stream)  # which a warning names
         self.end()
         return recorded
 
