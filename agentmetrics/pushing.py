@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from agentmetrics.backends.pushgateway import Pushgateway
 from agentmetrics.config.active import in_use
-from agentmetrics.config.settings import load_settings, variable_of
+from agentmetrics.config.loading import load_settings, variable_of
 from agentmetrics.errors import ConfigurationError
 from agentmetrics.exposition import prometheus_recorder
 from agentmetrics.recording.recorder import Recorder

@@ -15,7 +15,7 @@ from agentmetrics import (
     Recorder,
     StatsDRecorder,
 )
-from agentmetrics.config.settings import load_settings
+from agentmetrics.config.loading import load_settings
 from agentmetrics.pipeline import Options, pipeline_of
 from benchmarks.handwritten import HandwrittenHandler, LabelsEachTimeHandler
 

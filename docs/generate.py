@@ -18,7 +18,8 @@ from pydantic.fields import FieldInfo
 import alerts_page
 import imports_picture
 from agentmetrics import catalog
-from agentmetrics.config.settings import Settings, variable_of
+from agentmetrics.config.loading import variable_of
+from agentmetrics.config.settings import Settings
 from agentmetrics.operations.kit import KitOptions, board_text, make_kit
 from agentmetrics.recording.metric import Metric
 from boards import BOARDS

@@ -27,7 +27,8 @@ from agentmetrics.config.assembly import (
     naming_backends,
     naming_ledger,
 )
-from agentmetrics.config.settings import Settings, load_settings, variable_of
+from agentmetrics.config.loading import load_settings, variable_of
+from agentmetrics.config.settings import Settings
 from agentmetrics.errors import ConfigurationError, LedgerUnavailable
 from agentmetrics.machine.reading import Machine
 from agentmetrics.pipeline import declare_catalog

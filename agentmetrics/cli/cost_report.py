@@ -16,7 +16,8 @@ from agentmetrics.budget.ledger.summary import LABEL_COLUMNS, Summary
 from agentmetrics.budget.periods import Period, Span, zone_of
 from agentmetrics.cli.console import fail, note
 from agentmetrics.config.assembly import make_budgets
-from agentmetrics.config.settings import Settings, load_settings, variable_of
+from agentmetrics.config.loading import load_settings, variable_of
+from agentmetrics.config.settings import Settings
 from agentmetrics.errors import ConfigurationError, LedgerUnavailable
 
 PERIODS: dict[str, Period] = {"day": "daily", "week": "weekly", "month": "monthly"}

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from agentmetrics.cli.console import complain, fail, note, output, require, tell, titled_table
 from agentmetrics.config.assembly import make_prices
-from agentmetrics.config.settings import load_settings
+from agentmetrics.config.loading import load_settings
 from agentmetrics.errors import ConfigurationError
 from agentmetrics.pricing import PriceFile, Prices, Quote
 from agentmetrics.pricing.own import OwnPrices

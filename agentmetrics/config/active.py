@@ -18,7 +18,8 @@ from agentmetrics.config.assembly import (
     make_recorder,
     naming_backends,
 )
-from agentmetrics.config.settings import Settings, load_settings, variable_of
+from agentmetrics.config.loading import load_settings, variable_of
+from agentmetrics.config.settings import Settings
 from agentmetrics.errors import ConfigurationError, LedgerUnavailable
 from agentmetrics.machine.reading import Machine
 from agentmetrics.meters.machine import SystemMeter

@@ -10,7 +10,8 @@ from pydantic import SecretStr
 
 from agentmetrics import backends
 from agentmetrics.budget.ledger.url import without_password
-from agentmetrics.config.settings import Settings, variable_of
+from agentmetrics.config.loading import variable_of
+from agentmetrics.config.settings import Settings
 from agentmetrics.errors import ConfigurationError
 from agentmetrics.pipeline import Options
 from agentmetrics.pricing import PriceFile, Prices, Updates

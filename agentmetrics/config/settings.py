@@ -1,20 +1,15 @@
-"""The AGENTMETRICS_* variables as Settings: read and checked, with one sentence per mistake."""
+"""The AGENTMETRICS_* variables as Settings, read and checked: one field each, so it is long."""
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AliasChoices,
     Field,
     SecretStr,
-    ValidationError,
     ValidationInfo,
     field_validator,
 )
@@ -24,20 +19,19 @@ from agentmetrics import backends
 from agentmetrics.budget.periods import zone_of
 from agentmetrics.calls.facts import UNKNOWN
 from agentmetrics.catalog import (
-    BUILD_INFO,
-    CATALOG,
     GROUPS,
-    LLM_CALLS,
-    has_extra_labels,
-    is_off,
 )
-from agentmetrics.errors import ConfigurationError
+from agentmetrics.config.checks import (
+    check_common_labels,
+    check_extra_labels,
+    check_extra_labels_for,
+    check_metrics_off,
+    meant,
+)
 from agentmetrics.recording.known import known_metrics
 from agentmetrics.recording.metric import (
     MAX_LABEL_LENGTH,
-    Metric,
     check_buckets,
-    check_label_name,
     check_prefix,
     clean_label,
 )
@@ -244,16 +238,7 @@ class Settings(BaseSettings):
     @field_validator("metrics_off")
     @classmethod
     def _turned_off(cls, patterns: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        known = [metric.name for metric in known_metrics()]
-        for pattern in patterns:
-            if any(is_off(name, (pattern,)) for name in known):
-                continue
-            if any(fnmatchcase(name, pattern) for name in known):
-                raise ValueError(f"{pattern!r} is about agentmetrics itself and stays on")
-            bare = pattern.removeprefix(f"{info.data.get('namespace', '')}_")
-            close = get_close_matches(bare, known, n=3, cutoff=0.5)
-            meant = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
-            raise ValueError(f"no metric is called {pattern!r}{meant}")
+        check_metrics_off(patterns, info.data.get("namespace", ""))
         return patterns
 
     @field_validator("common_labels", "pushgateway_grouping", mode="before")
@@ -334,7 +319,7 @@ class Settings(BaseSettings):
         for name, bounds in buckets.items():
             if name not in histograms:
                 bare = name.removeprefix(f"{info.data.get('namespace', '')}_")
-                raise ValueError(f"no histogram is called {name!r}{_meant(bare, histograms)}")
+                raise ValueError(f"no histogram is called {name!r}{meant(bare, histograms)}")
             try:
                 check_buckets(bounds)
             except ValueError as error:
@@ -351,117 +336,3 @@ class Settings(BaseSettings):
 
 def _names(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def check_common_labels(names: Sequence[str]) -> None:
-    """Raise ``ValueError`` unless these can be labels of every series."""
-    # A service's own "version" means something else than ours, and each keeps its place.
-    _check_new(names, [metric for metric in CATALOG if metric != BUILD_INFO])
-
-
-def check_extra_labels(names: Sequence[str], only: Sequence[str] = ()) -> None:
-    """Raise ``ValueError`` unless these can be added to the metrics that get them: to ``only``
-    these groups and metrics, or to all that can have them.
-
-    What names a call in the ledger is taken in any case.
-    """
-    _check_new(
-        names, [LLM_CALLS, *(each for each in known_metrics() if has_extra_labels(each, only))]
-    )
-
-
-def check_extra_labels_for(names: Sequence[str]) -> None:
-    """Raise ``ValueError`` unless these are groups of the catalogue, or metrics that can have extra
-    labels."""
-    labelled = [metric.name for metric in known_metrics() if metric.extended]
-    for name in names:
-        if name not in GROUPS and name not in labelled:
-            close = get_close_matches(name, (*GROUPS, *labelled), n=3)
-            meant = (
-                f"; did you mean {' or '.join(map(repr, close))}?"
-                if close
-                else f"; use {', '.join(GROUPS)}, or names of metrics that can"
-            )
-            raise ValueError(f"{name!r} is no group and no metric that can have them{meant}")
-
-
-def _check_new(names: Sequence[str], metrics: Iterable[Metric]) -> None:
-    having: dict[str, str] = {}
-    for metric in metrics:
-        for label in metric.labels:
-            having.setdefault(label, metric.name)
-    for name in names:
-        check_label_name(name)
-        if name in having:
-            raise ValueError(f"{name!r} is already a label of {having[name]}")
-    if len(set(names)) != len(names):
-        raise ValueError("a label is listed twice")
-
-
-def variable_of(field: str) -> str:
-    """The environment variable of a field of ``Settings``."""
-    return PREFIX + field.upper()
-
-
-def load_settings(**overrides: Any) -> Settings:
-    """The settings from the environment, with the given overrides.
-
-    Raises ``ConfigurationError`` with a sentence for every mistake, including variables that begin
-    with ``AGENTMETRICS_`` but are not settings.
-    """
-    problems = [
-        f"{name!r} is not a setting{_meant(name, Settings.model_fields)}"
-        for name in sorted(overrides.keys() - Settings.model_fields.keys())
-    ]
-    problems += unknown_variables()
-    given = {
-        _alias(name): value for name, value in overrides.items() if name in Settings.model_fields
-    }
-    try:
-        settings = Settings(**given)
-    except ValidationError as error:
-        problems = [*_sentences(error), *problems]
-    if problems:
-        raise ConfigurationError(*problems)
-    return settings
-
-
-def unknown_variables() -> list[str]:
-    """A sentence for each environment variable that is named like a setting but is not one.
-
-    Variables of an installed plugin begin with its name, ``AGENTMETRICS_<NAME>_``, in which ``_``
-    stands for what a variable's name cannot have.
-    """
-    known = [name.upper() for name in Settings.model_fields]
-    named = [name for name in sorted(os.environ) if name.upper().startswith(PREFIX)]
-    others = {name: name.upper().removeprefix(PREFIX) for name in named}
-    others = {name: rest for name, rest in others.items() if rest not in known}
-    if not others:  # the plugins are not asked for, which takes longer than all of the settings
-        return []
-    of_plugins = tuple(re.sub(r"\W", "_", f"{name.upper()}_") for name in backends.plugins())
-    return [
-        f"{variable} is set but is not a setting{_meant(rest, known, PREFIX)}"
-        for variable, rest in others.items()
-        if not rest.startswith(of_plugins)
-    ]
-
-
-def _meant(name: str, known: Iterable[str], prefix: str = "") -> str:
-    names = list(known)
-    close = get_close_matches(name, names, n=1)
-    if close:
-        return f": did you mean {prefix}{close[0]}?"
-    return f"; use one of {', '.join(prefix + each for each in names)}"
-
-
-def _alias(field: str) -> str:
-    alias = Settings.model_fields[field].validation_alias
-    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else field
-
-
-def _sentences(error: ValidationError) -> Iterator[str]:
-    for each in error.errors(include_url=False):
-        name = str(each["loc"][0])
-        variable = name if name.isupper() else variable_of(name)
-        said = each["msg"].removeprefix("Value error, ")
-        yield f"{variable}={each['input']!r}: {said[0].lower() + said[1:]}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from agentmetrics.backends.statsd_lines import path_of
 from agentmetrics.catalog import has_extra_labels
-from agentmetrics.config.settings import check_common_labels
+from agentmetrics.config.checks import check_common_labels
 from agentmetrics.operations.naming import METRICS
 from agentmetrics.recording.metric import Metric
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from agentmetrics.config.settings import check_extra_labels, check_extra_labels_for
+from agentmetrics.config.checks import check_extra_labels, check_extra_labels_for
 from agentmetrics.operations import kubernetes, stack
 from agentmetrics.operations.alertmanager import alertmanager_files
 from agentmetrics.operations.boards import boards

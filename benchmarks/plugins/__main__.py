@@ -13,10 +13,12 @@ from pathlib import Path
 
 from benchmarks import report
 from benchmarks.measure import Row
+from benchmarks.plugins import wrapped
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 LIMIT = 0.7
 """The most that ours may cost above the bare thing, as a share of what the peer costs above it."""
+HANDLER_LIMIT = 1.5
 PACKAGES = (
     "llm-agentmetrics",
     "prometheus-client",
@@ -60,6 +62,7 @@ PLANS = (
     Plan("One LLM call on the OpenTelemetry SDK", "otel", bare="NOTHING"),
     Plan("One LLM call's updates to DogStatsD", "dogstatsd", peers=("PEER", "PEER_AGGREGATED")),
     Plan("One LLM call in a span", "exemplars", bare="OURS_WITHOUT", peers=()),
+    Plan("One call of an SDK", "wrapped", bare="BARE", ours="WRAPPED", peers=()),
     # Nobody else reads the container, so none is a peer.
     Plan("One scrape with system metrics", "system", peers=(), rounds=20),
 )
@@ -74,6 +77,8 @@ def main() -> int:
         row = measured(plan, 4 if arguments.quick else plan.rounds)
         sections.append(report.Section(plan.title, plan.name(plan.bare), row))
         found += targets(plan, row)
+        if plan.module == "wrapped":
+            found += beside_the_handler(row)
     command = " ".join(["python -m benchmarks.plugins", *sys.argv[1:]])
     text = report.page(sections, found, command, PACKAGES)
     print(text)
@@ -101,6 +106,20 @@ def targets(plan: Plan, row: Row) -> list[report.Target]:
             LIMIT,
         )
         for peer in (row[plan.name(constant)] for constant in plan.peers)
+    ]
+
+
+def beside_the_handler(row: Row) -> list[report.Target]:
+    """What recording a call without LangChain costs, over the handler's call."""
+    handler = row[wrapped.HANDLER].median
+    costs = {
+        "a wrapped client's call above the client's": row[wrapped.WRAPPED].above(row[wrapped.BARE]),
+        "track_call": row[wrapped.TRACK].median,
+        "record_call": row[wrapped.RECORD].median,
+    }
+    return [
+        report.Target(f"{name} / the handler's call", cost / handler, HANDLER_LIMIT)
+        for name, cost in costs.items()
     ]
 
 

@@ -19,7 +19,8 @@ from typer.testing import CliRunner, Result
 
 from agentmetrics import MemoryRecorder, backends, cli
 from agentmetrics.cli.app import app
-from agentmetrics.config.settings import Settings, variable_of
+from agentmetrics.config.loading import variable_of
+from agentmetrics.config.settings import Settings
 from tests.services.plugins import backend_names
 from tests.services.receiver import Receiver
 

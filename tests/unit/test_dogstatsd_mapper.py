@@ -9,7 +9,7 @@ import pytest
 
 from agentmetrics.backends.statsd_lines import path_of
 from agentmetrics.config.assembly import make_options, make_recorder
-from agentmetrics.config.settings import load_settings
+from agentmetrics.config.loading import load_settings
 from agentmetrics.operations.dogstatsd_mapper import mapper_profiles
 from agentmetrics.operations.naming import METRICS
 from agentmetrics.recording.metric import Metric

@@ -13,7 +13,7 @@ import pytest
 
 import agentmetrics
 from agentmetrics import ConfigurationError, MemoryRecorder, Metric, catalog, configure, plugin
-from agentmetrics.config.settings import load_settings, unknown_variables
+from agentmetrics.config.loading import load_settings, unknown_variables
 from agentmetrics.pipeline import Options
 from agentmetrics.plugin import LATENCY_BUCKETS, Instruments, Store, add_rows, row
 from agentmetrics.recording import known

@@ -25,7 +25,7 @@ from agentmetrics import (
 from agentmetrics._toml import Document, TomlError
 from agentmetrics.config.active import replaced
 from agentmetrics.config.assembly import make_prices, make_recorder
-from agentmetrics.config.settings import load_settings
+from agentmetrics.config.loading import load_settings
 from agentmetrics.pipeline import Options, pipeline_of
 from agentmetrics.pricing import PriceFile, Prices, prices
 from agentmetrics.pricing.own import OwnPrices

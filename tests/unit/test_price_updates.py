@@ -15,7 +15,7 @@ from genai_prices.data_snapshot import set_custom_snapshot
 
 from agentmetrics import ConfigurationError, MemoryRecorder, Usage, track_call
 from agentmetrics.config.assembly import make_prices, make_recorder
-from agentmetrics.config.settings import load_settings
+from agentmetrics.config.loading import load_settings
 from agentmetrics.pipeline import Options, pipeline_of
 from agentmetrics.pricing import Prices, Updates, prices, updates
 from tests.unit.scripted import errors

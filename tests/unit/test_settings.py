@@ -25,7 +25,7 @@ from agentmetrics import (
 )
 from agentmetrics.config import active
 from agentmetrics.config.assembly import make_recorder
-from agentmetrics.config.settings import load_settings
+from agentmetrics.config.loading import load_settings
 from agentmetrics.pipeline import pipeline_of
 from agentmetrics.recording import exits
 from agentmetrics.recording.known import make_known

@@ -21,7 +21,8 @@ from agentmetrics.backends.delivery import UDP_PACKET_BYTES, packets
 from agentmetrics.backends.statsd import StatsDRecorder
 from agentmetrics.backends.statsd_lines import DIALECTS, path_of
 from agentmetrics.config.assembly import make_recorder
-from agentmetrics.config.settings import Settings, load_settings
+from agentmetrics.config.loading import load_settings
+from agentmetrics.config.settings import Settings
 from agentmetrics.errors import ConfigurationError
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.recorder import Recorder

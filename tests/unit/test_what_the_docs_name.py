@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 import agentmetrics
 from agentmetrics.cli.app import app
-from agentmetrics.config.settings import Settings, variable_of
+from agentmetrics.config.loading import variable_of
+from agentmetrics.config.settings import Settings
 from agentmetrics.operations.rules.files import ALERTS, runbooks
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -9,7 +9,7 @@ from typing import Any
 
 from agentmetrics._toml import Document, read_document
 from agentmetrics.catalog import LLM_LATENCY, LLM_TIME_TO_FIRST_TOKEN
-from agentmetrics.config.settings import load_settings
+from agentmetrics.config.loading import load_settings
 from agentmetrics.errors import ConfigurationError
 from agentmetrics.recording.metric import Metric, clean_label
 
