@@ -102,7 +102,8 @@ endef
 # they and LangChain's packages keep to themselves some of what later ones pass on: oldest.txt.
 oldest: .venv-oldest/.dev
 	.venv-oldest/bin/python -m pytest $(FACES_LANGCHAIN) @tests/integration/oldest.txt
-	.venv-oldest/bin/python -m pytest tests/conformance -k "openai or anthropic" @tests/conformance/oldest.txt
+	.venv-oldest/bin/python -m pytest tests/conformance/test_conformance.py -k "openai or anthropic" \
+	  @tests/conformance/oldest.txt
 
 .venv-3.%/.dev: pyproject.toml constraints.txt | $(VENV)/bin/uv
 	$(call venv-of,python3.$*,$(@D),constraints.txt)
