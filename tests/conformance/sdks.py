@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -237,3 +238,21 @@ ASYNC: Mapping[str, Ask] = {
     "openai-chat": _chat(_openai("AsyncOpenAI")),
     "openai-responses": _responses(_openai("AsyncOpenAI")),
 }
+
+
+_TOPIC = re.compile(r"tool|cach|reason|think|usage|event")
+
+
+def one_of_each_kind(cases: Iterable[Case]) -> Iterator[Case]:
+    """Of each wire a case of each kind, which is enough where every case is read the same way."""
+    seen = set()
+    for case in cases:
+        kind = (case.wire, case.streamed, case.ends, case.failed, *_TOPIC.findall(case.name)[:1])
+        if kind not in seen or case.id in UNTOLD:
+            seen.add(kind)
+            yield case
+
+
+def is_wrapped_async(case: Case) -> bool:
+    """Whether a case of a kind is asked for with an async client, too."""
+    return case.wire in ASYNC and not _TOPIC.search(case.name)

@@ -6,7 +6,6 @@ Every way to read a response is in ``test_without_langchain``: here is a case of
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -23,21 +22,11 @@ from tests.conformance.without import assert_billed
 
 # The SDKs warn of models that a provider will retire, and leave their connections to collection.
 pytestmark = pytest.mark.filterwarnings("default")
-_TOPIC = re.compile(r"tool|cach|reason|think|usage|event")
 _READ_HERE = ("bedrock-invoke", "bedrock-text")
 """Of these wires' answers the body is read for the metrics, too."""
 
 
-def _one_of_each_kind() -> Iterator[Case]:
-    seen = set()
-    for case in all_cases():
-        kind = (case.wire, case.streamed, case.ends, case.failed, *_TOPIC.findall(case.name)[:1])
-        if kind not in seen or case.id in sdks.UNTOLD:
-            seen.add(kind)
-            yield case
-
-
-CASES = list(_one_of_each_kind())
+CASES = list(sdks.one_of_each_kind(all_cases()))
 
 
 def cases(chosen: list[Case]) -> Any:
@@ -69,7 +58,7 @@ def test_an_sdk_is_recorded_as_billed(case: Case, url: str, recorder: MemoryReco
     assert_billed(recorder, case, **_untold(case))
 
 
-@cases([case for case in CASES if case.wire in sdks.ASYNC and not _TOPIC.search(case.name)])
+@cases([case for case in CASES if sdks.is_wrapped_async(case)])
 def test_an_async_sdk_is_recorded_as_billed(case: Case, url: str, recorder: MemoryRecorder) -> None:
     async def ask() -> None:
         said = sdks.ASYNC[case.wire](case, f"{url}/{case.id}")
