@@ -241,7 +241,7 @@ class TestCalls:
         assert recorder.value("llm_unpriced_calls_total") == 2
 
     def test_calls_answered_from_a_cache_are_none(self, ledger, ledger_url, recorder):
-        hit = LLMCall("planner", "openai", "gpt-4o", 0.0)
+        hit = LLMCall("planner", "openai", "gpt-4o", 0.0, extra=("", ""))
         hit.lookup, hit.usage = FOUND, Usage(100, 10)
         pipeline_of(recorder).finish(hit)
         ledger.flush()

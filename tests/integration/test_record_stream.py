@@ -35,8 +35,7 @@ TOOLS = (("weigh", {"mountain": "Everest"}), ("weigh", {"mountain": "K2"}))
 @pytest.fixture(scope="module")
 def clients() -> dict[type, Any]:
     """One client of each class: each would read the certificates anew."""
-    kinds = (openai.OpenAI, openai.AsyncOpenAI, anthropic.Anthropic, anthropic.AsyncAnthropic)
-    return {kind: kind(api_key=KEY, max_retries=0) for kind in kinds}
+    return {kind: kind(api_key=KEY, max_retries=0) for kind in (openai.OpenAI, anthropic.Anthropic)}
 
 
 @pytest.fixture
@@ -45,8 +44,13 @@ def chat(wire: Wire, clients: dict[type, Any]) -> Any:
 
 
 @pytest.fixture
-def async_chat(wire: Wire, clients: dict[type, Any]) -> Any:
-    return clients[openai.AsyncOpenAI].with_options(base_url=f"{wire.url}/v1").chat.completions
+def async_chat(wire: Wire) -> Any:
+    """Of a client of its own: its pool of connections is of one event loop and its library."""
+    http = openai.DefaultAsyncHttpxClient(verify=False)
+    url = f"{wire.url}/v1"
+    return openai.AsyncOpenAI(
+        api_key=KEY, base_url=url, max_retries=0, http_client=http
+    ).chat.completions
 
 
 @pytest.fixture
@@ -55,8 +59,11 @@ def messages(wire: Wire, clients: dict[type, Any]) -> Any:
 
 
 @pytest.fixture
-def async_messages(wire: Wire, clients: dict[type, Any]) -> Any:
-    return clients[anthropic.AsyncAnthropic].with_options(base_url=wire.url).messages
+def async_messages(wire: Wire) -> Any:
+    http = anthropic.DefaultAsyncHttpxClient(verify=False)
+    return anthropic.AsyncAnthropic(
+        api_key=KEY, base_url=wire.url, max_retries=0, http_client=http
+    ).messages
 
 
 def of_openai(**more: Any) -> dict[str, Any]:
