@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from time import perf_counter
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from agentmetrics_asgi.meter import HTTPMeter
+from typing import Protocol
 
 METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
@@ -20,6 +17,15 @@ CLIENT_WENT = "499"
 
 _STATUSES = {code: str(code) for code in range(100, 600)}
 _MAX_DIGITS = 18
+
+
+class Meter(Protocol):
+    """What an exchange needs of the meter of requests."""
+
+    open: set[Exchange]
+
+    def tell_first_byte(self, exchange: Exchange, endpoint: str) -> None: ...
+    def record(self, exchange: Exchange, endpoint: str, ended: float) -> None: ...
 
 
 class Exchange:
@@ -45,7 +51,7 @@ class Exchange:
         "status",
     )
 
-    def __init__(self, meter: HTTPMeter, method: object) -> None:
+    def __init__(self, meter: Meter, method: object) -> None:
         self.meter = meter
         self.method = method if isinstance(method, str) and method in METHODS else OTHER
         self.status = ""
