@@ -42,7 +42,6 @@ from agentmetrics.recording.exits import Closable, close_all, close_at_exit, ski
 from agentmetrics.recording.fork import (
     ForkAware,
     ForkSafeLock,
-    held_lock,
     notice_fork,
     renewed_lock,
     watch_forks,
@@ -142,7 +141,6 @@ __all__ = [
     "close_at_exit",
     "current_run",
     "extra_values",
-    "held_lock",
     "make_asgi_app",
     "make_wsgi_app",
     "nearest_run",
