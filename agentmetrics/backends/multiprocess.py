@@ -6,6 +6,7 @@ import math
 import os
 import re
 from collections.abc import Iterable
+from inspect import getclosurevars
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from prometheus_client.multiprocess import MultiProcessCollector as FilesCollect
 from prometheus_client.multiprocess import mark_process_dead
 from prometheus_client.registry import Collector
 
-from agentmetrics.recording.fork import NOTICED, notice_fork
+from agentmetrics.recording.fork import NOTICED, notice_fork, renew_in_children
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.periodic import PeriodicFlush
 from agentmetrics.recording.store import Store, StoredCounter, StoredGauge, StoredHistogram
@@ -48,6 +49,8 @@ class MultiprocessStore(Store):
                 f"{DIRECTORY_VARIABLE} was set after prometheus_client was imported: "
                 "set it in the environment of the process"
             )
+        # One for all values, which prometheus-client leaves locked in a child of a fork.
+        renew_in_children(getclosurevars(values.ValueClass.get).nonlocals["lock"])
         self._written: dict[str, Any] = {}
         self._shown: dict[str, set[tuple[str, ...]]] = {}
         self._periodic: PeriodicFlush | None = None
@@ -58,7 +61,9 @@ class MultiprocessStore(Store):
             # Not before the first series: a preloading server forks its workers without one.
             self._periodic = PeriodicFlush(self, OBSERVED_INTERVAL_SECONDS)
         if metric.name not in self._written:
-            self._written[metric.name] = _client_metric(metric)
+            made = self._written[metric.name] = _client_metric(metric)
+            if metric.labels:
+                renew_in_children(made._lock)
         parent = self._written[metric.name]
         return parent.labels(*values) if metric.labels else parent
 
