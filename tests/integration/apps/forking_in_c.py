@@ -1,6 +1,6 @@
 """A program that forks in C, as uWSGI does: no hook of Python's runs in the child.
 
-    python forking_in_c.py cold | warm | busy | contended
+    python forking_in_c.py cold | warm | busy
 
 What the child has of its own, it prints as JSON; all else is for a test to read where it went. The
 program, with its child, stays until its standard input ends, and then dies without an end.
@@ -14,8 +14,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 
 from agentmetrics import MemoryRecorder, get_ledger, get_recorder, track_call
 from agentmetrics.plugin import close_all
@@ -23,7 +23,7 @@ from agentmetrics.plugin import close_all
 LIBC = ctypes.PyDLL(None)  # which keeps the interpreter's lock meanwhile: the child has it, too
 CALLS = {"parent": 5, "child": 7}
 THREADS = 8
-CHILDREN = 24
+CHILDREN = 20
 CALLS_OF_A_CHILD = 3
 
 beside = MemoryRecorder()
@@ -48,10 +48,7 @@ def in_child() -> None:
     for _ in range(CALLS["child"]):
         call("child")
     say(
-        in_memory={
-            agent: beside.value("llm_calls_total", agent_name=agent)
-            for agent in ("parent", "child")
-        },
+        in_memory={agent: beside.value("llm_calls_total", agent_name=agent) for agent in CALLS},
         in_flight=beside.value("llm_active_calls"),
         threads=sorted(thread.name for thread in threading.enumerate()),
     )
@@ -73,37 +70,20 @@ def family(is_warm: bool) -> None:
         stay()
 
 
-@contextmanager
-def recording(record: Callable[[], None]) -> Iterator[list[int]]:
-    """Eight threads that record meanwhile; how often each has done so."""
-    is_over = threading.Event()
-    made = [0] * THREADS
-
-    def work(number: int) -> None:
-        while not is_over.is_set():
-            record()
-            made[number] += 1
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    while not all(made):
-        time.sleep(0.001)
-    try:
-        yield made
-    finally:
-        is_over.set()
-        for thread in threads:
-            thread.join()
-
-
 def busy() -> None:
-    """Children of a parent with busy threads record, deliver all of it and end.
+    """Eight threads record while children are made that record, deliver all of it and end.
 
     Python's own lock, for which threads of the parent wait, is of no use in such a child until it
     is made anew, which CPython wants of whoever forks: uWSGI does so where it is told to. Of what
     is done before a fork, nothing is done here either.
     """
+    is_over = threading.Event()
+    made = [0] * THREADS
+
+    def work(number: int) -> None:
+        while not is_over.is_set():
+            call("parent")
+            made[number] += 1
 
     def deliver() -> None:
         ctypes.pythonapi.PyOS_AfterFork_Child()
@@ -111,30 +91,19 @@ def busy() -> None:
             call("child")
         close_all()
 
-    with recording(lambda: call("parent")) as made:
-        codes = [exit_code(child_that(deliver), seconds=60) for _ in range(CHILDREN)]
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    while not all(made):
+        time.sleep(0.001)
+    codes = [exit_code(child_that(deliver), seconds=60) for _ in range(CHILDREN)]
+    is_over.set()
+    for thread in threads:
+        thread.join()
     get_ledger().flush()
     get_recorder().flush()
     say(parent=sum(made), codes=codes)
     stay()
-
-
-def contended() -> None:
-    """Children of a parent with busy threads record and read; nobody tells them anything."""
-
-    def record(agent: str) -> None:
-        with track_call("openai", "gpt-4o-mini", agent_name=agent, recorder=beside) as tracked:
-            tracked.record_usage(input_tokens=1000, output_tokens=1000)
-
-    def count() -> None:
-        for _ in range(CALLS_OF_A_CHILD):
-            record("child")
-        assert beside.value("llm_calls_total", agent_name="child") == CALLS_OF_A_CHILD
-        assert beside.value("llm_active_calls") == 0
-
-    with recording(lambda: record("parent")):
-        codes = [exit_code(child_that(count), seconds=60) for _ in range(4 * CHILDREN)]
-    say(codes=codes, children=beside.value("llm_calls_total", agent_name="child"))
 
 
 def child_that(does: Callable[[], None]) -> int:
@@ -168,5 +137,4 @@ if __name__ == "__main__":
         "cold": lambda: family(is_warm=False),
         "warm": lambda: family(is_warm=True),
         "busy": busy,
-        "contended": contended,
     }[sys.argv[1]]()
