@@ -30,6 +30,7 @@ from agentmetrics.meters.anomaly import AnomalyMeter
 from agentmetrics.pipeline import Pipeline, pipeline_of
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.exits import close_at_exit, skip_at_exit
+from agentmetrics.recording.fork import notice_fork
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
 
@@ -125,6 +126,7 @@ class Ledger:
 
         Raises ``LedgerUnavailable``; what could not be written is kept for the next attempt.
         """
+        notice_fork()
         self._writer.write()
 
     @property
@@ -134,6 +136,7 @@ class Ledger:
 
     def pending_rows(self) -> int:
         """The number of rows waiting to be written."""
+        notice_fork()
         return self._writer.pending_rows()
 
     def summary(
@@ -165,6 +168,7 @@ class Ledger:
         not yet written. From then on it covers the spend of all processes as of the last flush, and
         that of this process up to now.
         """
+        notice_fork()
         span = Span(unix_seconds(since, self._zone), unix_seconds(until, self._zone))
         spend = Spend(CallFilter.of(scope), *whole_buckets(span), fold=self._writer.fold)
         self._writer.follow(spend)
@@ -199,6 +203,7 @@ class Ledger:
         then = now if at is None else unix_seconds(at, self._zone)
         if then > now:
             raise ValueError(f"at={at!r}: is in the future")
+        notice_fork()
         names = tuple(labels or ())
         call = LLMCall(
             clean_label(agent_name) or UNKNOWN,
@@ -226,6 +231,7 @@ class Ledger:
         A claim outlives its process, and is forgotten after 90 days at the earliest. Raises
         ``LedgerUnavailable``: it is unknown then whether there is a claim; asking again is safe.
         """
+        notice_fork()
         with self._writer.database() as database:
             return database.claim(what, claimant)
 
