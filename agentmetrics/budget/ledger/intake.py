@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from os import getpid
 from struct import error as StructError  # noqa: N812
 from time import perf_counter, time
 from typing import Protocol
@@ -14,6 +13,7 @@ from agentmetrics.budget.ledger.spool import Spool
 from agentmetrics.budget.ledger.tally import NANO, Numbers, amounts_of, key_of
 from agentmetrics.budget.periods import BUCKET_SECONDS
 from agentmetrics.calls.facts import LLMCall
+from agentmetrics.recording.fork import NOTICED, notice_fork
 
 _SIZE = RECORD.size
 _write_plain = PLAIN.pack_into
@@ -29,9 +29,6 @@ class Owner(Protocol):
 
     def refuse(self, calls: int) -> None:
         """Count calls with numbers that no database can hold."""
-
-    def notice_fork(self) -> None:
-        """This is another process than the one that ``spool`` was made in."""
 
 
 class Intake:
@@ -55,8 +52,8 @@ class Intake:
         """
         if call.cached:
             return
-        if getpid() != self._owner.spool.pid:
-            self._owner.notice_fork()
+        if not NOTICED[0]:
+            notice_fork()
         usage, cost = call.usage, call.cost_usd
         ended = self._clock() - perf_counter() + call.ended
         raw = (

@@ -6,8 +6,6 @@ are removed. Where there is no room on disk, a segment is in memory, and disk is
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ from contextlib import suppress
 from agentmetrics.budget.ledger.place import SpoolPlace
 from agentmetrics.budget.ledger.segment import Segment, in_memory, on_disk
 from agentmetrics.budget.ledger.tally import Key, Numbers
+from agentmetrics.recording.fork import renewed_lock
 from agentmetrics.recording.log_once import LogOnce
 
 FIRST_SEGMENT_BYTES = 64 * 1024
@@ -38,9 +37,8 @@ class Spool:
 
     def __init__(self, place: SpoolPlace | None, problems: LogOnce) -> None:
         self.writer = uuid.uuid4().hex
-        self.pid = os.getpid()
         self._place, self._problems = place, problems
-        self._growing = threading.RLock()
+        self._growing = renewed_lock()
         self.segment = in_memory(1, 0)
         """Where the next record goes; full at first, so that a file is made when there is need."""
         self._segments: list[Segment] = []

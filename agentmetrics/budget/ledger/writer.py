@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from os import getpid
 
 from agentmetrics.budget.ledger.database import Database
 from agentmetrics.budget.ledger.intake import Intake
@@ -24,7 +22,7 @@ from agentmetrics.budget.ledger.upkeep import Upkeep
 from agentmetrics.calls.facts import LLMCall
 from agentmetrics.errors import LedgerUnavailable
 from agentmetrics.meters.ledger import LedgerMeter
-from agentmetrics.recording.fork import LEDGERS, ForkAware, watch_forks
+from agentmetrics.recording.fork import ForkAware, held_lock, notice_fork, watch_forks
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.periodic import PeriodicFlush
 
@@ -36,8 +34,6 @@ CLOSING_SECONDS = 10.0
 """How long the end of a program waits for a database that is away: the disk of a container may not
 outlive it."""
 CLOSING_PAUSE_SECONDS = 0.2
-FORK_WAITS_SECONDS = 2.0
-"""How long a fork waits for a write: SQLite's and libpq's own locks must not be held over it."""
 LEFTOVERS_SECONDS = 15.0
 """How often it is looked for what dead processes left."""
 
@@ -88,17 +84,16 @@ class Writer(ForkAware):
         """What the last attempt to write said, if it failed."""
         self.last_success: float | None = None
         """When the last attempt to write succeeded, in Unix time."""
+        self._writing, self._folding = held_lock(), held_lock()
+        self._is_writing = self._is_adding = False
         self._begin_anew()
-        self._held: list[threading.Lock | threading.RLock] = []
-        watch_forks(self, LEDGERS)
+        watch_forks(self)
         if place is not None:
             upkeep.add("spools of dead processes", self._take_up, LEFTOVERS_SECONDS)
 
     def _begin_anew(self) -> None:
         """As a writer with nothing to write; so does a forked child, whose parent has the rest."""
-        self._folding = threading.RLock()
-        self._writing = threading.Lock()
-        self._is_adding = False
+        self._is_writing = self._is_adding = False
         self.spool = Spool(self._place, self._problems)
         self._written = 0
         self._tally = Tally(self._spends)
@@ -126,10 +121,6 @@ class Writer(ForkAware):
             return None
         self._ensure_thread()
         return self.spool.grow(full)
-
-    def notice_fork(self) -> None:
-        """Begin anew in a process that no hook was told of."""
-        self.after_fork_in_child()
 
     def _ensure_thread(self) -> None:
         if self._periodic is not None or self._is_closed:
@@ -188,8 +179,7 @@ class Writer(ForkAware):
 
     def flush(self) -> None:
         """What the thread does: write, unless the database was away a moment ago, and upkeep."""
-        if getpid() != self.spool.pid:
-            self.notice_fork()
+        notice_fork()
         self.fold()
         self.spool.look_after(self._waiting_calls())
         if time.monotonic() >= self._not_before:
@@ -203,16 +193,33 @@ class Writer(ForkAware):
 
         Raises ``LedgerUnavailable``.
         """
-        with self._writing:
+        with self._alone():
             self._database.prepare()
             yield self._database
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let nobody else at the database, nor a fork happen.
+
+        Raises ``LedgerUnavailable`` in a signal handler that interrupted just this.
+        """
+        with self._writing:
+            if self._is_writing:
+                raise LedgerUnavailable(
+                    f"{self._database.shown!r}: this thread is writing to it already"
+                )
+            self._is_writing = True
+            try:
+                yield
+            finally:
+                self._is_writing = False
 
     def write(self) -> None:
         """Write everything that has ended, and ask what the followed spends are by now.
 
         Raises ``LedgerUnavailable``; nothing is lost by that.
         """
-        with self._writing:
+        with self._alone():
             try:
                 self._write_batches()
                 self._refresh()
@@ -340,7 +347,8 @@ class Writer(ForkAware):
         while True:
             if self._writing.acquire(timeout=CLOSING_SECONDS):
                 try:
-                    self._write_batches()
+                    with self._alone():
+                        self._write_batches()
                 except LedgerUnavailable as error:
                     self.failure = str(error)
                 finally:
@@ -369,14 +377,5 @@ class Writer(ForkAware):
         with self._folding:
             return self._tally.calls + (self._batch.calls if self._batch else 0)
 
-    def before_fork(self) -> None:
-        locks = (self._writing, self._folding)
-        self._held = [lock for lock in locks if lock.acquire(timeout=FORK_WAITS_SECONDS)]
-
-    def after_fork_in_parent(self) -> None:
-        while self._held:
-            self._held.pop().release()
-
     def after_fork_in_child(self) -> None:
-        self._held.clear()
         self._begin_anew()
