@@ -364,8 +364,6 @@ HELD_BY_NOBODY_AT_A_FORK = {
     ("cli/demo/live/streams.py", "Event"): "a program of its own, which does not fork",
     ("testing/conformance.py", "Event"): "of a test",
     ("testing/conformance.py", "Barrier"): "of a test",
-    ("budget/ledger/writer.py", "RLock"): "made anew in a child by the writer",
-    ("budget/ledger/writer.py", "Lock"): "made anew in a child by the writer",
 }
 
 
