@@ -1,4 +1,4 @@
-"""A WSGI application of one call a request; with a call at its import, where the test says so.
+"""A WSGI application of one call a request, and of one at its import: before the fork.
 
 Every call that has ended is a byte in the file ACKNOWLEDGED, by whichever process made it.
 """
@@ -15,7 +15,10 @@ from agentmetrics import MemoryRecorder, track_call
 
 _acknowledged = os.open(os.environ["ACKNOWLEDGED"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 _beside = MemoryRecorder()
-_counted = 0
+
+
+def threads() -> list[str]:
+    return sorted(thread.name for thread in threading.enumerate())
 
 
 def call() -> None:
@@ -31,11 +34,12 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     answer = {
         "pid": os.getpid(),
         "calls": _beside.value("llm_calls_total"),
-        "threads": sorted(thread.name for thread in threading.enumerate()),
+        "threads": threads(),
+        "threads_at_import": _threads_at_import,
     }
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps(answer).encode()]
 
 
-if os.environ.get("WARM"):
-    call()
+call()
+_threads_at_import = threads()
