@@ -38,8 +38,8 @@ class Family:
 
     @property
     def expected(self) -> dict[str, float]:
-        calls = dict(forking_in_c.CALLS)
-        return calls if self.is_warm else {"child": calls["child"]}
+        agents = forking_in_c.CALLS if self.is_warm else ("child",)
+        return {agent: float(forking_in_c.CALLS[agent]) for agent in agents}
 
     def in_ledger(self) -> dict[str, float]:
         return in_ledger(self.home)
