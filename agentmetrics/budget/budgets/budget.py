@@ -40,6 +40,9 @@ class BudgetStatus:
     as_of: datetime
     unpriced_calls: int = 0
     """Calls that used tokens and are not in ``spent_usd``, since nobody knows their price."""
+    ledger_read_at: datetime | None = None
+    """When the ledger last said what all processes have spent: what others spent since is not in
+    ``spent_usd``. ``None`` without a ledger, and until it has answered."""
 
     @property
     def projected_usd(self) -> float | None:
@@ -71,7 +74,8 @@ class BudgetStatus:
         """Plain data, with times in ISO 8601."""
         amounts = {"remaining_usd": self.remaining_usd, "projected_usd": self.projected_usd}
         moments = {n: getattr(self, n).isoformat() for n in ("resets_at", "starts_at", "as_of")}
-        return asdict(self) | amounts | moments
+        read_at = self.ledger_read_at and self.ledger_read_at.isoformat()
+        return asdict(self) | amounts | moments | {"ledger_read_at": read_at}
 
 
 class Standing(Protocol):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from datetime import datetime, timezone, tzinfo
 from typing import TYPE_CHECKING, Literal
 
 from agentmetrics.budget.budgets.budget import Budget, BudgetStatus
+from agentmetrics.budget.budgets.first_question import (
+    FIRST_CALL_SECONDS,
+    START_SECONDS,
+    FirstQuestion,
+)
 from agentmetrics.budget.budgets.notices import Notices
 from agentmetrics.budget.budgets.state import BudgetState, Spent, lock, state_of
 from agentmetrics.budget.ledger.spend import CALL_LABELS
@@ -16,7 +20,7 @@ from agentmetrics.budget.ledger.tally import NANO
 from agentmetrics.budget.notify.courier import unclaimed
 from agentmetrics.budget.periods import Span
 from agentmetrics.calls.facts import LLMCall
-from agentmetrics.errors import BudgetExceeded, LedgerUnavailable
+from agentmetrics.errors import BudgetExceeded
 from agentmetrics.meters.budget import BudgetMeter
 from agentmetrics.pipeline import CeilingOf, pipeline_of
 from agentmetrics.recording.fork import ForkAware, watch_forks
@@ -34,8 +38,10 @@ class Budgets(ForkAware):
     """Applies budgets to every LLM call of a recorder.
 
     With a ledger, spend includes all processes that write to it, as of the last flush, and every
-    finished call of this process; without one, spend starts at 0 with the process. While the ledger
-    cannot be written to, ``on_ledger_error="block"`` refuses the calls of blocking budgets.
+    finished call of this process; without one, spend starts at 0 with the process. A process that
+    has not heard from its ledger asks it before its first call of a blocking budget, for up to a
+    second. While the ledger does not answer or cannot be written to, ``on_ledger_error="block"``
+    refuses the calls of blocking budgets.
 
     Raises ``ValueError`` when two budgets have the same name, a scope contains an unknown label, or
     a destination of notices has no usable URL.
@@ -63,19 +69,33 @@ class Budgets(ForkAware):
         for budget in budgets:
             self._meter.expect(budget.name, budget.period)
         self._pipeline.guard(self._admit)
-        if ledger is not None:  # where no call ends and nobody scrapes, others may still spend
+        self._question: FirstQuestion | None = None
+        if ledger is not None:
+            self._question = FirstQuestion(ledger.flush)
+            ledger.upkeep.add("first question of budgets", self._question.answered, 0.0)
+            # Where no call ends and nobody scrapes, others may still spend.
             ledger.upkeep.add("budgets", self._notice_others, 0.0)
         watch_forks(self)
 
     def load(self) -> None:
         """Ask the ledger for earlier spend; an unreachable ledger is asked again at its next write.
 
-        Blocks for as long as the database takes.
+        Blocks for as long as the database takes, up to ten seconds.
         """
-        if self._ledger is not None:
-            self.status()  # begins to follow
-            with suppress(LedgerUnavailable):
-                self._ledger.flush()
+        if self._question is not None:
+            self._ask(self._question, START_SECONDS)
+
+    def _ask(self, question: FirstQuestion, seconds: float) -> None:
+        self.status()  # begins to follow
+        if not question.ask(seconds):
+            self._meter.unanswered()
+            self._pipeline.problems.warn(
+                "first question",
+                "the ledger did not say what is spent before the first call; until it does, %s",
+                "blocking budgets refuse calls"
+                if self._strict
+                else "budgets know what this process knows",
+            )
 
     def _follow(self, budget: Budget, span: Span) -> Spent | None:
         if self._ledger is None:
@@ -97,13 +117,17 @@ class Budgets(ForkAware):
     def close(self) -> None:
         """Admit every call from now on."""
         self._pipeline.unguard(self._admit)
-        if self._ledger is not None:
+        if self._ledger is not None and self._question is not None:
+            self._ledger.upkeep.remove(self._question.answered)
             self._ledger.upkeep.remove(self._notice_others)
         self._states = ()
         self._notices.close()
 
     def _admit(self, call: LLMCall, ceiling: CeilingOf) -> Callable[[LLMCall], None]:
         states = self._of(call)
+        if self._question is not None and self._question.is_open and not call.ended:
+            if any(state.budget.action == "block" for state in states):
+                self._ask(self._question, FIRST_CALL_SECONDS)
         reserving = [state for state in states if state.budget.reserve]
         most = self._most(call, ceiling) if reserving else None
         now = time.time()
@@ -138,7 +162,7 @@ class Budgets(ForkAware):
         """Why a budget refuses a call; empty where it does not."""
         budget, spent = state.budget, state.spent_nano(now)
         taken = spent + state.reserved_nano
-        if self._strict and self._ledger is not None and self._ledger.failure is not None:
+        if self._strict and self._is_unanswered():
             return "cannot be checked because its ledger is unreachable"
         if spent >= budget.limit_nano:
             return "is spent"
@@ -147,6 +171,12 @@ class Budgets(ForkAware):
         if taken >= budget.limit_nano or taken + (most or 0) > budget.limit_nano:
             return "cannot cover the most that the call could cost"
         return ""
+
+    def _is_unanswered(self) -> bool:
+        """Whether there is a ledger that does not say what is spent, or cannot be told."""
+        if self._ledger is None or self._question is None:
+            return False
+        return self._ledger.failure is not None or not self._question.is_answered
 
     def _most(self, call: LLMCall, ceiling: CeilingOf) -> int | None:
         """The most that a call can cost, in nano-dollars; ``None`` where nobody can know."""

@@ -30,6 +30,8 @@ class Spent(Protocol):
     def nano_usd(self) -> int: ...
     @property
     def unpriced_calls(self) -> int: ...
+    @property
+    def read_at(self) -> float | None: ...
 
 
 Follow = Callable[[Budget, Span], "Spent | None"]
@@ -112,6 +114,7 @@ class BudgetState:
     def status(self, now: float) -> BudgetStatus:
         """How it stands at ``now`` (Unix seconds)."""
         at, budget = self._at(now), self.budget
+        read_at = None if at.followed is None else at.followed.read_at
         return BudgetStatus(
             budget.name,
             budget.period,
@@ -123,6 +126,7 @@ class BudgetState:
             datetime.fromtimestamp(at.span.start, self._zone),
             datetime.fromtimestamp(now, self._zone),
             at.unpriced_calls,
+            None if read_at is None else datetime.fromtimestamp(read_at, self._zone),
         )
 
     def exceeded(self, now: float, reason: str = "is spent") -> BudgetExceeded:
