@@ -19,6 +19,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "period": PERIODS,
     "action": ("warn", "block"),
     "reserve": ("", "max_tokens"),
+    "reserve_in": ("process", "ledger"),
 }
 _MAX_LIMIT_USD = 1e15  # above it, nano-dollars are nothing that floats or databases hold
 
@@ -101,7 +102,9 @@ class Budget:
     that holds the URL.
 
     With ``reserve="max_tokens"``, a call is admitted only if the budget can cover the most it could
-    cost, so that nothing is overspent; a call whose maximum cost is unknown is refused.
+    cost, so that nothing is overspent by this process; a call whose maximum cost is unknown is
+    refused. With ``reserve_in="ledger"``, that amount is reserved in the ledger's database, so that
+    nothing is overspent by all processes together: one transaction before each call.
 
     Raises ``ValueError`` on invalid arguments.
     """
@@ -113,6 +116,7 @@ class Budget:
     thresholds: tuple[float, ...] = (80.0, 100.0)
     action: Literal["warn", "block"] = "warn"
     reserve: Literal["", "max_tokens"] = ""
+    reserve_in: Literal["process", "ledger"] = "process"
     on_threshold: OnThreshold | None = field(default=None, repr=False)
     notify: Sequence[str] = ()
 
@@ -135,6 +139,8 @@ class Budget:
                 raise ValueError(f"{name}={value!r}: use one of {', '.join(map(repr, allowed))}")
         if self.reserve and self.action != "block":
             raise ValueError(f"reserve={self.reserve!r}: requires action='block'")
+        if self.reserve_in == "ledger" and not self.reserve:
+            raise ValueError("reserve_in='ledger': requires reserve='max_tokens'")
         if not isinstance(self.thresholds, Collection) or not all(
             _is_number(percent) and percent > 0 for percent in self.thresholds
         ):
@@ -144,6 +150,11 @@ class Budget:
         for label, value in self.scope.items():
             if not isinstance(value, str) or not value:
                 raise ValueError(f"scope {label}={value!r}: must be a string")
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether calls reserve from it in the ledger, for all processes."""
+        return self.reserve_in == "ledger"
 
     @property
     def limit_nano(self) -> int:

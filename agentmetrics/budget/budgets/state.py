@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from typing import Protocol
 
 from agentmetrics.budget.budgets.budget import Budget, BudgetStatus, standings
+from agentmetrics.budget.ledger.demand import Demand
 from agentmetrics.budget.ledger.tally import NANO
 from agentmetrics.budget.periods import Span, period_at
 from agentmetrics.errors import BudgetExceeded
@@ -87,6 +88,11 @@ class BudgetState:
             found = self._periods[span.start] = _InPeriod(span, self._follow(self.budget, span))
             return found
 
+    def demand(self, now: float) -> Demand:
+        """What a call at ``now`` demands of this budget where processes share it."""
+        budget = self.budget
+        return Demand(budget.calls(), budget.period, self._at(now).span, budget.limit_nano)
+
     def spent_nano(self, now: float) -> int:
         """What is spent in the period that ``now`` (Unix seconds) lies in."""
         return self._at(now).spent_nano
@@ -129,9 +135,14 @@ class BudgetState:
             None if read_at is None else datetime.fromtimestamp(read_at, self._zone),
         )
 
-    def exceeded(self, now: float, reason: str = "is spent") -> BudgetExceeded:
-        """The error of a call that this budget does not let through."""
+    def exceeded(self, now: float, reason: str, spent_nano: int | None = None) -> BudgetExceeded:
+        """The error of a call that this budget does not let through.
+
+        ``spent_nano`` is what is spent, where that is known better than here.
+        """
         status = self.status(now)
+        if spent_nano is not None:
+            status = replace(status, spent_usd=spent_nano / NANO)
         return BudgetExceeded(
             status.budget,
             status.period,

@@ -16,6 +16,7 @@ from agentmetrics.budget.ledger import summary as summaries
 from agentmetrics.budget.ledger.anomaly import spend_ratios
 from agentmetrics.budget.ledger.database import Database, DatabaseAway
 from agentmetrics.budget.ledger.intake import Intake
+from agentmetrics.budget.ledger.reservations import Reservations
 from agentmetrics.budget.ledger.spend import CallFilter, Spend
 from agentmetrics.budget.ledger.summary import Summary
 from agentmetrics.budget.ledger.upkeep import Upkeep
@@ -65,6 +66,7 @@ class Ledger:
         self._zone = zone_of(timezone)
         self._clock = clock
         self._database = Database(url)
+        self._url = url
         self._retention_seconds = None if retention_days is None else retention_days * 86_400
         self._ratios: Mapping[str, float] = {}
         self.upkeep = Upkeep()
@@ -218,6 +220,10 @@ class Ledger:
         """
         with self._writer.database() as database:
             return database.claim(what, claimant)
+
+    def reservations(self) -> Reservations:
+        """What calls that are under way have reserved in its database, on another connection."""
+        return Reservations(self._url)
 
     def _prune_old(self) -> None:
         if self._retention_seconds is not None:
