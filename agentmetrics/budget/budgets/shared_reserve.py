@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agentmetrics.budget.budgets.earlier import LATE_SECONDS, OLDEST_SECONDS, Earlier
 from agentmetrics.budget.ledger.demand import ANSWER_SECONDS, LEASE_SECONDS, Demand, Refusal
 from agentmetrics.budget.ledger.tally import dimensions_text
 from agentmetrics.calls.facts import LLMCall
@@ -61,6 +62,7 @@ class SharedReserve(ForkAware):
 
     def __init__(self, ledger: Ledger, reservations: Reservations) -> None:
         self._ledger, self._reservations = ledger, reservations
+        self._earlier = Earlier(ledger.cost_nano_usd)
         self._lock = ForkSafeLock()
         self._periodic: PeriodicFlush | None = None
         self._is_closed = False
@@ -70,7 +72,10 @@ class SharedReserve(ForkAware):
 
     def _begin(self) -> None:
         self._held: set[str] = set()
-        self._settled: set[str] = set()
+        self._settled: dict[str, float] = {}
+        """When each call ended (Unix time) that is not written yet, as far as is known."""
+        self._written: dict[str, float] = {}
+        """When each reservation is given back (Unix time) whose call is written."""
         self._not_before = self._flush_not_before = 0.0
         self._renew_at = self._used_at = 0.0
         self._is_connected = False
@@ -91,11 +96,12 @@ class SharedReserve(ForkAware):
         attempt = _Attempt(uuid.uuid4().hex)
 
         def reserve() -> None:
-            refusal = self._reservations.take(attempt.id, labels, nano_usd, demands)
+            told = [self._earlier.told(demand) for demand in demands]
+            refusal = self._reservations.take(attempt.id, labels, nano_usd, told)
             with self._lock:
                 attempt.refusal, attempt.is_answered = refusal, True
                 if attempt.is_given_up:
-                    self._settled.add(attempt.id)
+                    self._settled[attempt.id] = time.time()
 
         self._begin_thread()
         try:
@@ -119,7 +125,7 @@ class SharedReserve(ForkAware):
     def _give_up(self, attempt: _Attempt) -> None:
         with self._lock:
             attempt.is_given_up = True
-            self._settled.add(attempt.id)  # who knows whether it was committed
+            self._settled[attempt.id] = time.time()  # who knows whether it was committed
             self._not_before = time.monotonic() + PAUSE_SECONDS
 
     def _begin_thread(self) -> None:
@@ -135,34 +141,46 @@ class SharedReserve(ForkAware):
         with self._lock:
             if id_ in self._held:  # else it is the parent's
                 self._held.discard(id_)
-                self._settled.add(id_)
+                self._settled[id_] = time.time()
 
     def flush(self) -> None:
         """Have written what has ended, and give back what was reserved for it; renew the rest."""
-        now = time.monotonic()
-        if now < self._flush_not_before:
+        began = time.monotonic()
+        if began < self._flush_not_before:
             return
         try:
             self._settle()
-            self._renew(now)
+            self._renew(began)
+            self._earlier.refresh()
         except LedgerUnavailable:  # counted and logged by the ledger
-            self._flush_not_before = now + PAUSE_SECONDS
-        if self._is_connected and now - self._used_at > IDLE_SECONDS:
+            self._flush_not_before = began + PAUSE_SECONDS
+        else:  # however long the ledger's sums are, they are made a tenth of the time at most
+            self._flush_not_before = began + 10 * (time.monotonic() - began)
+        if self._is_connected and began - self._used_at > IDLE_SECONDS:
             self._is_connected = False
             self._reservations.disconnect()
 
     def _settle(self) -> None:
         with self._lock:
-            settled = frozenset(self._settled)
+            settled = dict(self._settled)
         if settled:
             self._ledger.flush()
-            self._reservations.release(settled)
+            now = time.time()
             with self._lock:
-                self._settled -= settled
+                for id_, ended in settled.items():
+                    self._settled.pop(id_, None)
+                    is_late = not 0 <= now - ended < LATE_SECONDS
+                    self._written[id_] = now + 2 * OLDEST_SECONDS if is_late else now
+        now = time.time()
+        released = {id_ for id_, at in self._written.items() if at <= now}
+        if released:
+            self._reservations.release(released)
+            for id_ in released:
+                del self._written[id_]
 
     def _renew(self, now: float) -> None:
         with self._lock:
-            held = frozenset(self._held)
+            held = {*self._held, *self._settled, *self._written}
         if held and now >= self._renew_at:
             self._reservations.renew(held)
             self._renew_at = now + LEASE_SECONDS / 4

@@ -22,6 +22,9 @@ class Demand(NamedTuple):
     period: Period
     span: Span
     limit_nano: int
+    earlier_nano: int = 0
+    earlier_until: int = 0
+    """What was spent in the span before this second (Unix time) is ``earlier_nano``."""
 
     @property
     def lock(self) -> int:

@@ -221,6 +221,15 @@ class Ledger:
         with self._writer.database() as database:
             return database.claim(what, claimant)
 
+    def cost_nano_usd(self, calls: CallFilter, span: Span) -> int:
+        """What calls cost in a span of whole quarters of an hour, by all that is written.
+
+        In 10⁻⁹ USD. Raises ``LedgerUnavailable``.
+        """
+        spend = Spend(calls, *span, fold=self._writer.fold)
+        with self._writer.database() as database:
+            return database.spent([spend])[0].nano_usd
+
     def reservations(self) -> Reservations:
         """What calls that are under way have reserved in its database, on another connection."""
         return Reservations(self._url)

@@ -79,10 +79,11 @@ class Reservations(Database, ForkAware):
         labels = (*CALL_LABELS, "dimensions")
         assert set(labels) == set(RESERVED_FOR)
         columns = demand.scope.columns().items()
+        since = max(demand.span.start, demand.earlier_until)
         by = [LEDGER.c[name] for name in (*labels, "served_model")]
         spent = (
             select(*by, func.sum(LEDGER.c.cost_nano_usd).label("spent"), literal(0).label("held"))
-            .where(LEDGER.c.bucket >= demand.span.start, LEDGER.c.bucket < demand.span.end)
+            .where(LEDGER.c.bucket >= since, LEDGER.c.bucket < demand.span.end)
             .where(*(LEDGER.c[name] == value for name, value in columns))
             .group_by(*by)
         )
@@ -104,7 +105,7 @@ class Reservations(Database, ForkAware):
                 json.loads(row.dimensions),
             )
         ]
-        return sum(row[0] for row in found), sum(row[1] for row in found)
+        return demand.earlier_nano + sum(row[0] for row in found), sum(row[1] for row in found)
 
     def renew(self, ids: Iterable[str]) -> None:
         """Let these last for another lease from now."""
