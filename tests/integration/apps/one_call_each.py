@@ -12,7 +12,7 @@ from functools import partial
 from agentmetrics import Budget, BudgetExceeded, MemoryRecorder, configure, get_ledger, track_call
 
 LIMIT_USD = 0.0001
-TOKENS = 200  # of gpt-4o-mini: 0.00003 USD, so that the fourth call crosses the limit
+TOKENS = 400  # of gpt-4o-mini: 0.00006 USD, so that the second call crosses the limit
 
 
 def begin(url: str) -> None:

@@ -8,6 +8,7 @@ call ends: a process that is killed may have spent that.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -21,8 +22,8 @@ from agentmetrics import Budget, BudgetExceeded, MemoryRecorder, configure, trac
 PROCESSES, AGENTS = 8, 4
 NANO_PER_TOKEN, MOST_TOKENS = 150, 1000  # of gpt-4o-mini
 MOST_USD = NANO_PER_TOKEN * MOST_TOKENS / 1e9
-REFUSED_IN_A_ROW = 60
-"""So often a process is refused that waits for what the dead had reserved."""
+REFUSED_IN_A_ROW = 20
+"""So often a process is refused before it gives up what the dead had reserved."""
 
 
 def shared(name: str, limit_usd: str, **scope: str) -> Budget:
@@ -36,7 +37,7 @@ def shared(name: str, limit_usd: str, **scope: str) -> Budget:
     )
 
 
-def work(url: str, of_all: str, of_one: str, number: int, directory: Path) -> None:
+def work(url: str, of_all: str, of_one: str, number: int, patience: float, directory: Path) -> None:
     agent = f"agent {number % AGENTS}"
     configure(
         MemoryRecorder(),
@@ -46,7 +47,7 @@ def work(url: str, of_all: str, of_one: str, number: int, directory: Path) -> No
     )
     refused = 0
     with (directory / f"{number}.spent").open("a", buffering=1) as file:
-        while refused < REFUSED_IN_A_ROW:
+        while refused < patience:
             try:
                 with track_call(
                     "openai",
@@ -68,12 +69,14 @@ def work(url: str, of_all: str, of_one: str, number: int, directory: Path) -> No
     configure(MemoryRecorder(), budgets=[])  # and so the ledger and the budgets are closed
 
 
-def started(*arguments: str, number: int, directory: Path) -> int:
+def started(
+    url: str, of_all: str, of_one: str, number: int, patience: float, directory: Path
+) -> int:
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            work(*arguments, number=number, directory=directory)
+            work(url, of_all, of_one, number, patience, directory)
             code = 0
         except Exception:
             traceback.print_exc()
@@ -83,10 +86,12 @@ def started(*arguments: str, number: int, directory: Path) -> int:
 
 
 def main(url: str, of_all: str, of_one: str, kills: int, directory: Path) -> None:
-    children = {
-        number: started(url, of_all, of_one, number=number, directory=directory)
-        for number in range(PROCESSES)
-    }
+    patience = REFUSED_IN_A_ROW if kills else math.inf
+
+    def start(number: int) -> int:
+        return started(url, of_all, of_one, number, patience, directory)
+
+    children = {number: start(number) for number in range(PROCESSES)}
     for number in range(kills):
         spent = directory / f"{number}.spent"
         while not spent.exists() or spent.read_text().count("\n") < number + 3:
@@ -95,7 +100,7 @@ def main(url: str, of_all: str, of_one: str, kills: int, directory: Path) -> Non
         os.kill(children[number], signal.SIGKILL)
         assert os.waitpid(children.pop(number), 0)[1] == signal.SIGKILL
         heir = PROCESSES + number
-        children[heir] = started(url, of_all, of_one, number=heir, directory=directory)
+        children[heir] = start(heir)
     for child in children.values():
         assert os.waitpid(child, 0)[1] == 0
 
