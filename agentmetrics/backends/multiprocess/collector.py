@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from agentmetrics.backends.multiprocess import lock, values
 from agentmetrics.backends.multiprocess.compaction import tidy
 from agentmetrics.backends.multiprocess.directory import (
+    Listing,
     ValueFile,
     check_directory,
     listing,
@@ -57,12 +58,12 @@ class MultiprocessCollector(Collector):
 def _entries(directory: Path) -> dict[tuple[str, str], list[Entries]]:
     """What all files hold, by their kind and, for a gauge, by whose they are."""
     with lock.shared(directory, LOCK_WAIT_SECONDS):
-        contents, strangers = _contents(directory)
+        found, contents = _contents(directory)
     owners = Owners()
-    skipped = strangers + [
+    skipped = [path.name for path in found.strangers] + [
         file.path.name
         for file, of in contents.items()
-        if not of.is_whole and not _is_just_begun(owners, file, of)
+        if not (of.is_whole or found.is_counted(file) or _is_just_begun(owners, file, of))
     ]
     warn_of(skipped)
     entries: defaultdict[tuple[str, str], list[Entries]] = defaultdict(list)
@@ -73,8 +74,8 @@ def _entries(directory: Path) -> dict[tuple[str, str], list[Entries]]:
     return entries
 
 
-def _contents(directory: Path) -> tuple[dict[ValueFile, Contents], list[str]]:
-    """All files, as they are together; and the names of those that are none of them."""
+def _contents(directory: Path) -> tuple[Listing, dict[ValueFile, Contents]]:
+    """Which files there are, and what they hold together."""
     for _ in range(ATTEMPTS):
         contents: dict[ValueFile, Contents] = {}
         is_moving = False
@@ -88,7 +89,7 @@ def _contents(directory: Path) -> tuple[dict[ValueFile, Contents], list[str]]:
                 contents[file] = values.UNREADABLE
         if not is_moving:
             break
-    return contents, [path.name for path in found.strangers]
+    return found, contents
 
 
 def _is_just_begun(owners: Owners, file: ValueFile, contents: Contents) -> bool:

@@ -107,14 +107,19 @@ def _is_headless(file: ValueFile) -> bool:
 def _merge(directory: Path, found: Listing, dead: list[ValueFile]) -> None:
     number = found.number + 1
     contents = _read([*found.merged, *found.aside, *dead])
-    torn = [file.path.name for file, of in contents.items() if not of.is_whole]
+    torn = [
+        file.path.name
+        for file, of in contents.items()
+        if not of.is_whole and not found.is_counted(file)
+    ]
     parts: defaultdict[str, list[Entries]] = defaultdict(list)
     for file, of in contents.items():
         parts[file.kind].append(of.entries)
     if torn:
         parts["counter"].append(count_skipped(len(torn)))
     kinds = {file.kind for file in (*found.aside, *dead)} | ({"counter"} if torn else set())
-    made = {kind: directory / f"{kind}_merged-{number}.db" for kind in kinds}
+    # The counters come first, since they say which torn files are counted: see ``is_counted``.
+    made = {kind: directory / f"{kind}_merged-{number}.db" for kind in sorted(kinds)}
     for kind, path in made.items():
         values.write(_unfinished(path), values.merged(kind, parts[kind]))
     # A scrape that is not ours and begins from here on, until the last has its name, misses some.

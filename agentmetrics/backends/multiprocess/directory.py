@@ -6,6 +6,8 @@ import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -33,7 +35,7 @@ KINDS = (
 
 _NAME = re.compile(rf"(?P<kind>{'|'.join(KINDS)})_(?P<owner>.+)\.db(?:\.(?P<aside>\d+))?")
 _MERGED = re.compile(r"merged-(\d+)")
-_NEW = re.compile(r".+\.db\.new")
+_UNFINISHED = re.compile(r".+\.db\.new")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class ValueFile:
     kind: str
     owner: str
     """What prometheus-client wrote into the name: a process id, unless it was told otherwise."""
+    number: int = 0
+    """That of the compaction that made it or put it aside."""
 
     @property
     def pid(self) -> int | None:
@@ -79,40 +83,44 @@ class Listing:
         """What makes up a scrape."""
         return [*self.merged, *self.aside, *self.workers]
 
+    def is_counted(self, file: ValueFile) -> bool:
+        """Whether the merged counters have counted already that this file is torn.
+
+        They are the first that a compaction puts in place.
+        """
+        return any(0 < file.number <= one.number for one in self.merged if one.kind == "counter")
+
 
 def listing(directory: Path) -> Listing:
     """What is in the directory; nothing where there is no such directory."""
     found = Listing()
-    numbered: defaultdict[str, list[tuple[int, ValueFile]]] = defaultdict(list)
-    aside: list[tuple[int, ValueFile]] = []
+    every: defaultdict[str, list[ValueFile]] = defaultdict(list)
     for name in _names(directory):
-        match = _NAME.fullmatch(name)
         path = directory / name
-        if match is None:
-            if _NEW.fullmatch(name):
-                found.done.append(path)
-            elif name.endswith(".db"):
-                found.strangers.append(path)
-            continue
-        file = ValueFile(path, match["kind"], match["owner"])
-        if match["aside"]:
-            aside.append((int(match["aside"]), file))
-        elif merged := _MERGED.fullmatch(file.owner):
-            numbered[file.kind].append((int(merged[1]), file))
-        else:
-            found.workers.append(file)
-    last: dict[str, int] = {}
-    for kind, files in numbered.items():
-        files.sort(key=lambda one: one[0])
-        last[kind], newest = files[-1]
+        if match := _NAME.fullmatch(name):
+            merged = _MERGED.fullmatch(match["owner"])
+            number = int(match["aside"] or (merged[1] if merged else 0))
+            file = ValueFile(path, match["kind"], match["owner"], number)
+            if match["aside"]:
+                found.aside.append(file)
+            elif merged:
+                every[file.kind].append(file)
+            else:
+                found.workers.append(file)
+        elif _UNFINISHED.fullmatch(name):
+            found.done.append(path)
+        elif name.endswith(".db"):
+            found.strangers.append(path)
+    found.number = max((file.number for file in (*found.aside, *chain(*every.values()))), default=0)
+    last = {}
+    for kind, files in every.items():
+        *before, newest = sorted(files, key=attrgetter("number"))
+        last[kind] = newest.number
         found.merged.append(newest)
-        found.done += [file.path for _, file in files[:-1]]
-    for number, file in aside:
-        if number <= last.get(file.kind, 0):
-            found.done.append(file.path)
-        else:
-            found.aside.append(file)
-    found.number = max([*last.values(), *(number for number, _ in aside)], default=0)
+        found.done += [file.path for file in before]
+    is_in = {file: file.number <= last.get(file.kind, 0) for file in found.aside}
+    found.done += [file.path for file in found.aside if is_in[file]]
+    found.aside = [file for file in found.aside if not is_in[file]]
     return found
 
 
