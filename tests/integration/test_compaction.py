@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
+from prometheus_client.multiprocess import MultiProcessCollector as TheirCollector
 
 from agentmetrics.backends.multiprocess import MultiprocessCollector, compaction
 from tests.integration.apps import compacting
@@ -194,6 +195,128 @@ def test_scrapes_during_compactions_all_say_the_same(tmp_path: Path) -> None:
     scrapes, *seen = run(READ_WHILE_MERGED, tmp_path, str(tmp_path)).split()
     assert int(scrapes) > 5
     assert seen == ["60.0"]
+
+
+ENDS = """
+import os, sys
+from agentmetrics import Metric, PrometheusRecorder, track_call
+from agentmetrics.recording.exits import close_all
+
+recorder = PrometheusRecorder()
+depth = recorder.gauge(Metric("depth", "gauge", "Set, not read.", merge="sum"))
+last = recorder.gauge(Metric("last", "gauge", "The last one set.", merge="last"))
+def call():
+    return track_call("openai", "gpt-4o", agent_name="a", recorder=recorder)
+with call(): pass
+in_flight = call()
+in_flight.__enter__()
+depth.labels().set(3)
+last.labels().set(7)
+recorder.flush()
+if sys.argv[1] == "goes on":
+    close_all()
+    with call(): pass
+    with track_call("openai", "gpt-4o", agent_name="another", recorder=recorder): pass
+    recorder.flush()
+    assert "llm_active_calls{" in recorder.exposition().body.decode()
+    close_all()
+    os._exit(0)
+"""
+
+
+def seen_by_prometheus_client(directory: Path) -> dict[str, float]:
+    """The sum of each sample, by prometheus-client's own collector, which tidies up nothing."""
+    families = TheirCollector(None, str(directory)).collect()
+    totals: dict[str, float] = {}
+    for sample in (sample for family in families for sample in family.samples):
+        totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+    return totals
+
+
+class TestAWorkerThatEnds:
+    def test_a_worker_that_ends_shows_nothing_in_flight_from_then_on(self, tmp_path: Path) -> None:
+        run(ENDS, tmp_path, "ends")
+        seen = seen_by_prometheus_client(tmp_path)
+        assert seen["llm_calls_total"] == 1
+        assert seen["llm_active_calls"] == seen["agentmetrics_open_runs"] == 0
+        assert seen["llm_oldest_active_call_seconds"] == 0
+        assert seen["depth"] == 0
+        assert seen["last"] == 7  # which is no news of the moment
+
+    def test_a_worker_that_goes_on_after_its_end_counts_and_shows_what_it_does(
+        self, tmp_path: Path
+    ) -> None:
+        run(ENDS, tmp_path, "goes on")
+        seen = seen_by_prometheus_client(tmp_path)
+        assert seen["llm_calls_total"] == 3
+        assert seen["llm_active_calls"] == 0
+
+    def test_a_child_that_recorded_nothing_leaves_no_file_when_it_ends(
+        self, tmp_path: Path
+    ) -> None:
+        program = """
+import os
+from agentmetrics import PrometheusRecorder, track_call
+from agentmetrics.recording.exits import close_all
+recorder = PrometheusRecorder()
+with track_call("openai", "gpt-4o", agent_name="a", recorder=recorder):
+    recorder.flush()
+    if not os.fork():
+        close_all()
+        os._exit(0)
+    child, status = os.wait()
+    assert status == 0
+    print(child)
+"""
+        child = run(program, tmp_path).strip()
+        assert list(tmp_path.glob(f"*_{child}.db")) == []
+
+
+SUCCESSOR = """
+import os
+from pathlib import Path
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
+from agentmetrics import PrometheusRecorder, track_call
+
+directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+
+def leave(kind, pid, size):  # what an earlier process of this number may have left
+    path = directory / f"{kind}_{pid}.db"
+    file = MmapedDict(str(path))
+    for tenant in ("a", "b"):
+        file.write_value(mmap_key(kind, kind, ["tenant"], [tenant], "Its."), 2.0, 0.0)
+    file.close()
+    os.truncate(path, size)
+
+def work():
+    with track_call("openai", "gpt-4o", agent_name="a", recorder=recorder): pass
+
+leave("counter", os.getpid(), 140)  # the second entry is cut
+leave("histogram", os.getpid(), 3)
+leave("gauge_livesum", os.getpid(), 1000)
+recorder = PrometheusRecorder()
+work()
+first = os.getpid() + 1
+for pid in range(first, first + 200):
+    (directory / f"counter_{pid}.db").write_bytes(b"torn")
+if not os.fork():
+    work()
+    os._exit(0)
+child, status = os.wait()
+assert status == 0
+samples = [s for f in recorder.scraped.collect() for s in f.samples]
+for name in ("llm_calls_total", "counter", "gauge_livesum"):
+    print(sum(s.value for s in samples if s.name == name))
+"""
+
+
+def test_a_process_with_the_number_of_one_that_left_torn_files_goes_on_from_what_they_hold(
+    tmp_path: Path,
+) -> None:
+    calls, before, in_flight = map(float, run(SUCCESSOR, tmp_path).split())
+    assert calls == 2
+    assert before == 2
+    assert in_flight == 0
 
 
 RECYCLED = """

@@ -129,10 +129,12 @@ def _merge(directory: Path, found: Listing, dead: list[ValueFile]) -> None:
         for file, at in moved.items():
             _put_back(file, at)
         return
-    for path in made.values():
+    for kind, path in made.items():
         _unfinished(path).rename(path)
-    before = [file.path for file in (*found.merged, *found.aside) if file.kind in kinds]
-    for path in (*before, *moved.values()):
+        for file in found.merged:
+            if file.kind == kind:
+                file.path.unlink(missing_ok=True)
+    for path in (*(file.path for file in found.aside), *moved.values()):
         path.unlink(missing_ok=True)
     warn_of(torn)
 

@@ -57,6 +57,9 @@ class MultiprocessStore(Store):
             with suppress(RuntimeError):  # at the very end of a program no thread can begin
                 self._periodic = PeriodicFlush(self, OBSERVED_INTERVAL_SECONDS)
             close_at_exit(self)
+        return self._client_series(metric, values)
+
+    def _client_series(self, metric: Metric, values: tuple[str, ...]) -> Any:
         if metric.name not in self._written:
             self._written[metric.name] = _client_metric(metric)
         parent = self._written[metric.name]
@@ -80,7 +83,11 @@ class MultiprocessStore(Store):
             self._shown[metric.name] = shown
 
     def close(self) -> None:
-        """Show nothing in flight of this process from now on; it may go on and count."""
+        """Show nothing in flight of this process, which is about to end.
+
+        Whatever it still records is counted; a new series, or a scrape that it answers itself, is
+        a sign that it goes on, and what is in flight is shown again.
+        """
         periodic, self._periodic = self._periodic, None
         if periodic is not None:
             periodic.stop()
@@ -92,21 +99,21 @@ class MultiprocessStore(Store):
 
     def _end(self, metric: Metric) -> None:
         for label_values in self._shown.pop(metric.name, ()):
-            self.written(metric, label_values).set(0.0)
+            self._client_series(metric, label_values).set(0.0)
         for series in self.series[metric.name].values():
             if series.value:  # a child that has nothing to show makes no file for it
                 series.set(0.0)
 
     def after_fork_in_child(self) -> None:
         self._shown.clear()  # it is the parent's: the child would write that it is gone
-        with suppress(OSError):
-            self._make_way()
+        self._make_way()
         super().after_fork_in_child()
 
     def _make_way(self) -> None:
-        repaired = make_way(self._directory)
-        if repaired:
-            self.written(FILES_SKIPPED, ()).inc(repaired)
+        with suppress(OSError):
+            repaired = make_way(self._directory)
+            if repaired:
+                self.written(FILES_SKIPPED, ()).inc(repaired)
 
 
 def _client_metric(metric: Metric) -> Any:
