@@ -315,6 +315,7 @@ class Pipeline:
 
         Prometheus' ``increase`` misses the first increment of a series that begins with it.
         """
+        notice_fork()
         expect = self._expect.get(fact.kind)
         if expect is not None:
             try:
@@ -395,7 +396,6 @@ class Pipeline:
 
     def record(self, fact: Fact) -> None:
         """Record a fact that was never open here: its times and its status were told."""
-        notice_fork()
         if self._notes_spans:
             fact.span = current_span()
         self.expect(fact)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import suppress
+from inspect import getclosurevars
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from agentmetrics.backends.multiprocess.compaction import tidy
 from agentmetrics.backends.multiprocess.directory import DIRECTORY_VARIABLE, check_directory
 from agentmetrics.backends.multiprocess.successor import make_way
 from agentmetrics.recording.exits import close_at_exit
-from agentmetrics.recording.fork import NOTICED, notice_fork
+from agentmetrics.recording.fork import NOTICED, notice_fork, renew_in_children
 from agentmetrics.recording.health import FILES_SKIPPED
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.periodic import PeriodicFlush
@@ -43,6 +44,8 @@ class MultiprocessStore(Store):
                 f"{DIRECTORY_VARIABLE} was set after prometheus_client was imported: "
                 "set it in the environment of the process"
             )
+        # One for all values, which prometheus-client leaves locked in a child of a fork.
+        renew_in_children(getclosurevars(values.ValueClass.get).nonlocals["lock"])
         self._directory = Path(directory)
         self._written: dict[str, Any] = {}
         self._shown: dict[str, set[tuple[str, ...]]] = {}
@@ -62,7 +65,9 @@ class MultiprocessStore(Store):
 
     def _client_series(self, metric: Metric, values: tuple[str, ...]) -> Any:
         if metric.name not in self._written:
-            self._written[metric.name] = _client_metric(metric)
+            made = self._written[metric.name] = _client_metric(metric)
+            if metric.labels:
+                renew_in_children(made._lock)
         parent = self._written[metric.name]
         return parent.labels(*values) if metric.labels else parent
 
