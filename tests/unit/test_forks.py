@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -290,9 +291,10 @@ def test_a_lock_that_the_thread_that_forks_is_inside_of_stays_its_own(fork_now) 
 
     def in_child() -> int:
         fork.notice_fork()
-        is_owned = recorder.store.lock._is_owned()
-        recorder.store.lock.release()
-        return 0 if is_owned and not recorder.store.lock._is_owned() else 1
+        lock: Any = recorder.store.lock
+        is_owned = lock._is_owned()
+        lock.release()
+        return 0 if is_owned and not lock._is_owned() else 1
 
     with recorder.update():
         assert exit_code_of_child(in_child, fork_now) == 0
