@@ -79,7 +79,7 @@ class Budgets(ForkAware):
         if ledger is not None and any(budget.is_shared for budget in limits):
             self._shared = SharedReserve(ledger, ledger.reservations())
         if ledger is not None:
-            self._question = FirstQuestion(ledger.flush)
+            self._question = FirstQuestion(ledger.catch_up)
             ledger.upkeep.add("first question of budgets", self._question.answered, 0.0)
             # Where no call ends and nobody scrapes, others may still spend.
             ledger.upkeep.add("budgets", self._notice_others, 0.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -23,7 +22,7 @@ from agentmetrics.budget.ledger.demand import ANSWER_SECONDS, LEASE_SECONDS, Dem
 from agentmetrics.budget.ledger.engine import WRITES, make_keeping_engine
 from agentmetrics.budget.ledger.schema import LEDGER, RESERVATIONS, RESERVED_FOR
 from agentmetrics.budget.ledger.spend import CALL_LABELS
-from agentmetrics.recording.fork import FORK_WAITS_SECONDS, ForkAware, watch_forks
+from agentmetrics.recording.fork import ForkAware, held_lock, watch_forks
 
 MOST_NANO = 2**62
 """No reservation is larger than what the databases hold."""
@@ -43,10 +42,9 @@ class Reservations(Database, ForkAware):
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self._engine = make_keeping_engine(self._url)
+        self._engine = make_keeping_engine(self.url)
         self._now: ColumnElement[int] = literal_column(_NOW[self._engine.dialect.name])
-        self._using = threading.Lock()
-        self._is_held = False
+        self._using = held_lock()
         watch_forks(self)
 
     def take(
@@ -151,15 +149,5 @@ class Reservations(Database, ForkAware):
         finally:
             self._using.release()
 
-    def before_fork(self) -> None:
-        self._is_held = self._using.acquire(timeout=FORK_WAITS_SECONDS)
-
-    def after_fork_in_parent(self) -> None:
-        if self._is_held:
-            self._is_held = False
-            self._using.release()
-
     def after_fork_in_child(self) -> None:
-        self._is_held = False
-        self._using = threading.Lock()
         self._engine.dispose(close=False)  # the connection is the parent's
