@@ -151,8 +151,8 @@ class SharedReserve(ForkAware):
         if began < self._flush_not_before:
             return
         try:
-            self._settle()
             self._renew(began)
+            self._settle()
             self._earlier.refresh()
         except LedgerUnavailable:  # counted and logged by the ledger
             self._flush_not_before = began + PAUSE_SECONDS
