@@ -132,10 +132,11 @@ class Ledger:
         self._writer.write()
 
     def catch_up(self) -> None:
-        """Write what dead processes left, and do what ``flush`` does: for a process that begins.
+        """Write what processes that died have left, and do what ``flush`` does.
 
         Raises ``LedgerUnavailable``.
         """
+        notice_fork()
         self._writer.take_up()
         self._writer.write()
 
@@ -165,8 +166,7 @@ class Ledger:
         Raises ``LedgerUnavailable``, and ``ValueError`` for invalid arguments.
         """
         question = summaries.ask(period, by, since, until, now=self._clock(), zone=self._zone)
-        self.flush()
-        self._writer.take_up()
+        self.catch_up()
         with self._database.snapshot() as snapshot:
             return summaries.answer(question, snapshot)
 
