@@ -17,7 +17,7 @@ from typing import NamedTuple
 from agentmetrics import Budget, Budgets, Ledger, MemoryRecorder
 from agentmetrics.backends.multiprocess import MultiprocessCollector
 from tests.ends.programs.calls import AGENT
-from tests.services.process import free_port, wait_for_port
+from tests.services.process import free_port, group, members, wait_for_port, without_ours
 from tests.services.statsd import StatsDDaemon
 from tests.services.webserver import ask, wait_for
 
@@ -80,19 +80,9 @@ class Place:
         self, *command: str, env: Mapping[str, str] = {}
     ) -> Iterator[subprocess.Popen[bytes]]:
         """A program in a group of its own, of which nothing lives when this is over."""
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=self._directory,
-                env={**_cleared(os.environ), **self._env, **env},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        try:
+        env = {**without_ours(os.environ), **self._env, **env}
+        with group(command, log=self.log, env=env, cwd=self._directory) as process:
             yield process
-        finally:
-            _kill(process)
 
     def run(self, *command: str, status: int = 0) -> None:
         """A program until its end."""
@@ -102,7 +92,7 @@ class Place:
     def until_ended(self, process: subprocess.Popen[bytes], status: int = 0) -> None:
         """Wait for it, and for all that it has started."""
         assert process.wait(SECONDS) == status, self.log.read_text()
-        wait_for(lambda: not _members(process.pid), SECONDS)
+        wait_for(lambda: not members(process), SECONDS)
 
     def stop(self, process: subprocess.Popen[bytes], how: signal.Signals, status: int = 0) -> None:
         process.send_signal(how)
@@ -137,7 +127,7 @@ class Place:
 
     def workers(self, process: subprocess.Popen[bytes]) -> set[int]:
         """The process ids of what a server has started."""
-        return _members(process.pid) - {process.pid}
+        return members(process) - {process.pid}
 
     def in_flight(self) -> int:
         return self._prometheus("llm_active_calls")
@@ -204,37 +194,6 @@ class Place:
                 if name.startswith(calls) and name.endswith(end)
             )
         )
-
-
-def _cleared(env: Mapping[str, str]) -> dict[str, str]:
-    """Without what would make programs behave as tests do."""
-    ours = ("AGENTMETRICS_", "COVERAGE", "PROMETHEUS_", "PYTEST")
-    return {name: value for name, value in env.items() if not name.startswith(ours)}
-
-
-def _members(group: int) -> set[int]:
-    """The processes of a group that have not ended."""
-    found: set[int] = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = stat.read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        state, _, of_group = text.rpartition(")")[2].split()[:3]
-        if int(of_group) == group and state not in "ZX":
-            found.add(int(stat.parent.name))
-    return found
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    for member in _members(process.pid):
-        try:
-            os.kill(member, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    if process.poll() is None:
-        process.kill()
-    process.wait()
 
 
 def python(module: str, *arguments: str) -> Sequence[str]:
