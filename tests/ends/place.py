@@ -66,6 +66,7 @@ class Place:
             "AGENTMETRICS_STATSD_PORT": str(statsd.udp_port),
             "AGENTMETRICS_STATSD_PREFIX": self._prefix,
             "ENDS_ACKNOWLEDGED": str(self._acknowledged),
+            "HOME": str(directory),  # where gunicorn has a socket
             "PROMETHEUS_MULTIPROC_DIR": str(self._files),
             "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]),
         }

@@ -63,6 +63,7 @@ class Machine:
         for name, value in self.settings.items():
             if name == "PROMETHEUS_MULTIPROC_DIR":
                 Path(value).mkdir()
+        self.settings["AGENTMETRICS_LEDGER_FLUSH_INTERVAL"] = "600"  # only the end itself writes
 
     def _files(self, title: str) -> Iterator[str]:
         yield from blocks(COMMON, "python")
@@ -84,15 +85,16 @@ class Machine:
         kept = without_ours(os.environ)
         programs = os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])
         path = os.pathsep.join([str(self.home), str(ROOT), *filter(None, sys.path)])
-        return {**kept, "PATH": programs, "PYTHONPATH": path, **self.settings}
+        of_here = {"PATH": programs, "PYTHONPATH": path, "HOME": str(self.home)}
+        return {**kept, **of_here, **self.settings}
 
     @contextmanager
-    def running(self, command: list[str]) -> Iterator[Popen[bytes]]:
-        with group(command, cwd=self.home, env=self.env, log=self._log) as process:
+    def running(self, command: str) -> Iterator[Popen[bytes]]:
+        with group(shlex.split(command), cwd=self.home, env=self.env, log=self._log) as process:
             yield process
 
     @contextmanager
-    def serving(self, command: list[str]) -> Iterator[Popen[bytes]]:
+    def serving(self, command: str) -> Iterator[Popen[bytes]]:
         with self.running(command) as process:
             wait_for_port(self.port, process, SECONDS)
             yield process
@@ -134,33 +136,24 @@ def in_ledger(url: str) -> tuple[int, int]:
     return sum(one.calls for one in amounts), sum(one.cost_nano_usd for one in amounts)
 
 
-def commands(title: str) -> list[list[str]]:
-    return [shlex.split(block) for block in blocks(section(PAGE, title), "sh")]
-
-
 SERVERS = ("FastAPI with uvicorn", "FastAPI with gunicorn", "Flask with gunicorn", "uWSGI")
 
 
 @pytest.mark.parametrize(
     ("title", "command"),
-    [(title, command) for title in SERVERS for command in commands(title)],
-    ids=lambda value: value if isinstance(value, str) else value[-1].rpartition(".")[2],
+    [(title, block) for title in SERVERS for block in blocks(section(PAGE, title), "sh")],
+    ids=str.rstrip,
 )
 def test_a_server_keeps_every_call_when_it_is_stopped(
-    tmp_path: Path, title: str, command: list[str]
+    tmp_path: Path, title: str, command: str
 ) -> None:
     machine = Machine(tmp_path, title)
-    with machine.serving([machine.here(word) for word in joined(command)]) as process:
+    with machine.serving(machine.here(command)) as process:
         machine.ask()
         assert machine.metrics() == QUESTIONS
         machine.end(process)
     url = machine.settings["AGENTMETRICS_LEDGER_URL"]
     assert in_ledger(url) == (QUESTIONS, QUESTIONS * NANO_USD), machine.log()
-
-
-def joined(command: list[str]) -> list[str]:
-    """With an option's port beside it, as the page's addresses are replaced in words."""
-    return shlex.split(" ".join(map(shlex.quote, command)).replace("--port 8000", "'--port 8000'"))
 
 
 def test_celery_keeps_every_call_when_it_is_stopped(
@@ -170,7 +163,7 @@ def test_celery_keeps_every_call_when_it_is_stopped(
     machine = Machine(
         tmp_path, "Celery", {"redis://127.0.0.1:6379/0": broker, "port=9464": f"port={port}"}
     )
-    (command,) = commands("Celery")
+    (command,) = blocks(machine.text, "sh")
     with machine.running(command) as process, Celery("sender", broker=broker) as sender:
         for _ in range(QUESTIONS):
             sender.send_task("tasks.ask", ["When?"])
@@ -188,7 +181,7 @@ def test_a_batch_job_keeps_every_call_and_pushes_the_sum(
         tmp_path, "Batch jobs with multiprocessing", {"http://127.0.0.1:9091": pushgateway.url}
     )
     (block,) = blocks(machine.text, "sh")
-    with machine.running(["sh", "-c", block]) as process:
+    with machine.running(f"sh -c {shlex.quote(block)}") as process:
         assert process.wait(SECONDS) == 0, machine.log()
     assert machine.log().count("from 9 to 18") == 100
     assert re.search(r"^clerk +100 ", machine.log(), re.MULTILINE), machine.log()
@@ -229,8 +222,8 @@ class Pod(Machine):
         (mount,) = CONTAINER["volumeMounts"]
         super().__init__(directory, "Kubernetes", {mount["mountPath"]: str(self.volume)})
         variables = {one["name"]: one.get("value", ledger_url) for one in CONTAINER["env"]}
-        self.settings = {name: self.here(value) for name, value in variables.items()}
-        self.command = [self.here(word) for word in CONTAINER["command"]]
+        self.settings |= {name: self.here(value) for name, value in variables.items()}
+        self.command = self.here(shlex.join(CONTAINER["command"]))
 
 
 def test_a_pod_that_is_deleted_has_written_every_call(
@@ -251,7 +244,6 @@ def test_a_container_that_is_started_again_writes_what_the_one_before_had_finish
 ) -> None:
     url = postgres()
     pod = Pod(tmp_path, url)
-    pod.settings["AGENTMETRICS_LEDGER_FLUSH_INTERVAL"] = "600"  # none comes before the end
     with pod.serving(pod.command):
         pod.ask()
     # All of its processes were killed with it, as those of a container are.
