@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from itertools import chain
 
 from tests.ends.place import SECONDS, Place, python
-from tests.services.uwsgi import uwsgi
 from tests.services.webserver import ask, wait_for
 
 CALLS = 6
@@ -19,12 +18,13 @@ Way = Callable[[Place], None]
 
 @dataclass(frozen=True)
 class End:
-    """A row of the table. StatsD has nothing of an end at which nobody is asked."""
+    """A row of the table. At an end that is not ordinary, the process that has made the calls has
+    no chance to do anything: what it had not sent, StatsD lacks."""
 
     group: str
     name: str
     way: Way
-    tells_statsd: bool = True
+    is_ordinary: bool = True
 
     @property
     def id(self) -> str:
@@ -58,8 +58,8 @@ def _told(name: str, how: signal.Signals, status: int) -> Way:
 
 
 def _program() -> Iterator[End]:
-    def end(name: str, way: Way, tells_statsd: bool = True) -> End:
-        return End("A program", name, way, tells_statsd)
+    def end(name: str, way: Way, is_ordinary: bool = True) -> End:
+        return End("A program", name, way, is_ordinary)
 
     term, interrupt, kill = signal.SIGTERM, signal.SIGINT, signal.SIGKILL
     yield end("runs to its end", _ending("end"))
@@ -79,8 +79,8 @@ def _program() -> Iterator[End]:
 
 
 def _forks() -> Iterator[End]:
-    def end(name: str, way: str, tells_statsd: bool = True) -> End:
-        return End("A fork", name, _ending(way), tells_statsd)
+    def end(name: str, way: str, is_ordinary: bool = True) -> End:
+        return End("A fork", name, _ending(way), is_ordinary)
 
     yield end("`os.fork`", "fork")
     yield end("a fork in C", "fork-in-c")
@@ -110,14 +110,14 @@ def _server(group: str, *command: str) -> Callable[..., End]:
         *options: str,
         how: signal.Signals = signal.SIGTERM,
         status: int = 0,
-        tells_statsd: bool = True,
+        is_ordinary: bool = True,
     ) -> End:
         def way(place: Place) -> None:
             with place.serving(*command, *options) as (process, port):
                 place.request(port, CALLS)
                 place.stop(process, how, status)
 
-        return End(group, name, way, tells_statsd)
+        return End(group, name, way, is_ordinary)
 
     return end
 
@@ -159,7 +159,7 @@ def _gunicorn() -> Iterator[End]:
     yield end("`--max-requests 2`", two, "--max-requests=2", WSGI)
     yield End("gunicorn", "SIGHUP (reload)", _reloaded)
     yield End("gunicorn", "a worker that times out", _timed_out)
-    yield End("gunicorn", "a worker killed by SIGKILL", _killed, tells_statsd=False)
+    yield End("gunicorn", "a worker killed by SIGKILL", _killed, is_ordinary=False)
 
 
 def _reloaded(place: Place) -> None:
@@ -193,7 +193,7 @@ def _killed(place: Place) -> None:
 
 def _uwsgi() -> Iterator[End]:
     command = (
-        *(uwsgi(), "--http-socket=127.0.0.1:PORT", "--master"),
+        *("uwsgi", "--http-socket=127.0.0.1:PORT", "--master"),
         *("--processes=2", "--enable-threads", "--need-app", "--die-on-term"),
     )
     end = _server("uWSGI", *command)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import NamedTuple
@@ -35,7 +36,10 @@ class Kept(NamedTuple):
     """How many calls had finished, and how many of them are in each."""
 
     finished: int
+    written: int
+    """In the ledger's database, as the end has left it."""
     ledger: int
+    """In the ledger, once somebody has opened it."""
     statsd: int
     prometheus: int
     budgets: int
@@ -53,7 +57,8 @@ class Place:
         self._files.mkdir()
         self._acknowledged = directory / "acknowledged"
         self.log = directory / "log"
-        self.url = f"sqlite:///{directory / 'spend.db'}"
+        self._file = directory / "spend.db"
+        self.url = f"sqlite:///{self._file}"
         budgets = directory / "budgets.toml"
         budgets.write_text(f'[budgets.ends]\nlimit_usd = {LIMIT_USD}\nperiod = "monthly"\n')
         self._env = {
@@ -67,6 +72,7 @@ class Place:
             "AGENTMETRICS_STATSD_PREFIX": self._prefix,
             "ENDS_ACKNOWLEDGED": str(self._acknowledged),
             "HOME": str(directory),  # where gunicorn has a socket
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "PROMETHEUS_MULTIPROC_DIR": str(self._files),
             "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]),
         }
@@ -138,6 +144,7 @@ class Place:
 
     def kept(self) -> Kept:
         """What is there after the end, for those who come later."""
+        written = self._written()
         since = datetime.now(timezone.utc) - timedelta(days=1)
         with Ledger(self.url) as ledger:
             told = ledger.summary("daily", by=["agent_name", "status"], since=since)
@@ -151,12 +158,22 @@ class Place:
         assert sum(amounts.cost_nano_usd for amounts in done) == calls * NANO_USD_PER_CALL
         return Kept(
             self._finished(),
+            written,
             calls,
             self._sent(),
             self._prometheus("llm_calls_total", status="success"),
             spent,
             self.in_flight(),
         )
+
+    def _written(self) -> int:
+        """What is in the database, which is opened by nobody who knows of spools."""
+        query = (
+            "SELECT coalesce(sum(calls), 0) FROM agentmetrics_ledger "
+            "WHERE agent_name = ? AND status = 'success'"
+        )
+        with closing(sqlite3.connect(self._file)) as database:
+            return int(database.execute(query, (AGENT,)).fetchone()[0])
 
     def _spent(self, ledger: Ledger) -> int:
         """What a budget of a new process knows of, in calls."""

@@ -22,14 +22,17 @@ A call has finished when the program has it back: it then writes a byte to a fil
 counted. Ledger, StatsD, Prometheus and a budget are all set up, with intervals of ten minutes, so
 that only the end itself can have kept anything. Afterwards, another process looks:
 
-- **Ledger**: `Ledger(url).summary()`, calls and cost, of a SQLite file.
+- **Written**: rows in the ledger's database, a SQLite file, as the end has left it.
+- **Ledger**: calls, and their cost, in `Ledger(url).summary()`. Who opens the ledger takes up what
+  is in the spools of processes that are gone; so do other processes that write to it, now and then.
 - **StatsD**: what a real StatsD daemon has received.
 - **Prometheus**: the files in `PROMETHEUS_MULTIPROC_DIR`. In no row is a call left in flight.
 - **Budgets**: the calls that a budget in a new process counts as spent.
 
-**The ledger, Prometheus and budgets lose nothing in any row.** StatsD has no disk: a process that
-is given no chance to send loses what it recorded since its last flush, which is at most
-`AGENTMETRICS_STATSD_FLUSH_INTERVAL`, by default 1 second. What those rows lack is that second.
+**The ledger, Prometheus and budgets lose nothing in any row.** An ordinary end writes to the
+database and sends to StatsD. A process that is given no chance to do so leaves its calls in the
+spool; StatsD has no disk and lacks what was recorded since the last flush, in use at most
+`AGENTMETRICS_STATSD_FLUSH_INTERVAL`, by default 1 second.
 
 `python -m tests.ends` goes through all of them and writes this page; `make test` compares.
 """
@@ -37,8 +40,8 @@ is given no chance to send loses what it recorded since its last flush, which is
 
 def row(end: End, kept: Kept) -> str:
     """A line of the table."""
-    cells = (end.name, kept.finished, kept.ledger, kept.statsd, kept.prometheus, kept.budgets)
-    return f"| {' | '.join(map(str, cells))} |"
+    *cells, _ = kept
+    return f"| {' | '.join(map(str, (end.name, *cells)))} |"
 
 
 def page(measured: Mapping[End, Kept]) -> str:
@@ -47,8 +50,8 @@ def page(measured: Mapping[End, Kept]) -> str:
         lines += [
             f"## {group}",
             "",
-            "| end | finished | ledger | StatsD | Prometheus | budgets |",
-            "|---|---|---|---|---|---|",
+            "| end | finished | written | ledger | StatsD | Prometheus | budgets |",
+            "|---|---|---|---|---|---|---|",
             *(row(end, measured[end]) for end in of_group),
             "",
         ]

@@ -25,8 +25,17 @@ def test_what_had_finished_is_kept(home: House, end: End) -> None:
     kept = home.measure(end)
     finished = kept.finished
     assert finished > 0
-    sent = finished if end.tells_statsd else kept.statsd
-    assert kept == Kept(finished, finished, sent, finished, finished, in_flight=0)
+    sent = finished if end.is_ordinary else kept.statsd
+    written = finished if end.is_ordinary else kept.written
+    assert kept == Kept(
+        finished,
+        written=written,
+        ledger=finished,
+        statsd=sent,
+        prometheus=finished,
+        budgets=finished,
+        in_flight=0,
+    )
     assert row(end, kept) in PAGE.read_text(encoding="utf-8").splitlines()
 
 
