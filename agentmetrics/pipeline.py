@@ -42,7 +42,7 @@ from agentmetrics.meters.tool import ToolMeter
 from agentmetrics.pricing import Prices
 from agentmetrics.providers.error_types import OTHER, error_type_of
 from agentmetrics.recording.exemplars import OPENTELEMETRY, current_span, record_in
-from agentmetrics.recording.fork import ForkSafeLock
+from agentmetrics.recording.fork import ForkSafeLock, notice_fork
 from agentmetrics.recording.layers.cardinality import MAX_SERIES, CardinalityLimit, is_limited
 from agentmetrics.recording.layers.selection import Selection
 from agentmetrics.recording.log_once import LogOnce
@@ -395,6 +395,7 @@ class Pipeline:
 
     def record(self, fact: Fact) -> None:
         """Record a fact that was never open here: its times and its status were told."""
+        notice_fork()
         if self._notes_spans:
             fact.span = current_span()
         self.expect(fact)

@@ -17,6 +17,7 @@ from prometheus_client.multiprocess import MultiProcessCollector as FilesCollect
 from prometheus_client.multiprocess import mark_process_dead
 from prometheus_client.registry import Collector
 
+from agentmetrics.recording.fork import NOTICED, notice_fork
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.periodic import PeriodicFlush
 from agentmetrics.recording.store import Store, StoredCounter, StoredGauge, StoredHistogram
@@ -100,6 +101,8 @@ class _WrittenCounter(StoredCounter):
         self._file = store.written(metric, values)
 
     def inc(self, amount: float = 1.0) -> None:
+        if not NOTICED[0]:
+            notice_fork()
         with self.lock:
             super().inc(amount)
             self._file.inc(amount)
@@ -118,16 +121,22 @@ class _WrittenGauge(StoredGauge):
         self._file.set(0)  # a process that had this number before may have left its own
 
     def set(self, value: float) -> None:
+        if not NOTICED[0]:
+            notice_fork()
         with self.lock:
             super().set(value)
             self._file.set(value)
 
     def inc(self, amount: float = 1.0) -> None:
+        if not NOTICED[0]:
+            notice_fork()
         with self.lock:
             super().inc(amount)
             self._file.set(self.value)
 
     def dec(self, amount: float = 1.0) -> None:
+        if not NOTICED[0]:
+            notice_fork()
         with self.lock:
             super().dec(amount)
             self._file.set(self.value)
@@ -152,6 +161,8 @@ class _WrittenHistogram(StoredHistogram):
                 part.set(0)
 
     def observe(self, value: float) -> None:
+        if not NOTICED[0]:
+            notice_fork()
         with self.lock:
             super().observe(value)
             self._file.observe(value)

@@ -190,6 +190,7 @@ def make_ledger(settings: Settings) -> Ledger | None:
             flush_interval_seconds=settings.ledger_flush_interval,
             retention_days=settings.ledger_retention_days,
             timezone=settings.timezone,
+            spool_dir=settings.spool_dir,
         )
 
 

@@ -141,6 +141,12 @@ class Settings(BaseSettings):
     ledger_flush_interval: float = Field(
         5.0, gt=0, le=3600, description="seconds between writes to the ledger"
     )
+    spool_dir: Path | None = Field(
+        None,
+        description="directory for what the ledger is owed, which survives a killed process; by "
+        "default beside the SQLite file, else in a directory of the user's among the temporary "
+        "ones",
+    )
     ledger_retention_days: int | None = Field(
         None, ge=1, description="days after which rows are deleted from the ledger"
     )

@@ -6,6 +6,8 @@ import atexit
 import logging
 from typing import Protocol
 
+from agentmetrics.recording.fork import notice_fork
+
 logger = logging.getLogger("agentmetrics")
 
 
@@ -30,6 +32,7 @@ def skip_at_exit(closable: Closable) -> None:
 
 def close_all() -> None:
     """Close everything that is kept; one that fails is no reason to keep the others open."""
+    notice_fork()  # what a child has from its parent is not the child's to flush
     while _open:
         _, closable = _open.popitem()
         try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import pwd
 import shutil
 import signal
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +21,6 @@ from tests.services.process import free_port, wait_for_port
 
 USER = "postgres"
 PASSWORD = "s3cret"  # what a test looks for where it must not be
-_databases = itertools.count()
 
 
 def binaries() -> Path:
@@ -118,7 +117,7 @@ class PostgresServer:
 
     def new_database(self) -> str:
         """The URL of a database with nothing in it."""
-        name = f"test_{next(_databases)}"
+        name = f"test_{uuid.uuid4().hex}"  # or it would find the spool of an earlier one
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
         return self.url(name)

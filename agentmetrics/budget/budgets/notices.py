@@ -19,7 +19,7 @@ from agentmetrics.budget.notify.courier import Claim, Courier
 from agentmetrics.budget.notify.destination import Destination
 from agentmetrics.budget.notify.notice import Notice, NoticeKind, id_of
 from agentmetrics.recording.exits import close_at_exit, skip_at_exit
-from agentmetrics.recording.fork import ForkAware, watch_forks
+from agentmetrics.recording.fork import ForkAware, held_lock, watch_forks
 from agentmetrics.recording.metric import clean_label
 
 logger = logging.getLogger("agentmetrics")
@@ -43,13 +43,13 @@ class Notices(ForkAware):
             destination: Courier(destination, claim, count_lost)
             for destination in destinations_of(budgets)
         }
+        self._starting = held_lock()
         self._begin()
         watch_forks(self)
 
     def _begin(self) -> None:
         self._waiting: queue.SimpleQueue[_Notice | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
 
     def after_fork_in_child(self) -> None:
         self._begin()  # the thread is the parent's, and so is what waits

@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from agentmetrics.budget.ledger import summary as summaries
 from agentmetrics.budget.ledger.anomaly import spend_ratios
 from agentmetrics.budget.ledger.database import Database, DatabaseAway
 from agentmetrics.budget.ledger.intake import Intake
+from agentmetrics.budget.ledger.place import spool_place
 from agentmetrics.budget.ledger.spend import CallFilter, Spend
 from agentmetrics.budget.ledger.summary import Summary
 from agentmetrics.budget.ledger.upkeep import Upkeep
@@ -28,6 +30,7 @@ from agentmetrics.meters.anomaly import AnomalyMeter
 from agentmetrics.pipeline import Pipeline, pipeline_of
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.exits import close_at_exit, skip_at_exit
+from agentmetrics.recording.fork import notice_fork
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
 
@@ -48,6 +51,11 @@ class Ledger:
     ``flush_interval_seconds`` and at the end of the program. Rows older than ``retention_days`` are
     deleted, ``timezone`` defines when days begin, and ``clock`` returns Unix time in seconds.
 
+    A finished call is on disk before its end returns to the program: in a file of this process in
+    ``spool_dir``, by default beside a SQLite file (``spend.db-spool``) or, for PostgreSQL, in a
+    directory of this user among the temporary ones. What a process that died has left there, the
+    next that opens the ledger writes.
+
     Creates its tables, or migrates them to the newest version. An unreachable database only causes
     a warning, since it may be back later. Raises ``ConfigurationError`` for any other problem with
     it, and ``ValueError`` for an unknown time zone.
@@ -60,6 +68,7 @@ class Ledger:
         flush_interval_seconds: float = 5.0,
         retention_days: int | None = None,
         timezone: str = "UTC",
+        spool_dir: Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._zone = zone_of(timezone)
@@ -73,6 +82,7 @@ class Ledger:
         self.upkeep.add("comparison of spend", self._compare, RATIO_INTERVAL_SECONDS)
         self._writer = Writer(
             self._database,
+            spool_place(self._database.url, spool_dir),
             flush_interval_seconds=flush_interval_seconds,
             clock=clock,
             upkeep=self.upkeep,
@@ -80,6 +90,7 @@ class Ledger:
         self._heard: list[tuple[weakref.ref[Pipeline], Intake]] = []
         try:
             self._database.prepare()
+            self._writer.take_up()
         except DatabaseAway as error:
             self._writer.failure = str(error)
             logger.warning(
@@ -115,6 +126,7 @@ class Ledger:
 
         Raises ``LedgerUnavailable``; what could not be written is kept for the next attempt.
         """
+        notice_fork()
         self._writer.write()
 
     @property
@@ -124,6 +136,7 @@ class Ledger:
 
     def pending_rows(self) -> int:
         """The number of rows waiting to be written."""
+        notice_fork()
         return self._writer.pending_rows()
 
     def summary(
@@ -137,13 +150,13 @@ class Ledger:
 
         ``by`` may contain ``agent_name`` (or ``agent``), ``provider``, ``model``, ``status`` and
         extra labels. Times without a time zone are in the ledger's. What this process has not yet
-        written is written first.
+        written is written first, and what processes that died have left.
 
         Raises ``LedgerUnavailable``, and ``ValueError`` for invalid arguments.
         """
         question = summaries.ask(period, by, since, until, now=self._clock(), zone=self._zone)
         self.flush()
-        self._database.prepare()
+        self._writer.take_up()
         with self._database.snapshot() as snapshot:
             return summaries.answer(question, snapshot)
 
@@ -155,6 +168,7 @@ class Ledger:
         not yet written. From then on it covers the spend of all processes as of the last flush, and
         that of this process up to now.
         """
+        notice_fork()
         span = Span(unix_seconds(since, self._zone), unix_seconds(until, self._zone))
         spend = Spend(CallFilter.of(scope), *whole_buckets(span), fold=self._writer.fold)
         self._writer.follow(spend)
@@ -189,6 +203,7 @@ class Ledger:
         then = now if at is None else unix_seconds(at, self._zone)
         if then > now:
             raise ValueError(f"at={at!r}: is in the future")
+        notice_fork()
         names = tuple(labels or ())
         call = LLMCall(
             clean_label(agent_name) or UNKNOWN,
@@ -216,6 +231,7 @@ class Ledger:
         A claim outlives its process, and is forgotten after 90 days at the earliest. Raises
         ``LedgerUnavailable``: it is unknown then whether there is a claim; asking again is safe.
         """
+        notice_fork()
         with self._writer.database() as database:
             return database.claim(what, claimant)
 
@@ -235,8 +251,9 @@ class Ledger:
     def close(self) -> None:
         """Write what is left and stop; calls that end later are no longer recorded.
 
-        Waits about ten seconds for an unreachable database; calls lost after that are logged, and
-        counted in ``agentmetrics_ledger_calls_dropped_total``.
+        Waits about ten seconds for an unreachable database. What it has not taken then stays in
+        the spool; without one it is lost, which is logged, and counted in
+        ``agentmetrics_ledger_calls_lost_total``.
         """
         skip_at_exit(self)
         self.detach()
