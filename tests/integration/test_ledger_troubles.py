@@ -16,13 +16,16 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from agentmetrics.budget.ledger.segment import header_of
 from tests.services.disk import Disk
-from tests.services.driven import SECONDS, Drive, in_ledger, until_written
+from tests.services.driven import SECONDS, Drive, in_ledger
 from tests.services.postgres import PostgresServer
+from tests.services.webserver import wait_for
 
 DAY_SECONDS = 86_400.0
+FIRST_FILE = 548
+"""Places in the first file of a spool."""
 CALLS = 700
-"""More than the first file of a spool has room for."""
 
 
 @contextmanager
@@ -33,6 +36,12 @@ def away(server: PostgresServer) -> Iterator[None]:
         yield
     finally:
         server.start()
+
+
+def unspooled(spool: Path) -> int:
+    """How many calls the files of a spool say to be in memory alone."""
+    headers = (header_of(path.read_bytes()) for path in spool.rglob("*.spool"))
+    return sum(header.unspooled for header in headers if header is not None)
 
 
 # The disk
@@ -66,15 +75,15 @@ def test_who_is_killed_while_the_disk_is_full_loses_only_what_was_in_memory(
     with away(postgres_server):
         small.fill()
         program.calls(CALLS)
-        assert not program.flush()
+        wait_for(lambda: unspooled(spool) >= CALLS - FIRST_FILE, SECONDS)
         program.kill()
     small.empty()
     heir = drive(url, spool)
     heir.calls(1)
     assert heir.flush()
     kept, lost = in_ledger(url), heir.lost()
-    assert 10 < kept < CALLS + 11
-    assert sum(lost.values()) == CALLS + 11 - kept, heir.log
+    assert 11 < kept < CALLS + 11
+    assert lost == {"not_spooled": CALLS + 11 - kept}, heir.log
     heir.end()
 
 
@@ -87,14 +96,12 @@ def test_a_disk_that_has_room_again_is_used_again(
     program.calls(10)
     assert program.spool_bytes() == 0
     small.empty()
-    program.flush()
-    program.calls(10)
-    program.flush()
-    assert program.spool_bytes() > 0
+    wait_for(lambda: program.spool_bytes() > 0, SECONDS)
+    assert program.flush()
     with away(postgres_server):
         program.calls(CALLS)
         program.kill()
-    assert in_ledger(url, small.path / "spool") == CALLS + 20
+    assert in_ledger(url, small.path / "spool") == CALLS + 10
 
 
 def test_a_disk_that_turns_read_only_is_no_more_than_one_that_is_full(
@@ -161,7 +168,7 @@ def test_a_database_that_hangs_holds_up_no_call_and_not_the_end(
         program.process.wait(SECONDS)
     finally:
         postgres_server.resume()
-    until_written(url, 2 * CALLS + 10, spool)
+    assert in_ledger(url, spool) == 2 * CALLS + 10
 
 
 def test_a_database_that_was_away_while_processes_came_and_went_has_all_of_them(
@@ -176,7 +183,6 @@ def test_a_database_that_was_away_while_processes_came_and_went_has_all_of_them(
     last = drive(url, spool)
     last.calls(1)
     assert last.flush()
-    until_written(url, 3 * CALLS + 1, spool)
     assert last.lost() == {}
     last.end()
     assert in_ledger(url, spool) == 3 * CALLS + 1
@@ -196,8 +202,8 @@ def test_an_empty_database_in_the_place_of_the_old_one_has_what_is_spent_from_th
         admin.execute(f"CREATE DATABASE {name}")
     program.calls(30)
     program.kill()
-    # What the old one had is not ours to know; all that was not in it is in the new one.
-    assert in_ledger(url, spool) == 50
+    # The first ten were in the old one; what the spool still has of them is no loss, either.
+    assert 50 <= in_ledger(url, spool) <= 60
 
 
 def test_an_empty_file_in_the_place_of_the_old_one_has_what_is_spent_from_then_on(
@@ -211,10 +217,11 @@ def test_an_empty_file_in_the_place_of_the_old_one_has_what_is_spent_from_then_o
     for part in tmp_path.glob("spend.db*"):
         part.unlink()
     program.calls(50)
-    assert program.flush()
+    wait_for(program.flush, SECONDS)
     program.calls(50)
     program.kill()
-    assert in_ledger(url, spool) == 100
+    # The first ten were in the old file; what the spool still has of them is no loss, either.
+    assert 100 <= in_ledger(url, spool) <= 110
 
 
 # The clock

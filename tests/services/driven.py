@@ -7,9 +7,8 @@ import os
 import select
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -88,6 +87,7 @@ class Driven:
         assert self.process.wait(SECONDS) == 0, self.log
 
     def kill(self) -> None:
+        """End it, if it has not ended."""
         self.process.kill()
         self.process.wait()
         self._close()
@@ -95,7 +95,8 @@ class Driven:
     def _close(self) -> None:
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
-            pipe.close()
+            with suppress(BrokenPipeError):
+                pipe.close()
 
 
 def in_ledger(url: str, spool: Path | None = None) -> int:
@@ -109,14 +110,6 @@ def in_ledger(url: str, spool: Path | None = None) -> int:
     return total.calls
 
 
-def until_written(url: str, calls: int, spool: Path | None = None) -> None:
-    """Wait for what the thread of a program writes by itself."""
-    deadline = time.monotonic() + SECONDS
-    while in_ledger(url, spool) != calls:
-        assert time.monotonic() < deadline, f"{in_ledger(url, spool)} of {calls}"
-        time.sleep(0.1)
-
-
 Drive = Callable[..., Driven]
 
 
@@ -127,7 +120,7 @@ def drive(tmp_path: Path) -> Iterator[Drive]:
 
         def start(url: str, spool: Path | None = None, **env: str) -> Driven:
             program = Driven(url, spool, tmp_path / "driven.log", env)
-            running.callback(lambda: program.process.poll() is None and program.kill())
+            running.callback(program.kill)
             return program
 
         yield start

@@ -181,7 +181,7 @@ class Writer(ForkAware):
         """What the thread does: write, unless the database was away a moment ago, and upkeep."""
         notice_fork()
         self.fold()
-        self.spool.look_after(self._waiting_calls())
+        self.spool.look_after(self._written)
         if time.monotonic() >= self._not_before:
             with suppress(LedgerUnavailable):  # counted and logged
                 self.write()
