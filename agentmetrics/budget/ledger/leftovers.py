@@ -7,7 +7,6 @@ nothing is counted twice, whoever else may be at it, or however often this is in
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections import Counter
@@ -31,8 +30,6 @@ from agentmetrics.budget.ledger.segment import (
 )
 from agentmetrics.budget.ledger.tally import Key, Row, Tally
 from agentmetrics.recording.log_once import LogOnce
-
-logger = logging.getLogger("agentmetrics")
 
 OTHER_HOST_SECONDS = 600.0
 """How long the file of another machine must not have been touched: its lock may not be seen here,
@@ -65,7 +62,7 @@ class Leftovers:
         self._directory, self._problems = directory, problems
 
     def take_up(self, database: Database, lose: Lose) -> int:
-        """Write what dead processes left; returns how many calls were not in the database.
+        """Write what dead processes left; returns how many calls that were.
 
         Raises ``LedgerUnavailable``; what is left stays then where it is.
         """
@@ -76,12 +73,6 @@ class Leftovers:
                 for file in files:
                     with suppress(OSError):
                         file.path.unlink()
-        if found:
-            logger.warning(
-                "the ledger has taken up %d calls of processes that ended before they had "
-                "written them",
-                found,
-            )
         return found
 
     def _write(self, database: Database, writer: str, files: Sequence[_File], lose: Lose) -> int:
@@ -175,3 +166,8 @@ class Leftovers:
 def _is_at(path: Path, file: IO[bytes]) -> bool:
     """Whether nobody has taken it up in the meantime."""
     return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+
+
+def taken_up(calls: int) -> str:
+    """What was taken up, for a sentence."""
+    return f"{calls} calls of processes that ended before they had written them"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
@@ -32,6 +33,11 @@ class SpoolPlace:
         taken = sum(entry.stat().st_size for entry in os.scandir(self.directory))
         if taken + size_bytes > MOST_BYTES:
             raise OSError(f"{MOST_BYTES >> 20} MiB of it wait for the database")
+
+    def tidy(self) -> None:
+        """Remove the directory if nothing is in it."""
+        with suppress(OSError):
+            self.directory.rmdir()
 
 
 def _is_of_others(directory: Path) -> bool:

@@ -73,7 +73,7 @@ class Spool:
                     "the ledger's spool cannot be written to (%s: %s); until it can, calls that "
                     "are not yet in the database are lost if this process is killed",
                     self._place.directory,
-                    error.strerror or type(error).__name__,
+                    error.strerror or str(error),
                 )
         return in_memory(first, MEMORY_PLACES)
 
@@ -82,7 +82,11 @@ class Spool:
         if self.file_bytes + size > MOST_BYTES:
             raise OSError(f"{MOST_BYTES >> 20} MiB of it wait for the database")
         place.prepare(size)
-        segment = on_disk(place.directory, self.writer, first, size)
+        try:
+            segment = on_disk(place.directory, self.writer, first, size)
+        except FileNotFoundError:  # another process has tidied up just now
+            place.prepare(size)
+            segment = on_disk(place.directory, self.writer, first, size)
         self._problems.over("spool")
         return segment
 
@@ -194,3 +198,5 @@ class Spool:
                 else:
                     segment.leave()
             self._segments.clear()
+            if self._place is not None and is_written:
+                self._place.tidy()

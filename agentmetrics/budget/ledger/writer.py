@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from agentmetrics.budget.ledger.database import Database
 from agentmetrics.budget.ledger.intake import Intake
-from agentmetrics.budget.ledger.leftovers import Leftovers
+from agentmetrics.budget.ledger.leftovers import Leftovers, taken_up
 from agentmetrics.budget.ledger.place import SpoolPlace
 from agentmetrics.budget.ledger.segment import Segment
 from agentmetrics.budget.ledger.spend import Spend, Spent
@@ -273,7 +273,10 @@ class Writer(ForkAware):
         if self._place is None:
             return
         with self.database() as database:
-            Leftovers(self._place.directory, self._problems).take_up(database, self.lose)
+            leftovers = Leftovers(self._place.directory, self._problems)
+            found = leftovers.take_up(database, self.lose)
+        if found:
+            logger.warning("the ledger has taken up %s", taken_up(found))
 
     _take_up = take_up
 
