@@ -5,7 +5,6 @@ The program goes on, nothing is counted twice, and what is lost is counted with 
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sqlite3
 import time
@@ -132,21 +131,6 @@ def test_a_spool_on_another_disk_than_the_ledger_is_taken_up(
     assert in_ledger(url, other.path) == CALLS
 
 
-def test_a_spool_that_is_deleted_while_it_is_used_is_made_again(
-    drive: Drive, tmp_path: Path
-) -> None:
-    url, spool = f"sqlite:///{tmp_path / 'spend.db'}", tmp_path / "spool"
-    program = drive(url, spool)
-    program.calls(100)
-    shutil.rmtree(spool)
-    program.calls(CALLS)  # which go on in the deleted file, as long as it is open
-    assert program.flush()
-    assert program.flush()
-    program.calls(100)
-    program.kill()
-    assert in_ledger(url, spool) == CALLS + 200
-
-
 # The database
 
 
@@ -204,24 +188,6 @@ def test_an_empty_database_in_the_place_of_the_old_one_has_what_is_spent_from_th
     program.kill()
     # The first ten were in the old one; what the spool still has of them is no loss, either.
     assert 50 <= in_ledger(url, spool) <= 60
-
-
-def test_an_empty_file_in_the_place_of_the_old_one_has_what_is_spent_from_then_on(
-    drive: Drive, tmp_path: Path
-) -> None:
-    file, spool = tmp_path / "spend.db", tmp_path / "spool"
-    url = f"sqlite:///{file}"
-    program = drive(url, spool)
-    program.calls(10)
-    assert program.flush()
-    for part in tmp_path.glob("spend.db*"):
-        part.unlink()
-    program.calls(50)
-    wait_for(program.flush, SECONDS)
-    program.calls(50)
-    program.kill()
-    # The first ten were in the old file; what the spool still has of them is no loss, either.
-    assert 100 <= in_ledger(url, spool) <= 110
 
 
 # The clock
