@@ -75,9 +75,11 @@ def group(
     try:
         yield process
     finally:
-        for member in members(process):
-            with suppress(ProcessLookupError):
-                os.kill(member, signal.SIGKILL)
+        while there := members(process):
+            for member in there:
+                with suppress(ProcessLookupError):
+                    os.kill(member, signal.SIGKILL)
+            time.sleep(0.005)
         process.wait()
 
 
