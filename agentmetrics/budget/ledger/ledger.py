@@ -18,6 +18,7 @@ from agentmetrics.budget.ledger.anomaly import spend_ratios
 from agentmetrics.budget.ledger.database import Database, DatabaseAway
 from agentmetrics.budget.ledger.intake import Intake
 from agentmetrics.budget.ledger.place import spool_place
+from agentmetrics.budget.ledger.reservations import Reservations
 from agentmetrics.budget.ledger.spend import CallFilter, Spend
 from agentmetrics.budget.ledger.summary import Summary
 from agentmetrics.budget.ledger.upkeep import Upkeep
@@ -74,6 +75,7 @@ class Ledger:
         self._zone = zone_of(timezone)
         self._clock = clock
         self._database = Database(url)
+        self._url = url
         self._retention_seconds = None if retention_days is None else retention_days * 86_400
         self._ratios: Mapping[str, float] = {}
         self.upkeep = Upkeep()
@@ -129,6 +131,15 @@ class Ledger:
         notice_fork()
         self._writer.write()
 
+    def catch_up(self) -> None:
+        """Write what processes that died have left, and do what ``flush`` does.
+
+        Raises ``LedgerUnavailable``.
+        """
+        notice_fork()
+        self._writer.take_up()
+        self._writer.write()
+
     @property
     def failure(self) -> str | None:
         """Why the last attempt to write failed, in one sentence; ``None`` if it succeeded."""
@@ -155,8 +166,7 @@ class Ledger:
         Raises ``LedgerUnavailable``, and ``ValueError`` for invalid arguments.
         """
         question = summaries.ask(period, by, since, until, now=self._clock(), zone=self._zone)
-        self.flush()
-        self._writer.take_up()
+        self.catch_up()
         with self._database.snapshot() as snapshot:
             return summaries.answer(question, snapshot)
 
@@ -234,6 +244,19 @@ class Ledger:
         notice_fork()
         with self._writer.database() as database:
             return database.claim(what, claimant)
+
+    def cost_nano_usd(self, calls: CallFilter, span: Span) -> int:
+        """What calls cost in a span of whole quarters of an hour, by all that is written.
+
+        In 10⁻⁹ USD. Raises ``LedgerUnavailable``.
+        """
+        spend = Spend(calls, *span, fold=self._writer.fold)
+        with self._writer.database() as database:
+            return database.spent([spend])[0].nano_usd
+
+    def reservations(self) -> Reservations:
+        """What calls that are under way have reserved in its database, on another connection."""
+        return Reservations(self._url)
 
     def _prune_old(self) -> None:
         if self._retention_seconds is not None:
