@@ -159,6 +159,19 @@ class Spool:
             if segment.last <= upto and segment is not self.segment:
                 self._segments.remove(segment)
                 segment.remove()
+        if not self._segments and self._place is not None:
+            self._place.tidy()
+
+    def rotate(self) -> None:
+        """Let what comes go to another file, so that those there are can be read to their end."""
+        with self._growing:
+            self.segment.end()
+            self.segment = in_memory(self.segment.after, 0)
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether everything was read, once no more comes."""
+        return not self._segments or self._taken >= self._segments[-1].last
 
     def look_after(self, written: int) -> None:
         """See that the files are where they were made, and say that this process is alive, and
