@@ -21,11 +21,15 @@ class House:
         self._directory, self._statsd, self._broker = directory, statsd, broker
         self._numbers = itertools.count()
 
-    def measure(self, end: End) -> Kept:
-        """What there is after this end."""
+    def place(self) -> Place:
+        """A new one, with nothing in it."""
         directory = self._directory / str(next(self._numbers))
         directory.mkdir()
-        place = Place(directory, self._statsd, self._broker)
+        return Place(directory, self._statsd, self._broker)
+
+    def measure(self, end: End) -> Kept:
+        """What there is after this end."""
+        place = self.place()
         end.way(place)
         return place.kept()
 

@@ -119,6 +119,15 @@ class Place:
         for _ in range(calls):
             assert ask(port, "GET", "/call") == (200, b"ok")
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody can write to the ledger meanwhile."""
+        with closing(sqlite3.connect(self._file, isolation_level=None)) as other:
+            other.execute("PRAGMA busy_timeout = 20000")
+            other.execute("BEGIN EXCLUSIVE")
+            yield
+            other.execute("COMMIT")
+
     def until_ready(self, process: subprocess.Popen[bytes]) -> None:
         self._until(process, lambda: b"ready" in self.log.read_bytes())
 

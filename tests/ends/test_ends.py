@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.ends.ends import End, ends
+from tests.ends.ends import PLAIN, End, ends
 from tests.ends.house import House, house
-from tests.ends.place import Kept
+from tests.ends.place import Kept, python
 from tests.ends.table import PAGE, row
 
 ENDS = ends()
@@ -37,6 +38,17 @@ def test_what_had_finished_is_kept(home: House, end: End) -> None:
         in_flight=0,
     )
     assert row(end, kept) in PAGE.read_text(encoding="utf-8").splitlines()
+
+
+def test_what_ends_while_the_program_waits_for_its_ledger_is_kept(home: House) -> None:
+    place = home.place()
+    with place.running(*python(PLAIN, "daemon-thread")) as process:
+        place.until_acknowledged(process, 10)
+        with place.locked():
+            time.sleep(1)
+        place.until_ended(process)
+    kept = place.kept()
+    assert kept.ledger == kept.prometheus == kept.finished > 10
 
 
 def test_the_page_has_these_ends_and_no_others() -> None:

@@ -64,7 +64,7 @@ def text(report: Report) -> str:
             *(f"  WRONG: {wrong}" for wrong in ledger.wrong),
         ]
         if ledger.left_in_spool:
-            lines.append(f"  WRONG: {ledger.left_in_spool} files are left in the spool")
+            lines.append(f"  WRONG: left in the spool: {', '.join(ledger.left_in_spool)}")
     return "\n".join([*lines, "Right." if report.is_right else "WRONG."])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from random import Random
 from typing import Any
 
 from agentmetrics import Ledger
+from agentmetrics.budget.ledger.segment import SUFFIX
 from tests.soak.account import Sum, accounts, acknowledged_so_far, told
 from tests.soak.fleet import Fleet, Slot
 from tests.soak.trouble import Database, troubled
@@ -31,7 +31,7 @@ class Ledgers:
     """Calls that had begun and were not acknowledged: each may be in the ledger or not."""
     written: Sum
     processes: int
-    left_in_spool: int
+    left_in_spool: list[str]
     """Files of the spool that are there, once the ledger was opened after everything had ended."""
     wrong: list[str]
     """Processes of which the ledger has anything else than is possible."""
@@ -149,7 +149,7 @@ class Soak:
             uncertain=sum(len(one.uncertain) for one in said.values()),
             written=_total(written.values()),
             processes=len(said),
-            left_in_spool=sum(len(files) for _, _, files in os.walk(spool)),
+            left_in_spool=[str(file.relative_to(spool)) for file in spool.rglob(f"*{SUFFIX}")],
             wrong=wrong,
         )
 

@@ -25,6 +25,18 @@ def goes_on_in_a_thread() -> None:
     threading.Thread(target=calls, args=(CALLS,)).start()
 
 
+def goes_on_in_a_daemon_thread() -> None:
+    """Which makes calls until there is no process any more."""
+
+    def go_on() -> None:
+        while True:
+            call()
+            time.sleep(0.0005)
+
+    threading.Thread(target=go_on, daemon=True).start()
+    time.sleep(0.05)
+
+
 def waits() -> None:
     """Until a signal comes, with the handlers that Python has by itself."""
     print("ready", flush=True)
@@ -95,6 +107,7 @@ ENDS: dict[str, Callable[[], None]] = {
     "end": lambda: None,
     "raise": raises,
     "thread": goes_on_in_a_thread,
+    "daemon-thread": goes_on_in_a_daemon_thread,
     "sys.exit": lambda: sys.exit(3),
     "os._exit": lambda: os._exit(0),
     "os.abort": os.abort,
