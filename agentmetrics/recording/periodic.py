@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 import weakref
-from typing import Protocol
+from typing import Any, Protocol
 
 from agentmetrics.recording.exits import look_for_ends
 from agentmetrics.recording.fork import THREADS, ForkAware, watch_forks
@@ -18,13 +20,19 @@ class Flushable(Protocol):
 
 
 class PeriodicFlush(ForkAware):
-    """Calls ``target.flush()`` every ``interval_seconds`` until stopped or the target is gone."""
+    """Calls ``target.flush()`` every ``interval_seconds`` until stopped or the target is gone.
+
+    Not in the master of uWSGI: see ``_is_uwsgi_master``.
+    """
 
     def __init__(self, target: Flushable, interval_seconds: float) -> None:
         self._target = weakref.ref(target)
         self._interval = interval_seconds
         self._is_running = True
-        self._start()
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        if not _is_uwsgi_master():
+            self._start()
         watch_forks(self, THREADS)
         look_for_ends()
 
@@ -46,8 +54,18 @@ class PeriodicFlush(ForkAware):
         """End the thread; returns when its last flush is over."""
         self._is_running = False
         self._stopped.set()
-        if self._thread is not threading.current_thread():
+        if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=5)
+
+
+def _is_uwsgi_master() -> bool:
+    """Whether this is the master of uWSGI, which has loaded the program and forks its workers.
+
+    It forks without holding Python's own lock. A worker that is forked while a thread of the master
+    holds that lock finds it locked for ever, and answers nothing.
+    """
+    uwsgi: Any = sys.modules.get("uwsgi")
+    return uwsgi is not None and bool(uwsgi.masterpid() == os.getpid())
 
 
 def _run(

@@ -96,6 +96,7 @@ def busy() -> None:
         thread.start()
     while not all(made):
         time.sleep(0.001)
+    sys.setswitchinterval(1.0)  # no thread asks for Python's lock between a fork and the hook
     codes = [exit_code(child_that(deliver), seconds=60) for _ in range(CHILDREN)]
     is_over.set()
     for thread in threads:
