@@ -256,9 +256,10 @@ class TestAWorkerThatEnds:
     ) -> None:
         program = """
 import os
-from agentmetrics import PrometheusRecorder, track_call
+from agentmetrics import Metric, PrometheusRecorder, track_call
 from agentmetrics.recording.exits import close_all
 recorder = PrometheusRecorder()
+recorder.gauge(Metric("depth", "gauge", "Set, not read.", merge="sum")).labels().set(3)
 with track_call("openai", "gpt-4o", agent_name="a", recorder=recorder):
     recorder.flush()
     if not os.fork():
