@@ -156,6 +156,24 @@ class TestTornFiles:
         counted(tmp_path)
         assert seen_by_prometheus_client(tmp_path) == {"jobs_total": 1.0, SKIPPED: 1.0}
 
+    def test_a_merged_file_that_something_else_damages_is_counted_and_takes_no_other_with_it(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for pid in range(DEAD, DEAD + 40):
+            worker(tmp_path, pid).close()
+        assert counted(tmp_path) == 40
+        (merged,) = tmp_path.glob("counter_merged-*.db")
+        merged.write_bytes(b"\xff" * 100)
+        worker(tmp_path, DEAD).close()
+        for _ in range(2):
+            assert counted(tmp_path) == 1
+            assert counted(tmp_path, SKIPPED) == 1
+        assert [merged.name in record.message for record in caplog.records] == [True]
+        for pid in range(DEAD, DEAD + 40):
+            worker(tmp_path, pid).close()
+        assert counted(tmp_path) == 40
+        assert counted(tmp_path, SKIPPED) == 1
+
     def test_a_torn_file_that_is_merged_with_others_stays_counted(self, tmp_path: Path) -> None:
         for pid in range(DEAD, DEAD + 40):
             worker(tmp_path, pid).close()
