@@ -69,6 +69,7 @@ https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/."""
 CALL = ("agent_name", "provider", "model")
 _CLOSED = frozenset(
     {"status", "error_type", "token_type", "token_detail", "finish_reason", "kind", "event"}
+    | {"reason"}
 )
 """Labels whose values are few and fixed, so that no limit on series touches them."""
 
@@ -449,11 +450,30 @@ LEDGER_WRITES = _counter(
 LEDGER_PENDING_ROWS = _held(
     "agentmetrics_ledger_pending_rows", "Rows waiting to be written to the ledger.", ()
 )
-LEDGER_CALLS_DROPPED = _counter(
-    "agentmetrics_ledger_calls_dropped_total",
-    "Calls that never reached the ledger, such as those of a program that ended while the "
-    "database was unreachable.",
+LEDGER_LOSSES = (
+    "database_away", "not_spooled", "torn", "too_old", "unreadable", "unwritable",
+)  # fmt: skip
+LEDGER_CALLS_LOST = _counter(
+    "agentmetrics_ledger_calls_lost_total",
+    "Calls that never reached the ledger, by reason: the database was away until the program ended "
+    "and there was no spool; a process that died had no room in its spool; a record or a file of "
+    "its was damaged, or left for longer than writers are remembered; the database cannot hold the "
+    "call's numbers.",
+    ("reason",),
+)
+LEDGER_LAST_SUCCESS = Metric(
+    "agentmetrics_ledger_last_success_timestamp_seconds",
+    "gauge",
+    "When the ledger was last written to, in Unix time; absent until then.",
     (),
+    "seconds",
+    merge="max",
+)
+SPOOL_BYTES = _held(
+    "agentmetrics_spool_bytes",
+    "Room on disk of what the ledger is owed; 0 where calls are in memory alone.",
+    (),
+    "bytes",
 )
 
 BUILD_INFO = _last("agentmetrics_build_info", "Always 1; the version in use.", ("version",))

@@ -39,7 +39,13 @@ from agentmetrics.pipeline import CeilingOf, Gate, Hearer, Options, Pipeline, pi
 from agentmetrics.providers.error_types import add_class_names, add_reader
 from agentmetrics.recording.exemplars import Exemplar, SpanContext, span_here
 from agentmetrics.recording.exits import Closable, close_all, close_at_exit, skip_at_exit
-from agentmetrics.recording.fork import ForkAware, ForkSafeLock, watch_forks
+from agentmetrics.recording.fork import (
+    ForkAware,
+    ForkSafeLock,
+    notice_fork,
+    renewed_lock,
+    watch_forks,
+)
 from agentmetrics.recording.health import PACKETS_DROPPED
 from agentmetrics.recording.instruments import (
     Batch,
@@ -138,9 +144,11 @@ __all__ = [
     "make_asgi_app",
     "make_wsgi_app",
     "nearest_run",
+    "notice_fork",
     "pipeline_for",
     "pipeline_of",
     "prometheus_recorder",
+    "renewed_lock",
     "row",
     "skip_at_exit",
     "span_here",

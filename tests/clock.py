@@ -28,7 +28,7 @@ def one_clock() -> Iterator[Clock]:
     """To be given to a ``Ledger``; calls that end meanwhile end at its time."""
     clock = Clock()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("agentmetrics.budget.ledger.writer.perf_counter", clock)
+        patch.setattr("agentmetrics.budget.ledger.intake.perf_counter", clock)
         patch.setattr("agentmetrics.calls.table.perf_counter", clock)
         patch.setattr("agentmetrics.pipeline.perf_counter", clock)
         patch.setattr("agentmetrics.meters.in_flight.perf_counter", clock)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import ClassVar, NamedTuple
 
+from agentmetrics.recording.fork import NOTICED, notice_fork
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.store import Store, StoredCounter, StoredGauge, StoredHistogram
 
@@ -165,6 +166,8 @@ class SampledHistogram(StoredHistogram):
     def observe(self, value: float) -> None:
         if value != value:
             raise ValueError("a histogram cannot observe NaN")
+        if not NOTICED[0]:
+            notice_fork()
         with self.lock:
             self.counts[bisect_left(self.bounds, value)] += 1
             self.sum += value

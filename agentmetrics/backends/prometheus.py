@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +22,7 @@ from agentmetrics.backends.multiprocess import (
 )
 from agentmetrics.errors import ConfigurationError
 from agentmetrics.recording.exemplars import Exemplar
+from agentmetrics.recording.fork import STORES, held_lock, renew_in_children
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.recorder import Recorder
@@ -73,6 +73,7 @@ class PrometheusRecorder(StoreRecorder):
             collector = _collectors.get(registry)
             if collector is None:
                 collector = _collectors[registry] = _StoreCollector(_store(directory, exemplars))
+                renew_in_children(registry._lock)
                 registry.register(collector)
         super().__init__(collector.store)
         if exemplars not in (None, self.keeps_exemplars):
@@ -192,7 +193,7 @@ def _attach(kept: Exemplar, samples: list[Sample], place: int) -> None:
     samples[place] = samples[place]._replace(exemplar=exemplar)
 
 
-_lock = threading.RLock()
+_lock = held_lock(STORES)
 _problems = LogOnce()
 _collectors: weakref.WeakKeyDictionary[CollectorRegistry, _StoreCollector] = (
     weakref.WeakKeyDictionary()

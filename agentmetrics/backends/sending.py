@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +11,7 @@ from agentmetrics.backends.changes import Changes, SendingStore, SentCounter, Se
 from agentmetrics.backends.delivery import Delivery, Route
 from agentmetrics.recording.batches import slots_batch
 from agentmetrics.recording.exits import close_at_exit, skip_at_exit
-from agentmetrics.recording.fork import ForkAware, watch_forks
+from agentmetrics.recording.fork import ForkAware, notice_fork, renewed_lock, watch_forks
 from agentmetrics.recording.health import PACKETS_DROPPED
 from agentmetrics.recording.instruments import Batch, CounterSeries, GaugeSeries, HistogramSeries
 from agentmetrics.recording.log_once import LogOnce
@@ -55,11 +54,10 @@ class SendingRecorder(StoreRecorder, ForkAware):
         self._interval = flush_interval_seconds
         self._new_route = route
         self._delivery = Delivery(route())
-        self._sending = threading.Lock()
+        self._sending = renewed_lock()
         self._periodic: PeriodicFlush | None = None
         self._closed = False
         self._problems = LogOnce()
-        self._pid = os.getpid()
         watch_forks(self)
 
     @abstractmethod
@@ -118,6 +116,7 @@ class SendingRecorder(StoreRecorder, ForkAware):
 
         Inside ``update()`` this is left to the thread, because the update is not finished.
         """
+        notice_fork()
         if not self._closed and not self._is_updating():
             self._flush()
 
@@ -126,7 +125,6 @@ class SendingRecorder(StoreRecorder, ForkAware):
 
     def _flush(self) -> None:
         try:
-            self._notice_fork()
             self.store.take()
             # The store's lock is never taken under this one: sending holds up no update.
             with self._sending:
@@ -166,6 +164,7 @@ class SendingRecorder(StoreRecorder, ForkAware):
         return Delivery(self._new_route()).probe(timeout_seconds)
 
     def close(self) -> None:
+        notice_fork()
         with self.store.lock:
             if self._closed:
                 return
@@ -178,16 +177,7 @@ class SendingRecorder(StoreRecorder, ForkAware):
             self._delivery.close()
 
     def after_fork_in_child(self) -> None:
-        self._notice_fork()
-
-    def _notice_fork(self) -> None:
-        """In a forked child, let go of the parent's unsent changes, of its socket and its locks."""
-        if self._pid == os.getpid():
-            return
-        with self.store.lock:
-            if self._pid != os.getpid():
-                self.store.disown()
-                self._delivery.close()  # this process' copy of the socket alone
-                self._delivery = Delivery(self._new_route())
-                self._sending = threading.Lock()
-                self._pid = os.getpid()
+        """Let go of the parent's unsent changes and of its socket."""
+        self.store.disown()
+        self._delivery.close()  # this process' copy of the socket alone
+        self._delivery = Delivery(self._new_route())

@@ -9,7 +9,6 @@ note is acted upon at the next event and at every collection.
 from __future__ import annotations
 
 import itertools
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -21,7 +20,14 @@ from typing import Any, Protocol
 from agentmetrics.calls.facts import AgentRun, Fact, LLMCall, Scope, ToolExecution
 from agentmetrics.calls.outcome import CANCELLED
 from agentmetrics.recording.exemplars import OPENTELEMETRY, current_span
-from agentmetrics.recording.fork import ForkAware, watch_forks
+from agentmetrics.recording.exits import end_at_exit
+from agentmetrics.recording.fork import (
+    NOTICED,
+    ForkAware,
+    notice_fork,
+    renewed_lock,
+    watch_forks,
+)
 
 SWEEPS_PER_TTL = 20
 
@@ -74,13 +80,16 @@ class OpenTable(ForkAware):
         self._open: dict[int, _Open] = {}
         self._ended: dict[int, _Open] = {}  # scopes and tools, of which something may go on
         self.abandoned: deque[tuple[_Open, float]] = deque()
-        self._ending = threading.RLock()
+        self._ending = renewed_lock()
         self._next_sweep = 0.0
         self._note = self._abandon  # one bound method for all references
         watch_forks(self)
+        end_at_exit(self)
 
     def start(self, run_id: RunId, fact: Fact) -> None:
         """Open a fact; it ends when it is taken out, or when ``run_id`` is let go."""
+        if not NOTICED[0]:
+            notice_fork()
         if self.abandoned:
             self.end_abandoned()
         if self._notes_spans and OPENTELEMETRY in modules:
@@ -103,6 +112,8 @@ class OpenTable(ForkAware):
 
     def begin_run(self, scope: Scope, agent_name: str, extra: tuple[str, ...]) -> None:
         """Let an agent run begin, and later end, with a scope; unless one has begun with it."""
+        if not NOTICED[0]:
+            notice_fork()
         run = AgentRun(agent_name, scope.started, extra)
         run.extra_is_open = bool(extra)
         with self._step:  # nodes of a graph may start in several threads at once
@@ -115,6 +126,8 @@ class OpenTable(ForkAware):
 
     def at(self, number: int) -> Fact | None:
         """What is open under the id of this number."""
+        if not NOTICED[0]:
+            notice_fork()
         opened = self._open.get(number)
         return None if opened is None else opened.fact
 
@@ -123,12 +136,16 @@ class OpenTable(ForkAware):
 
         A task in the background may make its call when the graph is over that started the task.
         """
+        if not NOTICED[0]:
+            notice_fork()
         key = run_id.int
         opened = self._open.get(key) or self._ended.get(key)
         return None if opened is None else _inside(opened.fact)
 
     def leave(self, run_id: RunId) -> Fact | None:
         """``take`` for what others can be in: they still find it, for as long as the id lives."""
+        if not NOTICED[0]:
+            notice_fork()
         opened = self._open.pop(run_id.int, None)
         if opened is None:
             return None
@@ -139,6 +156,8 @@ class OpenTable(ForkAware):
 
     def take(self, run_id: RunId) -> Fact | None:
         """Take a fact out of the table to finish it; ``None`` when it has ended or never began."""
+        if not NOTICED[0]:
+            notice_fork()
         opened = self._open.pop(run_id.int, None)
         return None if opened is None else opened.fact
 
@@ -147,6 +166,7 @@ class OpenTable(ForkAware):
 
     def end_abandoned(self) -> None:
         """End, as cancelled, what was abandoned and what is older than the time to live."""
+        notice_fork()
         with self._ending:
             while self.abandoned:
                 self._cancel(*self.abandoned.popleft())
@@ -164,6 +184,14 @@ class OpenTable(ForkAware):
             if now - opened.fact.ended < self.ttl_seconds:
                 break
             self._ended.pop(opened.key, None)
+
+    def end_all(self) -> None:
+        """End everything, as cancelled: the process ends. The youngest first, since a run adds up
+        what happened in it."""
+        with self._ending:
+            self.end_abandoned()
+            for opened in reversed(list(self._open.values())):
+                self._cancel(opened, perf_counter())
 
     def _cancel(self, opened: _Open, ended: float) -> None:
         key = opened.key  # under which another run may have begun since
@@ -187,7 +215,6 @@ class OpenTable(ForkAware):
         self._open.clear()
         self._ended.clear()
         self.abandoned.clear()
-        self._ending = threading.RLock()
 
 
 def _inside(fact: Fact) -> Scope | None:

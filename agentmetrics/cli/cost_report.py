@@ -11,6 +11,8 @@ from agentmetrics.budget.budgets.budget import Budget, BudgetStatus
 from agentmetrics.budget.budgets.state import BudgetState, Spent
 from agentmetrics.budget.ledger import summary as summaries
 from agentmetrics.budget.ledger.database import Database
+from agentmetrics.budget.ledger.leftovers import Leftovers, taken_up
+from agentmetrics.budget.ledger.place import spool_place
 from agentmetrics.budget.ledger.spend import Spend
 from agentmetrics.budget.ledger.summary import LABEL_COLUMNS, Summary
 from agentmetrics.budget.periods import Period, Span, zone_of
@@ -19,6 +21,7 @@ from agentmetrics.config.assembly import make_budgets
 from agentmetrics.config.loading import load_settings, variable_of
 from agentmetrics.config.settings import Settings
 from agentmetrics.errors import ConfigurationError, LedgerUnavailable
+from agentmetrics.recording.log_once import LogOnce
 
 PERIODS: dict[str, Period] = {"day": "daily", "week": "weekly", "month": "monthly"}
 
@@ -45,6 +48,7 @@ def ask(period: str, by: str, since: str | None, until: str | None, url: str | N
         )
         database = _database(settings)
         database.check()
+        _take_up(settings, database)
         with database.snapshot() as snapshot:
             summary = summaries.answer(question, snapshot)
         budgets = _budgets(settings, database)
@@ -57,6 +61,28 @@ def ask(period: str, by: str, since: str | None, until: str | None, url: str | N
     for name in _unknown(summary):
         note(f"no call in this time range has the label {name!r}")
     return Report(summary, budgets)
+
+
+def _take_up(settings: Settings, database: Database) -> None:
+    """Let the report have what processes that died did not write; tell of it, and of what is lost.
+
+    Who may only read the ledger gets a report without it.
+    """
+    place = spool_place(database.url, settings.spool_dir)
+    if place is None:
+        return
+
+    def lose(reason: str, calls: int) -> None:
+        if calls:
+            note(f"{calls} calls of processes that died are lost: {reason}")
+
+    try:
+        found = Leftovers(place.directory, LogOnce()).take_up(database, lose)
+    except LedgerUnavailable as error:
+        note(f"what processes that died left in {place.directory} is not in the report: {error}")
+    else:
+        if found:
+            note(f"the ledger has taken up {taken_up(found)}")
 
 
 def _budgets(settings: Settings, database: Database) -> list[BudgetStatus]:

@@ -190,6 +190,7 @@ def make_ledger(settings: Settings) -> Ledger | None:
             flush_interval_seconds=settings.ledger_flush_interval,
             retention_days=settings.ledger_retention_days,
             timezone=settings.timezone,
+            spool_dir=settings.spool_dir,
         )
 
 
@@ -215,13 +216,14 @@ def make_budgets(
 
     Raises ``ConfigurationError``.
     """
-    from agentmetrics.budget.budgets.budgets import check_budgets
+    from agentmetrics.budget.budgets.checks import check_budgets, check_shared
     from agentmetrics.budget.budgets.file import read_budgets
 
     with _naming_budgets(settings):
         found = read_budgets(settings.budgets_file) if settings.budgets_file else ()
         labels = settings.extra_labels if extra_labels is None else extra_labels
         check_budgets((*found, *more), labels)
+        check_shared((*found, *more), has_ledger=settings.ledger_url is not None)
         _check_retention((*found, *more), settings)
     return (*found, *more)
 

@@ -141,6 +141,12 @@ class Settings(BaseSettings):
     ledger_flush_interval: float = Field(
         5.0, gt=0, le=3600, description="seconds between writes to the ledger"
     )
+    spool_dir: Path | None = Field(
+        None,
+        description="directory for what the ledger is owed, which survives a killed process; by "
+        "default beside the SQLite file, else in a directory of the user's among the temporary "
+        "ones",
+    )
     ledger_retention_days: int | None = Field(
         None, ge=1, description="days after which rows are deleted from the ledger"
     )
@@ -151,6 +157,11 @@ class Settings(BaseSettings):
         "allow",
         description="`allow`, or `block` to refuse the calls of blocking budgets while the ledger "
         "cannot be written to",
+    )
+    flush_at_exit: bool = Field(
+        True,
+        description="flush metrics and the ledger at the end of every process: exit, SIGTERM, "
+        "workers of servers and pools; `off` leaves that to the program",
     )
     system_metrics: bool = Field(
         False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from agentmetrics.pricing.own import OwnPrices
 from agentmetrics.pricing.rates import FREE, UNKNOWN, Band, Price
 from agentmetrics.pricing.updates import Updates
 from agentmetrics.providers.usage import Usage
-from agentmetrics.recording.fork import ForkAware, watch_forks
+from agentmetrics.recording.fork import held_lock
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.periodic import PeriodicFlush
@@ -62,7 +61,7 @@ class Pricer:
         self.key = key
 
 
-class Prices(ForkAware):
+class Prices:
     """What calls cost: one pricer for each provider, model and service tier that is asked for.
 
     ``file`` has the user's own prices, ``updates`` fetches newer ones for the list; both are
@@ -76,11 +75,10 @@ class Prices(ForkAware):
         self._updates = updates
         self._pricers: dict[Key, Pricer] = {}
         self._followers: weakref.WeakSet[Pricer] = weakref.WeakSet()
-        self._changing = threading.Lock()
+        self._changing = held_lock()
         self._edition = 0
         self._problems = LogOnce()
         self._watch: tuple[_Watch, PeriodicFlush] | None = None
-        watch_forks(self)
 
     def cost_usd(
         self, provider: str, model: str, usage: Usage, service_tier: str = ""
@@ -145,9 +143,6 @@ class Prices(ForkAware):
         """Call this method, for as long as its object lives, with the name of the event where a
         file cannot be used or an update has failed."""
         self._on_error.append(weakref.WeakMethod(on_error))
-
-    def after_fork_in_child(self) -> None:
-        self._changing = threading.Lock()  # which a thread of the parent may have held
 
     def look_up(self, pricer: Pricer) -> Price:
         """Look up what a pricer waits for."""

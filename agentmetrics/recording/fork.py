@@ -1,44 +1,95 @@
 """What is done around a fork, by whom and in which order: the one registry.
 
-A child of ``os.fork`` has the memory of its parent and one thread. A lock that another thread
-held stays locked for ever there, and what the parent has begun is the parent's to end.
+A child of a fork has the memory of its parent and one thread. A lock that another thread held
+stays locked for ever there, and what the parent has begun is the parent's to end.
+
+``os.fork`` runs hooks. A fork that is made in C runs none: uWSGI's own, ``libc.fork`` by ctypes. So
+a child is also noticed by the first thing that it does here, which then does all that the hook
+would have done; see ``NOTICED``.
 """
 
 from __future__ import annotations
 
 import itertools
+import logging
+import mmap
 import os
 import threading
+import time
 import weakref
+from collections.abc import Callable
+from typing import Any
+
+logger = logging.getLogger("agentmetrics")
 
 THREADS, LEDGERS, STORES = 0, 10, 20
 """Orders: the lower is asked first before a fork and last after it. A store's lock is the
 innermost, so it is taken last; threads begin again once all locks are as they should be."""
 
 FORK_WAITS_SECONDS = 1.0
-"""How long a fork waits for a thread that holds a lock."""
+"""How long a fork waits for threads that hold locks, in all."""
+
+_WIPE_ON_FORK = 18  # MADV_WIPEONFORK, which mmap does not name; Linux since 4.14
+
+
+class _ByNumber:
+    """Where the kernel wipes no page in a child: asks for the number of the process, a system
+    call."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+
+    def __getitem__(self, place: int) -> int:
+        return self._pid == os.getpid()
+
+    def __setitem__(self, place: int, value: int) -> None:
+        self._pid = os.getpid()
+
+
+def _mark() -> bytearray | mmap.mmap | _ByNumber:
+    if not hasattr(os, "fork"):  # Windows
+        return bytearray(b"\1")
+    try:
+        page = mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        page.madvise(_WIPE_ON_FORK)
+    except (OSError, ValueError, AttributeError):
+        return _ByNumber()
+    page[0] = 1
+    return page
+
+
+NOTICED = _mark()
+"""``NOTICED[0]`` is 0 in a child that was not noticed yet, and 1 otherwise.
+
+Whatever may be the first thing that a child does here begins with this, which costs some 20 ns::
+
+    if not NOTICED[0]:
+        notice_fork()
+"""
 
 
 class ForkAware:
     """An object that has something to do around a fork; subclasses write what they need.
 
-    None of the three may raise or wait for long.
+    None of the three may wait for long. The first two are asked around ``os.fork`` alone, the third
+    in every child, when all locks of ``held_lock`` and ``renewed_lock`` are free.
     """
 
     def before_fork(self) -> None:
-        """Take the locks that must not be held by another thread when the process forks."""
+        """Bring to an end what must not be cut in two."""
 
     def after_fork_in_parent(self) -> None:
-        """Give the locks back."""
+        """Go on."""
 
     def after_fork_in_child(self) -> None:
-        """Give the locks back, or make new ones; let go of what is the parent's."""
+        """Let go of what is the parent's."""
 
 
-_lock = threading.RLock()
-_aware: weakref.WeakKeyDictionary[ForkAware, tuple[int, int]] = weakref.WeakKeyDictionary()
-_forking: list[ForkAware] = []
+_Place = tuple[int, int]
 _numbers = itertools.count()
+_aware: weakref.WeakKeyDictionary[ForkAware, _Place] = weakref.WeakKeyDictionary()
+_held: weakref.WeakKeyDictionary[threading.RLock, _Place] = weakref.WeakKeyDictionary()
+_renewed: weakref.WeakKeyDictionary[Any, _Place] = weakref.WeakKeyDictionary()
 
 
 def watch_forks(aware: ForkAware, order: int = LEDGERS) -> None:
@@ -47,62 +98,128 @@ def watch_forks(aware: ForkAware, order: int = LEDGERS) -> None:
     Before a fork those of a low ``order`` come first, and of one order the oldest; after it they
     come in the opposite order. Where the platform cannot fork nobody is ever asked.
     """
-    with _lock:
-        _aware[aware] = (order, next(_numbers))
+    _aware[aware] = (order, next(_numbers))
 
 
-def _before() -> None:
-    _lock.acquire()
-    _forking.extend(sorted(_aware, key=_aware.__getitem__))
-    for aware in _forking:
-        aware.before_fork()
+def held_lock(order: int = LEDGERS) -> threading.RLock:
+    """A re-entrant lock that ``os.fork`` waits for, so that what it protects is whole in the child.
 
-
-def _after_in_parent() -> None:
-    while _forking:
-        _forking.pop().after_fork_in_parent()
-    _lock.release()
-
-
-def _after_in_child() -> None:
-    while _forking:
-        _forking.pop().after_fork_in_child()
-    _lock.release()
-
-
-if hasattr(os, "register_at_fork"):  # Windows has no fork
-    os.register_at_fork(
-        before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
-    )
-
-
-class ForkSafeLock(ForkAware):
-    """A re-entrant lock that no child of a fork finds locked for ever.
-
-    It is held over the fork, so that what it protects is whole in the child; a thread that holds it
-    for longer than ``FORK_WAITS_SECONDS`` keeps it, and the child gets a new one.
+    No child finds it locked for ever: where a thread held it for longer than a fork waits, or the
+    fork was made in C, it is renewed there.
     """
+    lock = threading.RLock()
+    _held[lock] = (order, next(_numbers))
+    return lock
+
+
+def renewed_lock() -> threading.RLock:
+    """A re-entrant lock that no fork waits for: what it protects begins anew in the child."""
+    lock = threading.RLock()
+    renew_in_children(lock)
+    return lock
+
+
+def renew_in_children(lock: Any) -> None:
+    """Renew a lock that somebody else made, in every child that finds it locked."""
+    _renewed[lock] = (LEDGERS, next(_numbers))
+
+
+class ForkSafeLock:
+    """A ``held_lock`` to be entered, which notices a child as well."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._is_held = False
-        watch_forks(self)
+        self._lock = held_lock()
 
     def __enter__(self) -> None:
+        if not NOTICED[0]:
+            notice_fork()
         self._lock.acquire()
 
     def __exit__(self, *raised: object) -> None:
         self._lock.release()
 
-    def before_fork(self) -> None:
-        self._is_held = self._lock.acquire(timeout=FORK_WAITS_SECONDS)
 
-    def after_fork_in_parent(self) -> None:
-        if self._is_held:
-            self._lock.release()
+def _in_order(*watched: weakref.WeakKeyDictionary[Any, _Place]) -> list[Any]:
+    """All that are alive, the outermost first."""
+    # keyrefs() is one step: other threads may add to what is watched meanwhile.
+    alive = [(each, place) for of in watched for each, place in _items(of)]
+    return [each for each, _ in sorted(alive, key=lambda item: item[1])]
 
-    def after_fork_in_child(self) -> None:
-        if self._is_held:
-            self._lock.release()
+
+def _items(watched: weakref.WeakKeyDictionary[Any, _Place]) -> list[tuple[Any, _Place]]:
+    alive = [each for ref in watched.keyrefs() if (each := ref()) is not None]
+    return [(each, watched[each]) for each in alive]
+
+
+_begun: dict[int, list[Any]] = {}
+"""What was asked before a fork, by the thread that forks."""
+
+
+def _before() -> None:
+    begun = _begun[threading.get_ident()] = []
+    deadline = time.monotonic() + FORK_WAITS_SECONDS
+    for each in _in_order(_aware, _held):
+        if isinstance(each, ForkAware):
+            _attempt(each.before_fork)
+            begun.append(each)
+        elif each.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            begun.append(each)
+
+
+def _after_in_parent() -> None:
+    for each in reversed(_begun.pop(threading.get_ident(), [])):
+        _attempt(each.after_fork_in_parent if isinstance(each, ForkAware) else each.release)
+
+
+_telling: dict[int, threading.Lock] = {}
+_teller = (0, 0)
+
+
+def notice_fork() -> None:
+    """In a child that was not noticed yet, do what is to be done there; elsewhere nothing.
+
+    Never raises. Returns when it is done, whichever thread does it.
+    """
+    global _teller
+    if NOTICED[0]:
+        return
+    me = pid, _ = os.getpid(), threading.get_ident()
+    if me == _teller:  # somebody who is told comes here again
+        return
+    # A thread of the parent may hold what the parent had for this.
+    with _telling.setdefault(pid, threading.Lock()):
+        if NOTICED[0]:
+            return
+        _teller = me
+        _tell_child()
+        for before in _telling.keys() - {pid}:
+            del _telling[before]
+        NOTICED[0] = 1
+
+
+def _tell_child() -> None:
+    for each in _begun.pop(threading.get_ident(), ()):
+        if not isinstance(each, ForkAware):
+            _attempt(each.release)
+    _begun.clear()
+    for lock in _in_order(_held, _renewed):
+        # One that this very thread was inside when it forked is still its own.
+        if lock.acquire(blocking=False):
+            lock.release()
         else:
-            self._lock = threading.RLock()
+            lock._at_fork_reinit()  # in place, as the standard library does it with its own
+    for aware in reversed(_in_order(_aware)):
+        _attempt(aware.after_fork_in_child)
+
+
+def _attempt(what: Callable[[], object]) -> None:
+    try:
+        what()
+    except Exception as error:
+        logger.warning("%s failed at a fork: %s", what.__qualname__, type(error).__name__)
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(
+        before=_before, after_in_parent=_after_in_parent, after_in_child=notice_fork
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +10,14 @@ from typing import Any
 
 from agentmetrics.recording.batches import slots_batch
 from agentmetrics.recording.exemplars import Exemplar, SpanContext, span_here
-from agentmetrics.recording.fork import STORES, ForkAware, watch_forks
+from agentmetrics.recording.fork import (
+    NOTICED,
+    STORES,
+    ForkAware,
+    held_lock,
+    notice_fork,
+    watch_forks,
+)
 from agentmetrics.recording.instruments import (
     Batch,
     CounterSeries,
@@ -38,6 +44,8 @@ class StoredCounter(CounterSeries):
     def inc(self, amount: float = 1.0) -> None:
         if not amount >= 0:
             raise ValueError(f"a counter cannot be incremented by {amount}")
+        if not NOTICED[0]:
+            notice_fork()
         with self.lock:
             self.value += amount
 
@@ -55,14 +63,20 @@ class StoredGauge(GaugeSeries):
         self.value = 0.0
 
     def set(self, value: float) -> None:
+        if not NOTICED[0]:
+            notice_fork()
         with self.lock:
             self.value = value
 
     def inc(self, amount: float = 1.0) -> None:
+        if not NOTICED[0]:
+            notice_fork()
         with self.lock:
             self.value += amount
 
     def dec(self, amount: float = 1.0) -> None:
+        if not NOTICED[0]:
+            notice_fork()
         with self.lock:
             self.value -= amount
 
@@ -83,6 +97,8 @@ class StoredHistogram(HistogramSeries):
     def observe(self, value: float) -> None:
         if value != value:
             raise ValueError("a histogram cannot observe NaN")
+        if not NOTICED[0]:
+            notice_fork()
         with self.lock:
             self.counts[bisect_left(self.bounds, value)] += 1
             self.sum += value
@@ -103,6 +119,8 @@ class ExemplarHistogram(StoredHistogram):
 
     def observe(self, value: float) -> None:
         span = span_here()
+        if not NOTICED[0]:
+            notice_fork()
         with self.lock:
             super().observe(value)
             if span is not None:
@@ -133,7 +151,7 @@ class Store(ForkAware):
         gauge: type[StoredGauge] = StoredGauge,
         histogram: type[StoredHistogram] = StoredHistogram,
     ) -> None:
-        self.lock = threading.RLock()
+        self.lock = held_lock(STORES)
         self.metrics: dict[str, Metric] = {}
         self.series: dict[str, dict[tuple[str, ...], Any]] = {}
         self.anchor = Anchor()
@@ -149,6 +167,7 @@ class Store(ForkAware):
 
     def declare(self, metric: Metric) -> None:
         """Make room for a metric. ``ValueError`` when its name means another one already."""
+        notice_fork()
         with self.lock:
             check_same(self.metrics.setdefault(metric.name, metric), metric)
             self.series.setdefault(metric.name, {})
@@ -163,6 +182,7 @@ class Store(ForkAware):
         family = self.series[metric.name]
         found = family.get(values)
         if found is None:
+            notice_fork()
             with self.lock:
                 found = family.setdefault(values, self._classes[metric.kind](self, metric, values))
         return found
@@ -173,6 +193,7 @@ class Store(ForkAware):
 
     def observed(self) -> Iterator[tuple[Metric, list[tuple[tuple[str, ...], Value]]]]:
         """Every observed gauge, read now; a callback that fails is logged once and left out."""
+        notice_fork()
         for name, (metric, _) in list(self._observed.items()):
             series = self.read_observed(name)
             if series is not None:
@@ -205,6 +226,7 @@ class Store(ForkAware):
 
         It runs nothing of anybody else's, so it may be asked around a fork and under other locks.
         """
+        notice_fork()
         with self.lock:
             return [
                 Family(metric, list(_values(self.series[name])))
@@ -213,28 +235,19 @@ class Store(ForkAware):
 
     def created(self, metric: Metric) -> dict[tuple[str, ...], float]:
         """When each series of a counter or histogram began at 0, in Unix time."""
+        notice_fork()
         with self.lock:
             return {values: series.created for values, series in self.series[metric.name].items()}
 
     def reset(self) -> None:
+        notice_fork()
         with self.lock:
             for name, metric in self.metrics.items():
                 if not metric.is_live:  # what is in flight is no history
                     for series in self.series[name].values():
                         series.reset()
 
-    def before_fork(self) -> None:
-        # A child that copied the lock from a thread it has not got would wait for it for ever.
-        self.lock.acquire()
-
-    def after_fork_in_parent(self) -> None:
-        self.lock.release()
-
     def after_fork_in_child(self) -> None:
-        self._zero_in_flight()
-        self.lock.release()
-
-    def _zero_in_flight(self) -> None:
         """Forget what was in flight: after a fork it belongs to the parent alone."""
         for name, metric in self.metrics.items():
             if metric.is_live:
@@ -297,6 +310,7 @@ class StoreRecorder(Recorder):
         self.store.observe(metric, callback)
 
     def update(self) -> AbstractContextManager[Any]:
+        notice_fork()
         return self.store.lock
 
     def batch(

@@ -64,7 +64,7 @@ def _trust() -> list[Any]:
         ),
         number(
             "Calls lost to the ledger",
-            f"{increase(c.LEDGER_CALLS_DROPPED)} or vector(0)",
+            f"{increase(c.LEDGER_CALLS_LOST)} or vector(0)",
             COUNT,
             "Calls that never reached the ledger.",
             steps=ANY_IS_WRONG,
@@ -135,7 +135,7 @@ def _ledger() -> list[Any]:
         ),
         series(
             "Calls lost",
-            {"{{instance}}": rate(c.LEDGER_CALLS_DROPPED, "instance")},
+            {"{{instance}}": rate(c.LEDGER_CALLS_LOST, "instance")},
             "ops",
             "Per second: calls that never reached the ledger.",
             empty=NO_LEDGER,

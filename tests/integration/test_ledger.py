@@ -21,7 +21,7 @@ import pytest
 
 from agentmetrics import Budget, Budgets, Ledger, LedgerUnavailable, MemoryRecorder, track_call
 from agentmetrics.budget.ledger import database as databases
-from agentmetrics.budget.ledger import engine, tally, writer
+from agentmetrics.budget.ledger import engine, place, spool, tally, writer
 from agentmetrics.budget.ledger.database import Database
 from agentmetrics.budget.ledger.spend import Spend, Spent
 from agentmetrics.budget.ledger.tally import Amounts
@@ -299,13 +299,16 @@ class TestCalls:
         (sums,) = written(ledger_url).values()
         assert sums.cost_nano_usd == 11 * COST_OF_100_AND_10
 
-    def test_calls_that_come_faster_than_flushes_do_not_pile_up(self, ledger, ledger_url, recorder):
-        for _ in range(2 * writer.FOLD_AT):
+    def test_calls_that_come_faster_than_flushes_are_in_further_files_until_they_are_written(
+        self, ledger, ledger_url, recorder, monkeypatch
+    ):
+        monkeypatch.setattr(spool, "SEGMENT_BYTES", spool.FIRST_SEGMENT_BYTES)
+        for _ in range(2000):
             call(recorder)
-        (intake,) = ledger._writer._intakes
-        assert len(intake._ended) < writer.FOLD_AT
+        assert recorder.value("agentmetrics_spool_bytes") == 4 * spool.FIRST_SEGMENT_BYTES
         ledger.flush()
-        assert calls_written(ledger_url) == 2 * writer.FOLD_AT
+        assert recorder.value("agentmetrics_spool_bytes") == spool.FIRST_SEGMENT_BYTES
+        assert calls_written(ledger_url) == 2000
 
     def test_calls_of_many_threads_are_all_there(self, ledger, ledger_url, recorder):
         def work(agent: str) -> None:
@@ -347,7 +350,9 @@ class TestMetricsAboutTheLedger:
         assert recorder.value("agentmetrics_ledger_pending_rows") == 0
         assert recorder.value("agentmetrics_ledger_writes_total", status="success") == 1
         assert recorder.value("agentmetrics_ledger_writes_total", status="error") == 0
-        assert recorder.value("agentmetrics_ledger_calls_dropped_total") == 0
+        assert recorder.value("agentmetrics_ledger_calls_lost_total") == 0
+        age = time.time() - recorder.value("agentmetrics_ledger_last_success_timestamp_seconds")
+        assert 0 <= age < 60
 
     def test_metrics_about_the_ledger_that_cannot_be_recorded_do_not_make_a_batch_count_twice(
         self, ledger, ledger_url, recorder, monkeypatch
@@ -410,7 +415,7 @@ class TestPruning:
         engine = ledger._database._engine
         with engine.connect() as connection:
             rows = connection.exec_driver_sql("SELECT writer FROM agentmetrics_ledger_writers")
-            assert [row[0] for row in rows] == [second._writer._id]
+            assert [row[0] for row in rows] == [second._writer.spool.writer]
 
 
 class TestTheSpendOfAScope:
@@ -681,9 +686,26 @@ class TestADatabaseThatGoesAway:
         for _ in range(3):
             call(recorder)
         ledger.close()
-        assert recorder.value("agentmetrics_ledger_calls_dropped_total") == 3
-        assert "lost 3 calls" in caplog.text
+        assert recorder.value("agentmetrics_ledger_calls_lost_total") == 0
+        assert "3 calls are kept in" in caplog.text
         assert "s3cret" not in caplog.text
+        away.close()
+        with Ledger(url) as next_one:
+            assert next_one.summary("daily").total.calls == 3
+
+    def test_a_database_that_goes_away_loses_what_has_no_spool_and_says_so(
+        self, url, recorder, away, monkeypatch, caplog
+    ):
+        monkeypatch.setattr(writer, "CLOSING_SECONDS", 0.3)
+        monkeypatch.setattr(place, "HAS_LOCKS", False)
+        ledger = Ledger(url, flush_interval_seconds=NEVER)
+        ledger.attach(recorder)
+        for _ in range(3):
+            call(recorder)
+        ledger.close()
+        lost = recorder.value("agentmetrics_ledger_calls_lost_total", reason="database_away")
+        assert lost == 3
+        assert "lost 3 calls" in caplog.text
 
     def test_a_database_that_goes_away_leaves_a_followed_spend_at_what_is_known(
         self, url, kept, recorder, postgres_server
@@ -759,8 +781,10 @@ class TestACommitOfWhichNothingIsHeard:
         wait_for(lambda: proxy.broken)
         ledger.close()
         assert hanging.is_alive()
-        assert recorder.value("agentmetrics_ledger_calls_dropped_total") == 1
+        assert recorder.value("agentmetrics_ledger_calls_lost_total") == 0
         hanging.join()
+        with Ledger(url) as next_one:
+            assert next_one.summary("daily").total.calls == 1
 
 
 class TestALockedFile:
@@ -799,17 +823,39 @@ class TestALockedFile:
         assert calls_written(url) == 1
 
 
-class TestABatchThatNoDatabaseCanHold:
-    def test_a_batch_that_no_database_can_hold_is_dropped_and_counted_and_what_comes_after_is_kept(
+def lost(recorder: MemoryRecorder) -> float:
+    return recorder.value("agentmetrics_ledger_calls_lost_total", reason="unwritable")
+
+
+def nonsense(recorder: MemoryRecorder, tokens: int) -> None:
+    with track_call("openai", "gpt-4o", recorder=recorder) as tracked:
+        tracked.record_usage(input_tokens=tokens, output_tokens=0)
+
+
+class TestNumbersThatNoDatabaseCanHold:
+    def test_numbers_that_no_database_can_hold_cost_no_other_call(
         self, ledger, ledger_url, recorder, caplog
     ):
         for _ in range(1100):
-            with track_call("openai", "gpt-4o", recorder=recorder) as tracked:
-                tracked.record_usage(input_tokens=2**53, output_tokens=0)
-        ledger.flush()
-        assert recorder.value("agentmetrics_ledger_calls_dropped_total") == 1100
-        assert recorder.value("agentmetrics_ledger_writes_total", status="error") == 1
-        assert "lost 1100 calls" in caplog.text
+            nonsense(recorder, 2**53)
+        assert lost(recorder) == 1100
+        assert len(caplog.records) == 1
         call(recorder)
         ledger.flush()
         assert calls_written(ledger_url) == 1
+
+    def test_numbers_that_no_database_can_hold_in_sum_cost_no_other_row(
+        self, ledger, ledger_url, recorder, caplog
+    ):
+        for agent in ("planner", "writer"):
+            call(recorder, agent)
+        for _ in range(3):
+            nonsense(recorder, 2**51)
+        ledger.flush()
+        assert lost(recorder) == 3
+        assert "lost 3 calls" in caplog.text
+        assert recorder.value("agentmetrics_ledger_writes_total", status="success") == 1
+        call(recorder)
+        ledger.flush()
+        assert calls_written(ledger_url) == 3
+        assert lost(recorder) == 3

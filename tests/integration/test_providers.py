@@ -266,7 +266,7 @@ class TestWhatGoesWrongOnTheWay:
     async def test_nobody_at_the_address_is_a_connection_error(
         self, wire: Wire, provider: str, recorder: MemoryRecorder
     ) -> None:
-        nowhere = Wire(url="http://127.0.0.1:1")
+        nowhere = Wire(address="http://127.0.0.1:1")
         with pytest.raises(Exception, match=r"."):
             await _model(nowhere, provider, recorder).ainvoke("x")
         assert recorder.value("llm_errors_total", error_type="connection") == 1

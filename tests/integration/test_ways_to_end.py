@@ -331,7 +331,7 @@ class TestAWay:
         config: Any,
     ) -> None:
         maker = traffic.openai if provider == "openai" else traffic.anthropic
-        asked = Wire(url="http://127.0.0.1:1") if ending.nowhere else wire
+        asked = Wire(address="http://127.0.0.1:1") if ending.nowhere else wire
         model = maker(asked, AGENT, MODELS[provider], **ending.options)
         wire.always(MODELS[provider], ending.answer)
         succeeds = ending.status == "success"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import pwd
 import shutil
 import signal
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -19,7 +21,6 @@ from tests.services.process import free_port, wait_for_port
 
 USER = "postgres"
 PASSWORD = "s3cret"  # what a test looks for where it must not be
-_databases = itertools.count()
 
 
 def binaries() -> Path:
@@ -97,12 +98,26 @@ class PostgresServer:
         self.stop(how)
         self.start()
 
+    def pause(self) -> None:
+        """Stop every process of it where it is: connections are taken, and nothing is answered."""
+        self._signal_all(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, how: int) -> None:
+        assert self._process is not None
+        postmaster = psutil.Process(self._process.pid)
+        for process in (postmaster, *postmaster.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(how)
+
     def url(self, database: str) -> str:
         return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
 
     def new_database(self) -> str:
         """The URL of a database with nothing in it."""
-        name = f"test_{next(_databases)}"
+        name = f"test_{uuid.uuid4().hex}"  # or it would find the spool of an earlier one
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
         return self.url(name)

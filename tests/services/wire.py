@@ -129,7 +129,7 @@ class Call:
 class Wire:
     """The provider: where it is, what it was told to answer, and what it counted."""
 
-    url: str = ""
+    address: str = ""
     calls: list[Call] = field(default_factory=list)
     open: int = 0
     hanging: Counter[str] = field(default_factory=Counter)
@@ -139,6 +139,23 @@ class Wire:
     )
     _always: dict[str, Answer | Refusal] = field(default_factory=dict)
     _ordinary: int = 0
+    _test: int = 0
+
+    @property
+    def url(self) -> str:
+        """Where the current test finds it.
+
+        A request that an earlier test sent and left may arrive late; it is nobody's call then.
+        What is sent to ``address`` counts always.
+        """
+        return f"{self.address}/{self._test}" if self._test else self.address
+
+    def begin_test(self) -> None:
+        """Count only what is sent to ``url`` from now on."""
+        self._test += 1
+
+    def is_of_this_test(self, request: Request) -> bool:
+        return request.path_params.get("test", self._test) == self._test
 
     def script(self, model: str, *answers: Answer | Refusal) -> None:
         """What the next calls of a model get, in this order."""
@@ -201,6 +218,8 @@ class _Api:
 
     async def answer(self, request: Request) -> Response:
         body = await request.json()
+        if not self.wire.is_of_this_test(request):
+            return Response(status_code=410)
         self.wire.open += 1
         agent, asked = request.headers.get(AGENT_HEADER, "unknown"), body["model"]
         answer = self.wire.next_answer(asked)
@@ -496,13 +515,17 @@ def serving(app: Starlette) -> Iterator[str]:
 def running_wire() -> Iterator[Wire]:
     """The provider, on a free loopback port, in a thread."""
     wire = Wire()
-    app = Starlette(
-        routes=[
-            Route("/v1/chat/completions", _OpenAI(wire, "openai").answer, methods=["POST"]),
-            Route("/v1/messages", _Anthropic(wire, "anthropic").answer, methods=["POST"]),
-        ]
-    )
-    with serving(app) as wire.url:
+    paths = {
+        "/v1/chat/completions": _OpenAI(wire, "openai"),
+        "/v1/messages": _Anthropic(wire, "anthropic"),
+    }
+    routes = [
+        Route(f"{of_test}{path}", api.answer, methods=["POST"])
+        for path, api in paths.items()
+        for of_test in ("", "/{test:int}")
+    ]
+    app = Starlette(routes=routes)
+    with serving(app) as wire.address:
         yield wire
 
 
@@ -518,6 +541,7 @@ def wire(_wire: Wire) -> Iterator[Wire]:
     _wire.settled()
     with suppress(AssertionError):  # what a failed test left
         _wire.forget()
+    _wire.begin_test()
     yield _wire
     _wire.forget()
 

@@ -243,7 +243,7 @@ class TestTheTables:
     def test_the_tables_come_from_version_to_version_in_order(self, ledger_url):
         first = Database(ledger_url)
         first.prepare()
-        first.add("writer", 1, A_ROW)
+        first.add("writer", 0, 1, A_ROW)
         second = Database(ledger_url, (*schema.MIGRATIONS, NEXT))
         second.prepare()
         assert version(second) == NEWEST + 1
@@ -265,7 +265,7 @@ class TestTheTables:
         before = Database(ledger_url)
         before.prepare()
         Database(ledger_url, TWO_MORE).prepare()
-        before.add("writer", 1, A_ROW)
+        before.add("writer", 0, 1, A_ROW)
         with before.snapshot() as snapshot:
             assert snapshot.amounts(0, 1000, []) == [(Amounts(cost_nano_usd=5),)]
 

@@ -6,6 +6,7 @@ import math
 import time
 import weakref
 from contextlib import suppress
+from inspect import getclosurevars
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from agentmetrics.backends.multiprocess.compaction import tidy
 from agentmetrics.backends.multiprocess.directory import DIRECTORY_VARIABLE, check_directory
 from agentmetrics.backends.multiprocess.successor import make_way
 from agentmetrics.recording.exits import close_at_exit
+from agentmetrics.recording.fork import NOTICED, notice_fork, renew_in_children
 from agentmetrics.recording.health import FILES_SKIPPED
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.periodic import PeriodicFlush
@@ -43,6 +45,8 @@ class MultiprocessStore(Store):
                 f"{DIRECTORY_VARIABLE} was set after prometheus_client was imported: "
                 "set it in the environment of the process"
             )
+        # One for all values, which prometheus-client leaves locked in a child of a fork.
+        renew_in_children(getclosurevars(values.ValueClass.get).nonlocals["lock"])
         self._directory = Path(directory)
         self._written: dict[str, Any] = {}
         self._shown: dict[str, set[tuple[str, ...]]] = {}
@@ -59,7 +63,9 @@ class MultiprocessStore(Store):
                 self._periodic = PeriodicFlush(self, OBSERVED_INTERVAL_SECONDS)
             close_at_exit(_AtEnd(self))
         if metric.name not in self._written:
-            self._written[metric.name] = _client_metric(metric)
+            made = self._written[metric.name] = _client_metric(metric)
+            if metric.labels:
+                renew_in_children(made._lock)
         parent = self._written[metric.name]
         return parent.labels(*values) if metric.labels else parent
 
@@ -142,6 +148,8 @@ class _WrittenCounter(StoredCounter):
         self._file = store.written(metric, values)
 
     def inc(self, amount: float = 1.0) -> None:
+        if not NOTICED[0]:
+            notice_fork()
         with self.lock:
             super().inc(amount)
             self._file.inc(amount)
@@ -160,16 +168,22 @@ class _WrittenGauge(StoredGauge):
         self._file.set(0)  # a process that had this number before may have left its own
 
     def set(self, value: float) -> None:
+        if not NOTICED[0]:
+            notice_fork()
         with self.lock:
             super().set(value)
             self._file.set(value)
 
     def inc(self, amount: float = 1.0) -> None:
+        if not NOTICED[0]:
+            notice_fork()
         with self.lock:
             super().inc(amount)
             self._file.set(self.value)
 
     def dec(self, amount: float = 1.0) -> None:
+        if not NOTICED[0]:
+            notice_fork()
         with self.lock:
             super().dec(amount)
             self._file.set(self.value)
@@ -194,6 +208,8 @@ class _WrittenHistogram(StoredHistogram):
                 part.set(0)
 
     def observe(self, value: float) -> None:
+        if not NOTICED[0]:
+            notice_fork()
         with self.lock:
             super().observe(value)
             self._file.observe(value)

@@ -19,7 +19,7 @@ from agentmetrics.budget.notify.courier import Claim, Courier
 from agentmetrics.budget.notify.destination import Destination
 from agentmetrics.budget.notify.notice import Notice, NoticeKind, id_of
 from agentmetrics.recording.exits import close_at_exit, skip_at_exit
-from agentmetrics.recording.fork import ForkAware, watch_forks
+from agentmetrics.recording.fork import ForkAware, held_lock, watch_forks
 from agentmetrics.recording.metric import clean_label
 
 logger = logging.getLogger("agentmetrics")
@@ -43,13 +43,13 @@ class Notices(ForkAware):
             destination: Courier(destination, claim, count_lost)
             for destination in destinations_of(budgets)
         }
+        self._starting = held_lock()
         self._begin()
         watch_forks(self)
 
     def _begin(self) -> None:
         self._waiting: queue.SimpleQueue[_Notice | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
 
     def after_fork_in_child(self) -> None:
         self._begin()  # the thread is the parent's, and so is what waits
@@ -57,8 +57,9 @@ class Notices(ForkAware):
     def tell(self, budget: Budget, status: BudgetStatus, threshold: float) -> None:
         """Say that ``budget`` stands at ``threshold`` percent or above."""
         logger.warning(
-            "the %s budget %r passed %g%%: %.6f of %.6f USD",
+            "the %s budget %r passed %g%%: %.6f of %.6f USD%s",
             budget.period, budget.name, threshold, status.spent_usd, status.limit_usd,
+            _overspent(budget, status),
         )  # fmt: skip
         for destination in budget.destinations():
             kind: NoticeKind = "exceeded" if threshold >= 100 else "threshold"
@@ -128,6 +129,18 @@ def notice_of(
         status.remaining_usd,
         status.starts_at,
         status.resets_at,
+    )
+
+
+def _overspent(budget: Budget, status: BudgetStatus) -> str:
+    """What to say of a budget that blocks and is overspent."""
+    if budget.action != "block" or status.spent_usd <= status.limit_usd:
+        return ""
+    if status.ledger_read_at is None:
+        return "; calls under way when it was reached are over it"
+    return (
+        "; calls under way when it was reached are over it, also those of other processes up to "
+        "their next flush"
     )
 
 

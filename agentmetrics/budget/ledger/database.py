@@ -12,13 +12,13 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, func, select, text
+from sqlalchemy import Connection, Select, bindparam, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, SQLAlchemyError
 
@@ -38,7 +38,6 @@ from agentmetrics.budget.ledger.tally import AMOUNTS, Amounts, Key, Row
 from agentmetrics.budget.ledger.url import without_password
 from agentmetrics.errors import LedgerUnavailable
 
-STATEMENT_SECONDS = 30
 WRITER_MEMORY_DAYS = 90
 """A writer that came back after longer, with a batch of which it does not know whether it was
 committed, could count that batch twice. A claim is about a period, which is never so long."""
@@ -56,8 +55,14 @@ class DatabaseAway(LedgerUnavailable):
     """It does not answer, or has no time: something that passes."""
 
 
-class UnwritableError(Exception):
-    """A batch has a value that the database cannot hold, now or later."""
+class Added(NamedTuple):
+    """Where a writer's mark is, and how many calls have numbers that the database cannot hold."""
+
+    mark: int
+    refused_calls: int
+
+
+_Upsert = Callable[[Connection, Mapping[Key, Row]], int]
 
 
 class Database:
@@ -67,16 +72,20 @@ class Database:
     it says, with one sentence that has no password in it.
     """
 
+    statement_seconds: float = 30.0
+    """How long a server may take for one statement."""
+
     def __init__(self, url: str, migrations: schema.Migrations = schema.MIGRATIONS) -> None:
         self.shown = without_password(url)
-        self._url = checked_url(url)
+        self.url = checked_url(url)
         self._migrations = migrations
-        self._is_sqlite = is_sqlite(self._url)
-        self._file = Path(self._url.database or "")
-        self._engine = make_engine(self._url)
+        self._is_sqlite = is_sqlite(self.url)
+        self._file = Path(self.url.database or "")
+        self._engine = make_engine(self.url)
         self._is_prepared = False
         insert = _INSERT[self._engine.dialect.name]
-        self._upsert, self._claim_batch = _statements(insert)
+        self._upsert = _upsert(insert)
+        self._make_mark, self._move_mark = _marks(insert)
         self._claim = _claim(insert)
 
     def prepare(self) -> None:
@@ -101,30 +110,73 @@ class Database:
         """Do nothing if there is a ledger, or one can be made; makes none."""
         if self._is_sqlite and not self._file.exists():
             if not os.access(self._file.parent, os.W_OK):
-                reason = reason_for("unable to open", self._url)
+                reason = reason_for("unable to open", self.url)
                 raise LedgerUnavailable(f"{self.shown!r}: {reason}")
             return
         with self._sentences(), self._reading() as connection:
             schema.check_not_newer(connection, self._migrations)
 
-    def add(self, writer: str, batch: int, rows: Mapping[Key, Row]) -> None:
-        """Add a writer's next batch, once: a batch that is there already is left as it is.
+    def add(self, writer: str, after: int, upto: int, rows: Mapping[Key, Row]) -> Added:
+        """Add what a writer has from behind the place ``after`` on up to ``upto``, and its mark.
 
-        Its number is written in the same transaction. Where an earlier attempt still lives in the
-        server, claiming the number waits for the end of that one.
-
-        Raises ``UnwritableError`` when another attempt would be as vain as this one.
+        The mark is at ``upto`` when the rows were added, or had been before; elsewhere when nothing
+        was added because it is not where the writer believes it to be. Where an earlier attempt
+        still lives in the server, this waits for the end of that one.
         """
-        claim = {"writer": writer, "batch": batch, "written_at": int(time.time())}
-        # Every writer locks rows in the same order, and so none waits for one that waits for it.
-        records = [_record(rows[key]) for key in sorted(rows)]
+
+        def add(connection: Connection, upsert: _Upsert) -> Added:
+            moved = {**_mark(writer, upto), "after": after}
+            if connection.execute(self._move_mark, moved).first() is None:
+                return Added(self._mark_of(connection, writer), 0)
+            return Added(upto, upsert(connection, rows))
+
+        return self._added(add)
+
+    def add_after_mark(
+        self, writer: str, upto: int, rows_after: Callable[[int], Mapping[Key, Row]]
+    ) -> Added:
+        """Add what a writer has left behind its mark, which ``rows_after`` is told, up to
+        ``upto``."""
+
+        def add(connection: Connection, upsert: _Upsert) -> Added:
+            connection.execute(self._make_mark, _mark(writer, 0))
+            mark = self._mark_of(connection, writer)
+            if mark >= upto:
+                return Added(mark, 0)
+            connection.execute(self._move_mark, {**_mark(writer, upto), "after": mark})
+            return Added(upto, upsert(connection, rows_after(mark)))
+
+        return self._added(add)
+
+    def _added(self, add: Callable[[Connection, _Upsert], Added]) -> Added:
         with self._sentences():
             try:
                 with self._writing() as connection:
-                    if connection.execute(self._claim_batch, claim).first() is not None:
-                        connection.execute(self._upsert, records)
-            except (DataError, OverflowError) as error:
-                raise UnwritableError(type(error).__name__) from None
+                    return add(connection, self._upsert_all)
+            except (DataError, OverflowError):
+                with self._writing() as connection:
+                    return add(connection, self._upsert_each)
+
+    def _upsert_all(self, connection: Connection, rows: Mapping[Key, Row]) -> int:
+        # Every writer locks rows in the same order, and so none waits for one that waits for it.
+        if rows:
+            connection.execute(self._upsert, [_record(rows[key]) for key in sorted(rows)])
+        return 0
+
+    def _upsert_each(self, connection: Connection, rows: Mapping[Key, Row]) -> int:
+        """Add those rows that the database can hold; how many calls are in the others."""
+        refused = 0
+        for key in sorted(rows):
+            try:
+                with connection.begin_nested():
+                    connection.execute(self._upsert, _record(rows[key]))
+            except (DataError, OverflowError):
+                refused += rows[key].calls
+        return refused
+
+    def _mark_of(self, connection: Connection, writer: str) -> int:
+        query = select(WRITERS.c.batch).where(WRITERS.c.writer == writer).with_for_update()
+        return int(connection.execute(query).scalar() or 0)
 
     def claim(self, what: str, claimant: str) -> bool:
         """Whether ``what`` is this claimant's: nobody had claimed it, or it has before."""
@@ -188,7 +240,8 @@ class Database:
         with self._engine.execution_options(**options).begin() as connection:
             if not self._is_sqlite:
                 # Not in the connection's options, which poolers before the server refuse.
-                connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'"))
+                milliseconds = round(1000 * self.statement_seconds)
+                connection.execute(text(f"SET LOCAL statement_timeout = {milliseconds}"))
             yield connection
 
     @contextmanager
@@ -200,7 +253,7 @@ class Database:
             self._is_prepared = False  # it may be another database when it comes back
             said = error_text(error)
             kind = DatabaseAway if _AWAY.search(said) else LedgerUnavailable
-            raise kind(f"{self.shown!r}: {reason_for(said, self._url)}") from None
+            raise kind(f"{self.shown!r}: {reason_for(said, self.url)}") from None
 
 
 class Snapshot:
@@ -228,20 +281,30 @@ class Snapshot:
         ]
 
 
-def _statements(insert: Any) -> tuple[Any, Any]:
-    """The upsert of a row, and the claim to a batch, which answers unless it was made before."""
+def _upsert(insert: Any) -> Any:
+    """The statement that adds a row to what is there."""
     row = insert(LEDGER)
-    upsert = row.on_conflict_do_update(
+    return row.on_conflict_do_update(
         index_elements=[LEDGER.c.bucket, LEDGER.c.key_hash],
         set_={name: LEDGER.c[name] + row.excluded[name] for name in AMOUNTS},
     )
-    batch = insert(WRITERS)
-    claim = batch.on_conflict_do_update(
+
+
+def _marks(insert: Any) -> tuple[Any, Any]:
+    """A writer's mark, made unless it is there; and moved, if it is where the writer left it."""
+    mark = insert(WRITERS).values(
+        writer=bindparam("named"), batch=bindparam("upto"), written_at=bindparam("now")
+    )
+    moved = mark.on_conflict_do_update(
         index_elements=[WRITERS.c.writer],
-        set_={"batch": batch.excluded.batch, "written_at": batch.excluded.written_at},
-        where=WRITERS.c.batch < batch.excluded.batch,
+        set_={"batch": mark.excluded.batch, "written_at": mark.excluded.written_at},
+        where=WRITERS.c.batch == bindparam("after"),
     ).returning(WRITERS.c.batch)
-    return upsert, claim
+    return mark.on_conflict_do_nothing(), moved
+
+
+def _mark(writer: str, upto: int) -> dict[str, Any]:
+    return {"named": writer, "upto": upto, "now": int(time.time())}
 
 
 def _claim(insert: Any) -> Any:

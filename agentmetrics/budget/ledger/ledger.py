@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from agentmetrics.budget.ledger import summary as summaries
 from agentmetrics.budget.ledger.anomaly import spend_ratios
 from agentmetrics.budget.ledger.database import Database, DatabaseAway
 from agentmetrics.budget.ledger.intake import Intake
+from agentmetrics.budget.ledger.place import spool_place
+from agentmetrics.budget.ledger.reservations import Reservations
 from agentmetrics.budget.ledger.spend import CallFilter, Spend
 from agentmetrics.budget.ledger.summary import Summary
 from agentmetrics.budget.ledger.upkeep import Upkeep
@@ -28,6 +31,7 @@ from agentmetrics.meters.anomaly import AnomalyMeter
 from agentmetrics.pipeline import Pipeline, pipeline_of
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.exits import close_at_exit, skip_at_exit
+from agentmetrics.recording.fork import notice_fork
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
 
@@ -48,6 +52,11 @@ class Ledger:
     ``flush_interval_seconds`` and at the end of the program. Rows older than ``retention_days`` are
     deleted, ``timezone`` defines when days begin, and ``clock`` returns Unix time in seconds.
 
+    A finished call is on disk before its end returns to the program: in a file of this process in
+    ``spool_dir``, by default beside a SQLite file (``spend.db-spool``) or, for PostgreSQL, in a
+    directory of this user among the temporary ones. What a process that died has left there, the
+    next that opens the ledger writes.
+
     Creates its tables, or migrates them to the newest version. An unreachable database only causes
     a warning, since it may be back later. Raises ``ConfigurationError`` for any other problem with
     it, and ``ValueError`` for an unknown time zone.
@@ -60,11 +69,13 @@ class Ledger:
         flush_interval_seconds: float = 5.0,
         retention_days: int | None = None,
         timezone: str = "UTC",
+        spool_dir: Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._zone = zone_of(timezone)
         self._clock = clock
         self._database = Database(url)
+        self._url = url
         self._retention_seconds = None if retention_days is None else retention_days * 86_400
         self._ratios: Mapping[str, float] = {}
         self.upkeep = Upkeep()
@@ -73,13 +84,16 @@ class Ledger:
         self.upkeep.add("comparison of spend", self._compare, RATIO_INTERVAL_SECONDS)
         self._writer = Writer(
             self._database,
+            spool_place(self._database.url, spool_dir),
             flush_interval_seconds=flush_interval_seconds,
             clock=clock,
             upkeep=self.upkeep,
         )
         self._heard: list[tuple[weakref.ref[Pipeline], Intake]] = []
+        self._end = _End(self)
         try:
             self._database.prepare()
+            self._writer.take_up()
         except DatabaseAway as error:
             self._writer.failure = str(error)
             logger.warning(
@@ -99,22 +113,38 @@ class Ledger:
         pipeline.meter(AnomalyMeter).show(lambda: self._ratios)
         pipeline.subscribe(intake.hear)
         self._heard.append((weakref.ref(pipeline), intake))
-        close_at_exit(self)
+        close_at_exit(self._end)
 
     def detach(self) -> None:
         """Record no more calls, from any recorder; calls abandoned by now are ended first."""
+        self._end_abandoned()
         for known, intake in self._heard:
             pipeline = known()
             if pipeline is not None:
-                pipeline.table.end_abandoned()
                 pipeline.unsubscribe(intake.hear)
         self._heard.clear()
+
+    def _end_abandoned(self) -> None:
+        for known, _ in self._heard:
+            pipeline = known()
+            if pipeline is not None:
+                pipeline.table.end_abandoned()
 
     def flush(self) -> None:
         """Write all finished calls now, and update the followed spends.
 
         Raises ``LedgerUnavailable``; what could not be written is kept for the next attempt.
         """
+        notice_fork()
+        self._writer.write()
+
+    def catch_up(self) -> None:
+        """Write what processes that died have left, and do what ``flush`` does.
+
+        Raises ``LedgerUnavailable``.
+        """
+        notice_fork()
+        self._writer.take_up()
         self._writer.write()
 
     @property
@@ -124,6 +154,7 @@ class Ledger:
 
     def pending_rows(self) -> int:
         """The number of rows waiting to be written."""
+        notice_fork()
         return self._writer.pending_rows()
 
     def summary(
@@ -137,13 +168,12 @@ class Ledger:
 
         ``by`` may contain ``agent_name`` (or ``agent``), ``provider``, ``model``, ``status`` and
         extra labels. Times without a time zone are in the ledger's. What this process has not yet
-        written is written first.
+        written is written first, and what processes that died have left.
 
         Raises ``LedgerUnavailable``, and ``ValueError`` for invalid arguments.
         """
         question = summaries.ask(period, by, since, until, now=self._clock(), zone=self._zone)
-        self.flush()
-        self._database.prepare()
+        self.catch_up()
         with self._database.snapshot() as snapshot:
             return summaries.answer(question, snapshot)
 
@@ -155,6 +185,7 @@ class Ledger:
         not yet written. From then on it covers the spend of all processes as of the last flush, and
         that of this process up to now.
         """
+        notice_fork()
         span = Span(unix_seconds(since, self._zone), unix_seconds(until, self._zone))
         spend = Spend(CallFilter.of(scope), *whole_buckets(span), fold=self._writer.fold)
         self._writer.follow(spend)
@@ -189,6 +220,7 @@ class Ledger:
         then = now if at is None else unix_seconds(at, self._zone)
         if then > now:
             raise ValueError(f"at={at!r}: is in the future")
+        notice_fork()
         names = tuple(labels or ())
         call = LLMCall(
             clean_label(agent_name) or UNKNOWN,
@@ -216,8 +248,22 @@ class Ledger:
         A claim outlives its process, and is forgotten after 90 days at the earliest. Raises
         ``LedgerUnavailable``: it is unknown then whether there is a claim; asking again is safe.
         """
+        notice_fork()
         with self._writer.database() as database:
             return database.claim(what, claimant)
+
+    def cost_nano_usd(self, calls: CallFilter, span: Span) -> int:
+        """What calls cost in a span of whole quarters of an hour, by all that is written.
+
+        In 10⁻⁹ USD. Raises ``LedgerUnavailable``.
+        """
+        spend = Spend(calls, *span, fold=self._writer.fold)
+        with self._writer.database() as database:
+            return database.spent([spend])[0].nano_usd
+
+    def reservations(self) -> Reservations:
+        """What calls that are under way have reserved in its database, on another connection."""
+        return Reservations(self._url)
 
     def _prune_old(self) -> None:
         if self._retention_seconds is not None:
@@ -235,10 +281,11 @@ class Ledger:
     def close(self) -> None:
         """Write what is left and stop; calls that end later are no longer recorded.
 
-        Waits about ten seconds for an unreachable database; calls lost after that are logged, and
-        counted in ``agentmetrics_ledger_calls_dropped_total``.
+        Waits about ten seconds for an unreachable database. What it has not taken then stays in
+        the spool; without one it is lost, which is logged, and counted in
+        ``agentmetrics_ledger_calls_lost_total``.
         """
-        skip_at_exit(self)
+        skip_at_exit(self._end)
         self.detach()
         self._writer.close()
         self._ratios = {}
@@ -253,3 +300,18 @@ class Ledger:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class _End:
+    """The ledger at the end of a program: all is written and nothing is closed, since a thread may
+    go on with its calls until the process is gone."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def flush(self) -> None:
+        self._ledger.flush()
+
+    def close(self) -> None:
+        self._ledger._end_abandoned()
+        self._ledger._writer.finish()

@@ -1,4 +1,4 @@
-"""Calls added up: the rows of the ledger, as they grow in memory."""
+"""Calls as amounts, and amounts added up: the rows of the ledger, as they grow in memory."""
 
 from __future__ import annotations
 
@@ -67,6 +67,8 @@ class Amounts:
 
 
 AMOUNTS = tuple(field.name for field in fields(Amounts))
+Numbers = tuple[int, ...]
+"""Amounts as plain numbers, in the order of ``AMOUNTS``."""
 
 
 class Key(NamedTuple):
@@ -112,90 +114,104 @@ class Row:
         self.reasoning_tokens = self.audio_input_tokens = self.audio_output_tokens = 0
         self.cost_nano_usd = 0
 
-    def add(self, call: LLMCall, calls: int = 1) -> None:
-        """Add a call, or what so many calls were together."""
+    def add(self, amounts: Numbers) -> None:
+        """Add what calls used and cost, in the order of ``AMOUNTS``."""
+        (
+            calls, unpriced, unmetered, input_tokens, output_tokens, cache_read,
+            cache_creation, cache_creation_1h, reasoning, audio_input, audio_output, cost,
+        ) = amounts  # fmt: skip
         self.calls += calls
-        usage = call.usage
-        if usage is None or usage.is_empty:
-            self.unmetered_calls += calls
-            if call.cost_usd:  # it was told
-                self._add_cost(call.cost_usd)
-            return
-        if usage.input_tokens is None or usage.output_tokens is None:
-            self.unmetered_calls += calls
-        self.input_tokens += usage.input_tokens or 0
-        self.output_tokens += usage.output_tokens or 0
-        if usage.has_details:
-            self.cache_read_tokens += usage.cache_read_tokens or 0
-            self.cache_creation_tokens += usage.cache_creation_tokens or 0
-            self.cache_creation_1h_tokens += usage.cache_creation_1h_tokens or 0
-            self.reasoning_tokens += usage.reasoning_tokens or 0
-            self.audio_input_tokens += usage.audio_input_tokens or 0
-            self.audio_output_tokens += usage.audio_output_tokens or 0
-        if call.cost_usd is None:
-            self.unpriced_calls += calls
+        self.input_tokens += input_tokens
+        self.output_tokens += output_tokens
+        if unmetered:
+            self.unmetered_calls += unmetered
+        if cache_read or cache_creation or reasoning or audio_input or audio_output:
+            self.cache_read_tokens += cache_read
+            self.cache_creation_tokens += cache_creation
+            self.cache_creation_1h_tokens += cache_creation_1h
+            self.reasoning_tokens += reasoning
+            self.audio_input_tokens += audio_input
+            self.audio_output_tokens += audio_output
+        if unpriced:
+            self.unpriced_calls += unpriced
             for spend in self.followed_by:
-                spend.miss(calls)
-        else:
-            self._add_cost(call.cost_usd)
+                spend.miss(unpriced)
+        if cost:
+            self.cost_nano_usd += cost
+            for spend in self.followed_by:
+                spend.add(cost)
 
-    def _add_cost(self, cost_usd: float) -> None:
-        cost = round(cost_usd * NANO)
-        self.cost_nano_usd += cost
-        for spend in self.followed_by:
-            spend.add(cost)
+
+def amounts_of(call: LLMCall, calls: int = 1) -> Numbers:
+    """What a call adds to its row, in the order of ``AMOUNTS``; or so many calls together."""
+    usage = call.usage
+    cost = 0 if call.cost_usd is None else round(call.cost_usd * NANO)
+    if usage is None or usage.is_empty:
+        return (calls, 0, calls, 0, 0, 0, 0, 0, 0, 0, 0, cost)  # a cost that was told counts
+    details: Numbers = (0,) * 6
+    if usage.has_details:
+        details = (
+            usage.cache_read_tokens or 0,
+            usage.cache_creation_tokens or 0,
+            usage.cache_creation_1h_tokens or 0,
+            usage.reasoning_tokens or 0,
+            usage.audio_input_tokens or 0,
+            usage.audio_output_tokens or 0,
+        )
+    return (
+        calls,
+        calls if call.cost_usd is None else 0,
+        calls if usage.is_partial else 0,
+        usage.input_tokens or 0,
+        usage.output_tokens or 0,
+        *details,
+        cost,
+    )
+
+
+def key_of(call: LLMCall, names: tuple[str, ...], ended: float) -> Key:
+    """The key of the row that a call adds to, which ended at this Unix time.
+
+    ``names`` are those of its extra dimensions.
+    """
+    values = map(clean_label, call.extra)
+    return Key(
+        int(ended) // BUCKET_SECONDS * BUCKET_SECONDS,
+        clean_label(call.agent_name),
+        clean_label(call.provider),
+        clean_label(call.model),
+        clean_label(call.served_model),
+        call.status,
+        dimensions_text(dict(zip(names, values, strict=False))),
+    )
 
 
 class Tally:
-    """Rows that grow call by call, and ``spends`` with them; to be used under its owner's lock."""
+    """Rows that grow, and ``spends`` with them; to be used under its owner's lock."""
 
-    def __init__(self, spends: Iterable[Follower]) -> None:
+    def __init__(self, spends: Iterable[Follower] = ()) -> None:
         self.rows: dict[Key, Row] = {}
         self._spends = spends
-        self._known: dict[tuple[Any, ...], Row] = {}
 
-    def add(self, calls: Iterable[LLMCall], names: tuple[str, ...], to_unix_seconds: float) -> None:
-        """Add calls whose extra dimensions have these names; answers from a cache are no calls.
+    def add(self, key: Key, amounts: Numbers) -> None:
+        """Add amounts to the row of a key; past ``MAX_ROWS`` to one whose names are ``other``."""
+        row = self.rows.get(key)
+        if row is None:
+            row = self._row(key)
+        row.add(amounts)
 
-        ``to_unix_seconds`` is what stands between the clock of the calls' times and Unix time.
-        """
-        for call in calls:
-            if not call.cached:
-                self.row_of(call, names, to_unix_seconds).add(call)
-
-    def row_of(self, call: LLMCall, names: tuple[str, ...], to_unix_seconds: float) -> Row:
-        """The row that a call adds to."""
-        quarter = int(call.ended + to_unix_seconds) // BUCKET_SECONDS
-        key = (
-            quarter, call.agent_name, call.provider, call.model, call.served_model,
-            call.status, names, call.extra,
-        )  # fmt: skip
-        return self._known.get(key) or self._row(key)
-
-    def _row(self, raw: tuple[Any, ...]) -> Row:
-        quarter, agent_name, provider, model, served_model, status, names, extra = raw
-        values = tuple(map(clean_label, extra))
-        key = Key(
-            quarter * BUCKET_SECONDS,
-            clean_label(agent_name),
-            clean_label(provider),
-            clean_label(model),
-            clean_label(served_model),
-            status,
-            dimensions_text(dict(zip(names, values, strict=False))),
-        )
-        row = self._row_at(key)
-        if (quarter, *key[1:6], names, values) == raw:  # a name of 10 kB costs no memory
-            self._known[raw] = row
-        return row
-
-    def _row_at(self, key: Key) -> Row:
-        if key not in self.rows and len(self.rows) >= MAX_ROWS:
+    def _row(self, key: Key) -> Row:
+        if len(self.rows) >= MAX_ROWS:
             key = Key(key.bucket, OTHER, OTHER, OTHER, OTHER, key.status, "{}")
         row = self.rows.get(key)
         if row is None:
             row = self.rows[key] = Row(key, tuple(s for s in self._spends if s.covers(key)))
         return row
+
+    @property
+    def calls(self) -> int:
+        """How many calls are in its rows."""
+        return sum(row.calls for row in self.rows.values())
 
     def follow(self, spend: Follower) -> None:
         """Let a spend that is new among ``spends`` grow with the rows that are there."""

@@ -1,49 +1,51 @@
-"""From ended calls to rows in the database: batches, each written once, off the hot path."""
+"""From the spool to rows in the database: batches, each written once, off the hot path."""
 
 from __future__ import annotations
 
 import logging
-import os
 import random
-import threading
 import time
-import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from time import perf_counter
 
-from agentmetrics.budget.ledger.database import Database, UnwritableError
+from agentmetrics.budget.ledger.database import Database
 from agentmetrics.budget.ledger.intake import Intake
+from agentmetrics.budget.ledger.leftovers import Leftovers, taken_up
+from agentmetrics.budget.ledger.place import SpoolPlace
+from agentmetrics.budget.ledger.segment import Segment
 from agentmetrics.budget.ledger.spend import Spend, Spent
+from agentmetrics.budget.ledger.spool import Spool
 from agentmetrics.budget.ledger.tally import Key, Row, Tally
 from agentmetrics.budget.ledger.upkeep import Upkeep
 from agentmetrics.calls.facts import LLMCall
 from agentmetrics.errors import LedgerUnavailable
 from agentmetrics.meters.ledger import LedgerMeter
-from agentmetrics.recording.fork import LEDGERS, ForkAware, watch_forks
+from agentmetrics.recording.fork import ForkAware, held_lock, notice_fork, watch_forks
+from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.periodic import PeriodicFlush
 
 logger = logging.getLogger("agentmetrics")
 
-FOLD_AT = 100
-"""Ended calls that wait to be added up; the call that makes them so many does it. One by one they
-cost a lock each, and a thousand of them no longer fit where memory is fast."""
 LONGEST_PAUSE_SECONDS = 30.0
 """Between two attempts while the database is away."""
 CLOSING_SECONDS = 10.0
-"""How long the end of a program waits for a database that is away."""
+"""How long the end of a program waits for a database that is away: the disk of a container may not
+outlive it."""
 CLOSING_PAUSE_SECONDS = 0.2
-FORK_WAITS_SECONDS = 2.0
-"""How long a fork waits for a write: SQLite's and libpq's own locks must not be held over it."""
+DRAINING_SECONDS = 0.2
+"""How long the end of a program waits for calls that are just being written to the spool."""
+LEFTOVERS_SECONDS = 15.0
+"""How often it is looked for what dead processes left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows that are written together, under a number that makes them be counted once."""
+    """Rows that are written together: all that the places behind ``after`` up to ``upto`` hold."""
 
-    number: int
+    after: int
+    upto: int
     rows: Mapping[Key, Row]
 
     @property
@@ -55,7 +57,7 @@ _CLOSED = "the ledger is closed and accepts no more calls"
 
 
 class Writer(ForkAware):
-    """Adds calls up in memory and writes them, a batch at a time.
+    """Adds up what is in the spool and writes it, a batch at a time.
 
     A batch that was tried once is tried again as it was until the database has it, since a lost
     answer does not say what became of it; what ends meanwhile is for the next batch.
@@ -64,67 +66,65 @@ class Writer(ForkAware):
     def __init__(
         self,
         database: Database,
+        place: SpoolPlace | None,
         *,
         flush_interval_seconds: float,
         clock: Callable[[], float],
         upkeep: Upkeep,
     ) -> None:
-        self._database = database
+        self._database, self._place = database, place
         self._interval = flush_interval_seconds
         self._clock, self._upkeep = clock, upkeep
-        self._intakes: list[Intake] = []
+        self._problems = LogOnce()
+        self._external: dict[tuple[str, ...], Intake] = {}
         self._meters: list[LedgerMeter] = []
+        self._lost_before: dict[str, int] = {}
         self._spends: weakref.WeakSet[Spend] = weakref.WeakSet()
         self._periodic: PeriodicFlush | None = None
         self._is_closed = False
         self.failure: str | None = None
         """What the last attempt to write said, if it failed."""
+        self.last_success: float | None = None
+        """When the last attempt to write succeeded, in Unix time."""
+        self._writing, self._folding = held_lock(), held_lock()
+        self._is_writing = self._is_adding = False
         self._begin_anew()
-        self._held: list[threading.Lock | threading.RLock] = []
-        watch_forks(self, LEDGERS)
+        watch_forks(self)
+        if place is not None:
+            upkeep.add("spools of dead processes", self._take_up, LEFTOVERS_SECONDS)
 
     def _begin_anew(self) -> None:
         """As a writer with nothing to write; so does a forked child, whose parent has the rest."""
-        self._folding = threading.RLock()
-        self._writing = threading.Lock()
-        self._pid = os.getpid()
-        self._id = uuid.uuid4().hex
-        self._number = 0
+        self._is_writing = self._is_adding = False
+        self.spool = Spool(self._place, self._problems)
+        self._written = 0
         self._tally = Tally(self._spends)
         self._batch: Batch | None = None
         self._failures = 0
         self._not_before = 0.0
-        for intake in self._intakes:
-            intake.forget()
 
     def intake(self, names: tuple[str, ...], meter: LedgerMeter) -> Intake:
         """A new way in, for calls whose extra dimensions have these names."""
         if self._is_closed:
             raise RuntimeError(_CLOSED)
-        intake = Intake(self.begin, names)
-        meter.begin(self.pending_rows)
-        with self._folding:
-            self._intakes.append(intake)
-            self._meters.append(meter)
-        return intake
+        meter.begin(self.pending_rows, lambda: self.spool.file_bytes, lambda: self.last_success)
+        self._meters.append(meter)
+        while self._lost_before:  # before anybody could count it
+            meter.lost(*self._lost_before.popitem())
+        return Intake(self, names, self._clock)
 
-    def begin(self) -> int:
-        """Start the thread if there is none, add up what waits; at how many calls to do so again.
+    def grow(self, full: Segment) -> Segment | None:
+        """The segment after a full one; ``None`` when the ledger is closed.
 
-        Where somebody else is at it, it is left to the next call: no call waits for a lock.
+        With the first one the thread starts: without budgets, a server that loads the program and
+        then forks has none.
         """
-        if not self._folding.acquire(blocking=False):
-            return 1
-        try:
-            self._ensure_thread()
-            self.fold()
-        finally:
-            self._folding.release()
-        return FOLD_AT
+        if self._is_closed:
+            return None
+        self._ensure_thread()
+        return self.spool.grow(full)
 
     def _ensure_thread(self) -> None:
-        # Not before there is something to write or to ask: without budgets, a server that loads
-        # the program and then forks has none.
         if self._periodic is not None or self._is_closed:
             return
         try:
@@ -135,23 +135,25 @@ class Writer(ForkAware):
             )
 
     def add_external(self, call: LLMCall, calls: int, names: tuple[str, ...]) -> None:
-        """Add what so many calls were together, of which no recorder hears. No I/O.
+        """Add what so many calls were together, of which no recorder hears.
 
         Raises ``RuntimeError`` when the ledger is closed.
         """
         if self._is_closed:
             raise RuntimeError(_CLOSED)
-        with self._folding:
-            self._ensure_thread()
-            offset = self._clock() - perf_counter()
-            self._tally.row_of(call, names, offset).add(call, calls)
+        Intake(self, names, self._clock).take(call, calls)
 
     def fold(self) -> None:
         """Add up the calls that have ended. No I/O."""
         with self._folding:
-            to_unix_seconds = self._clock() - perf_counter()
-            for intake in self._intakes:
-                self._tally.add(intake.drain(), intake.names, to_unix_seconds)
+            if self._is_adding:  # by a signal handler, in the middle of an addition
+                return
+            self._is_adding = True
+            try:
+                for key, amounts in self.spool.take():
+                    self._tally.add(key, amounts)
+            finally:
+                self._is_adding = False
 
     def follow(self, spend: Spend) -> None:
         """Keep a spend current for as long as somebody holds it."""
@@ -179,8 +181,9 @@ class Writer(ForkAware):
 
     def flush(self) -> None:
         """What the thread does: write, unless the database was away a moment ago, and upkeep."""
-        self._notice_fork()
+        notice_fork()
         self.fold()
+        self.spool.look_after(self._written)
         if time.monotonic() >= self._not_before:
             with suppress(LedgerUnavailable):  # counted and logged
                 self.write()
@@ -192,16 +195,33 @@ class Writer(ForkAware):
 
         Raises ``LedgerUnavailable``.
         """
-        with self._writing:
+        with self._alone():
             self._database.prepare()
             yield self._database
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let nobody else at the database, nor a fork happen.
+
+        Raises ``LedgerUnavailable`` in a signal handler that interrupted just this.
+        """
+        with self._writing:
+            if self._is_writing:
+                raise LedgerUnavailable(
+                    f"{self._database.shown!r}: this thread is writing to it already"
+                )
+            self._is_writing = True
+            try:
+                yield
+            finally:
+                self._is_writing = False
 
     def write(self) -> None:
         """Write everything that has ended, and ask what the followed spends are by now.
 
         Raises ``LedgerUnavailable``; nothing is lost by that.
         """
-        with self._writing:
+        with self._alone():
             try:
                 self._write_batches()
                 self._refresh()
@@ -221,21 +241,46 @@ class Writer(ForkAware):
             self.fold()
             if not self._tally.rows:
                 return
-            self._number += 1
-            batch = self._batch = Batch(self._number, self._tally.rows)
+            batch = self._batch = Batch(self._written, self.spool.taken, self._tally.rows)
             self._tally = Tally(self._spends)
         self._write_batch(batch)
 
     def _write_batch(self, batch: Batch) -> None:
         self._database.prepare()
-        try:
-            self._database.add(self._id, batch.number, batch.rows)
-            self._tell(LedgerMeter.written)
-        except UnwritableError as error:
-            self._tell(LedgerMeter.failed)
-            self._drop(batch.calls, str(error))
+        added = self._database.add(self.spool.writer, batch.after, batch.upto, batch.rows)
+        while added.mark < batch.upto:
+            # It is not the database that had what was before, or somebody took this process for
+            # dead: what is behind the mark is missing there.
+            batch = self._rest_of(batch, added.mark)
+            added = self._database.add(self.spool.writer, added.mark, batch.upto, batch.rows)
+        self._tell(LedgerMeter.written)
+        self.last_success = self._clock()
+        self.lose("unwritable", added.refused_calls)
         with self._folding:
             self._batch = None
+            self._written = batch.upto
+        self.spool.forget(batch.upto)
+
+    def _rest_of(self, batch: Batch, mark: int) -> Batch:
+        tally = Tally()
+        for key, amounts in self.spool.rows_after(mark, batch.upto):
+            tally.add(key, amounts)
+        return Batch(mark, batch.upto, tally.rows)
+
+    def take_up(self) -> None:
+        """Write what dead processes left in their spools.
+
+        Raises ``LedgerUnavailable``; what is left stays then where it is.
+        """
+        if self._place is None:
+            return
+        with self.database() as database:
+            leftovers = Leftovers(self._place.directory, self._problems)
+            found = leftovers.take_up(database, self.lose)
+        if found:
+            logger.warning("the ledger has taken up %s", taken_up(found))
+
+    _take_up = take_up
 
     def _refresh(self) -> None:
         spends = list(self._spends)
@@ -260,64 +305,107 @@ class Writer(ForkAware):
         longest = min(LONGEST_PAUSE_SECONDS, self._interval * 2 ** min(self._failures, 10))
         self._not_before = time.monotonic() + random.uniform(longest / 2, longest)
 
-    def _drop(self, calls: int, why: str) -> None:
-        logger.error("the ledger %s lost %d calls: %s", self._database.shown, calls, why)
-        self._tell(lambda meter: meter.dropped(calls))
+    def refuse(self, calls: int) -> None:
+        """Count calls with numbers that no database can hold; logged once."""
+        self._problems.warn(
+            "unwritable",
+            "a call has numbers that the ledger cannot hold: it is lost",
+        )
+        self._count_lost("unwritable", calls)
+
+    def lose(self, reason: str, calls: int) -> None:
+        """Log and count calls that are lost, for one of the reasons of the catalogue."""
+        if not calls:
+            return
+        logger.error("the ledger %s lost %d calls: %s", self._database.shown, calls, reason)
+        self._count_lost(reason, calls)
+
+    def _count_lost(self, reason: str, calls: int) -> None:
+        if not self._meters:
+            self._lost_before[reason] = self._lost_before.get(reason, 0) + calls
+        self._tell(lambda meter: meter.lost(reason, calls))
 
     def _tell(self, what: Callable[[LedgerMeter], None]) -> None:
         for meter in self._meters:
             with suppress(Exception):  # a backend that fails is no reason to write anything twice
                 what(meter)
 
-    def close(self) -> None:
-        """Write what is left, end the thread; calls that end later are not taken any more.
+    def finish(self) -> None:
+        """Write what is left, as the last that is done; ends the thread.
 
-        Waits ten seconds or so for a database that is away; what is lost then is counted.
+        A database that is away is waited for, for ten seconds or so. What it has not got then is
+        in the spool, or lost and counted where that is in memory. So is what ends from now on:
+        threads may go on until the process is gone.
         """
+        self._finish()
+
+    def close(self) -> None:
+        """Write what is left, as ``finish``; calls that end later are not taken any more."""
         with self._folding:
             if self._is_closed:
                 return
             self._is_closed = True
+        waiting = self._finish()
+        self.spool.close(is_written=not waiting)
+
+    def _finish(self) -> int:
+        """How many calls are not in the database."""
         if self._periodic is not None:
             self._periodic.stop()
-        self._write_last()
+        waiting = self._write_last()
+        if not waiting:  # what has ended meanwhile
+            self.spool.rotate()
+            self._drain()
+            waiting = self._write_last()
+        if waiting:
+            self._leave(waiting)
+        else:
+            self.spool.forget(self._written)
+        return waiting
 
-    def _write_last(self) -> None:
+    def _drain(self) -> None:
+        """Wait for threads that are just writing to the spool."""
+        deadline = time.monotonic() + DRAINING_SECONDS
+        self.fold()
+        while not self.spool.is_drained and time.monotonic() < deadline:
+            time.sleep(0.001)
+            self.fold()
+        self.spool.patience_seconds = 0.0
+
+    def _write_last(self) -> int:
+        """Write what is left; how many calls could not be."""
         deadline = time.monotonic() + CLOSING_SECONDS
-        why = "the previous write did not finish"
         while True:
             if self._writing.acquire(timeout=CLOSING_SECONDS):
                 try:
-                    self._write_batches()
+                    with self._alone():
+                        self._write_batches()
                 except LedgerUnavailable as error:
-                    why = str(error)
+                    self.failure = str(error)
                 finally:
                     self._writing.release()
-            waiting = self._pending_calls()
+            waiting = self._waiting_calls()
             if not waiting:
-                return
+                return 0
             if time.monotonic() >= deadline:
-                self._drop(waiting, why)
-                return
+                return waiting
             time.sleep(CLOSING_PAUSE_SECONDS)
 
-    def _pending_calls(self) -> int:
+    def _leave(self, calls: int) -> None:
+        if self._place is None or not self.spool.is_on_disk:
+            self.lose("database_away", calls)
+            return
+        logger.warning(
+            "the ledger cannot be written to; %d calls are kept in %s for the next process that "
+            "opens it: %s",
+            calls,
+            self._place.directory,
+            self.failure or "the previous write did not finish",
+        )
+
+    def _waiting_calls(self) -> int:
         with self._folding:
-            waiting = sum(row.calls for row in self._tally.rows.values())
-            return waiting + (self._batch.calls if self._batch else 0)
-
-    def _notice_fork(self) -> None:
-        if self._pid != os.getpid():
-            self._begin_anew()
-
-    def before_fork(self) -> None:
-        locks = (self._writing, self._folding)
-        self._held = [lock for lock in locks if lock.acquire(timeout=FORK_WAITS_SECONDS)]
-
-    def after_fork_in_parent(self) -> None:
-        while self._held:
-            self._held.pop().release()
+            return self._tally.calls + (self._batch.calls if self._batch else 0)
 
     def after_fork_in_child(self) -> None:
-        self._held.clear()
         self._begin_anew()

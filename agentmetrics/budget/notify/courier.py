@@ -15,7 +15,7 @@ from agentmetrics.budget.notify.destination import Destination
 from agentmetrics.budget.notify.notice import Notice
 from agentmetrics.budget.notify.post import Undelivered, post
 from agentmetrics.errors import LedgerUnavailable
-from agentmetrics.recording.fork import ForkAware, watch_forks
+from agentmetrics.recording.fork import ForkAware, held_lock, watch_forks
 from agentmetrics.recording.log_once import LogOnce
 
 logger = logging.getLogger("agentmetrics")
@@ -61,13 +61,13 @@ class Courier(ForkAware):
         self._destination, self._url = destination, destination.url()
         self._claim, self._count_lost = claim, count_lost
         self._problems = LogOnce()
+        self._starting = held_lock()
         self._begin()
         watch_forks(self)
 
     def _begin(self) -> None:
         self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def after_fork_in_child(self) -> None:

@@ -139,7 +139,7 @@ ALERTS = (
         name="LedgerCallsLost",
         severity="critical",
         when="a call was lost before it reached the ledger in the last hour",
-        condition=f"sum by (job) ({new('agentmetrics_ledger_calls_dropped_total', '1h')}) > 0",
+        condition=f"sum by (job) ({new('agentmetrics_ledger_calls_lost_total', '1h')}) > 0",
         for_="0s",
         labels=("job",),
         board="itself",
@@ -150,13 +150,16 @@ ALERTS = (
             means="The ledger's totals are too low by the cost of these calls.",
             who_is_hurt="Your bill: budgets and reports leave these calls out.",
             look_at={
-                "Calls lost": "sum by (job) "
-                "(increase(agentmetrics_ledger_calls_dropped_total[1h]))",
+                "Calls lost, by reason": "sum by (job, reason) "
+                "(increase(agentmetrics_ledger_calls_lost_total[1h]))",
                 **_LEDGER_LOOK_AT,
             },
             causes=(
-                "A program ended while the database was unreachable.",
-                "The ledger was closed before it could write.",
+                "`database_away`: a program without a spool ended while the database was away.",
+                "`not_spooled`: a process was killed whose spool had no room on disk.",
+                "`torn`, `unreadable`: what a killed process left was damaged on the disk.",
+                "`too_old`: it was left for longer than 90 days.",
+                "`unwritable`: numbers that no database can hold.",
             ),
             do_now=(
                 _REACHABLE,
@@ -169,7 +172,7 @@ ALERTS = (
         ),
         fires=(
             Fires(
-                _dropped("agentmetrics_ledger_calls_dropped_total", "", "_x20 12x90"),
+                _dropped("agentmetrics_ledger_calls_lost_total", "", "_x20 12x90"),
                 "30m",
                 _OF,
                 "12",
@@ -178,7 +181,7 @@ ALERTS = (
         silent=(
             Silent(
                 "none were lost",
-                _dropped("agentmetrics_ledger_calls_dropped_total", "", "0x90"),
+                _dropped("agentmetrics_ledger_calls_lost_total", "", "0x90"),
                 "60m",
             ),
         ),

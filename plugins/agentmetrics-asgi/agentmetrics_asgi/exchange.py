@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from time import perf_counter
 from typing import Protocol
 
+from agentmetrics.plugin import notice_fork
+
 METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
 )
@@ -70,6 +72,7 @@ class Exchange:
         self.is_over = False
         self._head: Iterable[tuple[bytes | str, bytes | str]] | None = None
         self.started = perf_counter()
+        notice_fork()
         meter.open.add(self)
 
     def answer(self, status: object, head: Iterable[tuple[bytes | str, bytes | str]]) -> None:

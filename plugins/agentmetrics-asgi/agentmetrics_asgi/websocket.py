@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from time import perf_counter
 
+from agentmetrics.plugin import notice_fork
 from agentmetrics_asgi.meter import CANCELLED, ERROR, REJECTED, SUCCESS, WebsocketMeter
 from agentmetrics_asgi.request import Message, Receive, Scope, Send, Site
 
@@ -52,6 +53,7 @@ class Connection:
         await self._send(message)
         if not self._is_accepted and message.get("type") == "websocket.accept":
             self._is_accepted = True
+            notice_fork()
             self._meter.open.add(self)
 
     def ended(self, error: BaseException | None) -> None:

@@ -18,7 +18,9 @@ from agentmetrics.plugin import (
     Instruments,
     LogOnce,
     add_rows,
+    notice_fork,
     pipeline_for,
+    renewed_lock,
     row,
     watch_forks,
 )
@@ -122,7 +124,7 @@ class QueueReader(ForkAware):
     def __init__(self, app: Celery, names: Names) -> None:
         self._app, self._names = app, names
         self._is_owner = True
-        self._lock = threading.Lock()
+        self._lock = renewed_lock()
         self._backlog = NOTHING
         self._read_at = -KEPT_SECONDS
         self._done: threading.Event | None = None
@@ -133,6 +135,7 @@ class QueueReader(ForkAware):
 
     def backlog(self, deadline: float) -> Backlog:
         """What the broker says; nothing where it has not answered by ``deadline``."""
+        notice_fork()
         if not self._is_owner:
             return NOTHING
         with self._lock:

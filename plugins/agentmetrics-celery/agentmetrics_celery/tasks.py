@@ -12,6 +12,7 @@ from agentmetrics.plugin import (
     ForkAware,
     Instruments,
     add_rows,
+    notice_fork,
     row,
     watch_forks,
 )
@@ -79,6 +80,7 @@ class TaskMeter(ForkAware):
 
     def begin(self, key: int, task_name: str, handled: BaseException | None) -> None:
         """A task begins in this process."""
+        notice_fork()
         self._expected[(task_name,)]
         self._open[key] = Attempt(task_name, perf_counter(), handled)
 
@@ -91,6 +93,7 @@ class TaskMeter(ForkAware):
 
     def take(self, key: int) -> Attempt | None:
         """Take an attempt out, to end it; ``None`` when nobody has seen it begin."""
+        notice_fork()
         return self._open.pop(key, None)
 
     def ended(self, attempt: Attempt, status: str) -> None:
@@ -108,6 +111,7 @@ class TaskMeter(ForkAware):
 
     def count(self, task_name: str, status: str) -> None:
         """A task has ended that nobody here has measured."""
+        notice_fork()
         retries = self._expected[(task_name,)]
         with self._step:
             self._tasks.labels(task_name, status).inc()

@@ -6,7 +6,6 @@ import contextvars
 import logging
 import math
 import sys
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.resources import Resource
 
-from agentmetrics.plugin import LogOnce, Store
+from agentmetrics.plugin import LogOnce, Store, renewed_lock
 from agentmetrics_otel.readings import Live, Moment, Reading, Totals
 from agentmetrics_otel.rows import Rows, rows_of
 
@@ -102,7 +101,7 @@ class OwnOutlet(Outlet):
         exported: Callable[[str | None], None],
     ) -> None:
         self._store, self._exported = store, exported
-        self._flushing = threading.Lock()
+        self._flushing = renewed_lock()
         self._watched = _Watched(exporter)
         self._reader = PeriodicExportingMetricReader(
             self._watched, export_interval_millis=math.inf, **_no_limits()

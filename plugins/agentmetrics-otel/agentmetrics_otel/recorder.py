@@ -24,6 +24,7 @@ from agentmetrics.plugin import (
     StoredGauge,
     StoreRecorder,
     close_at_exit,
+    notice_fork,
     skip_at_exit,
     watch_forks,
 )
@@ -146,6 +147,7 @@ class OTelRecorder(StoreRecorder, ForkAware):
     def _begin(self) -> Outlet | None:
         """Find or make the provider; not before the first series, so that a program has time to
         set its own, and a preloading server forks first. ``None`` once it is closed."""
+        notice_fork()
         self._listener.follow(self.outermost().anchor.pipeline)
         outlet = self._outlet
         if outlet is not None or self._closed:
@@ -207,6 +209,7 @@ class OTelRecorder(StoreRecorder, ForkAware):
 
         Inside ``update()`` this is left to the next interval, because the update is not finished.
         """
+        notice_fork()
         if self._closed or self._is_updating() or self._is_idle_child():
             return
         outlet = self._begin()
@@ -250,6 +253,7 @@ class OTelRecorder(StoreRecorder, ForkAware):
         return problem and f"the collector at {environment.collector()} takes no metrics: {problem}"
 
     def close(self) -> None:
+        notice_fork()
         if self._periodic is not None and not self._is_idle_child():
             self._begin()  # a forked child may not have
         with self.store.lock:

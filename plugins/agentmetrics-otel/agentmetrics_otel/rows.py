@@ -20,6 +20,7 @@ from typing import Any
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
 
 from agentmetrics import Metric
+from agentmetrics.plugin import ForkSafeLock, renewed_lock
 from agentmetrics_otel.readings import Reading
 
 SCOPE = "agentmetrics"
@@ -60,7 +61,7 @@ class Rows:
     def __init__(self, provider: MeterProvider) -> None:
         self.meter: Meter = provider.get_meter(SCOPE, version("llm-agentmetrics"))
         self.readings: tuple[Reading, ...] = ()
-        self._lock = threading.Lock()
+        self._lock = renewed_lock()
         self._histograms: dict[str, Histogram] = {}
         self._observable: set[str] = set()
         self._wanted: dict[str, Metric] = {}
@@ -139,7 +140,7 @@ def _creator(meter: Meter, metric: Metric) -> Callable[..., Any]:
     return meter.create_observable_gauge
 
 
-_sharing = threading.Lock()
+_sharing = ForkSafeLock()
 _shared: weakref.WeakKeyDictionary[MeterProvider, Rows] = weakref.WeakKeyDictionary()
 
 

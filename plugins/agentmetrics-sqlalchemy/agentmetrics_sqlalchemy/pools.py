@@ -23,7 +23,7 @@ from sqlalchemy.pool import (
     StaticPool,
 )
 
-from agentmetrics.plugin import ForkAware, watch_forks
+from agentmetrics.plugin import ForkAware, notice_fork, watch_forks
 from agentmetrics_sqlalchemy.meter import PoolReading
 
 Waited = Callable[[float, "BaseException | None"], None]
@@ -71,6 +71,7 @@ class WatchedPools(ForkAware):
         """What ``ask`` returns, measured."""
         if not self._is_watching:
             return ask()
+        notice_fork()
         before = _checking_out.get()
         _checking_out.set(self)
         began = perf_counter()

@@ -129,8 +129,8 @@ class _Part:
 
 
 @cache
-def _model(url: str, owner: Owner, name: str) -> BaseChatModel:
-    return traffic.openai(Wire(url), str(owner), name)
+def _model(address: str, owner: Owner, name: str) -> BaseChatModel:
+    return traffic.openai(Wire(address), str(owner), name)
 
 
 @dataclass
@@ -159,7 +159,7 @@ class Kit:
 
     def model(self, owner: Owner) -> BaseChatModel:
         """A model whose calls are the owner's."""
-        return _model(self.wire.url, owner, self._name(owner))
+        return _model(self.wire.address, owner, self._name(owner))
 
     def asks(self, owner: Owner, *tools: str) -> None:
         """The tools that the owner's next calls ask for, call by call; ``""`` for none."""

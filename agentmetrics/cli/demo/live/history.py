@@ -30,7 +30,6 @@ def write_history(url: str) -> None:
             for agent, model, input_tokens, output_tokens in _HOURLY:
                 with track_call("openai", model, agent_name=agent, recorder=recorder) as call:
                     call.record_usage(input_tokens, output_tokens)
-            ledger.pending_rows()  # adds them up, by what the clock says now
 
 
 class _Clock:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -13,6 +12,7 @@ from langchain_core.caches import BaseCache, InMemoryCache
 from langchain_core.outputs import Generation
 
 from agentmetrics.calls.facts import Lookup
+from agentmetrics.recording.fork import ForkSafeLock
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.sources.caches import CacheTracker, Reading
 from agentmetrics.sources.langchain.callbacks.lookups import instrumented, next_lookup
@@ -118,7 +118,7 @@ class _Memory:
     def __init__(self, cache: InMemoryCache) -> None:
         self._cache = cache
         self._let_go = 0
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def update(self, prompt: str, llm_string: str, answer: Answer) -> None:
         with self._lock:
@@ -141,7 +141,7 @@ class _Rise:
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
         self._last = reading()
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def since_last(self) -> float:
         with self._lock:
