@@ -31,9 +31,14 @@ def worker(directory: Path, pid: int, jobs: float = 1.0, kind: str = "counter") 
     return file
 
 
-def counted(directory: Path, sample: str = "jobs_total") -> float:
+def counted(directory: Path, sample: str = "jobs_total", **labels: str) -> float:
     families = MultiprocessCollector(str(directory)).collect()
-    return sum(s.value for family in families for s in family.samples if s.name == sample)
+    return sum(
+        s.value
+        for family in families
+        for s in family.samples
+        if s.name == sample and labels.items() <= s.labels.items()
+    )
 
 
 def run(program: str, directory: Path, *arguments: str) -> str:
@@ -291,11 +296,15 @@ if sys.argv[1] == "goes on":
 
 
 def seen_by_prometheus_client(directory: Path) -> dict[str, float]:
-    """The sum of each sample, by prometheus-client's own collector, which tidies up nothing."""
+    """The sum of each sample, by prometheus-client's own collector, which tidies up nothing.
+
+    Calls that were open when their process ended are left out: they were cancelled.
+    """
     families = TheirCollector(None, str(directory)).collect()
     totals: dict[str, float] = {}
     for sample in (sample for family in families for sample in family.samples):
-        totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+        if sample.labels.get("status") != "cancelled":
+            totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
     return totals
 
 
@@ -417,6 +426,6 @@ def test_real_workers_that_come_and_go_leave_few_files_every_count_and_nothing_i
 ) -> None:
     run(RECYCLED, tmp_path, calls_of_parent, "24")
     assert len(list(tmp_path.glob("*.db"))) < 2 * compaction.DEAD_FILES
-    assert counted(tmp_path, "llm_calls_total") == 24 + (calls_of_parent == "one")
+    assert counted(tmp_path, "llm_calls_total", status="success") == 24 + (calls_of_parent == "one")
     assert counted(tmp_path, "llm_active_calls") == 0
     assert list(tmp_path.glob("gauge_live*")) == []
