@@ -386,10 +386,10 @@ with call() as under_way:
 
 
 class TestAForkedChild:
-    def test_leaves_alone_what_its_parent_reserved(self, ledger_url: str) -> None:
+    def test_leaves_alone_what_its_parent_reserved(self, postgres: Callable[[], str]) -> None:
         command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", FORKED]
         done = subprocess.run(
-            [*command, ledger_url],
+            [*command, postgres()],
             env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
             capture_output=True,
             timeout=60,
@@ -420,11 +420,12 @@ class TestAProcessThatDies:
         assert is_soon(is_forgotten)
         dead.disconnect()
 
-    def test_loses_nothing_while_it_lives(
-        self, program: Callable[..., Program], ledger_url: str
-    ) -> None:
-        one, other = program(shared(0.01)), program(shared(0.01))
+    def test_loses_nothing_while_it_lives(self, postgres: Callable[[], str]) -> None:
+        url = postgres()
+        one, other = Program(url, shared(0.01)), Program(url, shared(0.01))
         with one.call():
-            first = lease_end(ledger_url)
-            assert is_soon(lambda: lease_end(ledger_url) > first + 2)  # past its first lease
+            first = lease_end(url)
+            assert is_soon(lambda: lease_end(url) > first + 2)  # past its first lease
             assert not other.is_let_through()
+        one.close()
+        other.close()
