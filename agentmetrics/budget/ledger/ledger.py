@@ -90,6 +90,7 @@ class Ledger:
             upkeep=self.upkeep,
         )
         self._heard: list[tuple[weakref.ref[Pipeline], Intake]] = []
+        self._end = _End(self)
         try:
             self._database.prepare()
             self._writer.take_up()
@@ -112,16 +113,22 @@ class Ledger:
         pipeline.meter(AnomalyMeter).show(lambda: self._ratios)
         pipeline.subscribe(intake.hear)
         self._heard.append((weakref.ref(pipeline), intake))
-        close_at_exit(self)
+        close_at_exit(self._end)
 
     def detach(self) -> None:
         """Record no more calls, from any recorder; calls abandoned by now are ended first."""
+        self._end_abandoned()
         for known, intake in self._heard:
             pipeline = known()
             if pipeline is not None:
-                pipeline.table.end_abandoned()
                 pipeline.unsubscribe(intake.hear)
         self._heard.clear()
+
+    def _end_abandoned(self) -> None:
+        for known, _ in self._heard:
+            pipeline = known()
+            if pipeline is not None:
+                pipeline.table.end_abandoned()
 
     def flush(self) -> None:
         """Write all finished calls now, and update the followed spends.
@@ -278,7 +285,7 @@ class Ledger:
         the spool; without one it is lost, which is logged, and counted in
         ``agentmetrics_ledger_calls_lost_total``.
         """
-        skip_at_exit(self)
+        skip_at_exit(self._end)
         self.detach()
         self._writer.close()
         self._ratios = {}
@@ -293,3 +300,18 @@ class Ledger:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class _End:
+    """The ledger at the end of a program: all is written and nothing is closed, since a thread may
+    go on with its calls until the process is gone."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def flush(self) -> None:
+        self._ledger.flush()
+
+    def close(self) -> None:
+        self._ledger._end_abandoned()
+        self._ledger._writer.finish()
