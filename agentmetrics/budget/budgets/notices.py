@@ -59,7 +59,7 @@ class Notices(ForkAware):
         logger.warning(
             "the %s budget %r passed %g%%: %.6f of %.6f USD%s",
             budget.period, budget.name, threshold, status.spent_usd, status.limit_usd,
-            _overspent(budget, status),
+            _overspent(budget, status) if threshold >= 100 else "",
         )  # fmt: skip
         for destination in budget.destinations():
             kind: NoticeKind = "exceeded" if threshold >= 100 else "threshold"

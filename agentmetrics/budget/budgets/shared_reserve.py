@@ -63,6 +63,7 @@ class SharedReserve(ForkAware):
     def __init__(self, ledger: Ledger, reservations: Reservations) -> None:
         self._ledger, self._reservations = ledger, reservations
         self._earlier = Earlier(ledger.cost_nano_usd)
+        self._rounds = _Rounds(self)
         self._lock = ForkSafeLock()
         self._periodic: PeriodicFlush | None = None
         self._is_closed = False
@@ -76,7 +77,7 @@ class SharedReserve(ForkAware):
         """When each call ended (Unix time) that is not written yet, as far as is known."""
         self._written: dict[str, float] = {}
         """When each reservation is given back (Unix time) whose call is written."""
-        self._not_before = self._flush_not_before = 0.0
+        self._not_before = 0.0
         self._renew_at = self._used_at = 0.0
         self._is_connected = False
 
@@ -135,7 +136,7 @@ class SharedReserve(ForkAware):
             self._used_at, self._is_connected = time.monotonic(), True
             if self._periodic is None and not self._is_closed:
                 with suppress(RuntimeError):  # no more threads: close() settles
-                    self._periodic = PeriodicFlush(self, SETTLE_SECONDS)
+                    self._periodic = PeriodicFlush(self._rounds, SETTLE_SECONDS)
         close_at_exit(self)
 
     def settle(self, id_: str) -> None:
@@ -146,20 +147,17 @@ class SharedReserve(ForkAware):
                 self._settled[id_] = time.time()
 
     def flush(self) -> None:
-        """Have written what has ended, and give back what was reserved for it; renew the rest."""
-        began = time.monotonic()
-        if began < self._flush_not_before:
-            return
-        try:
-            self._renew(began)
+        """Have written what has ended, and give back what was reserved for it."""
+        with suppress(LedgerUnavailable):  # counted and logged by the ledger; a lease ends
             self._settle()
-            self._earlier.refresh()
-        except LedgerUnavailable:  # counted and logged by the ledger
-            self._flush_not_before = began + PAUSE_SECONDS
-        else:  # however long the ledger's sums are, they are made a quarter of the time at most
-            ended = time.monotonic()
-            self._flush_not_before = ended + 3 * (ended - began)
-        if self._is_connected and began - self._used_at > IDLE_SECONDS:
+
+    def go_round(self) -> None:
+        """What the thread does, now and then. Raises ``LedgerUnavailable``."""
+        now = time.monotonic()
+        self._renew(now)
+        self._settle()
+        self._earlier.refresh()
+        if self._is_connected and now - self._used_at > IDLE_SECONDS:
             self._is_connected = False
             self._reservations.disconnect()
 
@@ -175,11 +173,13 @@ class SharedReserve(ForkAware):
                     is_late = not 0 <= now - ended < LATE_SECONDS
                     self._written[id_] = now + 2 * OLDEST_SECONDS if is_late else now
         now = time.time()
-        released = {id_ for id_, at in self._written.items() if at <= now}
+        with self._lock:
+            released = {id_ for id_, at in self._written.items() if at <= now}
         if released:
             self._reservations.release(released)
-            for id_ in released:
-                del self._written[id_]
+            with self._lock:
+                for id_ in released:
+                    self._written.pop(id_, None)  # close() may be at it as well
 
     def _renew(self, now: float) -> None:
         with self._lock:
@@ -196,7 +196,27 @@ class SharedReserve(ForkAware):
             periodic, self._periodic = self._periodic, None
         if periodic is not None:
             periodic.stop()
-            with suppress(LedgerUnavailable):
-                InTime(self._settle).run(ANSWER_SECONDS)
+            InTime(self.flush).run(ANSWER_SECONDS)
             self._reservations.disconnect()
         self._ledger.upkeep.remove(self._reservations.forget_expired)
+
+
+class _Rounds:
+    """The thread's rounds, with a pause after each that is as long as the database needs it."""
+
+    def __init__(self, reserve: SharedReserve) -> None:
+        self._reserve = reserve
+        self._not_before = 0.0
+
+    def flush(self) -> None:
+        """Go round, unless it is too early for that."""
+        began = time.monotonic()
+        if began < self._not_before:
+            return
+        try:
+            self._reserve.go_round()
+        except LedgerUnavailable:  # counted and logged by the ledger
+            self._not_before = began + PAUSE_SECONDS
+        else:  # however long the ledger's sums are, they are made a quarter of the time at most
+            ended = time.monotonic()
+            self._not_before = ended + 3 * (ended - began)

@@ -21,7 +21,6 @@ from agentmetrics.budget.ledger.database import Database, DatabaseAway
 from agentmetrics.budget.ledger.demand import ANSWER_SECONDS, LEASE_SECONDS, Demand, Refusal
 from agentmetrics.budget.ledger.engine import WRITES, make_keeping_engine
 from agentmetrics.budget.ledger.schema import LEDGER, RESERVATIONS, RESERVED_FOR
-from agentmetrics.budget.ledger.spend import CALL_LABELS
 from agentmetrics.recording.fork import ForkAware, held_lock, watch_forks
 
 MOST_NANO = 2**62
@@ -76,18 +75,16 @@ class Reservations(Database, ForkAware):
 
         In one statement: what is written while it runs is in both of its parts or in neither.
         """
-        labels = (*CALL_LABELS, "dimensions")
-        assert set(labels) == set(RESERVED_FOR)
         columns = demand.scope.columns().items()
         since = max(demand.span.start, demand.earlier_until)
-        by = [LEDGER.c[name] for name in (*labels, "served_model")]
+        by = [LEDGER.c[name] for name in (*RESERVED_FOR, "served_model")]
         spent = (
             select(*by, func.sum(LEDGER.c.cost_nano_usd).label("spent"), literal(0).label("held"))
             .where(LEDGER.c.bucket >= since, LEDGER.c.bucket < demand.span.end)
             .where(*(LEDGER.c[name] == value for name, value in columns))
             .group_by(*by)
         )
-        of_calls = [RESERVATIONS.c[name] for name in labels]
+        of_calls = [RESERVATIONS.c[name] for name in RESERVED_FOR]
         held = (
             select(*of_calls, literal(""), literal(0), func.sum(RESERVATIONS.c.nano_usd))
             .where(RESERVATIONS.c.reserved_until > self._now)
