@@ -42,6 +42,7 @@ from agentmetrics.meters.tool import ToolMeter
 from agentmetrics.pricing import Prices
 from agentmetrics.providers.error_types import OTHER, error_type_of
 from agentmetrics.recording.exemplars import OPENTELEMETRY, current_span, record_in
+from agentmetrics.recording.exits import look_for_ends
 from agentmetrics.recording.fork import ForkSafeLock, notice_fork
 from agentmetrics.recording.layers.cardinality import MAX_SERIES, CardinalityLimit, is_limited
 from agentmetrics.recording.layers.selection import Selection
@@ -268,9 +269,11 @@ class Pipeline:
     # A call's life
 
     def look(self, now: float) -> None:
-        """See whether log points are wanted by now; to be called from ``next_look`` on."""
+        """See whether log points are wanted by now, and how the process may end; to be called from
+        ``next_look`` on."""
         self.next_look = now + log_points.LOOK_SECONDS
         self.is_watched = bool(self.gates) or log_points.wanted()
+        look_for_ends()
 
     def open_call(self, run_id: RunId, call: LLMCall, ceiling: CeilingOf) -> None:
         """Open an LLM call, if every gate lets it through; one that is open already stays.
@@ -315,6 +318,7 @@ class Pipeline:
 
         Prometheus' ``increase`` misses the first increment of a series that begins with it.
         """
+        notice_fork()
         expect = self._expect.get(fact.kind)
         if expect is not None:
             try:
@@ -395,7 +399,6 @@ class Pipeline:
 
     def record(self, fact: Fact) -> None:
         """Record a fact that was never open here: its times and its status were told."""
-        notice_fork()
         if self._notes_spans:
             fact.span = current_span()
         self.expect(fact)

@@ -22,7 +22,7 @@ from agentmetrics.backends.multiprocess import (
 )
 from agentmetrics.errors import ConfigurationError
 from agentmetrics.recording.exemplars import Exemplar
-from agentmetrics.recording.fork import STORES, held_lock
+from agentmetrics.recording.fork import STORES, held_lock, renew_in_children
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.recorder import Recorder
@@ -73,6 +73,7 @@ class PrometheusRecorder(StoreRecorder):
             collector = _collectors.get(registry)
             if collector is None:
                 collector = _collectors[registry] = _StoreCollector(_store(directory, exemplars))
+                renew_in_children(registry._lock)
                 registry.register(collector)
         super().__init__(collector.store)
         if exemplars not in (None, self.keeps_exemplars):

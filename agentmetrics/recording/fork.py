@@ -89,7 +89,7 @@ _Place = tuple[int, int]
 _numbers = itertools.count()
 _aware: weakref.WeakKeyDictionary[ForkAware, _Place] = weakref.WeakKeyDictionary()
 _held: weakref.WeakKeyDictionary[threading.RLock, _Place] = weakref.WeakKeyDictionary()
-_renewed: weakref.WeakKeyDictionary[threading.RLock, _Place] = weakref.WeakKeyDictionary()
+_renewed: weakref.WeakKeyDictionary[Any, _Place] = weakref.WeakKeyDictionary()
 
 
 def watch_forks(aware: ForkAware, order: int = LEDGERS) -> None:
@@ -115,8 +115,13 @@ def held_lock(order: int = LEDGERS) -> threading.RLock:
 def renewed_lock() -> threading.RLock:
     """A re-entrant lock that no fork waits for: what it protects begins anew in the child."""
     lock = threading.RLock()
-    _renewed[lock] = (LEDGERS, next(_numbers))
+    renew_in_children(lock)
     return lock
+
+
+def renew_in_children(lock: Any) -> None:
+    """Renew a lock that somebody else made, in every child that finds it locked."""
+    _renewed[lock] = (LEDGERS, next(_numbers))
 
 
 class ForkSafeLock:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
+from agentmetrics.recording.fork import NOTICED, notice_fork
 from agentmetrics.recording.metric import Metric, clean_label
 
 Observed = float | Mapping[tuple[str, ...], float]
@@ -65,6 +66,8 @@ class Instrument(Generic[S]):
         Values are cleaned (see ``clean_label``). Series returned for the same values add up to one.
         Raises ``ValueError`` unless there is one value for each label.
         """
+        if not NOTICED[0]:
+            notice_fork()
         if named:
             values = self._in_order(values, named)
         if len(values) != len(self.metric.labels):

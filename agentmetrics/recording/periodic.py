@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 import weakref
-from typing import Protocol
+from typing import Any, Protocol
 
+from agentmetrics.recording.exits import look_for_ends
 from agentmetrics.recording.fork import THREADS, ForkAware, watch_forks
 
 logger = logging.getLogger("agentmetrics")
@@ -17,14 +20,21 @@ class Flushable(Protocol):
 
 
 class PeriodicFlush(ForkAware):
-    """Calls ``target.flush()`` every ``interval_seconds`` until stopped or the target is gone."""
+    """Calls ``target.flush()`` every ``interval_seconds`` until stopped or the target is gone.
+
+    Not in the master of uWSGI: see ``_is_uwsgi_master``.
+    """
 
     def __init__(self, target: Flushable, interval_seconds: float) -> None:
         self._target = weakref.ref(target)
         self._interval = interval_seconds
         self._is_running = True
-        self._start()
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        if not _is_uwsgi_master():
+            self._start()
         watch_forks(self, THREADS)
+        look_for_ends()
 
     def _start(self) -> None:
         self._stopped = threading.Event()
@@ -44,8 +54,18 @@ class PeriodicFlush(ForkAware):
         """End the thread; returns when its last flush is over."""
         self._is_running = False
         self._stopped.set()
-        if self._thread is not threading.current_thread():
+        if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=5)
+
+
+def _is_uwsgi_master() -> bool:
+    """Whether this is the master of uWSGI, which has loaded the program and forks its workers.
+
+    It forks without holding Python's own lock. A worker that is forked while a thread of the master
+    holds that lock finds it locked for ever, and answers nothing.
+    """
+    uwsgi: Any = sys.modules.get("uwsgi")
+    return uwsgi is not None and bool(uwsgi.masterpid() == os.getpid())
 
 
 def _run(
@@ -55,6 +75,7 @@ def _run(
         target = target_ref()
         if target is None:
             return
+        look_for_ends()  # a server may have put its handlers there since
         try:
             target.flush()
         except Exception as error:  # the next flush may work

@@ -131,9 +131,11 @@ class TestChildrenThatMakeOneCallEach:
         url = f"sqlite:///{tmp_path / 'spend.db'}"
         assert int(run(one_call_each, url, method, 1, tasks)) == 2
 
-    def test_several_at_once_let_through_what_was_under_way_besides(self, tmp_path: Path) -> None:
+    def test_several_at_once_let_through_what_was_under_way_or_being_written_besides(
+        self, tmp_path: Path
+    ) -> None:
         url = f"sqlite:///{tmp_path / 'spend.db'}"
-        assert 2 <= int(run(one_call_each, url, "fork", 4, 20)) <= 2 + 3
+        assert 2 <= int(run(one_call_each, url, "fork", 4, 20)) <= 2 * 4
 
 
 class TestTheFirstCallOfAProcess:

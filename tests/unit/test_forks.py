@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import ast
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import textwrap
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import agentmetrics
-from agentmetrics import MemoryRecorder, track_call
+from agentmetrics import MemoryRecorder, Metric, track_call
 from agentmetrics.pipeline import pipeline_of
 from agentmetrics.recording import fork
-from agentmetrics.recording.fork import ForkAware, ForkSafeLock, watch_forks
+from agentmetrics.recording.exits import close_all
+from agentmetrics.recording.fork import NOTICED, ForkAware, ForkSafeLock, watch_forks
 
 PACKAGE = Path(agentmetrics.__file__).parent
 
@@ -67,9 +72,22 @@ def test_a_child_reports_its_own_memory() -> None:
     assert exit_code_of_child(in_child) == 0
 
 
-def exit_code_of_child(work) -> int:
-    child = os.fork()
+def in_python() -> int:
+    return os.fork()
+
+
+def in_c() -> int:
+    """As uWSGI forks, and any library that is not Python's: no hook runs."""
+    return int(ctypes.PyDLL(None).fork())
+
+
+FORKS = [in_python, in_c]
+
+
+def exit_code_of_child(work, fork_now=in_python) -> int:
+    child = fork_now()
     if not child:
+        signal.alarm(60)  # one that hangs ends by it
         code = 1
         try:
             code = work()
@@ -145,3 +163,228 @@ def test_a_fork_safe_lock_is_free_in_the_child(held_by: str, monkeypatch) -> Non
             thread.join()
     with lock:  # and the parent's is as it was
         pass
+
+
+def counted(recorder: MemoryRecorder) -> float:
+    with track_call("openai", "gpt-4o-mini", recorder=recorder) as call:
+        call.record_usage(10, 5)
+    return recorder.value("llm_calls_total")
+
+
+def scraped() -> bytes:
+    return agentmetrics.PrometheusRecorder().exposition().body
+
+
+ERRORS = Metric("errors_of_this_test_total", "counter", "Errors.")
+FIRST_THINGS = {
+    "a call": counted,
+    "a call recorded afterwards": lambda recorder: agentmetrics.record_call(
+        "openai", "gpt-4o-mini", recorder=recorder
+    ),
+    "an update of a series": lambda recorder: recorder.counter(ERRORS).labels().inc(),
+    "a step of several updates": lambda recorder: recorder.update().__enter__(),
+    "a reading": lambda recorder: recorder.value("llm_calls_total"),
+    "a reset": lambda recorder: recorder.reset(),
+    "a new metric": lambda recorder: recorder.declare(Metric("b_total", "counter", "B.")),
+    "the end": lambda recorder: close_all(),
+    "a block": lambda recorder: ForkSafeLock().__enter__(),
+}
+
+
+@pytest.mark.parametrize("first", FIRST_THINGS)
+def test_the_first_thing_that_a_child_of_a_fork_in_c_does_frees_the_locks(first: str) -> None:
+    recorder = MemoryRecorder()
+    counted(recorder)
+    recorder.counter(ERRORS).labels().inc()
+    holding, stop = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with recorder.store.lock, pipeline_of(recorder).table._ending:
+            holding.set()
+            stop.wait(120)
+
+    def in_child() -> int:
+        FIRST_THINGS[first](recorder)
+        other = threading.Thread(target=counted, args=(recorder,))
+        if first != "a step of several updates":
+            other.start()
+            other.join()
+        return 0 if NOTICED[0] else 2
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert holding.wait(10)
+    try:
+        assert exit_code_of_child(in_child, in_c) == 0
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("second", FORKS)
+@pytest.mark.parametrize("first", FORKS)
+def test_a_child_of_a_child_is_noticed_too(first, second) -> None:
+    log: list[str] = []
+    watcher = Watcher("it", log, fork.LEDGERS)
+
+    def noticed() -> int:
+        fork.notice_fork()
+        fork.notice_fork()
+        return log.count(f"child {watcher.name}")
+
+    def in_child() -> int:
+        return 0 if noticed() == 1 and exit_code_of_child(noticed, second) == 2 else 1
+
+    assert exit_code_of_child(in_child, first) == 0
+
+
+def test_threads_that_come_together_wait_until_one_has_done_it() -> None:
+    done: list[bool] = []
+
+    class Slow(ForkAware):
+        def after_fork_in_child(self) -> None:
+            signal.pthread_sigmask(signal.SIG_BLOCK, ())  # a system call: others may run
+            done.append(True)
+
+    slow = Slow()
+    watch_forks(slow)
+
+    def in_child() -> int:
+        seen: list[int] = []
+
+        def come() -> None:
+            fork.notice_fork()
+            seen.append(len(done))
+
+        threads = [threading.Thread(target=come) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return 0 if seen == [1] * 8 else 1
+
+    assert exit_code_of_child(in_child, in_c) == 0
+
+
+@pytest.mark.parametrize("fork_now", FORKS)
+def test_one_that_fails_in_the_child_keeps_no_other_from_it(fork_now, caplog) -> None:
+    log: list[str] = []
+
+    class Failing(ForkAware):
+        def after_fork_in_child(self) -> None:
+            raise OSError("no")
+
+    kept = Watcher("older", log, fork.LEDGERS), Failing(), Watcher("younger", log, fork.LEDGERS)
+    watch_forks(kept[1])
+
+    def in_child() -> int:
+        fork.notice_fork()
+        expected = ["child younger", "child older"]
+        return 0 if [line for line in log if line in expected] == expected else 1
+
+    assert exit_code_of_child(in_child, fork_now) == 0
+
+
+@pytest.mark.parametrize("fork_now", FORKS)
+def test_a_lock_that_the_thread_that_forks_is_inside_of_stays_its_own(fork_now) -> None:
+    recorder = MemoryRecorder()
+
+    def in_child() -> int:
+        fork.notice_fork()
+        lock: Any = recorder.store.lock
+        is_owned = lock._is_owned()
+        lock.release()
+        return 0 if is_owned and not lock._is_owned() else 1
+
+    with recorder.update():
+        assert exit_code_of_child(in_child, fork_now) == 0
+
+
+def test_a_hook_that_runs_in_the_child_alone_is_enough() -> None:
+    """As with uWSGI's ``py-call-osafterfork``."""
+    recorder = MemoryRecorder()
+    counted(recorder)
+
+    def in_child() -> int:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+        return 0 if NOTICED[0] and counted(recorder) == 2 else 1
+
+    assert exit_code_of_child(in_child, in_c) == 0
+
+
+def test_a_kernel_that_wipes_no_page_does_without() -> None:
+    program = """
+        import ctypes, mmap, os
+        def refuse(*arguments):
+            raise OSError(22, "Invalid argument")
+        mmap.mmap = refuse  # as madvise does before Linux 4.14
+        from agentmetrics import MemoryRecorder, Metric, track_call
+        from agentmetrics.recording.fork import ForkAware, watch_forks
+        class Watcher(ForkAware):
+            def after_fork_in_child(self):
+                print("noticed", flush=True)
+        watcher = Watcher()
+        watch_forks(watcher)
+        def call():
+            with track_call("openai", "gpt-4o-mini", recorder=MemoryRecorder()) as call:
+                call.record_usage(10, 5)
+        call()
+        for fork in (ctypes.PyDLL(None).fork, os.fork):
+            child = fork()
+            if not child:
+                call()
+                call()
+                os._exit(0)
+            os.waitpid(child, 0)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("noticed\nnoticed\n", "")
+
+
+# Every lock
+
+PLUGINS = PACKAGE.parent / "plugins"
+LOCKS = {
+    *("Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "Barrier"),
+    *("Queue", "SimpleQueue", "LifoQueue", "PriorityQueue", "Event", "Future"),
+    *("allocate_lock", "ThreadPoolExecutor"),
+}
+HELD_BY_NOBODY_AT_A_FORK = {
+    ("recording/fork.py", "RLock"): "the registry makes them",
+    ("recording/fork.py", "Lock"): "one for each process, by its number",
+    ("recording/periodic.py", "Event"): "made with each thread, and so anew in a child",
+    ("recording/deadline.py", "Event"): "of one request, for which its own thread alone waits",
+    ("budget/notify/courier.py", "SimpleQueue"): "made with each thread",
+    ("budget/notify/courier.py", "Event"): "made with each thread",
+    ("budget/budgets/notices.py", "SimpleQueue"): "made with each thread",
+    ("backends/delivery.py", "Future"): "of a route, of which a child makes another",
+    ("agentmetrics_celery/queues.py", "Event"): "of one request; a child makes none",
+    ("cli/demo/wire.py", "Event"): "a program of its own, which does not fork",
+    ("cli/demo/serving.py", "Event"): "a program of its own, which does not fork",
+    ("cli/demo/live/streams.py", "Event"): "a program of its own, which does not fork",
+    ("testing/conformance.py", "Event"): "of a test",
+    ("testing/conformance.py", "Barrier"): "of a test",
+    ("backends/multiprocess/lock.py", "Lock"): "one for each process, by its number",
+}
+
+
+def locks_made() -> set[tuple[str, str]]:
+    """The modules that make a lock, or something with a lock inside, and its class."""
+    found = set()
+    for package in (PACKAGE, *PLUGINS.glob("*/agentmetrics_*")):
+        for path in package.rglob("*.py"):
+            relative = path.relative_to(package)
+            name = str(relative if package == PACKAGE else package.name / relative)
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call):
+                    called = node.func.value if isinstance(node.func, ast.Subscript) else node.func
+                    last = getattr(called, "attr", getattr(called, "id", ""))
+                    if last in LOCKS:
+                        found.add((name, last))
+    return found
+
+
+def test_every_lock_is_the_registry_s() -> None:
+    assert locks_made() == HELD_BY_NOBODY_AT_A_FORK.keys()

@@ -35,10 +35,13 @@ def tidy(directory: Path) -> None:
     raises nothing: what fails is logged once.
     """
     try:
-        sweep_dead_workers(directory)
-        until = time.monotonic() + SECONDS
-        while compact(directory) and time.monotonic() < until:
-            pass
+        found, owners = listing(directory), Owners()
+        _sweep(found, owners)
+        # Mostly nothing is due, and then nobody is kept waiting.
+        if _is_due(found, _dead(found, owners)):
+            until = time.monotonic() + SECONDS
+            while compact(directory) and time.monotonic() < until:
+                pass
     except OSError as error:
         problems.warn(
             ("tidy", error.errno),
@@ -52,36 +55,35 @@ def sweep_dead_workers(directory: Path) -> None:
 
     The directory must be shared by processes that see each other's process ids.
     """
-    owners = Owners()
-    for file in listing(directory).workers:
+    _sweep(listing(directory), Owners())
+
+
+def _sweep(found: Listing, owners: Owners) -> None:
+    for file in found.workers:
         if file.is_live_gauge and file.pid is not None and owners.is_over(file.pid, file.path):
             file.path.unlink(missing_ok=True)
 
 
 def compact(directory: Path) -> bool:
-    """Merge files of dead processes, if they are many, or if there is one that others fail on.
+    """Merge files of dead processes, unless somebody else does or a scrape is in progress.
 
-    Returns whether there may be more to do. It may be ended at any point, and nothing that was in
-    the files is lost or counted twice: see ``Listing``.
+    Returns whether there is more to do. It may be ended at any point, and nothing that was in the
+    files is lost or counted twice: see ``Listing``.
     """
-    found = listing(directory)
-    if not _is_due(found, _dead(found)):  # as mostly: then nobody is kept waiting
-        return False
     with lock.alone(directory) as is_alone:
         if not is_alone:
             return False
         found = listing(directory)
         for path in found.done:
             path.unlink(missing_ok=True)
-        dead = _dead(found)
+        dead = _dead(found, Owners())
         if not dead and not found.aside:
             return False
         _merge(directory, found, dead[:AT_ONCE])
         return len(dead) > AT_ONCE
 
 
-def _dead(found: Listing) -> list[ValueFile]:
-    owners = Owners()
+def _dead(found: Listing, owners: Owners) -> list[ValueFile]:
     return [
         file
         for file in found.workers

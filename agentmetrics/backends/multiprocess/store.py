@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+import weakref
 from contextlib import suppress
+from inspect import getclosurevars
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from agentmetrics.backends.multiprocess.compaction import tidy
 from agentmetrics.backends.multiprocess.directory import DIRECTORY_VARIABLE, check_directory
 from agentmetrics.backends.multiprocess.successor import make_way
 from agentmetrics.recording.exits import close_at_exit
-from agentmetrics.recording.fork import NOTICED, notice_fork
+from agentmetrics.recording.fork import NOTICED, notice_fork, renew_in_children
 from agentmetrics.recording.health import FILES_SKIPPED
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.periodic import PeriodicFlush
@@ -43,6 +45,8 @@ class MultiprocessStore(Store):
                 f"{DIRECTORY_VARIABLE} was set after prometheus_client was imported: "
                 "set it in the environment of the process"
             )
+        # One for all values, which prometheus-client leaves locked in a child of a fork.
+        renew_in_children(getclosurevars(values.ValueClass.get).nonlocals["lock"])
         self._directory = Path(directory)
         self._written: dict[str, Any] = {}
         self._shown: dict[str, set[tuple[str, ...]]] = {}
@@ -57,12 +61,11 @@ class MultiprocessStore(Store):
             # Not before the first series: a preloading server forks its workers without one.
             with suppress(RuntimeError):  # at the very end of a program no thread can begin
                 self._periodic = PeriodicFlush(self, OBSERVED_INTERVAL_SECONDS)
-            close_at_exit(self)
-        return self._client_series(metric, values)
-
-    def _client_series(self, metric: Metric, values: tuple[str, ...]) -> Any:
+            close_at_exit(_AtEnd(self))
         if metric.name not in self._written:
-            self._written[metric.name] = _client_metric(metric)
+            made = self._written[metric.name] = _client_metric(metric)
+            if metric.labels:
+                renew_in_children(made._lock)
         parent = self._written[metric.name]
         return parent.labels(*values) if metric.labels else parent
 
@@ -83,15 +86,11 @@ class MultiprocessStore(Store):
                 self.written(metric, gone).set(0.0 if metric.is_live else math.nan)
             self._shown[metric.name] = shown
 
-    def close(self) -> None:
-        """Show nothing in flight of this process, which is about to end.
+    def end(self) -> None:
+        """Show nothing in flight of this process, which is about to end, and tidy up after others.
 
-        Whatever it still records is counted; a new series, or a scrape that it answers itself, is
-        a sign that it goes on, and what is in flight is shown again.
+        If it goes on nevertheless, the next flush and the next update show what is in flight again.
         """
-        periodic, self._periodic = self._periodic, None
-        if periodic is not None:
-            periodic.stop()
         with self.lock:
             for metric in self.metrics.values():
                 if metric.is_live and metric.kind == "gauge":
@@ -99,11 +98,11 @@ class MultiprocessStore(Store):
         tidy(self._directory)
 
     def _end(self, metric: Metric) -> None:
-        for label_values in self._shown.pop(metric.name, ()):
-            self._client_series(metric, label_values).set(0.0)
-        for series in self.series[metric.name].values():
-            if series.value:  # a child that has nothing to show makes no file for it
-                series.set(0.0)
+        shown = self._shown.get(metric.name, set())
+        # A child that has nothing to show makes no file for it.
+        kept = {of for of, series in self.series[metric.name].items() if series.value}
+        for label_values in shown | kept:
+            self.written(metric, label_values).set(0.0)
 
     def after_fork_in_child(self) -> None:
         self._shown.clear()  # it is the parent's: the child would write that it is gone
@@ -115,6 +114,18 @@ class MultiprocessStore(Store):
             repaired = make_way(self._directory)
             if repaired:
                 self.written(FILES_SKIPPED, ()).inc(repaired)
+
+
+class _AtEnd:
+    """What there is to do at every end of the process, for as long as the store is in use."""
+
+    def __init__(self, store: MultiprocessStore) -> None:
+        self._store = weakref.ref(store)
+
+    def close(self) -> None:
+        store = self._store()
+        if store is not None:
+            store.end()
 
 
 def _client_metric(metric: Metric) -> Any:

@@ -106,12 +106,15 @@ class SharedReserve(ForkAware):
         self._begin_thread()
         try:
             InTime(reserve).run(ANSWER_SECONDS)
-        except Exception:
+        except BaseException as error:  # an interrupt, too, leaves nobody to settle it
             self._give_up(attempt)
+            if isinstance(error, LedgerUnavailable):
+                self._not_before = time.monotonic() + PAUSE_SECONDS
             raise
         with self._lock:
             if not attempt.is_answered:
                 self._give_up(attempt)
+                self._not_before = time.monotonic() + PAUSE_SECONDS
                 raise LedgerUnavailable(f"the ledger did not answer within {ANSWER_SECONDS:g} s")
             if attempt.refusal is None:
                 self._hold(attempt.id)
@@ -126,7 +129,6 @@ class SharedReserve(ForkAware):
         with self._lock:
             attempt.is_given_up = True
             self._settled[attempt.id] = time.time()  # who knows whether it was committed
-            self._not_before = time.monotonic() + PAUSE_SECONDS
 
     def _begin_thread(self) -> None:
         with self._lock:
@@ -149,8 +151,8 @@ class SharedReserve(ForkAware):
         if began < self._flush_not_before:
             return
         try:
-            self._settle()
             self._renew(began)
+            self._settle()
             self._earlier.refresh()
         except LedgerUnavailable:  # counted and logged by the ledger
             self._flush_not_before = began + PAUSE_SECONDS

@@ -40,6 +40,8 @@ class Reservations(Database, ForkAware):
     Every method raises ``LedgerUnavailable`` when it cannot do what it says.
     """
 
+    statement_seconds = ANSWER_SECONDS
+
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self._engine = make_keeping_engine(self.url)
@@ -142,9 +144,6 @@ class Reservations(Database, ForkAware):
             self.prepare()
             options = {} if self._is_sqlite else {"isolation_level": "READ COMMITTED"}
             with self._sentences(), self._transaction({WRITES: True, **options}) as connection:
-                if not self._is_sqlite:
-                    milliseconds = int(ANSWER_SECONDS * 1000)
-                    connection.execute(text(f"SET LOCAL statement_timeout = {milliseconds}"))
                 yield connection
         finally:
             self._using.release()

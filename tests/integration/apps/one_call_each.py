@@ -9,7 +9,7 @@ import multiprocessing
 import sys
 from functools import partial
 
-from agentmetrics import Budget, BudgetExceeded, MemoryRecorder, configure, get_ledger, track_call
+from agentmetrics import Budget, BudgetExceeded, MemoryRecorder, configure, track_call
 
 LIMIT_USD = 0.0001
 TOKENS = 400  # of gpt-4o-mini: 0.00006 USD, so that the second call crosses the limit
@@ -28,7 +28,6 @@ def call(url: str, method: str, _: int) -> bool:
             made.record_usage(TOKENS, 0)
     except BudgetExceeded:
         return False
-    get_ledger().flush()
     return True
 
 

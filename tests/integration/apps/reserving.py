@@ -106,4 +106,4 @@ def main(url: str, of_all: str, of_one: str, kills: int, directory: Path) -> Non
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], int(sys.argv[4]), Path(sys.argv[5]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), Path(sys.argv[5]))
