@@ -43,8 +43,7 @@ from agentmetrics.pricing import Prices
 from agentmetrics.providers.error_types import OTHER, error_type_of
 from agentmetrics.recording.exemplars import OPENTELEMETRY, current_span, record_in
 from agentmetrics.recording.exits import look_for_ends
-from agentmetrics.recording.fork import ForkAware, watch_forks
-from agentmetrics.recording.fork import ForkSafeLock, notice_fork
+from agentmetrics.recording.fork import ForkAware, ForkSafeLock, notice_fork, watch_forks
 from agentmetrics.recording.layers.cardinality import MAX_SERIES, CardinalityLimit, is_limited
 from agentmetrics.recording.layers.selection import Selection
 from agentmetrics.recording.log_once import LogOnce
