@@ -163,6 +163,7 @@ class Pipeline(ForkAware):
         """Whether a call's start has more to do than to open it: gates, or log points."""
         self.next_look = 0.0
         """When to ``look`` again, on the clock of the calls."""
+        watch_forks(self)
         self._hearers: tuple[Hearer, ...] = ()
         self._fact_hearers: set[tuple[str, Callable[[Any], None]]] = set()
         self._is_guarded = False
@@ -277,7 +278,7 @@ class Pipeline(ForkAware):
         look_for_ends()
 
     def after_fork_in_child(self) -> None:
-        self.next_look = 0.0  # a child has an end of its own
+        self.next_look = 0.0  # a child's end is its own, and nothing is hooked into it yet
 
     def open_call(self, run_id: RunId, call: LLMCall, ceiling: CeilingOf) -> None:
         """Open an LLM call, if every gate lets it through; one that is open already stays.
