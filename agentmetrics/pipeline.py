@@ -177,7 +177,6 @@ class Pipeline(ForkAware):
             *(self.llm.oldest, self.agents.oldest),
         ):
             gauge.follow(self.table.open_facts)
-        watch_forks(self)
         self.make.observe(OPEN_RUNS, self._open_runs)
         self.make.observe(BUILD_INFO, lambda: {(_version(),): 1.0})
         self.prices.watch()
