@@ -4,6 +4,7 @@
 # make versions  what faces LangChain, on every Python that is here and on the oldest LangChain
 # make site      the docs as a site, in build/site
 # make pictures  the dashboards in the docs, from a demo that runs for a quarter of an hour
+# make soak      two minutes of processes that are killed, on databases that come and go
 # make bench     what a call costs, beside a hand-written handler; what plugins cost, beside their peers
 # make peers     what other LangChain handlers make of the conformance cases
 PYTHON ?= python3
@@ -25,7 +26,7 @@ FACES_LANGCHAIN := tests/unit/test_agent.py tests/unit/test_handler.py tests/uni
 PYTHONS = $(foreach v,3.10 3.11 3.12 3.13,$(shell python$(v) -c 'print("$(v)")' 2>/dev/null))
 
 .PHONY: demo test lint types unit packaging oldest versions packages panels docs docs-current site \
-  pictures bench peers constraints clean
+  pictures soak bench peers constraints clean
 
 # A recipe that fails half way leaves nothing that the next run takes for done.
 .DELETE_ON_ERROR:
@@ -117,8 +118,9 @@ versions: $(PYTHONS:%=on-%) oldest
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py
 	$(BIN)/python -m tests.conformance
+	$(BIN)/python -m tests.ends
 
-# docs/conformance.md is compared by tests/conformance, which has run all the cases.
+# docs/conformance.md and docs/ends.md are compared by tests, which have run all that is in them.
 docs-current: $(VENV)/.dev
 	$(BIN)/python docs/generate.py --check
 
@@ -129,6 +131,10 @@ site: $(VENV)/.dev
 # Draws docs/images/boards from the demo, which runs for a quarter of an hour. Needs pngquant.
 pictures: panels
 	$(BIN)/python -m tests.panels.pictures
+
+# SOAK="--seed 7 --seconds 600 --json" for another one
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.soak $(SOAK)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks

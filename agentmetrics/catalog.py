@@ -441,6 +441,7 @@ HANDLER_ERRORS = _counter(
 )
 SERIES_DROPPED = health.SERIES_DROPPED
 PACKETS_DROPPED = health.PACKETS_DROPPED
+FILES_SKIPPED = health.FILES_SKIPPED
 LEDGER_WRITES = _counter(
     "agentmetrics_ledger_writes_total",
     "Attempts to write a batch to the ledger, by success or error.",

@@ -182,6 +182,16 @@ def scrape(rounds: int) -> Row:
         prometheus_client.enable_created_metrics()
 
 
+def recycled(rounds: int) -> Row:
+    """One scrape of ten workers' files, alone and after 10 000 workers that came and went."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "benchmarks.recycled", str(rounds)],
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return {name: Measured(name, tuple(v)) for name, v in json.loads(answer.stdout).items()}
+
+
 def _with_created(scraped: Callable[[], object]) -> Callable[[], None]:
     def scrape() -> None:
         prometheus_client.enable_created_metrics()

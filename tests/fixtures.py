@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from agentmetrics.calls.facts import LLMCall
 
 pytest_plugins = [
+    "tests.services.disk",
+    "tests.services.driven",
     "tests.services.otlp",
     "tests.services.postgres",
     "tests.services.prometheus",

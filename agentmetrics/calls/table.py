@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from agentmetrics.calls.facts import AgentRun, Fact, LLMCall, Scope, ToolExecution
 from agentmetrics.calls.outcome import CANCELLED
 from agentmetrics.recording.exemplars import OPENTELEMETRY, current_span
+from agentmetrics.recording.exits import end_at_exit
 from agentmetrics.recording.fork import (
     NOTICED,
     ForkAware,
@@ -83,6 +84,7 @@ class OpenTable(ForkAware):
         self._next_sweep = 0.0
         self._note = self._abandon  # one bound method for all references
         watch_forks(self)
+        end_at_exit(self)
 
     def start(self, run_id: RunId, fact: Fact) -> None:
         """Open a fact; it ends when it is taken out, or when ``run_id`` is let go."""
@@ -182,6 +184,14 @@ class OpenTable(ForkAware):
             if now - opened.fact.ended < self.ttl_seconds:
                 break
             self._ended.pop(opened.key, None)
+
+    def end_all(self) -> None:
+        """End everything, as cancelled: the process ends. The youngest first, since a run adds up
+        what happened in it."""
+        with self._ending:
+            self.end_abandoned()
+            for opened in reversed(list(self._open.values())):
+                self._cancel(opened, perf_counter())
 
     def _cancel(self, opened: _Open, ended: float) -> None:
         key = opened.key  # under which another run may have begun since

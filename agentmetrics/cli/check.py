@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import typer
 from pydantic import SecretStr
@@ -33,6 +34,9 @@ from agentmetrics.errors import ConfigurationError, LedgerUnavailable
 from agentmetrics.machine.reading import Machine
 from agentmetrics.pipeline import declare_catalog
 from agentmetrics.recording.recorder import Recorder
+
+if TYPE_CHECKING:
+    from agentmetrics.budget.budgets.budget import Budget
 
 PROBE_SECONDS = 3.0
 _MIB = 1024 * 1024
@@ -177,12 +181,24 @@ def _budgets(settings: Settings, attempt: notices.Attempt) -> list[Backend]:
         budgets = make_budgets(settings)
     except ConfigurationError as error:
         return [Backend("budgets", does, str(error))]
-    names = ", ".join(f"{budget.name} ({budget.action})" for budget in budgets)
+    names = ", ".join(f"{budget.name} ({_holds(budget, settings)})" for budget in budgets)
     told = notices.tried(budgets, zone_of(settings.timezone), attempt)
     return [
         Backend("budgets", f"{does}: {names}", None),
         *(Backend("notices", does, problem) for does, problem in told),
     ]
+
+
+def _holds(budget: Budget, settings: Settings) -> str:
+    """What a budget does, and how far it may be overspent."""
+    if budget.action == "warn":
+        return "warn"
+    if budget.is_shared:
+        return "block; processes overspend nothing"
+    if not settings.ledger_url:
+        return "block; each process by itself"
+    who = "other processes spend" if budget.reserve else "is under way or other processes spend"
+    return f"block; overspent at most by what {who} within {settings.ledger_flush_interval:g} s"
 
 
 def _leaves(recorder: Recorder) -> Iterator[Recorder]:

@@ -148,6 +148,11 @@ def make_push_at_exit(settings: Settings, recorder: Recorder) -> PushAtExit | No
     gateway = make_pushgateway(settings)
     if gateway is None:
         return None
+    if not settings.flush_at_exit:
+        raise ConfigurationError(
+            f"{variable_of('flush_at_exit')}=False: with it nothing is pushed at exit, as "
+            f"{variable_of('pushgateway_url')} asks for: leave out one of them"
+        )
     from agentmetrics.backends.prometheus import prometheus_recorder_in
     from agentmetrics.backends.pushgateway import PushAtExit
 
@@ -216,13 +221,14 @@ def make_budgets(
 
     Raises ``ConfigurationError``.
     """
-    from agentmetrics.budget.budgets.budgets import check_budgets
+    from agentmetrics.budget.budgets.checks import check_budgets, check_shared
     from agentmetrics.budget.budgets.file import read_budgets
 
     with _naming_budgets(settings):
         found = read_budgets(settings.budgets_file) if settings.budgets_file else ()
         labels = settings.extra_labels if extra_labels is None else extra_labels
         check_budgets((*found, *more), labels)
+        check_shared((*found, *more), has_ledger=settings.ledger_url is not None)
         _check_retention((*found, *more), settings)
     return (*found, *more)
 

@@ -158,6 +158,11 @@ class Settings(BaseSettings):
         description="`allow`, or `block` to refuse the calls of blocking budgets while the ledger "
         "cannot be written to",
     )
+    flush_at_exit: bool = Field(
+        True,
+        description="flush metrics and the ledger at the end of every process: exit, SIGTERM, "
+        "workers of servers and pools; `off` leaves that to the program",
+    )
     system_metrics: bool = Field(
         False,
         description="record CPU, memory and disk of the container or machine, this process, and "

@@ -62,3 +62,7 @@ class BudgetMeter:
     def notice_lost(self) -> None:
         """Count a notice that did not reach its destination."""
         self._errors.labels("notify").inc()
+
+    def unanswered(self) -> None:
+        """Count a question before a call that the ledger did not answer in time."""
+        self._errors.labels("admit").inc()

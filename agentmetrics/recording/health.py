@@ -17,5 +17,11 @@ PACKETS_DROPPED = Metric(
     "Packets that a backend could not send.",
     ("backend",),
 )
+FILES_SKIPPED = Metric(
+    "agentmetrics_multiprocess_files_skipped_total",
+    "counter",
+    "Files in the multiprocess directory that cannot be read to their end.",
+    (),
+)
 
-make_known((SERIES_DROPPED, PACKETS_DROPPED))
+make_known((SERIES_DROPPED, PACKETS_DROPPED, FILES_SKIPPED))

@@ -9,6 +9,7 @@ import threading
 import weakref
 from typing import Any, Protocol
 
+from agentmetrics.recording.exits import look_for_ends
 from agentmetrics.recording.fork import THREADS, ForkAware, watch_forks
 
 logger = logging.getLogger("agentmetrics")
@@ -30,6 +31,7 @@ class PeriodicFlush(ForkAware):
         self._is_running = True
         self._start()
         watch_forks(self, THREADS)
+        look_for_ends()
 
     def _start(self) -> None:
         self._stopped = threading.Event()
@@ -71,6 +73,7 @@ def _run(
         target = target_ref()
         if target is None:
             return
+        look_for_ends()  # a server may have put its handlers there since
         try:
             target.flush()
         except Exception as error:  # the next flush may work

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -58,3 +60,41 @@ def running(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def group(
+    command: Sequence[str], *, log: Path, env: Mapping[str, str], cwd: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A child process and all that it starts, of which nothing lives when this is over: what is
+    there by then is killed. What they print is added to ``log``."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, env=env, cwd=cwd, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        while there := members(process):
+            for member in there:
+                with suppress(ProcessLookupError):
+                    os.kill(member, signal.SIGKILL)
+            time.sleep(0.005)
+        process.wait()
+
+
+def members(process: subprocess.Popen[bytes]) -> set[int]:
+    """The process ids of what ``group`` has started that have not ended."""
+    found: set[int] = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            state, _, of_group = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(of_group) == process.pid and state not in "ZX":
+                found.add(int(stat.parent.name))
+    return found
+
+
+def without_ours(env: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what would make programs behave as tests do."""
+    ours = ("AGENTMETRICS_", "COVERAGE", "PROMETHEUS_", "PYTEST")
+    return {name: value for name, value in env.items() if not name.startswith(ours)}

@@ -24,6 +24,7 @@ from pydantic import BaseModel, Field
 from agentmetrics import (
     Budget,
     BudgetExceeded,
+    ConfigurationError,
     InstrumentedAgent,
     Ledger,
     MemoryRecorder,
@@ -498,6 +499,22 @@ class TestReserving:
 
 
 class TestWarnings:
+    @pytest.mark.parametrize(("action", "is_said"), [("block", True), ("warn", False)])
+    def test_a_budget_that_blocks_and_is_overspent_says_by_what(
+        self,
+        action: Any,
+        is_said: bool,
+        recorder: MemoryRecorder,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        Budgets([Budget("team", 0.015, action=action, thresholds=(50, 100))], recorder)
+        chat = model(recorder)
+        for _ in range(2):
+            chat.invoke("x")
+        half, full = (record.getMessage() for record in caplog.records)
+        assert "under way" not in half
+        assert ("calls under way when it was reached are over it" in full) is is_said
+
     def test_warnings_come_once_a_threshold_and_period(
         self, recorder: MemoryRecorder, clock: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -726,6 +743,8 @@ class TestBadBudgets:
             ({"period": "hourly"}, "period='hourly': use one of 'daily', 'weekly', 'monthly'"),
             ({"action": "stop"}, "action='stop': use one of 'warn', 'block'"),
             ({"reserve": "max_tokens"}, "requires action='block'"),
+            ({"reserve_in": "ledger"}, "reserve_in='ledger': requires reserve='max_tokens'"),
+            ({"reserve_in": "redis"}, "reserve_in='redis': use one of 'process', 'ledger'"),
             ({"thresholds": (0,)}, "thresholds=(0,): must be percentages above 0"),
             ({"thresholds": 80}, "thresholds=80: must be percentages above 0"),
             ({"limit_usd": 1e300}, "limit_usd: must be at most 1e+15"),
@@ -740,6 +759,23 @@ class TestBadBudgets:
         with pytest.raises(ValueError, match=r"^") as refused:
             Budget(**{"name": "team", "limit_usd": 1, **given})
         assert said in str(refused.value)
+
+    def test_a_budget_that_reserves_in_a_ledger_needs_one(
+        self, recorder: MemoryRecorder, tmp_path: Path
+    ) -> None:
+        budget = blocking(1, reserve="max_tokens", reserve_in="ledger")
+        said = r"^budget 'team': reserve_in='ledger': there is no ledger; set AGENTMETRICS_LEDGER"
+        with pytest.raises(ValueError, match=said):
+            Budgets([budget], recorder)
+        path = tmp_path / "budgets.toml"
+        path.write_text(
+            '[budgets.team]\nlimit_usd = 1\naction = "block"\n'
+            'reserve = "max_tokens"\nreserve_in = "ledger"\n'
+        )
+        with replaced(recorder):
+            with pytest.raises(ConfigurationError, match=r"team.*there is no ledger"):
+                configure(recorder, budgets_file=path)
+            configure(recorder, budgets_file=path, ledger_url=f"sqlite:///{tmp_path / 'spend.db'}")
 
 
 class TestTheStatus:

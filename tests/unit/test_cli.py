@@ -232,11 +232,36 @@ def test_check_finds_out_whether_the_multiprocess_directory_is_there(tmp_path: P
     assert f"PROMETHEUS_MULTIPROC_DIR='{missing}' must be an existing directory" in complaints
 
 
+@pytest.mark.parametrize(
+    ("budget", "holds"),
+    [
+        ("", "warn"),
+        ('action = "block"', "is under way or other processes spend within 5 s"),
+        ('action = "block"\nreserve = "max_tokens"', "by what other processes spend within 5 s"),
+        (
+            'action = "block"\nreserve = "max_tokens"\nreserve_in = "ledger"',
+            "block; processes overspend nothing",
+        ),
+    ],
+)
+def test_check_says_how_far_a_budget_may_be_overspent(
+    budget: str, holds: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "budgets.toml"
+    path.write_text(f"[budgets.team]\nlimit_usd = 50\n{budget}\n")
+    url = f"sqlite:///{tmp_path / 'spend.db'}"
+    files = {"AGENTMETRICS_BUDGETS_FILE": str(path), "AGENTMETRICS_LEDGER_URL": url}
+    done = run("check", "--json", **files)
+    assert json.loads(done.stdout)["backends"][-1]["does"].endswith(f"{holds})")
+
+
 def test_check_of_budgets_names_them_and_finds_what_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "budgets.toml"
     path.write_text('[budgets.team]\nlimit_usd = 50\naction = "block"\n')
     done = run("check", "--json", AGENTMETRICS_BUDGETS_FILE=str(path))
-    assert json.loads(done.stdout)["backends"][-1]["does"].endswith(": team (block)")
+    assert json.loads(done.stdout)["backends"][-1]["does"].endswith(
+        ": team (block; each process by itself)"
+    )
     path.write_text("[budgets.team]\nlimit_usd = -1\n")
     done = run("check", AGENTMETRICS_BUDGETS_FILE=str(path))
     assert done.exit_code == 1

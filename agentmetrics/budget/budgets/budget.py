@@ -19,6 +19,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "period": PERIODS,
     "action": ("warn", "block"),
     "reserve": ("", "max_tokens"),
+    "reserve_in": ("process", "ledger"),
 }
 _MAX_LIMIT_USD = 1e15  # above it, nano-dollars are nothing that floats or databases hold
 
@@ -40,6 +41,9 @@ class BudgetStatus:
     as_of: datetime
     unpriced_calls: int = 0
     """Calls that used tokens and are not in ``spent_usd``, since nobody knows their price."""
+    ledger_read_at: datetime | None = None
+    """When the ledger last said what all processes have spent: what others spent since is not in
+    ``spent_usd``. ``None`` without a ledger, and until it has answered."""
 
     @property
     def projected_usd(self) -> float | None:
@@ -71,7 +75,8 @@ class BudgetStatus:
         """Plain data, with times in ISO 8601."""
         amounts = {"remaining_usd": self.remaining_usd, "projected_usd": self.projected_usd}
         moments = {n: getattr(self, n).isoformat() for n in ("resets_at", "starts_at", "as_of")}
-        return asdict(self) | amounts | moments
+        read_at = self.ledger_read_at and self.ledger_read_at.isoformat()
+        return asdict(self) | amounts | moments | {"ledger_read_at": read_at}
 
 
 class Standing(Protocol):
@@ -97,7 +102,9 @@ class Budget:
     that holds the URL.
 
     With ``reserve="max_tokens"``, a call is admitted only if the budget can cover the most it could
-    cost, so that nothing is overspent; a call whose maximum cost is unknown is refused.
+    cost, so that nothing is overspent by this process; a call whose maximum cost is unknown is
+    refused. With ``reserve_in="ledger"``, that amount is reserved in the ledger's database, so that
+    nothing is overspent by all processes together: one transaction before each call.
 
     Raises ``ValueError`` on invalid arguments.
     """
@@ -109,6 +116,7 @@ class Budget:
     thresholds: tuple[float, ...] = (80.0, 100.0)
     action: Literal["warn", "block"] = "warn"
     reserve: Literal["", "max_tokens"] = ""
+    reserve_in: Literal["process", "ledger"] = "process"
     on_threshold: OnThreshold | None = field(default=None, repr=False)
     notify: Sequence[str] = ()
 
@@ -131,6 +139,8 @@ class Budget:
                 raise ValueError(f"{name}={value!r}: use one of {', '.join(map(repr, allowed))}")
         if self.reserve and self.action != "block":
             raise ValueError(f"reserve={self.reserve!r}: requires action='block'")
+        if self.reserve_in == "ledger" and not self.reserve:
+            raise ValueError("reserve_in='ledger': requires reserve='max_tokens'")
         if not isinstance(self.thresholds, Collection) or not all(
             _is_number(percent) and percent > 0 for percent in self.thresholds
         ):
@@ -140,6 +150,11 @@ class Budget:
         for label, value in self.scope.items():
             if not isinstance(value, str) or not value:
                 raise ValueError(f"scope {label}={value!r}: must be a string")
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether calls reserve from it in the ledger, for all processes."""
+        return self.reserve_in == "ledger"
 
     @property
     def limit_nano(self) -> int:

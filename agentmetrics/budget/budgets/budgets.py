@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from datetime import datetime, timezone, tzinfo
 from typing import TYPE_CHECKING, Literal
 
 from agentmetrics.budget.budgets.budget import Budget, BudgetStatus
+from agentmetrics.budget.budgets.checks import check_budgets, check_shared
+from agentmetrics.budget.budgets.first_question import (
+    FIRST_CALL_SECONDS,
+    START_SECONDS,
+    FirstQuestion,
+)
 from agentmetrics.budget.budgets.notices import Notices
+from agentmetrics.budget.budgets.shared_reserve import SharedReserve, labels_of
 from agentmetrics.budget.budgets.state import BudgetState, Spent, lock, state_of
-from agentmetrics.budget.ledger.spend import CALL_LABELS
 from agentmetrics.budget.ledger.tally import NANO
 from agentmetrics.budget.notify.courier import unclaimed
 from agentmetrics.budget.periods import Span
@@ -27,6 +32,9 @@ if TYPE_CHECKING:
 
 OnLedgerError = Literal["allow", "block"]
 _MAX_KNOWN = 10_000
+UNREACHABLE = "cannot be checked because its ledger is unreachable"
+SPENT = "is spent"
+TOO_LITTLE = "cannot cover the most that the call could cost"
 _Passed = tuple[Budget, BudgetStatus, float]
 
 
@@ -34,8 +42,10 @@ class Budgets(ForkAware):
     """Applies budgets to every LLM call of a recorder.
 
     With a ledger, spend includes all processes that write to it, as of the last flush, and every
-    finished call of this process; without one, spend starts at 0 with the process. While the ledger
-    cannot be written to, ``on_ledger_error="block"`` refuses the calls of blocking budgets.
+    finished call of this process; without one, spend starts at 0 with the process. A process that
+    has not heard from its ledger asks it before its first call of a blocking budget, for up to a
+    second. While the ledger does not answer or cannot be written to, ``on_ledger_error="block"``
+    refuses the calls of blocking budgets.
 
     Raises ``ValueError`` when two budgets have the same name, a scope contains an unknown label, or
     a destination of notices has no usable URL.
@@ -53,6 +63,7 @@ class Budgets(ForkAware):
         limits = tuple(budgets)
         self._pipeline = pipeline_of(recorder)
         check_budgets(limits, self._pipeline.extra_labels)
+        check_shared(limits, has_ledger=ledger is not None)
         self._ledger, self._strict = ledger, on_ledger_error == "block"
         claim = unclaimed if ledger is None else ledger.claim
         self._notices = Notices(limits, claim, lambda: self._meter.notice_lost())
@@ -63,19 +74,40 @@ class Budgets(ForkAware):
         for budget in budgets:
             self._meter.expect(budget.name, budget.period)
         self._pipeline.guard(self._admit)
-        if ledger is not None:  # where no call ends and nobody scrapes, others may still spend
+        self._question: FirstQuestion | None = None
+        self._shared: SharedReserve | None = None
+        if ledger is not None and any(budget.is_shared for budget in limits):
+            self._shared = SharedReserve(ledger, ledger.reservations())
+        if ledger is not None:
+            self._question = FirstQuestion(ledger.catch_up)
+            ledger.upkeep.add("first question of budgets", self._question.answered, 0.0)
+            # Where no call ends and nobody scrapes, others may still spend.
             ledger.upkeep.add("budgets", self._notice_others, 0.0)
         watch_forks(self)
 
     def load(self) -> None:
         """Ask the ledger for earlier spend; an unreachable ledger is asked again at its next write.
 
-        Blocks for as long as the database takes.
+        Blocks for as long as the database takes, up to ten seconds.
         """
-        if self._ledger is not None:
-            self.status()  # begins to follow
-            with suppress(LedgerUnavailable):
-                self._ledger.flush()
+        if self._question is not None:
+            self._ask(self._question, START_SECONDS)
+
+    def _ask(self, question: FirstQuestion, seconds: float) -> None:
+        self.status()  # begins to follow
+        if not question.ask(seconds):
+            self._unanswered(f"no answer within {seconds:g} s")
+
+    def _unanswered(self, why: str) -> None:
+        self._meter.unanswered()
+        self._pipeline.problems.warn(
+            "unanswered",
+            "the ledger was asked before a call and did not answer; until it does, %s: %s",
+            "blocking budgets refuse calls"
+            if self._strict
+            else "budgets know no more than this process",
+            why,
+        )
 
     def _follow(self, budget: Budget, span: Span) -> Spent | None:
         if self._ledger is None:
@@ -97,33 +129,74 @@ class Budgets(ForkAware):
     def close(self) -> None:
         """Admit every call from now on."""
         self._pipeline.unguard(self._admit)
-        if self._ledger is not None:
+        if self._ledger is not None and self._question is not None:
+            self._ledger.upkeep.remove(self._question.answered)
             self._ledger.upkeep.remove(self._notice_others)
+        if self._shared is not None:
+            self._shared.close()
         self._states = ()
         self._notices.close()
 
     def _admit(self, call: LLMCall, ceiling: CeilingOf) -> Callable[[LLMCall], None]:
         states = self._of(call)
+        if self._question is not None and self._question.is_open and not call.ended:
+            if any(state.budget.action == "block" for state in states):
+                self._ask(self._question, FIRST_CALL_SECONDS)
         reserving = [state for state in states if state.budget.reserve]
         most = self._most(call, ceiling) if reserving else None
         now = time.time()
         with lock:
             refused = None if call.ended else self._refusal(states, most, now)
             if refused is None:
-                for state in reserving:
-                    state.reserved_nano += most or 0
+                self._reserve(reserving, most)
+        reservation = None
+        if refused is None and not call.ended:
+            reservation, refused = self._reserve_in_ledger(call, reserving, most or 0, now)
+            if refused is not None:
+                with lock:
+                    self._unreserve(reserving, most)
         if refused is not None:
             self._meter.blocked(refused.budget, refused.period)
             raise refused
 
         def settle(ended: LLMCall) -> None:
             with lock:
-                for state in reserving:
-                    state.reserved_nano -= most or 0
+                self._unreserve(reserving, most)
                 passed = self._spend(states, ended)
+            if self._shared is not None and reservation is not None:
+                self._shared.settle(reservation)
             self._warn(passed)
 
         return settle
+
+    def _reserve(self, states: Iterable[BudgetState], most: int | None) -> None:
+        for state in states:
+            state.reserved_nano += most or 0
+
+    def _unreserve(self, states: Iterable[BudgetState], most: int | None) -> None:
+        for state in states:
+            state.reserved_nano -= most or 0
+
+    def _reserve_in_ledger(
+        self, call: LLMCall, reserving: Iterable[BudgetState], most: int, now: float
+    ) -> tuple[str | None, BudgetExceeded | None]:
+        """What is to be settled, or why the call is refused; neither where nothing is reserved."""
+        states = [state for state in reserving if state.budget.is_shared]
+        if self._shared is None or not states:
+            return None, None
+        labels = labels_of(call, self._pipeline.extra_labels)
+        try:
+            taken = self._shared.take(labels, most, [state.demand(now) for state in states])
+        except LedgerUnavailable as error:
+            self._unanswered(str(error))
+            refused = states[0].exceeded(now, UNREACHABLE) if self._strict else None
+            return None, refused
+        self._pipeline.problems.over("unanswered")
+        if isinstance(taken, str):
+            return taken, None
+        state = states[taken.demand]
+        is_spent = taken.spent_nano >= state.budget.limit_nano
+        return None, state.exceeded(now, SPENT if is_spent else TOO_LITTLE, taken.spent_nano)
 
     def _refusal(
         self, states: Iterable[BudgetState], most: int | None, now: float
@@ -138,15 +211,21 @@ class Budgets(ForkAware):
         """Why a budget refuses a call; empty where it does not."""
         budget, spent = state.budget, state.spent_nano(now)
         taken = spent + state.reserved_nano
-        if self._strict and self._ledger is not None and self._ledger.failure is not None:
-            return "cannot be checked because its ledger is unreachable"
+        if self._strict and self._is_unanswered():
+            return UNREACHABLE
         if spent >= budget.limit_nano:
-            return "is spent"
+            return SPENT
         if budget.reserve and most is None:
             return "only admits calls that set max_tokens and have a known price"
         if taken >= budget.limit_nano or taken + (most or 0) > budget.limit_nano:
-            return "cannot cover the most that the call could cost"
+            return TOO_LITTLE
         return ""
+
+    def _is_unanswered(self) -> bool:
+        """Whether there is a ledger that does not say what is spent, or cannot be told."""
+        if self._ledger is None or self._question is None:
+            return False
+        return self._ledger.failure is not None or not self._question.is_answered
 
     def _most(self, call: LLMCall, ceiling: CeilingOf) -> int | None:
         """The most that a call can cost, in nano-dollars; ``None`` where nobody can know."""
@@ -207,18 +286,3 @@ class Budgets(ForkAware):
     def after_fork_in_child(self) -> None:
         for state in self._states:
             state.reserved_nano = 0  # it is for calls of the parent's
-
-
-def check_budgets(budgets: Sequence[Budget], extra_labels: Sequence[str]) -> None:
-    """Raise ``ValueError`` when two have the same name, or one names a label that calls do not
-    have."""
-    names = [budget.name for budget in budgets]
-    for budget in budgets:
-        if names.count(budget.name) > 1:
-            raise ValueError(f"two budgets are named {budget.name!r}: names must be unique")
-        for label in budget.scope:
-            if label not in (*CALL_LABELS, *extra_labels):
-                raise ValueError(
-                    f"budget {budget.name!r}: calls have no label {label!r}; use one of "
-                    f"{', '.join((*CALL_LABELS, *extra_labels))}"
-                )

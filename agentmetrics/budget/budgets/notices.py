@@ -57,8 +57,9 @@ class Notices(ForkAware):
     def tell(self, budget: Budget, status: BudgetStatus, threshold: float) -> None:
         """Say that ``budget`` stands at ``threshold`` percent or above."""
         logger.warning(
-            "the %s budget %r passed %g%%: %.6f of %.6f USD",
+            "the %s budget %r passed %g%%: %.6f of %.6f USD%s",
             budget.period, budget.name, threshold, status.spent_usd, status.limit_usd,
+            _overspent(budget, status) if threshold >= 100 else "",
         )  # fmt: skip
         for destination in budget.destinations():
             kind: NoticeKind = "exceeded" if threshold >= 100 else "threshold"
@@ -128,6 +129,18 @@ def notice_of(
         status.remaining_usd,
         status.starts_at,
         status.resets_at,
+    )
+
+
+def _overspent(budget: Budget, status: BudgetStatus) -> str:
+    """What to say of a budget that blocks and is overspent."""
+    if budget.action != "block" or status.spent_usd <= status.limit_usd:
+        return ""
+    if status.ledger_read_at is None:
+        return "; calls under way when it was reached are over it"
+    return (
+        "; calls under way when it was reached are over it, also those of other processes up to "
+        "their next flush"
     )
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from typing import Protocol
 
 from agentmetrics.budget.budgets.budget import Budget, BudgetStatus, standings
+from agentmetrics.budget.ledger.demand import Demand
 from agentmetrics.budget.ledger.tally import NANO
 from agentmetrics.budget.periods import Span, period_at
 from agentmetrics.errors import BudgetExceeded
@@ -30,6 +31,8 @@ class Spent(Protocol):
     def nano_usd(self) -> int: ...
     @property
     def unpriced_calls(self) -> int: ...
+    @property
+    def read_at(self) -> float | None: ...
 
 
 Follow = Callable[[Budget, Span], "Spent | None"]
@@ -85,6 +88,11 @@ class BudgetState:
             found = self._periods[span.start] = _InPeriod(span, self._follow(self.budget, span))
             return found
 
+    def demand(self, now: float) -> Demand:
+        """What a call at ``now`` demands of this budget where processes share it."""
+        budget = self.budget
+        return Demand(budget.calls(), budget.period, self._at(now).span, budget.limit_nano)
+
     def spent_nano(self, now: float) -> int:
         """What is spent in the period that ``now`` (Unix seconds) lies in."""
         return self._at(now).spent_nano
@@ -112,6 +120,7 @@ class BudgetState:
     def status(self, now: float) -> BudgetStatus:
         """How it stands at ``now`` (Unix seconds)."""
         at, budget = self._at(now), self.budget
+        read_at = None if at.followed is None else at.followed.read_at
         return BudgetStatus(
             budget.name,
             budget.period,
@@ -123,11 +132,17 @@ class BudgetState:
             datetime.fromtimestamp(at.span.start, self._zone),
             datetime.fromtimestamp(now, self._zone),
             at.unpriced_calls,
+            None if read_at is None else datetime.fromtimestamp(read_at, self._zone),
         )
 
-    def exceeded(self, now: float, reason: str = "is spent") -> BudgetExceeded:
-        """The error of a call that this budget does not let through."""
+    def exceeded(self, now: float, reason: str, spent_nano: int | None = None) -> BudgetExceeded:
+        """The error of a call that this budget does not let through.
+
+        ``spent_nano`` is what is spent, where that is known better than here.
+        """
         status = self.status(now)
+        if spent_nano is not None:
+            status = replace(status, spent_usd=spent_nano / NANO)
         return BudgetExceeded(
             status.budget,
             status.period,

@@ -38,7 +38,6 @@ from agentmetrics.budget.ledger.tally import AMOUNTS, Amounts, Key, Row
 from agentmetrics.budget.ledger.url import without_password
 from agentmetrics.errors import LedgerUnavailable
 
-STATEMENT_SECONDS = 30
 WRITER_MEMORY_DAYS = 90
 """A writer that came back after longer, with a batch of which it does not know whether it was
 committed, could count that batch twice. A claim is about a period, which is never so long."""
@@ -72,6 +71,9 @@ class Database:
     Nothing is opened here. Every other method raises ``LedgerUnavailable`` when it cannot do what
     it says, with one sentence that has no password in it.
     """
+
+    statement_seconds: float = 30.0
+    """How long a server may take for one statement."""
 
     def __init__(self, url: str, migrations: schema.Migrations = schema.MIGRATIONS) -> None:
         self.shown = without_password(url)
@@ -238,7 +240,8 @@ class Database:
         with self._engine.execution_options(**options).begin() as connection:
             if not self._is_sqlite:
                 # Not in the connection's options, which poolers before the server refuse.
-                connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'"))
+                milliseconds = round(1000 * self.statement_seconds)
+                connection.execute(text(f"SET LOCAL statement_timeout = {milliseconds}"))
             yield connection
 
     @contextmanager

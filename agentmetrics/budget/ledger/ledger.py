@@ -18,6 +18,7 @@ from agentmetrics.budget.ledger.anomaly import spend_ratios
 from agentmetrics.budget.ledger.database import Database, DatabaseAway
 from agentmetrics.budget.ledger.intake import Intake
 from agentmetrics.budget.ledger.place import spool_place
+from agentmetrics.budget.ledger.reservations import Reservations
 from agentmetrics.budget.ledger.spend import CallFilter, Spend
 from agentmetrics.budget.ledger.summary import Summary
 from agentmetrics.budget.ledger.upkeep import Upkeep
@@ -74,6 +75,7 @@ class Ledger:
         self._zone = zone_of(timezone)
         self._clock = clock
         self._database = Database(url)
+        self._url = url
         self._retention_seconds = None if retention_days is None else retention_days * 86_400
         self._ratios: Mapping[str, float] = {}
         self.upkeep = Upkeep()
@@ -88,6 +90,7 @@ class Ledger:
             upkeep=self.upkeep,
         )
         self._heard: list[tuple[weakref.ref[Pipeline], Intake]] = []
+        self._end = _End(self)
         try:
             self._database.prepare()
             self._writer.take_up()
@@ -110,16 +113,22 @@ class Ledger:
         pipeline.meter(AnomalyMeter).show(lambda: self._ratios)
         pipeline.subscribe(intake.hear)
         self._heard.append((weakref.ref(pipeline), intake))
-        close_at_exit(self)
+        close_at_exit(self._end)
 
     def detach(self) -> None:
         """Record no more calls, from any recorder; calls abandoned by now are ended first."""
+        self._end_abandoned()
         for known, intake in self._heard:
             pipeline = known()
             if pipeline is not None:
-                pipeline.table.end_abandoned()
                 pipeline.unsubscribe(intake.hear)
         self._heard.clear()
+
+    def _end_abandoned(self) -> None:
+        for known, _ in self._heard:
+            pipeline = known()
+            if pipeline is not None:
+                pipeline.table.end_abandoned()
 
     def flush(self) -> None:
         """Write all finished calls now, and update the followed spends.
@@ -127,6 +136,15 @@ class Ledger:
         Raises ``LedgerUnavailable``; what could not be written is kept for the next attempt.
         """
         notice_fork()
+        self._writer.write()
+
+    def catch_up(self) -> None:
+        """Write what processes that died have left, and do what ``flush`` does.
+
+        Raises ``LedgerUnavailable``.
+        """
+        notice_fork()
+        self._writer.take_up()
         self._writer.write()
 
     @property
@@ -155,8 +173,7 @@ class Ledger:
         Raises ``LedgerUnavailable``, and ``ValueError`` for invalid arguments.
         """
         question = summaries.ask(period, by, since, until, now=self._clock(), zone=self._zone)
-        self.flush()
-        self._writer.take_up()
+        self.catch_up()
         with self._database.snapshot() as snapshot:
             return summaries.answer(question, snapshot)
 
@@ -235,6 +252,19 @@ class Ledger:
         with self._writer.database() as database:
             return database.claim(what, claimant)
 
+    def cost_nano_usd(self, calls: CallFilter, span: Span) -> int:
+        """What calls cost in a span of whole quarters of an hour, by all that is written.
+
+        In 10⁻⁹ USD. Raises ``LedgerUnavailable``.
+        """
+        spend = Spend(calls, *span, fold=self._writer.fold)
+        with self._writer.database() as database:
+            return database.spent([spend])[0].nano_usd
+
+    def reservations(self) -> Reservations:
+        """What calls that are under way have reserved in its database, on another connection."""
+        return Reservations(self._url)
+
     def _prune_old(self) -> None:
         if self._retention_seconds is not None:
             with self._writer.database() as database:
@@ -255,7 +285,7 @@ class Ledger:
         the spool; without one it is lost, which is logged, and counted in
         ``agentmetrics_ledger_calls_lost_total``.
         """
-        skip_at_exit(self)
+        skip_at_exit(self._end)
         self.detach()
         self._writer.close()
         self._ratios = {}
@@ -270,3 +300,18 @@ class Ledger:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class _End:
+    """The ledger at the end of a program: all is written and nothing is closed, since a thread may
+    go on with its calls until the process is gone."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def flush(self) -> None:
+        self._ledger.flush()
+
+    def close(self) -> None:
+        self._ledger._end_abandoned()
+        self._ledger._writer.finish()

@@ -17,6 +17,8 @@ Migrations = Sequence[Sequence[str]]
 """For each version the statements that lead to it from the one before."""
 
 KEY_COLUMNS = Key._fields
+RESERVED_FOR = ("agent_name", "provider", "model", "dimensions")
+"""The labels that a call has before it is made."""
 
 METADATA = MetaData()
 LEDGER = Table(
@@ -47,6 +49,17 @@ CLAIMS = Table(
     Column("claimed_at", BigInteger, nullable=False),
 )
 """What one process of many is to do, and which one: budget notices that are sent once."""
+
+RESERVATIONS = Table(
+    "agentmetrics_ledger_reservations",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    *(Column(name, Text, nullable=False) for name in RESERVED_FOR),
+    Column("nano_usd", BigInteger, nullable=False),
+    Column("reserved_until", BigInteger, nullable=False),
+)
+"""The most that a call can cost, for as long as it is not written: by the call's labels, since what
+budgets it counts for is for each program to say."""
 
 VERSION = Table(
     "agentmetrics_ledger_version", METADATA, Column("version", BigInteger, nullable=False)
@@ -93,6 +106,19 @@ MIGRATIONS: Migrations = (
             claimed TEXT NOT NULL PRIMARY KEY,
             claimant TEXT NOT NULL,
             claimed_at BIGINT NOT NULL
+        )
+        """,
+    ),
+    (
+        """
+        CREATE TABLE agentmetrics_ledger_reservations (
+            id TEXT NOT NULL PRIMARY KEY,
+            agent_name TEXT NOT NULL,
+            provider TEXT NOT NULL,
+            model TEXT NOT NULL,
+            dimensions TEXT NOT NULL,
+            nano_usd BIGINT NOT NULL,
+            reserved_until BIGINT NOT NULL
         )
         """,
     ),

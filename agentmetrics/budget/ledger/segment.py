@@ -133,6 +133,12 @@ class Segment:
         end = min(start + most * RECORD.size, self._base + (self.last + 1) * RECORD.size)
         return RECORD.iter_unpack(self.buffer[start:end] if start < end else b"")
 
+    def calls_after(self, place: int) -> int:
+        """How many calls the places after this one hold by now."""
+        first = max(place + 1, self.first)
+        records = self.records_from(first, self.last - first + 1)
+        return sum(record[1] for record in records if record[-1] and record[0] > 0)
+
     def is_written(self, place: int) -> bool:
         """Whether the record at this place is complete."""
         at = self._base + (place + 1) * RECORD.size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -85,11 +86,17 @@ class Spend:
 
     def __init__(self, scope: CallFilter, start: int, end: int, fold: Callable[[], None]) -> None:
         self.scope, self.start, self.end = scope, start, end
-        self.is_current = False
-        """Whether the database was asked at all; until then the spend is this process' alone."""
+        self.read_at: float | None = None
+        """When the database last said what is written (Unix seconds); until it has, the spend is
+        this process' alone."""
         self._fold = fold
         self._nano_usd = 0
         self._unpriced_calls = 0
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the database has said anything at all."""
+        return self.read_at is not None
 
     @property
     def nano_usd(self) -> int:
@@ -118,4 +125,4 @@ class Spend:
     def refresh(self, known: Spent) -> None:
         """Begin anew from what the database and the rows that wait add up to."""
         self._nano_usd, self._unpriced_calls = known
-        self.is_current = True
+        self.read_at = time.time()

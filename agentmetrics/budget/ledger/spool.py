@@ -159,19 +159,34 @@ class Spool:
             if segment.last <= upto and segment is not self.segment:
                 self._segments.remove(segment)
                 segment.remove()
+        if not self._segments and self._place is not None:
+            self._place.tidy()
 
-    def look_after(self, waiting_calls: int) -> None:
-        """See that the files are where they were made, and say that this process is alive.
+    def rotate(self) -> None:
+        """Let what comes go to another file, so that those there are can be read to their end."""
+        with self._growing:
+            self.segment.end()
+            self.segment = in_memory(self.segment.after, 0)
 
-        ``waiting_calls`` is how many are not in the database.
-        """
+    @property
+    def is_drained(self) -> bool:
+        """Whether everything was read, once no more comes."""
+        return not self._segments or self._taken >= self._segments[-1].last
+
+    def look_after(self, written: int) -> None:
+        """See that the files are where they were made, and say that this process is alive, and
+        what is lost with it. ``written`` is the last place that is in the database."""
         current = self.segment
         if not self._segments:
             return
         if not current.is_at_its_path() or (current.path is None and self._place is not None):
             with suppress(OSError):
                 self._replace(current)
-        unspooled = 0 if self.segment.path is not None else waiting_calls
+        unspooled = sum(
+            segment.calls_after(written)
+            for segment in self._segments
+            if segment.path is None or not segment.is_at_its_path()
+        )
         for segment in self._segments:
             segment.touch()
             segment.note_unspooled(unspooled)

@@ -34,6 +34,8 @@ CLOSING_SECONDS = 10.0
 """How long the end of a program waits for a database that is away: the disk of a container may not
 outlive it."""
 CLOSING_PAUSE_SECONDS = 0.2
+DRAINING_SECONDS = 0.2
+"""How long the end of a program waits for calls that are just being written to the spool."""
 LEFTOVERS_SECONDS = 15.0
 """How often it is looked for what dead processes left."""
 
@@ -181,7 +183,7 @@ class Writer(ForkAware):
         """What the thread does: write, unless the database was away a moment ago, and upkeep."""
         notice_fork()
         self.fold()
-        self.spool.look_after(self._waiting_calls())
+        self.spool.look_after(self._written)
         if time.monotonic() >= self._not_before:
             with suppress(LedgerUnavailable):  # counted and logged
                 self.write()
@@ -328,21 +330,47 @@ class Writer(ForkAware):
             with suppress(Exception):  # a backend that fails is no reason to write anything twice
                 what(meter)
 
-    def close(self) -> None:
-        """Write what is left, end the thread; calls that end later are not taken any more.
+    def finish(self) -> None:
+        """Write what is left, as the last that is done; ends the thread.
 
         A database that is away is waited for, for ten seconds or so. What it has not got then is
-        in the spool, or lost and counted where that is in memory.
+        in the spool, or lost and counted where that is in memory. So is what ends from now on:
+        threads may go on until the process is gone.
         """
+        self._finish()
+
+    def close(self) -> None:
+        """Write what is left, as ``finish``; calls that end later are not taken any more."""
         with self._folding:
             if self._is_closed:
                 return
             self._is_closed = True
+        waiting = self._finish()
+        self.spool.close(is_written=not waiting)
+
+    def _finish(self) -> int:
+        """How many calls are not in the database."""
         if self._periodic is not None:
             self._periodic.stop()
-        self.spool.patience_seconds = 0.0
         waiting = self._write_last()
-        self.spool.close(is_written=not waiting)
+        if not waiting:  # what has ended meanwhile
+            self.spool.rotate()
+            self._drain()
+            waiting = self._write_last()
+        if waiting:
+            self._leave(waiting)
+        else:
+            self.spool.forget(self._written)
+        return waiting
+
+    def _drain(self) -> None:
+        """Wait for threads that are just writing to the spool."""
+        deadline = time.monotonic() + DRAINING_SECONDS
+        self.fold()
+        while not self.spool.is_drained and time.monotonic() < deadline:
+            time.sleep(0.001)
+            self.fold()
+        self.spool.patience_seconds = 0.0
 
     def _write_last(self) -> int:
         """Write what is left; how many calls could not be."""
@@ -360,7 +388,6 @@ class Writer(ForkAware):
             if not waiting:
                 return 0
             if time.monotonic() >= deadline:
-                self._leave(waiting)
                 return waiting
             time.sleep(CLOSING_PAUSE_SECONDS)
 

@@ -43,6 +43,7 @@ NOT_DONE = {
     "llm_cost_anomaly_ratio": "the ledger knows of no day before",
     "agentmetrics_series_dropped_total": "there are few series",
     "agentmetrics_packets_dropped_total": "nothing is sent to StatsD",
+    "agentmetrics_multiprocess_files_skipped_total": "it is one process",
     "service_info": "the settings that name the service are the process's, which has several",
 }
 """What the program brings no series of, and why; these rows are recorded directly."""

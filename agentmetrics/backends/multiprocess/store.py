@@ -1,37 +1,33 @@
-"""Prometheus' multiprocess mode: updates written through to files, and the scrape over them."""
+"""The store whose every update is written through to prometheus-client's files."""
 
 from __future__ import annotations
 
 import math
-import os
-import re
-from collections.abc import Iterable
+import time
+import weakref
+from contextlib import suppress
 from inspect import getclosurevars
 from pathlib import Path
 from typing import Any
 
 import prometheus_client
-import psutil
 from prometheus_client import values
-from prometheus_client.metrics_core import Metric as PrometheusFamily
-from prometheus_client.multiprocess import MultiProcessCollector as FilesCollector
-from prometheus_client.multiprocess import mark_process_dead
-from prometheus_client.registry import Collector
 
+from agentmetrics.backends.multiprocess.collector import LAST
+from agentmetrics.backends.multiprocess.compaction import tidy
+from agentmetrics.backends.multiprocess.directory import DIRECTORY_VARIABLE, check_directory
+from agentmetrics.backends.multiprocess.successor import make_way
+from agentmetrics.recording.exits import close_at_exit
 from agentmetrics.recording.fork import NOTICED, notice_fork, renew_in_children
+from agentmetrics.recording.health import FILES_SKIPPED
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.periodic import PeriodicFlush
 from agentmetrics.recording.store import Store, StoredCounter, StoredGauge, StoredHistogram
 
-DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 OBSERVED_INTERVAL_SECONDS = 1.0
 """How often gauges that are read from a callback are written to the files."""
-LAST = "livemostrecent"
-"""prometheus-client's mode for gauges of which the last value set counts."""
-CLOCK_SLACK_SECONDS = 5.0
-"""A process' start is known to a clock tick and the boot time to a second."""
-
-_LIVE_GAUGE_FILE = re.compile(r"gauge_live[a-z]+_(\d+)\.db")
+TIDY_INTERVAL_SECONDS = 30.0
+"""How often a process that runs looks for what dead ones left, where nobody scrapes."""
 
 
 class MultiprocessStore(Store):
@@ -51,15 +47,21 @@ class MultiprocessStore(Store):
             )
         # One for all values, which prometheus-client leaves locked in a child of a fork.
         renew_in_children(getclosurevars(values.ValueClass.get).nonlocals["lock"])
+        self._directory = Path(directory)
         self._written: dict[str, Any] = {}
         self._shown: dict[str, set[tuple[str, ...]]] = {}
         self._periodic: PeriodicFlush | None = None
+        self._tidied = time.monotonic()
+        self._make_way()
+        tidy(self._directory)
 
     def written(self, metric: Metric, values: tuple[str, ...]) -> Any:
         """prometheus-client's own child for a series, backed by this process' file."""
         if self._periodic is None:
             # Not before the first series: a preloading server forks its workers without one.
-            self._periodic = PeriodicFlush(self, OBSERVED_INTERVAL_SECONDS)
+            with suppress(RuntimeError):  # at the very end of a program no thread can begin
+                self._periodic = PeriodicFlush(self, OBSERVED_INTERVAL_SECONDS)
+            close_at_exit(_AtEnd(self))
         if metric.name not in self._written:
             made = self._written[metric.name] = _client_metric(metric)
             if metric.labels:
@@ -73,6 +75,9 @@ class MultiprocessStore(Store):
         A file keeps what was written to it. A series that is read no more is nothing in a sum or a
         maximum, and else no number, which no alert is about.
         """
+        if time.monotonic() >= self._tidied + TIDY_INTERVAL_SECONDS:
+            self._tidied = time.monotonic()
+            tidy(self._directory)
         for metric, series in self.observed():
             for label_values, value in series:
                 self.written(metric, label_values).set(value)
@@ -81,9 +86,46 @@ class MultiprocessStore(Store):
                 self.written(metric, gone).set(0.0 if metric.is_live else math.nan)
             self._shown[metric.name] = shown
 
+    def end(self) -> None:
+        """Show nothing in flight of this process, which is about to end, and tidy up after others.
+
+        If it goes on nevertheless, the next flush and the next update show what is in flight again.
+        """
+        with self.lock:
+            for metric in self.metrics.values():
+                if metric.is_live and metric.kind == "gauge":
+                    self._end(metric)
+        tidy(self._directory)
+
+    def _end(self, metric: Metric) -> None:
+        shown = self._shown.get(metric.name, set())
+        # A child that has nothing to show makes no file for it.
+        kept = {of for of, series in self.series[metric.name].items() if series.value}
+        for label_values in shown | kept:
+            self.written(metric, label_values).set(0.0)
+
     def after_fork_in_child(self) -> None:
         self._shown.clear()  # it is the parent's: the child would write that it is gone
+        self._make_way()
         super().after_fork_in_child()
+
+    def _make_way(self) -> None:
+        with suppress(OSError):
+            repaired = make_way(self._directory)
+            if repaired:
+                self.written(FILES_SKIPPED, ()).inc(repaired)
+
+
+class _AtEnd:
+    """What there is to do at every end of the process, for as long as the store is in use."""
+
+    def __init__(self, store: MultiprocessStore) -> None:
+        self._store = weakref.ref(store)
+
+    def close(self) -> None:
+        store = self._store()
+        if store is not None:
+            store.end()
 
 
 def _client_metric(metric: Metric) -> Any:
@@ -171,64 +213,3 @@ class _WrittenHistogram(StoredHistogram):
         with self.lock:
             super().observe(value)
             self._file.observe(value)
-
-
-class MultiprocessCollector(Collector):
-    """The files of all workers as one collector; what dead workers had in flight is swept first."""
-
-    def __init__(self, directory: str) -> None:
-        check_directory(directory)
-        self._directory = Path(directory)
-
-    def describe(self) -> list[PrometheusFamily]:
-        return []
-
-    def collect(self) -> Iterable[PrometheusFamily]:
-        sweep_dead_workers(self._directory)
-        files = [str(file) for file in self._directory.glob("*.db") if _is_begun(file)]
-        merge: Any = FilesCollector.merge
-        families: Iterable[PrometheusFamily] = merge(files, accumulate=True)
-        for family in families:
-            if getattr(family, "_multiprocess_mode", "") == LAST:  # NaN is "not any more"
-                family.samples = [s for s in family.samples if not math.isnan(s.value)]
-        return families
-
-
-def _is_begun(file: Path) -> bool:
-    """Whether a file can be read. It is empty when a worker has just made it, and stays so when the
-    worker was killed just then; prometheus-client's own collector fails on that at every scrape."""
-    try:
-        return file.stat().st_size > 0
-    except FileNotFoundError:
-        return False
-
-
-def check_directory(directory: str) -> None:
-    """Raise ``ValueError`` unless the multiprocess directory is one and can be written to."""
-    if not Path(directory).is_dir() or not os.access(directory, os.W_OK):
-        raise ValueError(
-            f"{DIRECTORY_VARIABLE}={directory!r} must be an existing directory "
-            "that this process can write to"
-        )
-
-
-def sweep_dead_workers(directory: Path) -> None:
-    """Remove the live gauges of processes that are gone: what they had in flight is over.
-
-    The directory must be shared by processes that see each other's process ids.
-    """
-    for file in list(directory.glob("gauge_live*.db")):
-        match = _LIVE_GAUGE_FILE.fullmatch(file.name)
-        if match and not _is_writer_alive(int(match[1]), file):
-            mark_process_dead(int(match[1]), str(directory))  # type: ignore[no-untyped-call]
-
-
-def _is_writer_alive(pid: int, file: Path) -> bool:
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        # A younger process with the old one's number did not write this.
-        return process.create_time() <= file.stat().st_mtime + CLOCK_SLACK_SECONDS
-    except (psutil.NoSuchProcess, FileNotFoundError):
-        return False

@@ -1,0 +1,149 @@
+"""What calls may still cost that are under way, in the ledger's database: for all processes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    union_all,
+)
+
+from agentmetrics.budget.ledger.database import Database, DatabaseAway
+from agentmetrics.budget.ledger.demand import ANSWER_SECONDS, LEASE_SECONDS, Demand, Refusal
+from agentmetrics.budget.ledger.engine import WRITES, make_keeping_engine
+from agentmetrics.budget.ledger.schema import LEDGER, RESERVATIONS, RESERVED_FOR
+from agentmetrics.recording.fork import ForkAware, held_lock, watch_forks
+
+MOST_NANO = 2**62
+"""No reservation is larger than what the databases hold."""
+
+_NOW: Mapping[str, str] = {
+    "sqlite": "CAST(strftime('%s', 'now') AS INTEGER)",
+    "postgresql": "CAST(extract(epoch FROM clock_timestamp()) AS BIGINT)",
+}
+"""Unix time by the database's clock, which is one for all processes."""
+
+
+class Reservations(Database, ForkAware):
+    """The reservations of one ledger, on a connection of their own.
+
+    Every method raises ``LedgerUnavailable`` when it cannot do what it says.
+    """
+
+    statement_seconds = ANSWER_SECONDS
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._engine = make_keeping_engine(self.url)
+        self._now: ColumnElement[int] = literal_column(_NOW[self._engine.dialect.name])
+        self._using = held_lock()
+        watch_forks(self)
+
+    def take(
+        self, id_: str, labels: Mapping[str, str], nano_usd: int, demands: Sequence[Demand]
+    ) -> Refusal | None:
+        """Reserve ``nano_usd`` for a call with these labels if every demand can be met.
+
+        Whoever demands the same of the same database waits meanwhile, and sees this reservation
+        then. ``id_`` is to be new.
+        """
+        with self._alone() as connection:
+            if not self._is_sqlite:  # a writing transaction of SQLite is alone anyway
+                for lock in sorted({demand.lock for demand in demands}):  # in one order for all
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+            for number, demand in enumerate(demands):
+                spent, reserved = self._taken(connection, demand)
+                taken = spent + reserved
+                if taken >= demand.limit_nano or taken + nano_usd > demand.limit_nano:
+                    return Refusal(number, spent, reserved)
+            kept = {"id": id_, "nano_usd": min(nano_usd, MOST_NANO), **labels}
+            until = {"reserved_until": self._now + LEASE_SECONDS}
+            connection.execute(RESERVATIONS.insert().values({**kept, **until}))
+        return None
+
+    def _taken(self, connection: Connection, demand: Demand) -> tuple[int, int]:
+        """What is spent and what is reserved of a budget.
+
+        In one statement: what is written while it runs is in both of its parts or in neither.
+        """
+        columns = demand.scope.columns().items()
+        since = max(demand.span.start, demand.earlier_until)
+        by = [LEDGER.c[name] for name in (*RESERVED_FOR, "served_model")]
+        spent = (
+            select(*by, func.sum(LEDGER.c.cost_nano_usd).label("spent"), literal(0).label("held"))
+            .where(LEDGER.c.bucket >= since, LEDGER.c.bucket < demand.span.end)
+            .where(*(LEDGER.c[name] == value for name, value in columns))
+            .group_by(*by)
+        )
+        of_calls = [RESERVATIONS.c[name] for name in RESERVED_FOR]
+        held = (
+            select(*of_calls, literal(""), literal(0), func.sum(RESERVATIONS.c.nano_usd))
+            .where(RESERVATIONS.c.reserved_until > self._now)
+            .where(*(RESERVATIONS.c[name] == value for name, value in columns))
+            .group_by(*of_calls)
+        )
+        found = [
+            (int(row.spent), int(row.held))
+            for row in connection.execute(union_all(spent, held))
+            if demand.scope.takes(
+                row.agent_name,
+                row.provider,
+                row.model,
+                row.served_model,
+                json.loads(row.dimensions),
+            )
+        ]
+        return demand.earlier_nano + sum(row[0] for row in found), sum(row[1] for row in found)
+
+    def renew(self, ids: Iterable[str]) -> None:
+        """Let these last for another lease from now."""
+        until = self._now + LEASE_SECONDS
+        held = RESERVATIONS.c.id.in_(sorted(ids))
+        with self._alone() as connection:
+            connection.execute(RESERVATIONS.update().where(held).values(reserved_until=until))
+
+    def release(self, ids: Collection[str]) -> None:
+        """Give these back, if they are there: their calls are written, or cost nothing."""
+        with self._alone() as connection:
+            connection.execute(RESERVATIONS.delete().where(RESERVATIONS.c.id.in_(sorted(ids))))
+
+    def forget_expired(self) -> None:
+        """Delete those that nobody has renewed for two leases."""
+        long_ago = self._now - LEASE_SECONDS
+        with self._alone() as connection:
+            connection.execute(
+                RESERVATIONS.delete().where(RESERVATIONS.c.reserved_until < long_ago)
+            )
+
+    def disconnect(self) -> None:
+        """Give up the connection until the next question."""
+        if self._using.acquire(timeout=ANSWER_SECONDS):
+            try:
+                self._engine.dispose()
+            finally:
+                self._using.release()
+
+    @contextmanager
+    def _alone(self) -> Iterator[Connection]:
+        """A transaction that sees what others have committed when its locks are granted."""
+        if not self._using.acquire(timeout=ANSWER_SECONDS):
+            raise DatabaseAway(f"{self.shown!r}: an earlier question is not answered yet")
+        try:
+            self.prepare()
+            options = {} if self._is_sqlite else {"isolation_level": "READ COMMITTED"}
+            with self._sentences(), self._transaction({WRITES: True, **options}) as connection:
+                yield connection
+        finally:
+            self._using.release()
+
+    def after_fork_in_child(self) -> None:
+        self._engine.dispose(close=False)  # the connection is the parent's

@@ -1,0 +1,124 @@
+"""SIGTERM where the program has nothing to say about it: a flush, and then the same death.
+
+A handler of the program's is never replaced, nor is a signal that it ignores. Python runs handlers
+in the main thread, between two steps of the interpreter: so does this one.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from agentmetrics.recording.ends.kicks import Kicks
+from agentmetrics.recording.ends.work import start
+
+
+class _Handler:
+    """What SIGTERM does: flush, and die of it."""
+
+    def __init__(self) -> None:
+        self.flush: Callable[[], None] = _nothing
+        self.kicks: Kicks | None = None
+        self.is_postponed = False
+        self.due: int | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.kicks is not None and not self.kicks.stop():
+            return  # a kick that comes when the handler has begun
+        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+        if self.is_postponed:
+            self.due = number
+        elif not _is_ours(frame):
+            self.flush()
+            os.kill(os.getpid(), number)
+        # Else the interrupted code may hold one of our locks, and gives it back as it goes on.
+        elif not start(lambda: self._end(number)):
+            os.kill(os.getpid(), number)
+
+    def _end(self, number: int) -> None:
+        try:
+            self.flush()
+        finally:
+            os.kill(os.getpid(), number)
+
+
+def _nothing() -> None:
+    """What is flushed before there is anything."""
+
+
+_handler = _Handler()
+
+
+def hook(flush: Callable[[], None]) -> None:
+    """Have SIGTERM flush, where its disposition is the default.
+
+    Only the main thread can do that; asked in another one, it is left to the next time. It is done
+    on Linux alone, and where there are threads: what flushes has one, and a program without any can
+    go on to fork as such.
+    """
+    if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
+        return
+    if threading.active_count() == 1:
+        return
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        return
+    with suppress(ValueError, OSError):  # another interpreter than the main one; no more files
+        if not _is_caught_in_c():
+            kicks = Kicks(signal.SIGTERM)
+            if not kicks.begin():
+                return
+            _handler.flush, _handler.kicks = flush, kicks
+            signal.signal(signal.SIGTERM, _handler)
+            faulthandler.register(signal.SIGTERM, kicks.told, all_threads=False, chain=True)
+
+
+def unhook() -> None:
+    """Give SIGTERM its default disposition again, if it is still ours; for the main thread.
+
+    A forked child does so until its first call: the thread that kicks is not there.
+    """
+    if _handler.kicks is None or threading.current_thread() is not threading.main_thread():
+        return
+    current: object = signal.getsignal(signal.SIGTERM)
+    if current is _handler:
+        faulthandler.unregister(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _handler.kicks.end()
+        _handler.kicks = None
+
+
+@contextmanager
+def postponed() -> Iterator[None]:
+    """Let a SIGTERM that comes now wait until the end of the block, in which all is flushed."""
+    _handler.is_postponed = True
+    try:
+        yield
+    finally:
+        _handler.is_postponed = False
+        if _handler.due is not None:
+            os.kill(os.getpid(), _handler.due)
+
+
+def _is_caught_in_c() -> bool:
+    """Whether Python knows nothing of a handler that is there: uWSGI's, or faulthandler's."""
+    with Path("/proc/self/status").open("rb") as status:
+        for line in status:
+            if line.startswith(b"SigCgt:"):
+                return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+    return False
+
+
+def _is_ours(frame: FrameType | None) -> bool:
+    """Whether the interrupted code is inside of this package or a plugin of it."""
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith("agentmetrics"):
+            return True
+        frame = frame.f_back
+    return False

@@ -1,0 +1,1 @@
+"""Processes that make calls and are killed at random, while their databases come and go."""
