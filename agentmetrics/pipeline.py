@@ -43,7 +43,7 @@ from agentmetrics.pricing import Prices
 from agentmetrics.providers.error_types import OTHER, error_type_of
 from agentmetrics.recording.exemplars import OPENTELEMETRY, current_span, record_in
 from agentmetrics.recording.exits import look_for_ends
-from agentmetrics.recording.fork import ForkSafeLock, notice_fork
+from agentmetrics.recording.fork import ForkAware, ForkSafeLock, notice_fork, watch_forks
 from agentmetrics.recording.layers.cardinality import MAX_SERIES, CardinalityLimit, is_limited
 from agentmetrics.recording.layers.selection import Selection
 from agentmetrics.recording.log_once import LogOnce
@@ -112,7 +112,7 @@ class Options:
         return Instruments(recorder, names, self.latency_buckets, self.buckets, self.max_series)
 
 
-class Pipeline:
+class Pipeline(ForkAware):
     """What happens at one recorder, from a call's start to its metrics.
 
     A recorder has one pipeline: ask for it with ``pipeline_of``. ``recorder`` here is the given one
@@ -163,6 +163,7 @@ class Pipeline:
         """Whether a call's start has more to do than to open it: gates, or log points."""
         self.next_look = 0.0
         """When to ``look`` again, on the clock of the calls."""
+        watch_forks(self)
         self._hearers: tuple[Hearer, ...] = ()
         self._fact_hearers: set[tuple[str, Callable[[Any], None]]] = set()
         self._is_guarded = False
@@ -274,6 +275,9 @@ class Pipeline:
         self.next_look = now + log_points.LOOK_SECONDS
         self.is_watched = bool(self.gates) or log_points.wanted()
         look_for_ends()
+
+    def after_fork_in_child(self) -> None:
+        self.next_look = 0.0  # a child's end is its own, and nothing is hooked into it yet
 
     def open_call(self, run_id: RunId, call: LLMCall, ceiling: CeilingOf) -> None:
         """Open an LLM call, if every gate lets it through; one that is open already stays.

@@ -172,7 +172,8 @@ class PushAtExit:
     def __init__(self, gateway: Pushgateway, recorder: PrometheusRecorder) -> None:
         self.gateway = gateway
         self._pid = os.getpid()
-        self._push = InTime(partial(gateway.put_now, recorder))
+        self._push_now = partial(gateway.put_now, recorder)
+        self._push = InTime(self._push_now)
 
     def begin(self) -> None:
         close_at_exit(self)
@@ -183,10 +184,17 @@ class PushAtExit:
 
     def close(self) -> None:
         """Push; a failure is one warning in the log. A forked child leaves it to its parent."""
+        self._wait_for(self._push)
+
+    def flush(self) -> None:
+        """The same where the program ends otherwise than by its exit, or goes on after all."""
+        self._wait_for(InTime(self._push_now))
+
+    def _wait_for(self, push: InTime) -> None:
         if os.getpid() != self._pid:
             return
         try:
-            self.gateway.wait_for(self._push)
+            self.gateway.wait_for(push)
         except PushFailed as failed:
             logger.warning("nothing was pushed at exit: %s", failed)
         except Exception as error:  # of a collector on the registry, which may be anybody's

@@ -24,7 +24,7 @@ from agentmetrics.errors import ConfigurationError, LedgerUnavailable
 from agentmetrics.machine.reading import Machine
 from agentmetrics.meters.machine import SystemMeter
 from agentmetrics.pipeline import Options, Pipeline, default_options, pipeline_of
-from agentmetrics.recording.exits import close_at_exit, skip_at_exit
+from agentmetrics.recording.exits import close_at_exit, flush_at_exits, skip_at_exit
 from agentmetrics.recording.fork import ForkSafeLock
 from agentmetrics.recording.recorder import Recorder
 
@@ -117,6 +117,7 @@ def configure(
             at_exit.give_up()
         _close(None, made)
         raise
+    flush_at_exits(settings.flush_at_exit)
     with _changing:
         before = active.in_use
         if before is not None and before.budgets is not None:
@@ -275,7 +276,9 @@ def _configured_options() -> Options:
     in_use = active.in_use
     if in_use is not None and in_use.is_chosen:
         return in_use.pipeline.options
-    return make_options(load_settings())
+    settings = load_settings()
+    flush_at_exits(settings.flush_at_exit)
+    return make_options(settings)
 
 
 default_options(_configured_options)

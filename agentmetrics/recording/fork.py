@@ -180,9 +180,22 @@ def notice_fork() -> None:
 
     Never raises. Returns when it is done, whichever thread does it.
     """
+    if not NOTICED[0]:
+        # The thread that forked is the main one of the child, to which Linux gives its number.
+        _notice(has_forked=threading.get_native_id() == os.getpid())
+
+
+def _after_in_child() -> None:
+    if not NOTICED[0]:
+        _notice(has_forked=True)
+
+
+def _notice(*, has_forked: bool) -> None:
+    """Do it; ``has_forked`` is whether this is the thread that forked.
+
+    A new one may have the ident of one that is gone, and then seems to hold the locks of that one.
+    """
     global _teller
-    if NOTICED[0]:
-        return
     me = pid, _ = os.getpid(), threading.get_ident()
     if me == _teller:  # somebody who is told comes here again
         return
@@ -191,23 +204,24 @@ def notice_fork() -> None:
         if NOTICED[0]:
             return
         _teller = me
-        _tell_child()
+        _tell_child(has_forked)
         for before in _telling.keys() - {pid}:
             del _telling[before]
         NOTICED[0] = 1
 
 
-def _tell_child() -> None:
-    for each in _begun.pop(threading.get_ident(), ()):
+def _tell_child(has_forked: bool) -> None:
+    begun = _begun.pop(threading.get_ident(), ())
+    for each in begun if has_forked else ():
         if not isinstance(each, ForkAware):
             _attempt(each.release)
     _begun.clear()
     for lock in _in_order(_held, _renewed):
-        # One that this very thread was inside when it forked is still its own.
-        if lock.acquire(blocking=False):
+        # One that this very thread was inside of when it forked is still its own.
+        if has_forked and lock.acquire(blocking=False):
             lock.release()
         else:
-            lock._at_fork_reinit()  # in place, as the standard library does it with its own
+            _attempt(lock._at_fork_reinit)  # in place, as the standard library does with its own
     for aware in reversed(_in_order(_aware)):
         _attempt(aware.after_fork_in_child)
 
@@ -221,5 +235,5 @@ def _attempt(what: Callable[[], object]) -> None:
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(
-        before=_before, after_in_parent=_after_in_parent, after_in_child=notice_fork
+        before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
     )

@@ -29,10 +29,7 @@ class PeriodicFlush(ForkAware):
         self._target = weakref.ref(target)
         self._interval = interval_seconds
         self._is_running = True
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
-        if not _is_uwsgi_master():
-            self._start()
+        self._start()
         watch_forks(self, THREADS)
         look_for_ends()
 
@@ -44,7 +41,8 @@ class PeriodicFlush(ForkAware):
             name="agentmetrics-flush",
             daemon=True,
         )
-        self._thread.start()
+        if not _is_uwsgi_master():
+            self._thread.start()
 
     def after_fork_in_child(self) -> None:
         if self._is_running:
@@ -54,7 +52,7 @@ class PeriodicFlush(ForkAware):
         """End the thread; returns when its last flush is over."""
         self._is_running = False
         self._stopped.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout=5)
 
 

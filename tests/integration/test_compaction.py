@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -30,9 +31,14 @@ def worker(directory: Path, pid: int, jobs: float = 1.0, kind: str = "counter") 
     return file
 
 
-def counted(directory: Path, sample: str = "jobs_total") -> float:
+def counted(directory: Path, sample: str = "jobs_total", **labels: str) -> float:
     families = MultiprocessCollector(str(directory)).collect()
-    return sum(s.value for family in families for s in family.samples if s.name == sample)
+    return sum(
+        s.value
+        for family in families
+        for s in family.samples
+        if s.name == sample and labels.items() <= s.labels.items()
+    )
 
 
 def run(program: str, directory: Path, *arguments: str) -> str:
@@ -120,6 +126,67 @@ class TestFilesOfDeadWorkers:
         opened[0].write_value(JOBS, 6.0, 0.0)
         assert counted(tmp_path) == 25
         opened[0].close()
+
+
+SKIPPED = "agentmetrics_multiprocess_files_skipped_total"
+
+
+class TestTornFiles:
+    @pytest.mark.parametrize("content", [b"", b"abc", b"\xff" * 100, b"SQLite format 3\0" * 9])
+    def test_a_torn_file_of_a_dead_worker_is_skipped_counted_and_logged_once(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+    ) -> None:
+        name = f"counter_{DEAD + 5000 + len(content)}.db"
+        (tmp_path / name).write_bytes(content)
+        worker(tmp_path, DEAD).close()
+        for _ in range(3):
+            assert counted(tmp_path) == 1
+            assert counted(tmp_path, SKIPPED) == 1
+        assert [name in record.message for record in caplog.records] == [True]
+
+    def test_a_file_that_a_living_worker_has_just_made_is_no_torn_one(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / f"counter_{os.getpid()}.db").touch()
+        assert counted(tmp_path, SKIPPED) == 0
+        assert caplog.records == []
+
+    def test_prometheus_clients_own_scrape_works_again_after_one_of_ours(
+        self, tmp_path: Path
+    ) -> None:
+        worker(tmp_path, DEAD).close()
+        (tmp_path / f"histogram_{DEAD}.db").touch()
+        with pytest.raises(struct.error):
+            seen_by_prometheus_client(tmp_path)
+        counted(tmp_path)
+        assert seen_by_prometheus_client(tmp_path) == {"jobs_total": 1.0, SKIPPED: 1.0}
+
+    def test_a_merged_file_that_something_else_damages_is_counted_and_takes_no_other_with_it(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for pid in range(DEAD, DEAD + 40):
+            worker(tmp_path, pid).close()
+        assert counted(tmp_path) == 40
+        (merged,) = tmp_path.glob("counter_merged-*.db")
+        merged.write_bytes(b"\xff" * 100)
+        worker(tmp_path, DEAD).close()
+        for _ in range(2):
+            assert counted(tmp_path) == 1
+            assert counted(tmp_path, SKIPPED) == 1
+        assert [merged.name in record.message for record in caplog.records] == [True]
+        for pid in range(DEAD, DEAD + 40):
+            worker(tmp_path, pid).close()
+        assert counted(tmp_path) == 40
+        assert counted(tmp_path, SKIPPED) == 1
+
+    def test_a_torn_file_that_is_merged_with_others_stays_counted(self, tmp_path: Path) -> None:
+        for pid in range(DEAD, DEAD + 40):
+            worker(tmp_path, pid).close()
+        for pid in range(DEAD + 6000, DEAD + 6003):
+            (tmp_path / f"histogram_{pid}.db").write_bytes(b"\xff" * 100)
+        assert counted(tmp_path) == 40
+        assert list(tmp_path.glob("histogram_99*.db")) == []
+        assert counted(tmp_path, SKIPPED) == 3
 
 
 @pytest.fixture(scope="module")
@@ -229,11 +296,15 @@ if sys.argv[1] == "goes on":
 
 
 def seen_by_prometheus_client(directory: Path) -> dict[str, float]:
-    """The sum of each sample, by prometheus-client's own collector, which tidies up nothing."""
+    """The sum of each sample, by prometheus-client's own collector, which tidies up nothing.
+
+    Calls that were open when their process ended are left out: they were cancelled.
+    """
     families = TheirCollector(None, str(directory)).collect()
     totals: dict[str, float] = {}
     for sample in (sample for family in families for sample in family.samples):
-        totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+        if sample.labels.get("status") != "cancelled":
+            totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
     return totals
 
 
@@ -355,6 +426,6 @@ def test_real_workers_that_come_and_go_leave_few_files_every_count_and_nothing_i
 ) -> None:
     run(RECYCLED, tmp_path, calls_of_parent, "24")
     assert len(list(tmp_path.glob("*.db"))) < 2 * compaction.DEAD_FILES
-    assert counted(tmp_path, "llm_calls_total") == 24 + (calls_of_parent == "one")
+    assert counted(tmp_path, "llm_calls_total", status="success") == 24 + (calls_of_parent == "one")
     assert counted(tmp_path, "llm_active_calls") == 0
     assert list(tmp_path.glob("gauge_live*")) == []

@@ -38,8 +38,8 @@ class Family:
 
     @property
     def expected(self) -> dict[str, float]:
-        calls: dict[str, float] = dict(forking_in_c.CALLS)
-        return calls if self.is_warm else {"child": calls["child"]}
+        agents = forking_in_c.CALLS if self.is_warm else ("child",)
+        return {agent: float(forking_in_c.CALLS[agent]) for agent in agents}
 
     def in_ledger(self) -> dict[str, float]:
         return in_ledger(self.home)
@@ -162,7 +162,7 @@ def test_what_is_read_in_the_process_keeps_its_history(family: Family) -> None:
 
 
 def test_the_child_has_threads_of_its_own(family: Family) -> None:
-    assert "agentmetrics-flush" in family.said["threads"]
+    assert family.said["threads"] > len(("main", "ledger", "StatsD"))
 
 
 def test_a_fork_while_eight_threads_record_neither_hangs_nor_counts_twice(

@@ -109,7 +109,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StatsDDaemon]:
 
 
 KINDS = {
-    "plain": (signal.SIGINT,),
+    "plain": (signal.SIGINT, ""),
     "four threads in each worker": (signal.SIGQUIT, "threads = 4"),
     "Python's hooks": (signal.SIGINT, "py-call-uwsgi-fork-hooks = true"),
     "Python's hook in the worker alone": (signal.SIGQUIT, "py-call-osafterfork = true"),
@@ -121,9 +121,9 @@ KINDS = {
 def test_every_acknowledged_call_is_in_the_ledger_once(
     kind: str, tmp_path: Path, daemon: StatsDDaemon
 ) -> None:
-    end, *options = KINDS[kind]
+    end, option = KINDS[kind]
     before = sum(n for name, n in daemon.counters().items() if "llm_calls_total" in name)
-    with on_uwsgi(tmp_path, daemon, *options) as server:
+    with on_uwsgi(tmp_path, daemon, option) as server:
         server.load()
         for pid, answered in server.answers.items():
             assert server.calls[pid] == answered + 1  # the one at the import

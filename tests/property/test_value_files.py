@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
@@ -115,6 +116,33 @@ def test_any_bytes_at_all_break_no_scrape(content: bytes) -> None:
         make(directory, "summary", 2, 5.0)
         assert samples(directory)["sizes_count", (("job", "a"),)] == 5.0
         assert samples(directory)[SKIPPED, ()] >= 1  # notes.db is none of them
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        '["jobs", "jobs_total", {"job": "\\ud800"}, "What."]',  # half a surrogate pair
+        '["jobs", "jobs_total", {"job": 7}, "What."]',
+        '["jobs", "jobs_total", {"le": "much"}, "What."]',
+        '["jobs", "others_total", {}, "What."]',
+        '["jobs", "jobs_total", {"job": "é"}, "What."]',  # JSON that prometheus-client escapes
+        '["jobs", "jobs_total", ["job"], "What."]',
+        '["jobs"]',
+        "7",
+        "[" * 100_000,
+        "jobs",
+        " ",
+    ],
+)
+def test_a_key_that_prometheus_client_does_not_write_is_skipped_and_the_next_is_read(
+    key: str, tmp_path: Path
+) -> None:
+    right = entries("counter")
+    write(tmp_path / f"counter_{DEAD}.db", {key: (1.0, 0.0), **right})
+    found = read(tmp_path / f"counter_{DEAD}.db")
+    assert found.entries == right
+    assert not found.is_whole
+    assert samples(tmp_path)[SKIPPED, ()] == 1
 
 
 @given(

@@ -12,6 +12,7 @@ from typing import Any
 import prometheus_client
 import pytest
 from prometheus_client import CollectorRegistry, values
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as text_format
 
@@ -333,3 +334,15 @@ class TestMultiprocessMode:
         os.utime(file, (0, 0))
         multiprocess.sweep_dead_workers(tmp_path)
         assert list(tmp_path.iterdir()) == []
+
+    def test_multiprocess_mode_keeps_what_a_younger_process_with_the_number_has_open(
+        self, tmp_path
+    ):
+        file = tmp_path / f"gauge_livesum_{os.getpid()}.db"
+        held = MmapedDict(str(file))
+        os.utime(file, (0, 0))  # where writes to a mapped file leave its time alone
+        multiprocess.sweep_dead_workers(tmp_path)
+        assert file.exists()
+        held.close()
+        multiprocess.sweep_dead_workers(tmp_path)
+        assert not file.exists()

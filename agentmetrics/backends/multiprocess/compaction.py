@@ -42,9 +42,9 @@ def tidy(directory: Path) -> None:
             until = time.monotonic() + SECONDS
             while compact(directory) and time.monotonic() < until:
                 pass
-    except OSError as error:
+    except Exception as error:
         problems.warn(
-            ("tidy", error.errno),
+            ("tidy", type(error)),
             "the files of dead processes in the multiprocess directory stay: %s",
             type(error).__name__,
         )
@@ -108,7 +108,9 @@ def _is_headless(file: ValueFile) -> bool:
 
 def _merge(directory: Path, found: Listing, dead: list[ValueFile]) -> None:
     number = found.number + 1
-    contents = _read([*found.merged, *found.aside, *dead])
+    kinds = {file.kind for file in (*found.aside, *dead)}
+    before = [file for file in (*found.merged, *found.aside) if file.kind in kinds | {"counter"}]
+    contents = {file: values.read(file.path) for file in before} | _read(dead)
     torn = [
         file.path.name
         for file, of in contents.items()
@@ -119,7 +121,7 @@ def _merge(directory: Path, found: Listing, dead: list[ValueFile]) -> None:
         parts[file.kind].append(of.entries)
     if torn:
         parts["counter"].append(count_skipped(len(torn)))
-    kinds = {file.kind for file in (*found.aside, *dead)} | ({"counter"} if torn else set())
+        kinds.add("counter")
     # The counters come first, since they say which torn files are counted: see ``is_counted``.
     made = {kind: directory / f"{kind}_merged-{number}.db" for kind in sorted(kinds)}
     for kind, path in made.items():
@@ -142,10 +144,10 @@ def _merge(directory: Path, found: Listing, dead: list[ValueFile]) -> None:
 
 
 def _read(files: Iterable[ValueFile]) -> dict[ValueFile, Contents]:
-    """What they hold, without those that somebody has just removed."""
+    """What they hold, without those that are gone by now, or another user's alone."""
     contents = {}
     for file in files:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             contents[file] = values.read(file.path)
     return contents
 

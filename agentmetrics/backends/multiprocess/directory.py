@@ -84,11 +84,13 @@ class Listing:
         return [*self.merged, *self.aside, *self.workers]
 
     def is_counted(self, file: ValueFile) -> bool:
-        """Whether the merged counters have counted already that this file is torn.
+        """Whether the merged counters have counted already that this file, put aside, is torn.
 
         They are the first that a compaction puts in place.
         """
-        return any(0 < file.number <= one.number for one in self.merged if one.kind == "counter")
+        return file in self.aside and any(
+            file.number <= one.number for one in self.merged if one.kind == "counter"
+        )
 
 
 def listing(directory: Path) -> Listing:

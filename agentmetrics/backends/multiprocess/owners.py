@@ -64,18 +64,18 @@ def _alive_since(pid: int) -> float | None:
         return 0.0
 
 
-def is_open(file: Path) -> bool:
+def is_open(file: Path) -> bool | None:
     """Whether a process of this kernel, be it in another container, has a file open for writing.
 
     Linux grants a read lease only on a file that nobody has open or mapped for writing. Where there
-    are no leases, or not on files of others, the answer is no, and the process' number decides.
+    are no leases, or not on files of others, nobody knows, and the process' number decides.
     """
     if not hasattr(fcntl, "F_SETLEASE"):
-        return False
+        return None
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return False
+        return None
     try:
         # Who opens the file meanwhile waits for the lease to end, and this process is told so: by
         # a signal that nobody notices, in place of SIGIO, which ends a process.
@@ -83,7 +83,7 @@ def is_open(file: Path) -> bool:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:
-        return error.errno == errno.EAGAIN
+        return True if error.errno == errno.EAGAIN else None
     finally:
         os.close(descriptor)
     return False

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agentmetrics.backends.multiprocess import values
 from agentmetrics.backends.multiprocess.directory import KINDS
-from agentmetrics.backends.multiprocess.owners import is_open
+from agentmetrics.backends.multiprocess.owners import Owners, is_open
 from agentmetrics.backends.multiprocess.skipped import warn_of
 
 
@@ -23,10 +23,12 @@ def make_way(directory: Path) -> int:
     repaired = []
     for kind in KINDS:
         file = directory / f"{kind}_{os.getpid()}.db"
-        if not file.exists() or is_open(file):
+        held = is_open(file)
+        if held or not file.exists():
             continue
         if kind.startswith("gauge_live"):
-            file.unlink()
+            if held is False or Owners().is_over(os.getpid(), file):
+                file.unlink()
         elif not (contents := values.read(file)).is_whole:
             values.replace(file, contents.entries)
             repaired.append(file.name)

@@ -71,7 +71,7 @@ def read(file: Path) -> Contents:
         if length <= 0 or value_at + _value.size > used:
             is_whole = False
             break
-        key = data[at + _int.size : end].decode(errors="replace")
+        key = data[at + _int.size : end].decode("ascii", "replace")  # JSON is ASCII
         if parsed(key) is None:
             is_whole = False
         else:
@@ -84,11 +84,13 @@ def read(file: Path) -> Contents:
 def parsed(key: str) -> Key | None:
     """What a key says; ``None`` when it is none that prometheus-client writes."""
     try:
+        key.encode("ascii")
         family, sample, labels, text = json.loads(key)
         if not all(isinstance(one, str) for one in (family, sample, text, *labels.values())):
             return None
         if not sample.startswith(family) or sample[len(family) :] not in _SUFFIXES:
             return None
+        "".join((text, *labels.values())).encode()  # half a surrogate pair would end the scrape
         float(labels.get("le", 0))
         _check_names(family, tuple(sorted(labels.keys() - {"le", "quantile"})))
     except (ValueError, TypeError, AttributeError, RecursionError):

@@ -50,7 +50,7 @@ class Intake:
         When this returns, the call is on disk, if there is one. No lock is taken: a call that the
         collector ends in the middle of another's end is one place further.
         """
-        if call.cached:
+        if call.lookup is not None and call.cached:
             return
         if not NOTICED[0]:
             notice_fork()
