@@ -211,11 +211,12 @@ def _recycled(place: Place) -> None:
     with place.serving(*UWSGI, f"--module={WSGI}", *limit) as (process, port):
         place.request(port, CALLS)
 
-        def none_is_ending() -> bool:
+        def all_are_replaced() -> bool:
+            """Else uWSGI stops all but the one that it is just making, and waits a minute for it."""
             log = place.log.read_text()
-            return log.count("Seeya!") == log.count("killed successfully")
+            return log.count("Seeya!") == log.count("Respawned")
 
-        wait_for(none_is_ending, SECONDS)
+        wait_for(all_are_replaced, SECONDS)
         place.stop(process, signal.SIGTERM)
 
 
