@@ -151,6 +151,7 @@ def _gunicorn() -> Iterator[End]:
     yield end("sync, stopped", two, WSGI)
     yield end("gthread, stopped", two, "--worker-class=gthread", "--threads=2", WSGI)
     yield end("gevent, stopped", two, "--worker-class=gevent", WSGI)
+    yield end("gevent, `--preload`, stopped", two, "--worker-class=gevent", "--preload", WSGI)
     worker = "--worker-class=uvicorn.workers.UvicornWorker"
     yield end("UvicornWorker, stopped", two, worker, ASGI)
     yield end("`--preload`, stopped", two, "--preload", WSGI)
@@ -212,7 +213,7 @@ def _recycled(place: Place) -> None:
         place.request(port, CALLS)
 
         def all_are_replaced() -> bool:
-            """Else uWSGI stops all but the one that it is just making, and waits a minute for it."""
+            """Else uWSGI may miss the one that it is just making, and wait a minute for it."""
             log = place.log.read_text()
             return log.count("Seeya!") == log.count("Respawned")
 

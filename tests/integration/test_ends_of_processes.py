@@ -71,7 +71,9 @@ class Programs:
             **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
             "AGENTMETRICS_BACKEND": "statsd",
             "AGENTMETRICS_STATSD_HOST": self._daemon.host,
-            "AGENTMETRICS_STATSD_PORT": str(self._daemon.udp_port),
+            # Not UDP: so many at once overflow what a busy machine keeps for the daemon.
+            "AGENTMETRICS_STATSD_PROTOCOL": "tcp",
+            "AGENTMETRICS_STATSD_PORT": str(self._daemon.tcp_port),
             "AGENTMETRICS_STATSD_PREFIX": prefix(how),
             "AGENTMETRICS_STATSD_FLUSH_INTERVAL": "3600",
             "AGENTMETRICS_LEDGER_URL": f"sqlite:///{self.directory(how)}/spend.db",
