@@ -36,8 +36,8 @@ def clean_label(value: object) -> str:
         text = _number_text(value)[:MAX_LABEL_LENGTH]
     if not text or _is_plain(text):
         return text
-    # What has nothing to be seen is not what says nothing.
-    return without_unseen(_UNSAFE.sub("_", text)) or "_"
+    whole = text if text.isprintable() else _UNSAFE.sub("_", text)
+    return without_unseen(whole) or "_"  # what shows nothing is not what says nothing
 
 
 def _is_plain(text: str) -> bool:

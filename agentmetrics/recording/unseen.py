@@ -29,6 +29,7 @@ _JOINED = (
     "\ufb50-\ufdff\ufe70-\ufefc\U00010a00-\U00011fff\U0001e900-\U0001e95f" + _SYMBOLS
 )
 _HAN = "\u2e80-\u2fdf\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_MAY_GO = re.compile(f"[{_IGNORED}]")
 _UNSEEN = re.compile(
     f"(?<![{_JOINED}])(?<![{_SYMBOLS}]\ufe0f)[\u200c\u200d]"
     f"|(?<![0-9#*\u00a9\u00ae\u203c\u2049{_SYMBOLS}{_HAN}])[\ufe00-\ufe0f]"
@@ -40,4 +41,4 @@ _UNSEEN = re.compile(
 
 def without_unseen(text: str) -> str:
     """The text without such characters; it may be empty. Doing it twice changes nothing."""
-    return _UNSEEN.sub("", text)
+    return _UNSEEN.sub("", text) if _MAY_GO.search(text) else text
