@@ -88,7 +88,8 @@ def _url(problems: list[str]) -> str:
         problems.append(f"DD_DOGSTATSD_PORT={port!r}: use a number from 1 to 65535")
         return ""
     bracketed = f"[{host}]" if ":" in host else host
-    return _checked(f"udp://{bracketed}:{port}", "DD_AGENT_HOST" if "@" in host else f"DD_AGENT_HOST={host!r}", problems)
+    said = "DD_AGENT_HOST" if "@" in host else f"DD_AGENT_HOST={host!r}"
+    return _checked(f"udp://{bracketed}:{port}", said, problems)
 
 
 def _checked(url: str, said: str, problems: list[str]) -> str:
