@@ -113,7 +113,7 @@ _AT_WORK = _Wait(math.inf, math.inf)
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
-    request_queue_size = 64
+    request_queue_size = 512  # one that is full is tried again only after a second
 
     def __init__(self, host: str, port: int, app: WSGIApp) -> None:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
