@@ -136,7 +136,8 @@ class Pushgateway:
         try:
             address = urlsplit(self.url if "://" in self.url else f"http://{self.url}")
             is_usable = address.scheme in ("http", "https") and bool(address.hostname)
-            is_usable = is_usable and address.port != 0 and _host(address).isprintable()
+            is_usable = is_usable and address.port != 0 and self.url.strip().isprintable()
+            is_usable = is_usable and "@" not in address.path  # the rest of a password with a /
         except ValueError:  # a port that is none
             is_usable = False
         if not is_usable or address.query or address.fragment:

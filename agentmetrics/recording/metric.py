@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
+from agentmetrics.recording.unseen import without_unseen
+
 Kind = Literal["counter", "gauge", "histogram"]
 
 _METRIC_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -17,13 +19,14 @@ MAX_LABEL_LENGTH = 128
 
 
 def clean_label(value: object) -> str:
-    """A label value that every wire format can carry.
+    """A label value that every wire format can carry, and that is read as what it is.
 
     Control characters, line separators and lone surrogates become ``_``, text is truncated to 128
-    characters, and ``None`` is the empty string. Anything other than text and numbers becomes
-    ``invalid``: the ``repr`` of an object may contain data that must not leave the process.
+    characters, characters that nobody sees are left out (``recording/unseen.py`` says which), and
+    ``None`` is the empty string. Anything other than text and numbers becomes ``invalid``: the
+    ``repr`` of an object may contain data that must not leave the process.
     """
-    if type(value) is str and len(value) <= MAX_LABEL_LENGTH and value.isprintable():
+    if type(value) is str and len(value) <= MAX_LABEL_LENGTH and _is_plain(value):
         return value
     if isinstance(value, str):
         text = str.__str__(value)[:MAX_LABEL_LENGTH]  # of an enum's member the value
@@ -31,7 +34,14 @@ def clean_label(value: object) -> str:
         return ""
     else:
         text = _number_text(value)[:MAX_LABEL_LENGTH]
-    return text if text.isprintable() else _UNSAFE.sub("_", text)
+    if not text or _is_plain(text):
+        return text
+    whole = text if text.isprintable() else _UNSAFE.sub("_", text)
+    return without_unseen(whole) or "_"  # what shows nothing is not what says nothing
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 def _number_text(value: object) -> str:
