@@ -34,7 +34,7 @@ CLOSING_SECONDS = 10.0
 """How long the end of a program waits for a database that is away: the disk of a container may not
 outlive it."""
 CLOSING_PAUSE_SECONDS = 0.2
-DRAINING_SECONDS = 0.2
+DRAINING_SECONDS = 0.5
 """How long the end of a program waits for calls that are just being written to the spool."""
 LEFTOVERS_SECONDS = 15.0
 """How often it is looked for what dead processes left."""
@@ -345,32 +345,39 @@ class Writer(ForkAware):
             if self._is_closed:
                 return
             self._is_closed = True
-        waiting = self._finish()
-        self.spool.close(is_written=not waiting)
+        self.spool.close(is_written=self._finish())
 
-    def _finish(self) -> int:
-        """How many calls are not in the database."""
+    def _finish(self) -> bool:
+        """Whether everything is in the database that had ended."""
         if self._periodic is not None:
             self._periodic.stop()
         waiting = self._write_last()
+        is_drained = False
         if not waiting:  # what has ended meanwhile
             self.spool.rotate()
-            self._drain()
+            is_drained = self._drain()
             waiting = self._write_last()
         if waiting:
             self._leave(waiting)
         else:
             self.spool.forget(self._written)
-        return waiting
+        return is_drained and not waiting
 
-    def _drain(self) -> None:
-        """Wait for threads that are just writing to the spool."""
+    def _drain(self) -> bool:
+        """Wait for threads that are just writing to the spool; whether all have.
+
+        Who takes longer writes to a file that is left to the next process; in memory there is
+        none, and everything behind that place would be lost with it.
+        """
         deadline = time.monotonic() + DRAINING_SECONDS
         self.fold()
         while not self.spool.is_drained and time.monotonic() < deadline:
             time.sleep(0.001)
             self.fold()
-        self.spool.patience_seconds = 0.0
+        if not self.spool.is_on_disk:
+            self.spool.patience_seconds = 0.0
+            self.fold()
+        return self.spool.is_drained
 
     def _write_last(self) -> int:
         """Write what is left; how many calls could not be."""
