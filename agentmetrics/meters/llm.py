@@ -102,7 +102,7 @@ class LLMMeter:
             self.calls.labels(**labels, status=status)
         for token_type in catalog.TOKEN_TYPES:
             self.tokens.labels(**labels, token_type=token_type)
-        if self.prices.find(provider, model) is not None:
+        if self.prices.knows(provider, model):
             self.cost.labels(**labels)  # what has no known price did not cost 0
         for error_type in catalog.ERROR_TYPES:
             self.errors.labels(**labels, error_type=error_type)

@@ -1,0 +1,395 @@
+"""A program that does everything once after it was configured, and says what that imported.
+
+    python importing.py SUBJECT…
+
+Each subject sets itself up, as a program does at its start, and does its work once before anybody
+looks and twice in all; what is imported meanwhile is printed as JSON: by subject, each module with
+the place in our code that was on the stack, or ``""`` where there was none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.abc import MetaPathFinder
+from types import FrameType
+from typing import Any
+
+import agentmetrics as am
+
+OURS = os.path.dirname(am.__file__) + os.sep
+Work = Callable[[], object]
+
+
+class Watch(MetaPathFinder):
+    """Sees every module that is looked for, since none that is loaded is looked for."""
+
+    def __init__(self) -> None:
+        self.imported: dict[str, str] = {}
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        self.imported.setdefault(name, place(sys._getframe(1)))
+
+
+def place(frame: FrameType | None) -> str:
+    """The innermost line of ours that leads to here."""
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file.startswith(OURS):
+            return f"{file.removeprefix(OURS)}:{frame.f_lineno}"
+        frame = frame.f_back
+    return ""
+
+
+def call(recorder: am.Recorder | None = None, model: str = "gpt-4o-mini") -> None:
+    with am.track_call("openai", model, agent_name="a", recorder=recorder) as tracked:
+        tracked.record_usage(10, 5)
+
+
+def memory() -> Work:
+    recorder = am.configure(am.MemoryRecorder())
+
+    def work() -> None:
+        call()
+        call(model="no-such-model")
+        recorder.snapshot()
+
+    return work
+
+
+def given_recorder() -> Work:
+    from agentmetrics.pipeline import pipeline_of
+
+    recorder = am.MemoryRecorder()
+    pipeline_of(recorder)
+    return lambda: call(recorder)
+
+
+def errors() -> Work:
+    am.configure(am.MemoryRecorder())
+
+    def work() -> None:
+        for raised in (ValueError("no"), TimeoutError(), KeyboardInterrupt()):
+            with suppress(BaseException), am.track_call("openai", "gpt-4o", agent_name="a"):
+                raise raised
+
+    return work
+
+
+def agents() -> Work:
+    am.configure(am.MemoryRecorder())
+
+    class Reviewer(am.InstrumentedAgent):
+        def run(self) -> None:
+            with self.track_tool("search"):
+                with self.track_call("anthropic", "claude-sonnet-4-5") as tracked:
+                    tracked.record_usage(10, 5)
+
+        async def arun(self) -> None:
+            with self.track_call("anthropic", "claude-sonnet-4-5") as tracked:
+                tracked.record_usage(10, 5)
+
+    reviewer = Reviewer()
+
+    def work() -> None:
+        reviewer.run()
+        asyncio.run(reviewer.arun())
+
+    return work
+
+
+def responses() -> Work:
+    """What providers say, as plain dictionaries, streamed and whole."""
+    am.configure(am.MemoryRecorder())
+    usage = {"prompt_tokens": 10, "completion_tokens": 5}
+
+    def work() -> None:
+        with am.track_call("openai", "gpt-4o-mini", agent_name="a") as tracked:
+            tracked.record_response({"model": "gpt-4o-mini", "usage": usage})
+        with am.track_call("anthropic", "claude-sonnet-4-5", agent_name="a") as tracked:
+            tracked.record_response(
+                {"type": "message", "usage": {"input_tokens": 10, "output_tokens": 5}}
+            )
+        chunks = [{"choices": [{"delta": {"content": "x"}}]}, {"choices": [], "usage": usage}]
+        with am.track_call("openai", "gpt-4o-mini", agent_name="a") as tracked:
+            for _ in tracked.record_stream(iter(chunks)):
+                pass
+
+    return work
+
+
+def langchain() -> Work:
+    from langchain_core.callbacks import CallbackManagerForLLMRun
+    from langchain_core.documents import Document
+    from langchain_core.language_models import GenericFakeChatModel
+    from langchain_core.messages import AIMessage
+    from langchain_core.retrievers import BaseRetriever
+    from langchain_core.runnables import RunnableLambda
+    from langchain_core.tools import tool
+
+    assert CallbackManagerForLLMRun
+    am.configure(am.MemoryRecorder())
+    handler = am.MetricsCallbackHandler()
+
+    class Books(BaseRetriever):
+        def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+            return [Document("x")]
+
+    @tool
+    def search(query: str) -> str:
+        """Search."""
+        return query
+
+    @tool
+    def broken(query: str) -> str:
+        """Fail."""
+        raise ValueError(query)
+
+    def model() -> GenericFakeChatModel:
+        tokens = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+        return GenericFakeChatModel(
+            messages=iter(AIMessage("hello you", usage_metadata=tokens) for _ in range(9))
+        )
+
+    config: Any = {"callbacks": [handler]}
+
+    async def asynchronous() -> None:
+        await model().ainvoke("x", config)
+        async for _ in model().astream("x", config):
+            pass
+
+    def work() -> None:
+        model().invoke("x", config)
+        for _ in model().stream("x", config):
+            pass
+        asyncio.run(asynchronous())
+        search.invoke({"query": "x"}, config)
+        with suppress(ValueError):
+            broken.invoke({"query": "x"}, config)
+        Books().invoke("x", config)
+        RunnableLambda(lambda x: model().invoke(x)).invoke("x", config)
+
+    # What LangChain itself imports late is not ours: it has done all of it once.
+    for _ in model().stream("x"):
+        pass
+    model().invoke("x")
+    asyncio.run(model().ainvoke("x"))
+
+    async def chunks() -> None:
+        async for _ in model().astream("x"):
+            pass
+
+    asyncio.run(chunks())
+    search.invoke({"query": "x"})
+    Books().invoke("x")
+    RunnableLambda(lambda x: x).invoke("x")
+    return work
+
+
+def agent_with_langchain_inside() -> Work:
+    """Its handler is given to LangChain by us, not by the program."""
+    from langchain_core.language_models import GenericFakeChatModel
+    from langchain_core.messages import AIMessage
+
+    am.configure(am.MemoryRecorder())
+
+    def ask() -> None:
+        GenericFakeChatModel(messages=iter([AIMessage("hello")])).invoke("x")
+
+    class Reviewer(am.InstrumentedAgent):
+        def run(self) -> None:
+            ask()
+
+    ask()
+    return Reviewer().run
+
+
+def prices() -> Work:
+    am.configure(am.MemoryRecorder())
+    priced = [
+        *(("google_genai", "gemini-2.5-pro"), ("deepseek", "deepseek-chat")),
+        *(("bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0"), ("ollama", "llama3")),
+    ]
+
+    def work() -> None:
+        for provider, model in priced:
+            with am.track_call(provider, model, agent_name="a") as tracked:
+                tracked.record_usage(10, 5)
+
+    return work
+
+
+def caches() -> Work:
+    am.configure(am.MemoryRecorder())
+
+    def work() -> None:
+        with am.track_cache("semantic") as lookup:
+            lookup.hit()
+        with am.track_routing("summarize", "openai", "gpt-4o-mini"):
+            call()
+
+    return work
+
+
+def budgets() -> Work:
+    home = tempfile.mkdtemp()
+    budget = am.Budget("day", limit_usd=1e-9, period="day", on_exceed="block")
+    am.configure(
+        am.MemoryRecorder(),
+        budgets=[budget],
+        ledger_url=f"sqlite:///{home}/spend.db",
+        timezone="Europe/Berlin",
+    )
+
+    def work() -> None:
+        for _ in range(3):
+            with suppress(am.BudgetExceeded):
+                call()
+        am.get_ledger().flush()
+
+    return work
+
+
+def notices() -> Work:
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            received.set()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    received = threading.Event()
+    server = HTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    os.environ["HOOK"] = f"http://127.0.0.1:{server.server_port}/"
+    am.configure(
+        am.MemoryRecorder(),
+        budgets=[am.Budget("day", limit_usd=1e-9, period="day", notify=["webhook:HOOK"])],
+    )
+
+    def work() -> None:
+        call()
+        assert received.wait(30)
+
+    return work
+
+
+def ledger(url: str) -> Work:
+    am.configure(am.MemoryRecorder(), ledger_url=url)
+
+    def work() -> None:
+        call()
+        found = am.get_ledger()
+        found.flush()
+        found.summary()
+
+    return work
+
+
+def ledger_on_sqlite() -> Work:
+    return ledger(f"sqlite:///{tempfile.mkdtemp()}/spend.db")
+
+
+def ledger_on_postgresql() -> Work:
+    return ledger(os.environ["POSTGRESQL"])
+
+
+def ledger_away() -> Work:
+    """The database answers nobody."""
+    return unreachable(f"postgresql://u:p@127.0.0.1:{free_port()}/x")
+
+
+def unreachable(url: str) -> Work:
+    am.configure(am.MemoryRecorder(), ledger_url=url)
+
+    def work() -> None:
+        call()
+        with suppress(am.LedgerUnavailable):
+            am.get_ledger().flush()
+
+    return work
+
+
+def free_port() -> int:
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.server_close()
+    return server.server_port
+
+
+def statsd() -> Work:
+    recorder = am.configure(backend="statsd", statsd_host="localhost")
+
+    def work() -> None:
+        call()
+        recorder.flush()
+
+    return work
+
+
+def prometheus() -> Work:
+    from agentmetrics.exposition import start_http_server
+
+    am.configure(backend="prometheus", system_metrics=True, service="shop")
+    port = free_port()
+    start_http_server(port)
+
+    def work() -> None:
+        call()
+        for accept in ("text/plain", "application/openmetrics-text; version=1.0.0"):
+            asked = urllib.request.Request(
+                f"http://127.0.0.1:{port}/metrics", headers={"Accept": accept}
+            )
+            urllib.request.urlopen(asked).read()
+
+    # What the client needs is its own.
+    with suppress(OSError):
+        urllib.request.urlopen(f"http://127.0.0.1:{free_port()}/")
+    return work
+
+
+def multiprocess() -> Work:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp()
+    recorder = am.configure(backend="prometheus")
+
+    def work() -> None:
+        call()
+        recorder.exposition()  # type: ignore[attr-defined]
+
+    return work
+
+
+@contextmanager
+def watching() -> Iterator[dict[str, str]]:
+    watch = Watch()
+    sys.meta_path.insert(0, watch)
+    try:
+        yield watch.imported
+    finally:
+        sys.meta_path.remove(watch)
+
+
+def main(subject: str) -> None:
+    work = globals()[subject]()
+    before = set(sys.modules)
+    with watching() as imported:
+        work()
+        work()
+    grown = {name: imported.get(name, "unknown") for name in set(sys.modules) - before}
+    print(json.dumps(grown))
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
