@@ -2,9 +2,9 @@
 
     python importing.py SUBJECT…
 
-Each subject sets itself up, as a program does at its start, and does its work once before anybody
-looks and twice in all; what is imported meanwhile is printed as JSON: by subject, each module with
-the place in our code that was on the stack, or ``""`` where there was none.
+Each subject sets itself up, as a program does at its start; then they do their work, twice. What is
+imported meanwhile is printed as JSON: each module with the place in our code that asked for it, or
+``""`` where that is not known.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sys
 import tempfile
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.abc import MetaPathFinder
 from types import FrameType
 from typing import Any
@@ -89,9 +88,8 @@ def agents() -> Work:
 
     class Reviewer(am.InstrumentedAgent):
         def run(self) -> None:
-            with self.track_tool("search"):
-                with self.track_call("anthropic", "claude-sonnet-4-5") as tracked:
-                    tracked.record_usage(10, 5)
+            with am.track_tool("search"), self.track_call("anthropic", "claude-sonnet-4-5") as call:
+                call.record_usage(10, 5)
 
         async def arun(self) -> None:
             with self.track_call("anthropic", "claude-sonnet-4-5") as tracked:
@@ -231,17 +229,22 @@ def caches() -> Work:
     am.configure(am.MemoryRecorder())
 
     def work() -> None:
-        with am.track_cache("semantic") as lookup:
-            lookup.hit()
-        with am.track_routing("summarize", "openai", "gpt-4o-mini"):
+        tracker = am.CacheTracker("semantic")
+        tracker.hit()
+        tracker.miss()
+        with am.routing("summarize") as choice:
+            choice.select("gpt-4o-mini")
+        with am.track_run("a"):
             call()
+        am.record_tool("search", duration_seconds=0.1, agent_name="a")
+        am.record_call("openai", "gpt-4o-mini", duration_seconds=0.1, input_tokens=1)
 
     return work
 
 
 def budgets() -> Work:
     home = tempfile.mkdtemp()
-    budget = am.Budget("day", limit_usd=1e-9, period="day", on_exceed="block")
+    budget = am.Budget("day", limit_usd=1e-9, action="block")
     am.configure(
         am.MemoryRecorder(),
         budgets=[budget],
@@ -254,28 +257,28 @@ def budgets() -> Work:
             with suppress(am.BudgetExceeded):
                 call()
         am.get_ledger().flush()
+        am.get_ledger().summary()
 
     return work
 
 
 def notices() -> Work:
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
-            self.end_headers()
+    received = threading.Event()
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def receive() -> None:
+        while True:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             received.set()
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    received = threading.Event()
-    server = HTTPServer(("127.0.0.1", 0), Receiver)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    os.environ["HOOK"] = f"http://127.0.0.1:{server.server_port}/"
+    threading.Thread(target=receive, daemon=True).start()
+    os.environ["HOOK"] = f"http://localhost:{server.getsockname()[1]}/"
     am.configure(
         am.MemoryRecorder(),
-        budgets=[am.Budget("day", limit_usd=1e-9, period="day", notify=["webhook:HOOK"])],
+        budgets=[am.Budget("day", limit_usd=1e-9, notify=["webhook:HOOK"])],
     )
 
     def work() -> None:
@@ -285,33 +288,20 @@ def notices() -> Work:
     return work
 
 
-def ledger(url: str) -> Work:
-    am.configure(am.MemoryRecorder(), ledger_url=url)
+def ledger_on_postgresql() -> Work:
+    am.configure(am.MemoryRecorder(), ledger_url=os.environ["POSTGRESQL"])
 
     def work() -> None:
         call()
-        found = am.get_ledger()
-        found.flush()
-        found.summary()
+        am.get_ledger().flush()
+        am.get_ledger().summary()
 
     return work
 
 
-def ledger_on_sqlite() -> Work:
-    return ledger(f"sqlite:///{tempfile.mkdtemp()}/spend.db")
-
-
-def ledger_on_postgresql() -> Work:
-    return ledger(os.environ["POSTGRESQL"])
-
-
 def ledger_away() -> Work:
     """The database answers nobody."""
-    return unreachable(f"postgresql://u:p@127.0.0.1:{free_port()}/x")
-
-
-def unreachable(url: str) -> Work:
-    am.configure(am.MemoryRecorder(), ledger_url=url)
+    am.configure(am.MemoryRecorder(), ledger_url=f"postgresql://u:p@127.0.0.1:{free_port()}/x")
 
     def work() -> None:
         call()
@@ -322,9 +312,8 @@ def unreachable(url: str) -> Work:
 
 
 def free_port() -> int:
-    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
-    server.server_close()
-    return server.server_port
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def statsd() -> Work:
@@ -338,23 +327,19 @@ def statsd() -> Work:
 
 
 def prometheus() -> Work:
-    from agentmetrics.exposition import start_http_server
+    from agentmetrics.exposition import start_http_server_in_thread
 
     am.configure(backend="prometheus", system_metrics=True, service="shop")
-    port = free_port()
-    start_http_server(port)
+    port = start_http_server_in_thread().port
 
     def work() -> None:
         call()
         for accept in ("text/plain", "application/openmetrics-text; version=1.0.0"):
-            asked = urllib.request.Request(
-                f"http://127.0.0.1:{port}/metrics", headers={"Accept": accept}
-            )
-            urllib.request.urlopen(asked).read()
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(f"GET /metrics HTTP/1.0\r\nAccept: {accept}\r\n\r\n".encode())
+                answer = b"".join(iter(lambda: client.recv(65536), b""))
+            assert b"llm_calls_total" in answer
 
-    # What the client needs is its own.
-    with suppress(OSError):
-        urllib.request.urlopen(f"http://127.0.0.1:{free_port()}/")
     return work
 
 
@@ -379,17 +364,16 @@ def watching() -> Iterator[dict[str, str]]:
         sys.meta_path.remove(watch)
 
 
-def main(subject: str) -> None:
-    work = globals()[subject]()
+def main(subjects: list[str]) -> None:
+    works = [globals()[subject]() for subject in subjects]
     before = set(sys.modules)
     with watching() as imported:
-        work()
-        work()
-    grown = {name: imported.get(name, "unknown") for name in set(sys.modules) - before}
-    print(json.dumps(grown))
+        for work in (*works, *works):
+            work()
+    print(json.dumps({name: imported.get(name, "") for name in set(sys.modules) - before}))
     sys.stdout.flush()
     os._exit(0)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1:])
