@@ -41,6 +41,7 @@ from agentmetrics.meters.system import Memory
 from agentmetrics.meters.tool import ToolMeter
 from agentmetrics.pricing import Prices
 from agentmetrics.providers.error_types import OTHER, error_type_of
+from agentmetrics.recording import imports  # noqa: F401 - children begin them anew
 from agentmetrics.recording.exemplars import OPENTELEMETRY, current_span, record_in
 from agentmetrics.recording.exits import look_for_ends
 from agentmetrics.recording.fork import ForkAware, ForkSafeLock, notice_fork, watch_forks

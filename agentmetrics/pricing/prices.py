@@ -73,7 +73,9 @@ class Prices:
         self.file = file
         self._on_error: list[weakref.WeakMethod[Callable[[str], None]]] = []
         self._updates = updates
+        source.load()
         self._pricers: dict[Key, Pricer] = {}
+        self._known: dict[tuple[str, str], bool] = {}
         self._followers: weakref.WeakSet[Pricer] = weakref.WeakSet()
         self._changing = held_lock()
         self._edition = 0
@@ -139,6 +141,19 @@ class Prices:
                 return Quote(entry.provider.id, entry.model.id, source.edition(), price)
         return None
 
+    def knows(self, provider: str, model: str) -> bool:
+        """Whether ``find`` finds this model, looked up once for as long as prices stay the same."""
+        edition, key = self._edition, (provider, model)
+        known = self._known.get(key)
+        if known is None:
+            known = self.find(provider, model) is not None
+            if len(self._known) >= _MAX_PRICERS:
+                self._known.clear()
+            with self._changing:
+                if edition == self._edition:
+                    self._known[key] = known
+        return known
+
     def report_to(self, on_error: Callable[[str], None]) -> None:
         """Call this method, for as long as its object lives, with the name of the event where a
         file cannot be used or an update has failed."""
@@ -180,6 +195,7 @@ class Prices:
         if self._reloaded() | self._updated():
             with self._changing:
                 self._edition += 1
+                self._known.clear()
                 for pricer in list(self._followers):
                     pricer.price = _Awaited(self, pricer)
 
@@ -206,6 +222,7 @@ class Prices:
             self._report(_UPDATE)
             return False
         if updated:
+            source.load()
             self._problems.over(_UPDATE)
         return updated
 

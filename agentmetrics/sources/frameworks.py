@@ -116,3 +116,5 @@ class _ThenLoad(Loader):
 _following = _Following()
 
 when_imported("langchain_core.callbacks.manager", "agentmetrics.sources.langchain.adapter")
+# What runs something imports this: the handler that an agent gives it is not to wait for the run.
+when_imported("langchain_core.runnables.base", "agentmetrics.sources.langchain.attach")
