@@ -7,7 +7,6 @@ without the others.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -47,9 +46,8 @@ from agentmetrics.recording.fork import ForkSafeLock, notice_fork
 from agentmetrics.recording.layers.cardinality import MAX_SERIES, CardinalityLimit, is_limited
 from agentmetrics.recording.layers.selection import Selection
 from agentmetrics.recording.log_once import LogOnce
+from agentmetrics.recording.metric import class_name, clean_label
 from agentmetrics.recording.recorder import Recorder
-
-logger = logging.getLogger("agentmetrics")
 
 M = TypeVar("M")
 
@@ -436,8 +434,9 @@ class Pipeline:
         """
         with suppress(Exception):  # it may be the backend itself that fails
             self._count_error(event)
-        name = type(error).__name__
-        said = str(error) if isinstance(error, ConfigurationError) else name
+        name = clean_label(class_name(error))
+        ours = issubclass(type(error), ConfigurationError)
+        said = str(error) if ours else name
         self.problems.warn((event, name), "could not fully record %s: %s", event, said)
 
     def _count_error(self, event: str) -> None:

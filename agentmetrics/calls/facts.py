@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.exemplars import SpanContext
-from agentmetrics.recording.metric import clean_label
+from agentmetrics.recording.metric import class_name, clean_label
 
 UNKNOWN = "unknown"
 
@@ -101,7 +101,7 @@ class Unread(NamedTuple):
     @classmethod
     def of(cls, response: object, advice: str) -> Unread:
         """That of a response which has no usage that is understood."""
-        return cls(clean_label(type(response).__name__), advice)
+        return cls(clean_label(class_name(response)), advice)
 
 
 NO_RESPONSE = Unread("", "pass the response to record_response(), or the tokens to record_usage()")

@@ -28,6 +28,7 @@ from agentmetrics.recording.fork import (
     renewed_lock,
     watch_forks,
 )
+from agentmetrics.recording.said import later
 
 SWEEPS_PER_TTL = 20
 
@@ -167,7 +168,7 @@ class OpenTable(ForkAware):
     def end_abandoned(self) -> None:
         """End, as cancelled, what was abandoned and what is older than the time to live."""
         notice_fork()
-        with self._ending:
+        with later(), self._ending:
             while self.abandoned:
                 self._cancel(*self.abandoned.popleft())
             now = perf_counter()
@@ -188,7 +189,7 @@ class OpenTable(ForkAware):
     def end_all(self) -> None:
         """End everything, as cancelled: the process ends. The youngest first, since a run adds up
         what happened in it."""
-        with self._ending:
+        with later(), self._ending:
             self.end_abandoned()
             for opened in reversed(list(self._open.values())):
                 self._cancel(opened, perf_counter())

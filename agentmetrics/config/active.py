@@ -27,6 +27,7 @@ from agentmetrics.pipeline import Options, Pipeline, default_options, pipeline_o
 from agentmetrics.recording.exits import close_at_exit, skip_at_exit
 from agentmetrics.recording.fork import ForkSafeLock
 from agentmetrics.recording.recorder import Recorder
+from agentmetrics.recording.said import later
 
 if TYPE_CHECKING:
     from agentmetrics.backends.pushgateway import PushAtExit
@@ -117,7 +118,7 @@ def configure(
             at_exit.give_up()
         _close(None, made)
         raise
-    with _changing:
+    with later(), _changing:
         before = active.in_use
         if before is not None and before.budgets is not None:
             before.budgets.close()
@@ -206,7 +207,7 @@ def in_use() -> InUse:
     Raises ``ConfigurationError``.
     """
     if active.in_use is None:
-        with _changing:
+        with later(), _changing:
             if active.in_use is None:
                 configure()
                 assert active.in_use is not None
@@ -255,13 +256,13 @@ def replaced(recorder: R) -> Iterator[R]:
     what that made is closed at the end.
     """
     pipeline = pipeline_of(recorder)
-    with _changing:
+    with later(), _changing:
         is_chosen = active.in_use is not None and active.in_use.is_chosen
         before = active.put(InUse(recorder, pipeline, is_chosen=is_chosen))
     try:
         yield recorder
     finally:
-        with _changing:
+        with later(), _changing:
             inside = active.put(before)
         if inside is not None and inside.budgets is not None:
             inside.budgets.close()

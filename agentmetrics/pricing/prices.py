@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from agentmetrics.recording.fork import held_lock
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.periodic import PeriodicFlush
+from agentmetrics.recording.said import QuietLogger
 
-logger = logging.getLogger("agentmetrics")
+logger = QuietLogger("agentmetrics")
 
 WATCH_SECONDS = 1.0
 _MAX_PRICERS = 10_000

@@ -21,26 +21,36 @@ def clean_label(value: object) -> str:
 
     Control characters, line separators and lone surrogates become ``_``, text is truncated to 128
     characters, and ``None`` is the empty string. Anything other than text and numbers becomes
-    ``invalid``: the ``repr`` of an object may contain data that must not leave the process.
+    ``invalid``: the ``repr`` of an object may contain data that must not leave the process. So does
+    what cannot be read, such as a proxy of nothing; this is the guard of all label values.
     """
     if type(value) is str and len(value) <= MAX_LABEL_LENGTH and value.isprintable():
         return value
-    if isinstance(value, str):
+    if issubclass(type(value), str):
         text = str.__str__(value)[:MAX_LABEL_LENGTH]  # of an enum's member the value
     elif value is None:
         return ""
     else:
-        text = _number_text(value)[:MAX_LABEL_LENGTH]
+        text = _foreign_text(value)[:MAX_LABEL_LENGTH]
     return text if text.isprintable() else _UNSAFE.sub("_", text)
 
 
-def _number_text(value: object) -> str:
-    if not isinstance(value, int | float):
-        return "invalid"
+def _foreign_text(value: object) -> str:
+    """The text of a number, or of a proxy that has the class of text or of a number."""
     try:
-        return str(value)
-    except ValueError:  # more digits than Python writes
-        return "invalid"
+        if isinstance(value, str | int | float):
+            return str.__str__(str(value))
+    except Exception:  # somebody's own code; or more digits than Python writes
+        pass
+    return "invalid"
+
+
+def class_name(value: object) -> str:
+    """The name of an object's class, whatever its metaclass says instead."""
+    return str.__str__(_NAME_OF_CLASS(type(value)))
+
+
+_NAME_OF_CLASS = vars(type)["__name__"].__get__
 
 
 def check_label_name(name: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 import weakref
@@ -34,11 +33,12 @@ from agentmetrics.recording.exits import close_at_exit, skip_at_exit
 from agentmetrics.recording.fork import notice_fork
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
+from agentmetrics.recording.said import QuietLogger
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-logger = logging.getLogger("agentmetrics")
+logger = QuietLogger("agentmetrics")
 
 PRUNE_INTERVAL_SECONDS = 3600.0
 RATIO_INTERVAL_SECONDS = 300.0
