@@ -38,7 +38,7 @@ from agentmetrics.meters.retriever import RetrieverMeter
 from agentmetrics.meters.routing import RoutingMeter
 from agentmetrics.meters.system import Memory
 from agentmetrics.meters.tool import ToolMeter
-from agentmetrics.pricing import Prices
+from agentmetrics.pricing import MAX_CALL_USD, Prices
 from agentmetrics.providers.error_types import OTHER, error_type_of
 from agentmetrics.recording.exemplars import OPENTELEMETRY, current_span, record_in
 from agentmetrics.recording.exits import look_for_ends
@@ -335,6 +335,19 @@ class Pipeline:
                 log_points.refused(call, refused)
             raise
 
+    def admit_unread(self, agent_name: str | None) -> None:
+        """Ask the gates about a call that could not be opened, since its event was not understood.
+
+        Raises ``BudgetExceeded``: what cannot be understood is no reason for a gate to open.
+        """
+        if self.gates:
+            agent = agent_name or self.options.default_agent_name
+            no_values = ("",) * len(self.extra_labels)
+            call = LLMCall(agent, UNKNOWN, UNKNOWN, perf_counter(), None, no_values)
+            self._admit(call, lambda: None)
+            call.status, call.ended = ERROR, perf_counter()
+            _settle(call)
+
     def _ask_gates(self, call: LLMCall, ceiling: CeilingOf) -> None:
         call.settle = ()
         for gate in self.gates:
@@ -348,11 +361,20 @@ class Pipeline:
     def finish(self, fact: Fact, error: BaseException | None = None) -> None:
         """Record what was taken out of the table: a success, or what ``error`` makes of it."""
         fact.ended = perf_counter()
+        if isinstance(fact, LLMCall) and fact.cost_usd is not None:
+            self._check_cost(fact)
         if error is None:
             fact.status = SUCCESS
         else:
             self._read_error(fact, error)
         self._hand_on(fact)
+
+    def _check_cost(self, call: LLMCall) -> None:
+        """Leave out a cost that somebody told and that cannot be."""
+        cost = call.cost_usd
+        if cost is not None and not 0 <= cost <= MAX_CALL_USD:
+            call.cost_usd = None
+            self.failed("cost", ValueError())
 
     def _read_error(self, fact: Fact, error: BaseException) -> None:
         try:
@@ -404,6 +426,7 @@ class Pipeline:
             self.table.count_in_run(fact)
         if isinstance(fact, LLMCall):
             fact.is_logged = log_points.wanted()
+            self._check_cost(fact)
             with suppress(BudgetExceeded):  # too late to refuse it
                 self._ask_gates(fact, lambda: None)
         self._hand_on(fact)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
+from agentmetrics.providers.counts import bound_of
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.exemplars import SpanContext
 from agentmetrics.recording.metric import class_name, clean_label
@@ -186,6 +187,13 @@ class Ceiling(NamedTuple):
     input_tokens: int
     output_tokens: int
     service_tier: str = ""
+
+    @classmethod
+    def of(cls, input_tokens: object, output_tokens: object) -> Ceiling:
+        """That which a program states; ``ValueError`` unless both are numbers of tokens."""
+        return cls(
+            bound_of(input_tokens, "max_input_tokens"), bound_of(output_tokens, "max_output_tokens")
+        )
 
 
 @dataclass(eq=False)

@@ -98,6 +98,8 @@ class OpenTable(ForkAware):
         opened = _Open(run_id, self._note)
         opened.fact = fact
         key = opened.key = run_id.int
+        if type(key) is not int:  # somebody's own, whose hash may do anything
+            raise TypeError("no run id")
         # Another handler may have seen it first.
         if self._open.setdefault(key, opened) is opened and fact.run is not None:
             self.count_in_run(fact)

@@ -11,7 +11,7 @@ from agentmetrics.pricing import source
 from agentmetrics.pricing.file import PriceFile
 from agentmetrics.pricing.names import LOCAL_PROVIDERS, names_of
 from agentmetrics.pricing.own import OwnPrices
-from agentmetrics.pricing.rates import FREE, UNKNOWN, Band, Price
+from agentmetrics.pricing.rates import FREE, UNKNOWN, Band, Price, is_plausible
 from agentmetrics.pricing.updates import Updates
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.fork import held_lock
@@ -153,6 +153,9 @@ class Prices:
         except Exception as error:  # a list that was updated may hold anything
             self._failed("price", f"no price was found: {type(error).__name__}")
         price = quote.price if quote else UNKNOWN
+        if not is_plausible(price):
+            self._failed("price", "the price of a model is no number that can be: it is left out")
+            price = UNKNOWN
         with self._changing:
             if edition == self._edition:  # else it waits again
                 pricer.price = price
