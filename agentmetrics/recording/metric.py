@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
@@ -36,13 +37,25 @@ def clean_label(value: object) -> str:
 
 
 def _foreign_text(value: object) -> str:
-    """The text of a number, or of a proxy that has the class of text or of a number."""
+    """The text of a number, or of a proxy that has the class of text or of a number.
+
+    Somebody's own code runs here. If it records something itself, that has the same value among its
+    labels, whose code would run again, and so on: it is not asked twice.
+    """
+    if _is_reading.get():
+        return "invalid"
+    token = _is_reading.set(True)
     try:
         if isinstance(value, str | int | float):
             return str.__str__(str(value))
-    except Exception:  # somebody's own code; or more digits than Python writes
+    except Exception:  # or more digits than Python writes
         pass
+    finally:
+        _is_reading.reset(token)
     return "invalid"
+
+
+_is_reading: ContextVar[bool] = ContextVar("agentmetrics_is_reading", default=False)
 
 
 def class_name(value: object) -> str:

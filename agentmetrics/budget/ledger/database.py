@@ -324,7 +324,7 @@ def _upsert(insert: Any) -> Any:
         index_elements=[LEDGER.c.bucket, LEDGER.c.key_hash],
         set_={name: LEDGER.c[name] + row.excluded[name] for name in AMOUNTS},
         where=and_(*(LEDGER.c[name] <= MOST - row.excluded[name] for name in AMOUNTS)),
-    )
+    ).execution_options(preserve_rowcount=True)
 
 
 def _marks(insert: Any) -> tuple[Any, Any]:

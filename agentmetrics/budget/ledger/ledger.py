@@ -217,8 +217,10 @@ class Ledger:
             raise ValueError(
                 f"cost_usd={cost_usd!r}: must be a number of at least 0, at most {MOST // NANO:g}"
             )
-        if type(calls) is not int or calls < 0:
-            raise ValueError(f"calls={calls!r}: must be a whole number of at least 0")
+        if type(calls) is not int:
+            raise ValueError(f"calls={calls!r}: must be a whole number")
+        if calls < 0:
+            raise ValueError(f"calls={calls!r}: must be at least 0")
         now = self._clock()
         then = now if at is None else unix_seconds(at, self._zone)
         if then > now:
