@@ -60,6 +60,7 @@ from agentmetrics.recording.layers.layer import Layer
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import Metric, clean_label
 from agentmetrics.recording.periodic import PeriodicFlush
+from agentmetrics.recording.said import QuietLogger
 from agentmetrics.recording.store import (
     ExemplarHistogram,
     Store,
@@ -112,6 +113,7 @@ __all__ = [
     "PeriodicFlush",
     "Pipeline",
     "Placed",
+    "QuietLogger",
     "RetrieverQuery",
     "Route",
     "RunId",

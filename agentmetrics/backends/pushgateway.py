@@ -7,7 +7,6 @@ name to be looked up for as long as that takes.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from base64 import b64encode, urlsafe_b64encode
@@ -28,8 +27,9 @@ from agentmetrics.errors import ConfigurationError, PushFailed
 from agentmetrics.recording.deadline import InTime
 from agentmetrics.recording.exits import close_at_exit, skip_at_exit
 from agentmetrics.recording.metric import check_label_name
+from agentmetrics.recording.said import QuietLogger
 
-logger = logging.getLogger("agentmetrics")
+logger = QuietLogger("agentmetrics")
 
 TIMEOUT_SECONDS = 5.0
 _SAID_BYTES = 200

@@ -27,6 +27,7 @@ from agentmetrics.pipeline import Options, Pipeline, default_options, pipeline_o
 from agentmetrics.recording.exits import close_at_exit, flush_at_exits, skip_at_exit
 from agentmetrics.recording.fork import ForkSafeLock
 from agentmetrics.recording.recorder import Recorder
+from agentmetrics.recording.said import later
 
 if TYPE_CHECKING:
     from agentmetrics.backends.pushgateway import PushAtExit
@@ -118,7 +119,7 @@ def configure(
         _close(None, made)
         raise
     flush_at_exits(settings.flush_at_exit)
-    with _changing:
+    with later(), _changing:
         before = active.in_use
         if before is not None and before.budgets is not None:
             before.budgets.close()
@@ -207,7 +208,7 @@ def in_use() -> InUse:
     Raises ``ConfigurationError``.
     """
     if active.in_use is None:
-        with _changing:
+        with later(), _changing:
             if active.in_use is None:
                 configure()
                 assert active.in_use is not None
@@ -256,13 +257,13 @@ def replaced(recorder: R) -> Iterator[R]:
     what that made is closed at the end.
     """
     pipeline = pipeline_of(recorder)
-    with _changing:
+    with later(), _changing:
         is_chosen = active.in_use is not None and active.in_use.is_chosen
         before = active.put(InUse(recorder, pipeline, is_chosen=is_chosen))
     try:
         yield recorder
     finally:
-        with _changing:
+        with later(), _changing:
             inside = active.put(before)
         if inside is not None and inside.budgets is not None:
             inside.budgets.close()

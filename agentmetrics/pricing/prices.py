@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,15 +11,16 @@ from agentmetrics.pricing import source
 from agentmetrics.pricing.file import PriceFile
 from agentmetrics.pricing.names import LOCAL_PROVIDERS, names_of
 from agentmetrics.pricing.own import OwnPrices
-from agentmetrics.pricing.rates import FREE, UNKNOWN, Band, Price
+from agentmetrics.pricing.rates import FREE, UNKNOWN, Band, Price, is_plausible
 from agentmetrics.pricing.updates import Updates
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.fork import held_lock
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.periodic import PeriodicFlush
+from agentmetrics.recording.said import QuietLogger
 
-logger = logging.getLogger("agentmetrics")
+logger = QuietLogger("agentmetrics")
 
 WATCH_SECONDS = 1.0
 _MAX_PRICERS = 10_000
@@ -168,6 +168,9 @@ class Prices:
         except Exception as error:  # a list that was updated may hold anything
             self._failed("price", f"no price was found: {type(error).__name__}")
         price = quote.price if quote else UNKNOWN
+        if not is_plausible(price):
+            self._failed("price", "the price of a model is no number that can be: it is left out")
+            price = UNKNOWN
         with self._changing:
             if edition == self._edition:  # else it waits again
                 pricer.price = price

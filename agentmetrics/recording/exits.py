@@ -8,7 +8,6 @@ process may go on after all.
 from __future__ import annotations
 
 import atexit
-import logging
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,8 +16,9 @@ from typing import Protocol
 from agentmetrics.recording.ends import HOOKS, children, sigterm
 from agentmetrics.recording.ends.work import run_all
 from agentmetrics.recording.fork import THREADS, ForkAware, notice_fork, watch_forks
+from agentmetrics.recording.said import QuietLogger
 
-logger = logging.getLogger("agentmetrics")
+logger = QuietLogger("agentmetrics")
 
 FLUSH_SECONDS = 10.0
 """How long the end of a process waits for a hook's flush."""

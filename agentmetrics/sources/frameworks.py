@@ -6,7 +6,6 @@ itself, at once or later.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -18,8 +17,9 @@ from typing import Any, Protocol
 
 from agentmetrics.calls.facts import AgentRun, LLMCall, ToolExecution
 from agentmetrics.pipeline import Pipeline
+from agentmetrics.recording.said import QuietLogger
 
-logger = logging.getLogger("agentmetrics")
+logger = QuietLogger("agentmetrics")
 
 
 Placed = LLMCall | ToolExecution

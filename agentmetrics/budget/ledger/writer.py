@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 import weakref
@@ -25,8 +24,9 @@ from agentmetrics.meters.ledger import LedgerMeter
 from agentmetrics.recording.fork import ForkAware, held_lock, notice_fork, watch_forks
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.periodic import PeriodicFlush
+from agentmetrics.recording.said import QuietLogger, later
 
-logger = logging.getLogger("agentmetrics")
+logger = QuietLogger("agentmetrics")
 
 LONGEST_PAUSE_SECONDS = 30.0
 """Between two attempts while the database is away."""
@@ -205,7 +205,7 @@ class Writer(ForkAware):
 
         Raises ``LedgerUnavailable`` in a signal handler that interrupted just this.
         """
-        with self._writing:
+        with later(), self._writing:
             if self._is_writing:
                 raise LedgerUnavailable(
                     f"{self._database.shown!r}: this thread is writing to it already"

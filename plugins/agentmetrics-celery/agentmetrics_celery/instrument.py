@@ -7,7 +7,6 @@ child that ran it is gone or it never began.
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from celery.utils.time import maybe_make_aware
 from agentmetrics import ConfigurationError, Recorder
 from agentmetrics.plugin import (
     Pipeline,
+    QuietLogger,
     pipeline_for,
     prometheus_recorder,
     start_http_server_in_thread,
@@ -34,7 +34,7 @@ from agentmetrics.plugin import (
 from agentmetrics_celery.queues import QueueMeter, QueueReader, checked
 from agentmetrics_celery.tasks import ERROR, IGNORED, REJECTED, RETRY, REVOKED, SUCCESS, TaskMeter
 
-logger = logging.getLogger("agentmetrics")
+logger = QuietLogger("agentmetrics")
 
 UNKNOWN = "unknown"
 """The ``task_name`` of messages that name no task of this worker."""
