@@ -442,6 +442,8 @@ HANDLER_ERRORS = _counter(
 SERIES_DROPPED = health.SERIES_DROPPED
 PACKETS_DROPPED = health.PACKETS_DROPPED
 FILES_SKIPPED = health.FILES_SKIPPED
+FILES_REMADE = health.FILES_REMADE
+SERIES_UNWRITTEN = health.SERIES_UNWRITTEN
 LEDGER_WRITES = _counter(
     "agentmetrics_ledger_writes_total",
     "Attempts to write a batch to the ledger, by success or error.",
