@@ -22,6 +22,9 @@ from agentmetrics.recording.log_once import LogOnce
 
 ENTRY_BYTES = 28
 """What an entry takes beside its key, at most: its length, its padding, a value and a time."""
+SPARE_BYTES = 1024
+"""What every file keeps for the series that say what others found no room."""
+_SAYING = '["agentmetrics_multiprocess_'
 
 _Series = tuple[str, tuple[tuple[str, str], ...]]
 """The name of a metric and its labels, without the bound of a bucket."""
@@ -65,7 +68,7 @@ class ReservedFile(MmapedDict):
 
     def _init_value(self, key: str) -> None:
         # Where others wait, the disk is asked when they are settled, and not for every value.
-        if not self.waiting and self._has_room_for(key):
+        if (not self.waiting or key.startswith(_SAYING)) and self._has_room_for(key):
             super()._init_value(key)
         else:
             self.waiting[key] = 0.0, 0.0
@@ -76,6 +79,8 @@ class ReservedFile(MmapedDict):
         if self._f is None:
             return False
         many = len(key.encode()) + ENTRY_BYTES
+        if not key.startswith(_SAYING):
+            many += SPARE_BYTES
         needed = self._capacity
         while self._used + many > needed:
             needed *= 2

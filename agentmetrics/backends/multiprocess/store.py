@@ -61,9 +61,6 @@ class MultiprocessStore(Store):
             with suppress(RuntimeError):  # at the very end of a program no thread can begin
                 self._periodic = PeriodicFlush(self, OBSERVED_INTERVAL_SECONDS)
             close_at_exit(_AtEnd(self))
-            # While there is room for them: they say that there is none for others.
-            for own in (FILES_REMADE, SERIES_UNWRITTEN):
-                self.written(own, ())
         if metric.name not in self._written:
             made = self._written[metric.name] = _client_metric(metric)
             if metric.labels:
