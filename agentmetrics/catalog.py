@@ -442,6 +442,8 @@ HANDLER_ERRORS = _counter(
 SERIES_DROPPED = health.SERIES_DROPPED
 PACKETS_DROPPED = health.PACKETS_DROPPED
 FILES_SKIPPED = health.FILES_SKIPPED
+FILES_REMADE = health.FILES_REMADE
+SERIES_UNWRITTEN = health.SERIES_UNWRITTEN
 LEDGER_WRITES = _counter(
     "agentmetrics_ledger_writes_total",
     "Attempts to write a batch to the ledger, by success or error.",
@@ -451,12 +453,14 @@ LEDGER_PENDING_ROWS = _held(
     "agentmetrics_ledger_pending_rows", "Rows waiting to be written to the ledger.", ()
 )
 LEDGER_LOSSES = (
-    "database_away", "not_spooled", "torn", "too_old", "unreadable", "unwritable",
+    "closed", "database_away", "not_spooled", "torn", "too_old", "unanswered", "unreadable",
+    "unwritable",
 )  # fmt: skip
 LEDGER_CALLS_LOST = _counter(
     "agentmetrics_ledger_calls_lost_total",
     "Calls that never reached the ledger, by reason: the database was away until the program ended "
-    "and there was no spool; a process that died had no room in its spool; a record or a file of "
+    "and there was no spool, or it did not answer, and may have them; the ledger was closed while "
+    "the call ended; a process that died had no room in its spool; a record or a file of "
     "its was damaged, or left for longer than writers are remembered; the database cannot hold the "
     "call's numbers.",
     ("reason",),

@@ -242,6 +242,11 @@ class Pipeline(ForkAware):
             self._fact_hearers.add((kind, hear))
             self._record[kind] = _record_and_tell(self._record[kind], hear)
 
+    def exchange(self, hear: Hearer, other: Hearer) -> None:
+        """Let ``other`` have the calls in the place of ``hear``: each call has one of them."""
+        self._hearers = tuple(other if known == hear else known for known in self._hearers)
+        self._tell()
+
     def unsubscribe(self, hear: Hearer) -> None:
         """Let ``hear`` have no more calls."""
         self._hearers = tuple(known for known in self._hearers if known != hear)

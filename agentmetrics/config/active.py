@@ -124,8 +124,10 @@ def configure(
         if before is not None and before.budgets is not None:
             before.budgets.close()
         old_ledger = before.ledger if before else None
-        if old_ledger is not None:
-            old_ledger.detach()  # first: no call is to be in both
+        if old_ledger is not None and ledger is not None:
+            ledger.take_over(old_ledger)  # first: no call is to be in both, or in neither
+        elif old_ledger is not None:
+            old_ledger.detach()
         if ledger is not None:
             ledger.attach(new)
             if old_ledger is not None and limits:

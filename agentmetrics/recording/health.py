@@ -23,5 +23,19 @@ FILES_SKIPPED = Metric(
     "Files in the multiprocess directory that cannot be read to their end.",
     (),
 )
+FILES_REMADE = Metric(
+    "agentmetrics_multiprocess_files_remade_total",
+    "counter",
+    "Files in the multiprocess directory that were deleted or cut short under the process that "
+    "writes them, and made anew by it.",
+    (),
+)
+SERIES_UNWRITTEN = Metric(
+    "agentmetrics_multiprocess_series_unwritten_total",
+    "counter",
+    "Series that the disk of the multiprocess directory had no room for: they are in the memory of "
+    "their process, and in no scrape, until it has.",
+    (),
+)
 
-make_known((SERIES_DROPPED, PACKETS_DROPPED, FILES_SKIPPED))
+make_known((SERIES_DROPPED, PACKETS_DROPPED, FILES_SKIPPED, FILES_REMADE, SERIES_UNWRITTEN))

@@ -27,6 +27,8 @@ NOT_SHOWN = {
     "agentmetrics_series_dropped_total": "the demo has few series",
     "agentmetrics_packets_dropped_total": "the demo sends nothing to StatsD",
     "agentmetrics_multiprocess_files_skipped_total": "the demo is one process",
+    "agentmetrics_multiprocess_files_remade_total": "the demo is one process",
+    "agentmetrics_multiprocess_series_unwritten_total": "the demo is one process",
     "agentmetrics_ledger_calls_lost_total": "the demo's ledger is always reachable",
 }
 SECONDS = 120.0

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -111,6 +111,24 @@ class PostgresServer:
         for process in (postmaster, *postmaster.children(recursive=True)):
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(how)
+
+    @contextmanager
+    def stuck(self, url: str, table: str, begin: Callable[[], None]) -> Iterator[int]:
+        """Another session has locked ``table``, and what ``begin`` starts waits for that; gives
+        the number of the server's process that waits, which goes on as if nothing was in the end,
+        if it was stopped."""
+        with psycopg.connect(url) as other:
+            other.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
+            begin()
+            waits = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            here = " AND datname = current_database()"
+            while not (found := other.execute(waits + here).fetchone()):
+                other.execute("SELECT pg_sleep(0.02), pg_stat_clear_snapshot()")
+            try:
+                yield found[0]
+            finally:
+                with suppress(ProcessLookupError):
+                    os.kill(found[0], signal.SIGCONT)
 
     def url(self, database: str) -> str:
         return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"

@@ -6,7 +6,6 @@ import math
 import time
 import weakref
 from contextlib import suppress
-from inspect import getclosurevars
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,11 @@ from prometheus_client import values
 from agentmetrics.backends.multiprocess.collector import LAST
 from agentmetrics.backends.multiprocess.compaction import tidy
 from agentmetrics.backends.multiprocess.directory import DIRECTORY_VARIABLE, check_directory
+from agentmetrics.backends.multiprocess.files import Files
 from agentmetrics.backends.multiprocess.successor import make_way
 from agentmetrics.recording.exits import close_at_exit
 from agentmetrics.recording.fork import NOTICED, notice_fork, renew_in_children
-from agentmetrics.recording.health import FILES_SKIPPED
+from agentmetrics.recording.health import FILES_REMADE, FILES_SKIPPED, SERIES_UNWRITTEN
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.periodic import PeriodicFlush
 from agentmetrics.recording.store import Store, StoredCounter, StoredGauge, StoredHistogram
@@ -45,8 +45,7 @@ class MultiprocessStore(Store):
                 f"{DIRECTORY_VARIABLE} was set after prometheus_client was imported: "
                 "set it in the environment of the process"
             )
-        # One for all values, which prometheus-client leaves locked in a child of a fork.
-        renew_in_children(getclosurevars(values.ValueClass.get).nonlocals["lock"])
+        self._files = Files()
         self._directory = Path(directory)
         self._written: dict[str, Any] = {}
         self._shown: dict[str, set[tuple[str, ...]]] = {}
@@ -70,7 +69,7 @@ class MultiprocessStore(Store):
         return parent.labels(*values) if metric.labels else parent
 
     def flush(self) -> None:
-        """Write the gauges that are read from callbacks.
+        """Write the gauges that are read from callbacks, and look after the files.
 
         A file keeps what was written to it. A series that is read no more is nothing in a sum or a
         maximum, and else no number, which no alert is about.
@@ -78,6 +77,7 @@ class MultiprocessStore(Store):
         if time.monotonic() >= self._tidied + TIDY_INTERVAL_SECONDS:
             self._tidied = time.monotonic()
             tidy(self._directory)
+        self._look_after_files()
         for metric, series in self.observed():
             for label_values, value in series:
                 self.written(metric, label_values).set(value)
@@ -85,6 +85,13 @@ class MultiprocessStore(Store):
             for gone in self._shown.get(metric.name, set()) - shown:
                 self.written(metric, gone).set(0.0 if metric.is_live else math.nan)
             self._shown[metric.name] = shown
+
+    def _look_after_files(self) -> None:
+        remade, unwritten = self._files.look_after()
+        if remade:
+            self.written(FILES_REMADE, ()).inc(remade)
+        if unwritten:
+            self.written(SERIES_UNWRITTEN, ()).inc(unwritten)
 
     def end(self) -> None:
         """Show nothing in flight of this process, which is about to end, and tidy up after others.

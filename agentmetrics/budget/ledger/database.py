@@ -8,6 +8,7 @@ nobody who was not writing just then.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sqlite3
@@ -32,8 +33,15 @@ from agentmetrics.budget.ledger.engine import (
     reason_for,
     use_write_ahead_log,
 )
+from agentmetrics.budget.ledger.lines import Lines
 from agentmetrics.budget.ledger.records import MOST
-from agentmetrics.budget.ledger.schema import CLAIMS, LEDGER, WRITERS, SchemaVersionError
+from agentmetrics.budget.ledger.schema import (
+    CLAIMS,
+    LEDGER,
+    WRITERS,
+    NewerSchemaError,
+    SchemaVersionError,
+)
 from agentmetrics.budget.ledger.spend import CALL_LABELS, Spend, Spent
 from agentmetrics.budget.ledger.tally import AMOUNTS, Amounts, Key, Row
 from agentmetrics.budget.ledger.url import without_password
@@ -42,6 +50,10 @@ from agentmetrics.errors import LedgerUnavailable
 WRITER_MEMORY_DAYS = 90
 """A writer that came back after longer, with a batch of which it does not know whether it was
 committed, could count that batch twice. A claim is about a period, which is never so long."""
+SILENCE_SECONDS = 5.0
+"""How much longer than for one statement a transaction is waited for, before it is cut off."""
+LEAST_SECONDS = 2.0
+"""What a transaction has in any case, however little time the end of a program has left."""
 
 _INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _AWAY = re.compile(
@@ -73,8 +85,12 @@ class Database:
     it says, with one sentence that has no password in it.
     """
 
-    statement_seconds: float = 30.0
-    """How long a server may take for one statement."""
+    read_seconds: float = 30.0
+    """How long a server may take for one statement of a transaction that only reads."""
+    write_seconds: float = 15.0
+    """And of one that writes. What it has not done by then is tried again later."""
+    _lines: Lines | None
+    """What is cut where a server does not even say that; SQLite's own waits have an end."""
 
     def __init__(self, url: str, migrations: schema.Migrations = schema.MIGRATIONS) -> None:
         self.shown = without_password(url)
@@ -83,7 +99,11 @@ class Database:
         self._is_sqlite = is_sqlite(self.url)
         self._file = Path(self.url.database or "")
         self._engine = make_engine(self.url)
-        self._is_prepared = False
+        self._lines = None if self._is_sqlite else Lines(self._engine)
+        self._is_prepared = self._was_prepared = False
+        self._not_after = math.inf
+        self.was_reached = False
+        """Whether a transaction has begun since somebody has set this to false."""
         insert = _INSERT[self._engine.dialect.name]
         self._upsert = _upsert(insert)
         self._make_mark, self._move_mark = _marks(insert)
@@ -96,9 +116,15 @@ class Database:
         with self._sentences():
             if self._is_sqlite:
                 use_write_ahead_log(self._engine)
-            with self._writing() as connection:
-                schema.migrate(connection, self._migrations)
-        self._is_prepared = True
+            try:
+                with self._writing() as connection:
+                    schema.migrate(connection, self._migrations)
+            except NewerSchemaError:
+                # A younger process has migrated it since. Migrations only add: what this one
+                # writes and reads is still there.
+                if not self._was_prepared:
+                    raise
+        self._is_prepared = self._was_prepared = True
 
     def check(self) -> None:
         """Do nothing if there is a ledger of the newest version: for those who only read."""
@@ -238,19 +264,37 @@ class Database:
         return int(deleted)
 
     def _reading(self) -> AbstractContextManager[Connection]:
-        return self._transaction({} if self._is_sqlite else {"isolation_level": "REPEATABLE READ"})
+        options = {} if self._is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        return self._transaction(options, self.read_seconds)
 
     def _writing(self) -> AbstractContextManager[Connection]:
-        return self._transaction({WRITES: True})
+        return self._transaction({WRITES: True}, self.write_seconds)
 
     @contextmanager
-    def _transaction(self, options: dict[str, Any]) -> Iterator[Connection]:
-        with self._engine.execution_options(**options).begin() as connection:
-            if not self._is_sqlite:
-                # Not in the connection's options, which poolers before the server refuse.
-                milliseconds = round(1000 * self.statement_seconds)
-                connection.execute(text(f"SET LOCAL statement_timeout = {milliseconds}"))
+    def _transaction(self, options: dict[str, Any], seconds: float) -> Iterator[Connection]:
+        engine = self._engine.execution_options(**options)
+        if self._lines is None:
+            with engine.begin() as connection:
+                self.was_reached = True
+                yield connection
+            return
+        left = max(LEAST_SECONDS, self._not_after - time.monotonic())
+        seconds = min(seconds, left)
+        limit = min(seconds + SILENCE_SECONDS, left)
+        with self._lines.limited(limit), engine.begin() as connection:
+            self.was_reached = True
+            # Not in the connection's options, which poolers before the server refuse.
+            connection.execute(text(f"SET LOCAL statement_timeout = {round(1000 * seconds)}"))
             yield connection
+
+    @contextmanager
+    def in_time(self, seconds: float) -> Iterator[None]:
+        """Let a server have no longer than this for what begins in the block: the program ends."""
+        self._not_after = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._not_after = math.inf
 
     @contextmanager
     def _sentences(self) -> Iterator[None]:

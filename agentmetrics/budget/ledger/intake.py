@@ -30,6 +30,9 @@ class Owner(Protocol):
     def refuse(self, calls: int) -> None:
         """Count calls with numbers that no database can hold."""
 
+    def miss(self, calls: int) -> None:
+        """Count calls that end when nothing is taken any more."""
+
 
 class Intake:
     """Writes the calls that end at one recorder to the spool.
@@ -101,3 +104,4 @@ class Intake:
                 return
             else:
                 return
+        self._owner.miss(amounts[0])

@@ -96,7 +96,7 @@ class Ledger:
             self._database.prepare()
             self._writer.take_up()
         except DatabaseAway as error:
-            self._writer.failure = str(error)
+            self._writer.last_failure = str(error)
             logger.warning(
                 "the ledger cannot be opened yet; calls are kept in memory until it can: %s", error
             )
@@ -112,9 +112,23 @@ class Ledger:
         pipeline = pipeline_of(recorder)
         intake = self._writer.intake(pipeline.extra_labels, pipeline.ledger)
         pipeline.meter(AnomalyMeter).show(lambda: self._ratios)
-        pipeline.subscribe(intake.hear)
-        self._heard.append((weakref.ref(pipeline), intake))
+        if not any(known() is pipeline for known, _ in self._heard):
+            pipeline.subscribe(intake.hear)
+            self._heard.append((weakref.ref(pipeline), intake))
         close_at_exit(self._end)
+
+    def take_over(self, earlier: Ledger) -> None:
+        """Record from now on what another ledger does, which is closed afterwards: every call is
+        in one of them, however many end just now."""
+        earlier._end_abandoned()
+        for known, before in earlier._heard:
+            pipeline = known()
+            if pipeline is not None:
+                intake = Intake(self._writer, pipeline.extra_labels, self._clock)
+                pipeline.exchange(before.hear, intake.hear)
+                self._heard.append((known, intake))
+        earlier._heard.clear()
+        earlier._writer.leave_to(self._writer)
 
     def detach(self) -> None:
         """Record no more calls, from any recorder; calls abandoned by now are ended first."""

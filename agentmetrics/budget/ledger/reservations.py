@@ -19,6 +19,7 @@ from sqlalchemy import (
 from agentmetrics.budget.ledger.database import Database, DatabaseAway, exact_sums, whole_sums
 from agentmetrics.budget.ledger.demand import ANSWER_SECONDS, LEASE_SECONDS, Demand, Refusal
 from agentmetrics.budget.ledger.engine import WRITES, make_keeping_engine
+from agentmetrics.budget.ledger.lines import KeptLine
 from agentmetrics.budget.ledger.schema import LEDGER, RESERVATIONS, RESERVED_FOR
 from agentmetrics.recording.fork import ForkAware, held_lock, watch_forks
 
@@ -38,11 +39,13 @@ class Reservations(Database, ForkAware):
     Every method raises ``LedgerUnavailable`` when it cannot do what it says.
     """
 
-    statement_seconds = ANSWER_SECONDS
+    write_seconds = ANSWER_SECONDS
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self._engine = make_keeping_engine(self.url)
+        self._line = None if self._is_sqlite else KeptLine(self._engine)
+        self._lines = self._line
         self._now: ColumnElement[int] = literal_column(_NOW[self._engine.dialect.name])
         self._using = held_lock()
         watch_forks(self)
@@ -140,10 +143,13 @@ class Reservations(Database, ForkAware):
         try:
             self.prepare()
             options = {} if self._is_sqlite else {"isolation_level": "READ COMMITTED"}
-            with self._sentences(), self._transaction({WRITES: True, **options}) as connection:
+            writes = self._transaction({WRITES: True, **options}, self.write_seconds)
+            with self._sentences(), writes as connection:
                 yield connection
         finally:
             self._using.release()
 
     def after_fork_in_child(self) -> None:
         self._engine.dispose(close=False)  # the connection is the parent's
+        if self._line is not None:
+            self._line.let_go()

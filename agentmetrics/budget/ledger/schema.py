@@ -132,6 +132,10 @@ class SchemaVersionError(Exception):
     """The tables are not of the version that this code reads and writes."""
 
 
+class NewerSchemaError(SchemaVersionError):
+    """The tables are of a version from the future."""
+
+
 def key_hash(key: Key) -> str:
     """The names of a row as 32 hexadecimal digits."""
     names = "\0".join(key[1:])  # no label and no JSON has a NUL
@@ -149,7 +153,7 @@ def migrate(connection: Connection, migrations: Migrations = MIGRATIONS) -> None
     """Bring the tables to the newest version, all in the transaction of the caller.
 
     Of several that start at once one migrates, and the others wait for it. Raises
-    ``SchemaVersionError`` when the tables are of a version from the future.
+    ``NewerSchemaError`` when the tables are of a version from the future.
     """
     if version_of(connection) == len(migrations):
         return
@@ -166,10 +170,10 @@ def migrate(connection: Connection, migrations: Migrations = MIGRATIONS) -> None
 
 
 def check_not_newer(connection: Connection, migrations: Migrations = MIGRATIONS) -> int:
-    """The version of the tables; raises ``SchemaVersionError`` when it is from the future."""
+    """The version of the tables; raises ``NewerSchemaError`` when it is from the future."""
     version = version_of(connection)
     if version > len(migrations):
-        raise SchemaVersionError(
+        raise NewerSchemaError(
             f"its schema version is {version}, and this agentmetrics supports versions up to "
             f"{len(migrations)}: install a newer llm-agentmetrics"
         )

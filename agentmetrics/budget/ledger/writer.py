@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from agentmetrics.budget.ledger.database import Database
+from agentmetrics.budget.ledger.database import Database, DatabaseAway
 from agentmetrics.budget.ledger.intake import Intake
 from agentmetrics.budget.ledger.leftovers import Leftovers, taken_up
 from agentmetrics.budget.ledger.place import SpoolPlace
@@ -25,16 +25,22 @@ from agentmetrics.recording.fork import ForkAware, held_lock, notice_fork, watch
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.periodic import PeriodicFlush
 from agentmetrics.recording.said import QuietLogger, later
+from agentmetrics.recording.watchdog import watchdog
 
 logger = QuietLogger("agentmetrics")
 
 LONGEST_PAUSE_SECONDS = 30.0
 """Between two attempts while the database is away."""
+SILENT_SECONDS = 5.0
+"""How long an attempt may take before it is said that the database does not answer."""
+TURN_SECONDS = 20.0
+"""How long one thread waits for another that is at the database, which has that long for a
+write."""
 CLOSING_SECONDS = 10.0
 """How long the end of a program waits for a database that is away: the disk of a container may not
 outlive it."""
 CLOSING_PAUSE_SECONDS = 0.2
-DRAINING_SECONDS = 0.5
+DRAINING_SECONDS = 1.0
 """How long the end of a program waits for calls that are just being written to the spool."""
 LEFTOVERS_SECONDS = 15.0
 """How often it is looked for what dead processes left."""
@@ -82,12 +88,12 @@ class Writer(ForkAware):
         self._spends: weakref.WeakSet[Spend] = weakref.WeakSet()
         self._periodic: PeriodicFlush | None = None
         self._is_closed = False
-        self.failure: str | None = None
+        self.last_failure: str | None = None
         """What the last attempt to write said, if it failed."""
         self.last_success: float | None = None
         """When the last attempt to write succeeded, in Unix time."""
         self._writing, self._folding = held_lock(), held_lock()
-        self._is_writing = self._is_adding = False
+        self._heir: Writer | None = None
         self._begin_anew()
         watch_forks(self)
         if place is not None:
@@ -96,12 +102,25 @@ class Writer(ForkAware):
     def _begin_anew(self) -> None:
         """As a writer with nothing to write; so does a forked child, whose parent has the rest."""
         self._is_writing = self._is_adding = False
+        self._busy_since: float | None = None
         self.spool = Spool(self._place, self._problems)
         self._written = 0
         self._tally = Tally(self._spends)
         self._batch: Batch | None = None
+        self._may_be_written = False
+        """Whether an attempt to write the batch got as far as the database, which did not say what
+        became of it."""
         self._failures = 0
         self._not_before = 0.0
+
+    @property
+    def failure(self) -> str | None:
+        """Why the ledger is not to be relied on just now: the last attempt to write failed, or
+        this one has had no answer for too long."""
+        since = self._busy_since
+        if since is not None and time.monotonic() > since + SILENT_SECONDS:
+            return f"{self._database.shown!r}: it has not answered for {SILENT_SECONDS:g} s"
+        return self.last_failure
 
     def intake(self, names: tuple[str, ...], meter: LedgerMeter) -> Intake:
         """A new way in, for calls whose extra dimensions have these names."""
@@ -114,21 +133,26 @@ class Writer(ForkAware):
         return Intake(self, names, self._clock)
 
     def grow(self, full: Segment) -> Segment | None:
-        """The segment after a full one; ``None`` when the ledger is closed.
+        """The segment after a full one; ``None`` when the ledger is closed, and nobody's any more.
 
         With the first one the thread starts: without budgets, a server that loads the program and
         then forks has none.
         """
         if self._is_closed:
-            return None
+            return None if self._heir is None else self._heir.grow(full)
         self._ensure_thread()
         return self.spool.grow(full)
+
+    def leave_to(self, heir: Writer) -> None:
+        """Let ``heir`` have the calls that still come when this one is closed."""
+        self._heir = heir
 
     def _ensure_thread(self) -> None:
         if self._periodic is not None or self._is_closed:
             return
         try:
             self._periodic = PeriodicFlush(self, self._interval)
+            watchdog.keep()  # the last write, at the end of the program, is to have an end as well
         except RuntimeError:  # no more threads, as at the exit of a program: close() writes
             logger.warning(
                 "the ledger thread could not be started; the ledger is written when it is closed"
@@ -203,18 +227,24 @@ class Writer(ForkAware):
     def _alone(self) -> Iterator[None]:
         """Let nobody else at the database, nor a fork happen.
 
-        Raises ``LedgerUnavailable`` in a signal handler that interrupted just this.
+        Raises ``LedgerUnavailable`` when that takes too long, and in a signal handler that
+        interrupted just this.
         """
-        with later(), self._writing:
-            if self._is_writing:
-                raise LedgerUnavailable(
-                    f"{self._database.shown!r}: this thread is writing to it already"
-                )
-            self._is_writing = True
+        with later():
+            if not self._writing.acquire(timeout=TURN_SECONDS):
+                raise DatabaseAway(f"{self._database.shown!r}: another thread waits for its answer")
             try:
-                yield
+                if self._is_writing:
+                    raise LedgerUnavailable(
+                        f"{self._database.shown!r}: this thread is writing to it already"
+                    )
+                self._is_writing, self._busy_since = True, time.monotonic()
+                try:
+                    yield
+                finally:
+                    self._is_writing, self._busy_since = False, None
             finally:
-                self._is_writing = False
+                self._writing.release()
 
     def write(self) -> None:
         """Write everything that has ended, and ask what the followed spends are by now.
@@ -232,7 +262,7 @@ class Writer(ForkAware):
                 logger.warning(
                     "the ledger %s is back; pending calls have been written", self._database.shown
                 )
-            self._failures, self._not_before, self.failure = 0, 0.0, None
+            self._failures, self._not_before, self.last_failure = 0, 0.0, None
 
     def _write_batches(self) -> None:
         if self._batch is not None:  # of an attempt that failed
@@ -247,7 +277,12 @@ class Writer(ForkAware):
 
     def _write_batch(self, batch: Batch) -> None:
         self._database.prepare()
-        added = self._database.add(self.spool.writer, batch.after, batch.upto, batch.rows)
+        self._database.was_reached = False
+        try:
+            added = self._database.add(self.spool.writer, batch.after, batch.upto, batch.rows)
+        except LedgerUnavailable:
+            self._may_be_written |= self._database.was_reached
+            raise
         while added.mark < batch.upto:
             # It is not the database that had what was before, or somebody took this process for
             # dead: what is behind the mark is missing there.
@@ -257,7 +292,7 @@ class Writer(ForkAware):
         self.last_success = self._clock()
         self.lose("unwritable", added.refused_calls)
         with self._folding:
-            self._batch = None
+            self._batch, self._may_be_written = None, False
             self._written = batch.upto
         self.spool.forget(batch.upto)
 
@@ -301,7 +336,7 @@ class Writer(ForkAware):
                 error,
             )
         self._failures += 1
-        self.failure = str(error)
+        self.last_failure = str(error)
         longest = min(LONGEST_PAUSE_SECONDS, self._interval * 2 ** min(self._failures, 10))
         self._not_before = time.monotonic() + random.uniform(longest / 2, longest)
 
@@ -312,6 +347,11 @@ class Writer(ForkAware):
             "a call has numbers that the ledger cannot hold: it is lost",
         )
         self._count_lost("unwritable", calls)
+
+    def miss(self, calls: int) -> None:
+        """Count calls that end when the ledger is closed; logged once."""
+        self._problems.warn("closed", "a call ended as its ledger was closed: it is lost")
+        self._count_lost("closed", calls)
 
     def lose(self, reason: str, calls: int) -> None:
         """Log and count calls that are lost, for one of the reasons of the catalogue."""
@@ -348,15 +388,14 @@ class Writer(ForkAware):
         self.spool.close(is_written=self._finish())
 
     def _finish(self) -> bool:
-        """Whether everything is in the database that had ended."""
+        """Whether everything that had ended is in the database, for all that is known."""
+        deadline = time.monotonic() + CLOSING_SECONDS
         if self._periodic is not None:
             self._periodic.stop()
-        waiting = self._write_last()
-        is_drained = False
-        if not waiting:  # what has ended meanwhile
-            self.spool.rotate()
-            is_drained = self._drain()
-            waiting = self._write_last()
+        waiting = self._write_last(deadline)
+        self.spool.rotate()  # what has ended meanwhile
+        is_drained = self._drain()
+        waiting = self._waiting_calls() if waiting else self._write_last(deadline)
         if waiting:
             self._leave(waiting)
         else:
@@ -379,16 +418,16 @@ class Writer(ForkAware):
             self.fold()
         return self.spool.is_drained
 
-    def _write_last(self) -> int:
-        """Write what is left; how many calls could not be."""
-        deadline = time.monotonic() + CLOSING_SECONDS
+    def _write_last(self, deadline: float) -> int:
+        """Write what is left; how many calls could not be until then, in monotonic time."""
         while True:
-            if self._writing.acquire(timeout=CLOSING_SECONDS):
+            left = max(0.0, deadline - time.monotonic())
+            if self._writing.acquire(timeout=left):
                 try:
-                    with self._alone():
+                    with self._alone(), self._database.in_time(left):
                         self._write_batches()
                 except LedgerUnavailable as error:
-                    self.failure = str(error)
+                    self.last_failure = str(error)
                 finally:
                     self._writing.release()
             waiting = self._waiting_calls()
@@ -399,19 +438,23 @@ class Writer(ForkAware):
             time.sleep(CLOSING_PAUSE_SECONDS)
 
     def _leave(self, calls: int) -> None:
+        unknown = self._batch.calls if self._batch and self._may_be_written else 0
         if self._place is None or not self.spool.is_on_disk:
-            self.lose("database_away", calls)
+            self.lose("database_away", calls - unknown)
+            self.lose("unanswered", unknown)
             return
         logger.warning(
             "the ledger cannot be written to; %d calls are kept in %s for the next process that "
-            "opens it: %s",
+            "opens it, which will know whether %d of them are written already: %s",
             calls,
             self._place.directory,
+            unknown,
             self.failure or "the previous write did not finish",
         )
 
     def _waiting_calls(self) -> int:
         with self._folding:
+            self.fold()
             return self._tally.calls + (self._batch.calls if self._batch else 0)
 
     def after_fork_in_child(self) -> None:

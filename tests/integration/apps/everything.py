@@ -44,6 +44,8 @@ NOT_DONE = {
     "agentmetrics_series_dropped_total": "there are few series",
     "agentmetrics_packets_dropped_total": "nothing is sent to StatsD",
     "agentmetrics_multiprocess_files_skipped_total": "it is one process",
+    "agentmetrics_multiprocess_files_remade_total": "it is one process",
+    "agentmetrics_multiprocess_series_unwritten_total": "it is one process",
     "service_info": "the settings that name the service are the process's, which has several",
 }
 """What the program brings no series of, and why; these rows are recorded directly."""
