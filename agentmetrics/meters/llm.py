@@ -240,8 +240,7 @@ class _CallSeries:
     def observe_tokens(self) -> Batch:
         """The tokens of one call as a distribution, in a batch of its own: few want it."""
         by_type = [
-            self._of(self._meter.call_tokens, token_type)
-            for token_type in catalog.TOKEN_TYPES
+            self._of(self._meter.call_tokens, token_type) for token_type in catalog.TOKEN_TYPES
         ]
         return self._meter.batch((), (), by_type)
 

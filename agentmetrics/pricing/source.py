@@ -321,7 +321,9 @@ def _measured(
     """
 
     def nano(*one_of: str) -> Decimal:
-        usage = Usage(**{"input_tokens": input_tokens, "output_tokens": 0, **dict.fromkeys(one_of, 1)})
+        usage = Usage(
+            **{"input_tokens": input_tokens, "output_tokens": 0, **dict.fromkeys(one_of, 1)}
+        )
         return prices.calc_price(_counts(usage))["total_price"] * 10**9
 
     request = Decimal(0)

@@ -21,9 +21,7 @@ FIRST_IN_CHILD = 100
 class _Imports(ForkAware):
     def after_fork_in_child(self) -> None:
         # There is no other way to these locks. Where they are not found, the child is as it was.
-        locks: dict[str, Any] = getattr(
-            getattr(importlib, "_bootstrap", None), "_module_locks", {}
-        )
+        locks: dict[str, Any] = getattr(getattr(importlib, "_bootstrap", None), "_module_locks", {})
         me = threading.get_ident()
         for name, reference in list(locks.items()):
             owner = getattr(reference(), "owner", None)
