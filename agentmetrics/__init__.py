@@ -22,6 +22,18 @@ _load, _names, __all__ = lazy_loader.attach_stub(__name__, __file__)
 _OF_THE_PROCESS = frozenset({"Ledger", "Budgets"})
 """What takes the options of the process, of which ``config`` knows, without asking for them."""
 
+_FIRST = _OF_THE_PROCESS | {
+    *("configure", "get_ledger", "get_recorder"),
+    *("MemoryRecorder", "NoopRecorder", "PrometheusRecorder", "StatsDRecorder"),
+}
+"""What a program begins with. A call that comes later is to import nothing: a child that is forked
+while a thread imports would wait for that thread for ever."""
+_LATER = (
+    *("agent", "application", "caches", "event_loop", "expected", "finished", "routing", "spans"),
+    "track",
+)
+"""What is then there, too: all of ``sources`` that needs no extra."""
+
 
 def __getattr__(name: str) -> object:
     # Names are imported when asked for: the package itself needs none of the extras.
@@ -39,6 +51,9 @@ def _public(name: str) -> object:
     try:
         if name in _OF_THE_PROCESS:
             import_module("agentmetrics.config.active")
+        if name in _FIRST:
+            for source in _LATER:
+                import_module(f"agentmetrics.sources.{source}")
         return _load(name)
     except ModuleNotFoundError as error:
         installed_as = _INSTALLED_AS.get((error.name or "").partition(".")[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - a host's name is encoded with it, and no thread is to import
 from typing import Any
 from urllib.request import (
     HTTPRedirectHandler,

@@ -7,7 +7,6 @@ without the others.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -39,17 +38,17 @@ from agentmetrics.meters.retriever import RetrieverMeter
 from agentmetrics.meters.routing import RoutingMeter
 from agentmetrics.meters.system import Memory
 from agentmetrics.meters.tool import ToolMeter
-from agentmetrics.pricing import Prices
+from agentmetrics.pricing import MAX_CALL_USD, Prices
 from agentmetrics.providers.error_types import OTHER, error_type_of
+from agentmetrics.recording import imports  # noqa: F401 - children begin them anew
 from agentmetrics.recording.exemplars import OPENTELEMETRY, current_span, record_in
 from agentmetrics.recording.exits import look_for_ends
-from agentmetrics.recording.fork import ForkSafeLock, notice_fork
+from agentmetrics.recording.fork import ForkAware, ForkSafeLock, notice_fork, watch_forks
 from agentmetrics.recording.layers.cardinality import MAX_SERIES, CardinalityLimit, is_limited
 from agentmetrics.recording.layers.selection import Selection
 from agentmetrics.recording.log_once import LogOnce
+from agentmetrics.recording.metric import class_name, clean_label
 from agentmetrics.recording.recorder import Recorder
-
-logger = logging.getLogger("agentmetrics")
 
 M = TypeVar("M")
 
@@ -112,7 +111,7 @@ class Options:
         return Instruments(recorder, names, self.latency_buckets, self.buckets, self.max_series)
 
 
-class Pipeline:
+class Pipeline(ForkAware):
     """What happens at one recorder, from a call's start to its metrics.
 
     A recorder has one pipeline: ask for it with ``pipeline_of``. ``recorder`` here is the given one
@@ -163,6 +162,7 @@ class Pipeline:
         """Whether a call's start has more to do than to open it: gates, or log points."""
         self.next_look = 0.0
         """When to ``look`` again, on the clock of the calls."""
+        watch_forks(self)
         self._hearers: tuple[Hearer, ...] = ()
         self._fact_hearers: set[tuple[str, Callable[[Any], None]]] = set()
         self._is_guarded = False
@@ -280,6 +280,9 @@ class Pipeline:
         self.is_watched = bool(self.gates) or log_points.wanted()
         look_for_ends()
 
+    def after_fork_in_child(self) -> None:
+        self.next_look = 0.0  # a child's end is its own, and nothing is hooked into it yet
+
     def open_call(self, run_id: RunId, call: LLMCall, ceiling: CeilingOf) -> None:
         """Open an LLM call, if every gate lets it through; one that is open already stays.
 
@@ -342,6 +345,19 @@ class Pipeline:
                 log_points.refused(call, refused)
             raise
 
+    def admit_unread(self, agent_name: str | None) -> None:
+        """Ask the gates about a call that could not be opened, since its event was not understood.
+
+        Raises ``BudgetExceeded``: what cannot be understood is no reason for a gate to open.
+        """
+        if self.gates:
+            agent = agent_name or self.options.default_agent_name
+            no_values = ("",) * len(self.extra_labels)
+            call = LLMCall(agent, UNKNOWN, UNKNOWN, perf_counter(), None, no_values)
+            self._admit(call, lambda: None)
+            call.status, call.ended = ERROR, perf_counter()
+            _settle(call)
+
     def _ask_gates(self, call: LLMCall, ceiling: CeilingOf) -> None:
         call.settle = ()
         for gate in self.gates:
@@ -355,11 +371,20 @@ class Pipeline:
     def finish(self, fact: Fact, error: BaseException | None = None) -> None:
         """Record what was taken out of the table: a success, or what ``error`` makes of it."""
         fact.ended = perf_counter()
+        if isinstance(fact, LLMCall) and fact.cost_usd is not None:
+            self._check_cost(fact)
         if error is None:
             fact.status = SUCCESS
         else:
             self._read_error(fact, error)
         self._hand_on(fact)
+
+    def _check_cost(self, call: LLMCall) -> None:
+        """Leave out a cost that somebody told and that cannot be."""
+        cost = call.cost_usd
+        if cost is not None and not 0 <= cost <= MAX_CALL_USD:
+            call.cost_usd = None
+            self.failed("cost", ValueError())
 
     def _read_error(self, fact: Fact, error: BaseException) -> None:
         try:
@@ -411,6 +436,7 @@ class Pipeline:
             self.table.count_in_run(fact)
         if isinstance(fact, LLMCall):
             fact.is_logged = log_points.wanted()
+            self._check_cost(fact)
             with suppress(BudgetExceeded):  # too late to refuse it
                 self._ask_gates(fact, lambda: None)
         self._hand_on(fact)
@@ -441,8 +467,9 @@ class Pipeline:
         """
         with suppress(Exception):  # it may be the backend itself that fails
             self._count_error(event)
-        name = type(error).__name__
-        said = str(error) if isinstance(error, ConfigurationError) else name
+        name = clean_label(class_name(error))
+        ours = issubclass(type(error), ConfigurationError)
+        said = str(error) if ours else name
         self.problems.warn((event, name), "could not fully record %s: %s", event, said)
 
     def _count_error(self, event: str) -> None:

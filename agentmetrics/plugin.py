@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from agentmetrics.backends.changes import Changes, Line, SampledHistogram, SendingStore
 from agentmetrics.backends.delivery import Connection, Datagrams, HostRoute, Route, Stream
 from agentmetrics.backends.sending import SendingRecorder
+from agentmetrics.budget.ledger.url import without_password
 from agentmetrics.calls.attribution import attribute, nearest_run
 from agentmetrics.calls.context import current_run, extra_values
 from agentmetrics.calls.facts import (
@@ -59,6 +60,7 @@ from agentmetrics.recording.layers.layer import Layer
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import Metric, clean_label
 from agentmetrics.recording.periodic import PeriodicFlush
+from agentmetrics.recording.said import QuietLogger
 from agentmetrics.recording.store import (
     ExemplarHistogram,
     Store,
@@ -111,6 +113,7 @@ __all__ = [
     "PeriodicFlush",
     "Pipeline",
     "Placed",
+    "QuietLogger",
     "RetrieverQuery",
     "Route",
     "RunId",
@@ -156,6 +159,7 @@ __all__ = [
     "watch_event_loop_if_asked",
     "watch_forks",
     "when_imported",
+    "without_password",
 ]
 
 

@@ -15,6 +15,7 @@ from prometheus_client.registry import REGISTRY, Collector
 from prometheus_client.samples import Exemplar as SampleExemplar
 from prometheus_client.samples import Sample
 
+from agentmetrics.backends.accepting import understood
 from agentmetrics.backends.multiprocess import (
     DIRECTORY_VARIABLE,
     MultiprocessCollector,
@@ -112,7 +113,7 @@ class PrometheusRecorder(StoreRecorder):
         """The response to a scrape: text 0.0.4, or OpenMetrics if the ``Accept`` header asks for
         it."""
         self.flush()
-        encode, content_type = choose_encoder(accept)
+        encode, content_type = choose_encoder(understood(accept))
         return Exposition(encode(self.scraped), content_type)
 
     def flush(self) -> None:

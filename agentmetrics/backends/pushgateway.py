@@ -7,7 +7,6 @@ name to be looked up for as long as that takes.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from base64 import b64encode, urlsafe_b64encode
@@ -28,8 +27,9 @@ from agentmetrics.errors import ConfigurationError, PushFailed
 from agentmetrics.recording.deadline import InTime
 from agentmetrics.recording.exits import close_at_exit, skip_at_exit
 from agentmetrics.recording.metric import check_label_name
+from agentmetrics.recording.said import QuietLogger
 
-logger = logging.getLogger("agentmetrics")
+logger = QuietLogger("agentmetrics")
 
 TIMEOUT_SECONDS = 5.0
 _SAID_BYTES = 200
@@ -136,7 +136,8 @@ class Pushgateway:
         try:
             address = urlsplit(self.url if "://" in self.url else f"http://{self.url}")
             is_usable = address.scheme in ("http", "https") and bool(address.hostname)
-            is_usable = is_usable and address.port != 0 and _host(address).isprintable()
+            is_usable = is_usable and address.port != 0 and self.url.strip().isprintable()
+            is_usable = is_usable and "@" not in address.path  # the rest of a password with a /
         except ValueError:  # a port that is none
             is_usable = False
         if not is_usable or address.query or address.fragment:
@@ -172,7 +173,8 @@ class PushAtExit:
     def __init__(self, gateway: Pushgateway, recorder: PrometheusRecorder) -> None:
         self.gateway = gateway
         self._pid = os.getpid()
-        self._push = InTime(partial(gateway.put_now, recorder))
+        self._push_now = partial(gateway.put_now, recorder)
+        self._push = InTime(self._push_now)
 
     def begin(self) -> None:
         close_at_exit(self)
@@ -183,10 +185,17 @@ class PushAtExit:
 
     def close(self) -> None:
         """Push; a failure is one warning in the log. A forked child leaves it to its parent."""
+        self._wait_for(self._push)
+
+    def flush(self) -> None:
+        """The same where the program ends otherwise than by its exit, or goes on after all."""
+        self._wait_for(InTime(self._push_now))
+
+    def _wait_for(self, push: InTime) -> None:
         if os.getpid() != self._pid:
             return
         try:
-            self.gateway.wait_for(self._push)
+            self.gateway.wait_for(push)
         except PushFailed as failed:
             logger.warning("nothing was pushed at exit: %s", failed)
         except Exception as error:  # of a collector on the registry, which may be anybody's

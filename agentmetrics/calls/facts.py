@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
+from agentmetrics.providers.counts import bound_of
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.exemplars import SpanContext
-from agentmetrics.recording.metric import clean_label
+from agentmetrics.recording.metric import class_name, clean_label
 
 UNKNOWN = "unknown"
 
@@ -101,7 +102,7 @@ class Unread(NamedTuple):
     @classmethod
     def of(cls, response: object, advice: str) -> Unread:
         """That of a response which has no usage that is understood."""
-        return cls(clean_label(type(response).__name__), advice)
+        return cls(clean_label(class_name(response)), advice)
 
 
 NO_RESPONSE = Unread("", "pass the response to record_response(), or the tokens to record_usage()")
@@ -186,6 +187,13 @@ class Ceiling(NamedTuple):
     input_tokens: int
     output_tokens: int
     service_tier: str = ""
+
+    @classmethod
+    def of(cls, input_tokens: object, output_tokens: object) -> Ceiling:
+        """That which a program states; ``ValueError`` unless both are numbers of tokens."""
+        return cls(
+            bound_of(input_tokens, "max_input_tokens"), bound_of(output_tokens, "max_output_tokens")
+        )
 
 
 @dataclass(eq=False)

@@ -6,13 +6,12 @@ never any prompt, reply, argument or error text.
 
 from __future__ import annotations
 
-import logging
-
 from agentmetrics.calls.facts import LLMCall
 from agentmetrics.calls.outcome import SUCCESS
 from agentmetrics.errors import BudgetExceeded
+from agentmetrics.recording.said import QuietLogger
 
-logger = logging.getLogger("agentmetrics.calls")
+logger = QuietLogger("agentmetrics.calls")
 
 
 LOOK_SECONDS = 0.1
@@ -21,7 +20,7 @@ LOOK_SECONDS = 0.1
 
 def wanted() -> bool:
     """Whether anybody reads them."""
-    return logger.isEnabledFor(logging.DEBUG)
+    return logger.wants_debug
 
 
 def started(call: LLMCall) -> None:

@@ -28,6 +28,7 @@ from agentmetrics.recording.fork import (
     renewed_lock,
     watch_forks,
 )
+from agentmetrics.recording.said import later
 
 SWEEPS_PER_TTL = 20
 
@@ -97,6 +98,8 @@ class OpenTable(ForkAware):
         opened = _Open(run_id, self._note)
         opened.fact = fact
         key = opened.key = run_id.int
+        if type(key) is not int:  # somebody's own, whose hash may do anything
+            raise TypeError("no run id")
         # Another handler may have seen it first.
         if self._open.setdefault(key, opened) is opened and fact.run is not None:
             self.count_in_run(fact)
@@ -167,7 +170,7 @@ class OpenTable(ForkAware):
     def end_abandoned(self) -> None:
         """End, as cancelled, what was abandoned and what is older than the time to live."""
         notice_fork()
-        with self._ending:
+        with later(), self._ending:
             while self.abandoned:
                 self._cancel(*self.abandoned.popleft())
             now = perf_counter()
@@ -188,7 +191,7 @@ class OpenTable(ForkAware):
     def end_all(self) -> None:
         """End everything, as cancelled: the process ends. The youngest first, since a run adds up
         what happened in it."""
-        with self._ending:
+        with later(), self._ending:
             self.end_abandoned()
             for opened in reversed(list(self._open.values())):
                 self._cancel(opened, perf_counter())

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agentmetrics import backends
-from agentmetrics.budget.ledger.url import without_password
+from agentmetrics.budget.ledger.url import shown, without_password
 from agentmetrics.budget.periods import zone_of
 from agentmetrics.cli import notices
 from agentmetrics.cli.console import complain, note, output, titled_table
@@ -242,7 +242,7 @@ def _setting(settings: Settings, name: str) -> Setting:
     elif isinstance(value, dict):
         text = ",".join(f"{key}={text}" for key, text in value.items())
     else:
-        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        text = shown(",".join(map(str, value)) if isinstance(value, tuple) else str(value))
     return Setting(variable_of(name), text, name not in settings.model_fields_set)
 
 

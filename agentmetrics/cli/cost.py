@@ -16,10 +16,12 @@ from agentmetrics.budget.budgets.budget import BudgetStatus
 from agentmetrics.budget.ledger.summary import PeriodAmounts, Summary
 from agentmetrics.budget.ledger.tally import AMOUNTS, Amounts
 from agentmetrics.cli.columns import bars, fitted, labels, numbers
-from agentmetrics.cli.console import output, tell
+from agentmetrics.cli.console import output, tell, visible
 from agentmetrics.cli.cost_report import PERIODS, Report
 
 _WORDS = {period: word for word, period in PERIODS.items()}
+_FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # noqa: RUF001
+_BLANKS = ("\t", "\r", "\n")
 _SAID_NOTHING = "\N{EN DASH}"
 
 
@@ -40,7 +42,18 @@ def print_csv(report: Report) -> None:
             sums = amounts.as_dict()
             exact = f"{amounts.cost_usd:f}" if amounts.cost_is_known else None
             when = (period.start.isoformat(), period.end.isoformat())
-            lines.writerow([*when, *values, *(sums[name] for name in AMOUNTS), exact])
+            names = map(_as_text, values)
+            lines.writerow([*when, *names, *(sums[name] for name in AMOUNTS), exact])
+
+
+def _as_text(name: str) -> str:
+    """A name as a cell that no spreadsheet takes for a formula.
+
+    Which ones do is OWASP's list ("CSV Injection"), those of full width too; so is the apostrophe,
+    which makes text of what follows it. JSON has names as they are.
+    """
+    seen = visible(name)
+    return f"'{seen}" if name.lstrip().startswith(_FORMULAS) or name[:1] in _BLANKS else seen
 
 
 def print_table(report: Report) -> None:

@@ -81,6 +81,7 @@ def _take_up(settings: Settings, database: Database) -> None:
     except LedgerUnavailable as error:
         note(f"what processes that died left in {place.directory} is not in the report: {error}")
     else:
+        place.tidy()
         if found:
             note(f"the ledger has taken up {taken_up(found)}")
 

@@ -24,9 +24,10 @@ from agentmetrics.errors import ConfigurationError, LedgerUnavailable
 from agentmetrics.machine.reading import Machine
 from agentmetrics.meters.machine import SystemMeter
 from agentmetrics.pipeline import Options, Pipeline, default_options, pipeline_of
-from agentmetrics.recording.exits import close_at_exit, skip_at_exit
+from agentmetrics.recording.exits import close_at_exit, flush_at_exits, skip_at_exit
 from agentmetrics.recording.fork import ForkSafeLock
 from agentmetrics.recording.recorder import Recorder
+from agentmetrics.recording.said import later
 
 if TYPE_CHECKING:
     from agentmetrics.backends.pushgateway import PushAtExit
@@ -117,7 +118,8 @@ def configure(
             at_exit.give_up()
         _close(None, made)
         raise
-    with _changing:
+    flush_at_exits(settings.flush_at_exit)
+    with later(), _changing:
         before = active.in_use
         if before is not None and before.budgets is not None:
             before.budgets.close()
@@ -208,7 +210,7 @@ def in_use() -> InUse:
     Raises ``ConfigurationError``.
     """
     if active.in_use is None:
-        with _changing:
+        with later(), _changing:
             if active.in_use is None:
                 configure()
                 assert active.in_use is not None
@@ -257,13 +259,13 @@ def replaced(recorder: R) -> Iterator[R]:
     what that made is closed at the end.
     """
     pipeline = pipeline_of(recorder)
-    with _changing:
+    with later(), _changing:
         is_chosen = active.in_use is not None and active.in_use.is_chosen
         before = active.put(InUse(recorder, pipeline, is_chosen=is_chosen))
     try:
         yield recorder
     finally:
-        with _changing:
+        with later(), _changing:
             inside = active.put(before)
         if inside is not None and inside.budgets is not None:
             inside.budgets.close()
@@ -277,7 +279,9 @@ def _configured_options() -> Options:
     in_use = active.in_use
     if in_use is not None and in_use.is_chosen:
         return in_use.pipeline.options
-    return make_options(load_settings())
+    settings = load_settings()
+    flush_at_exits(settings.flush_at_exit)
+    return make_options(settings)
 
 
 default_options(_configured_options)

@@ -148,6 +148,11 @@ def make_push_at_exit(settings: Settings, recorder: Recorder) -> PushAtExit | No
     gateway = make_pushgateway(settings)
     if gateway is None:
         return None
+    if not settings.flush_at_exit:
+        raise ConfigurationError(
+            f"{variable_of('flush_at_exit')}=False: with it nothing is pushed at exit, as "
+            f"{variable_of('pushgateway_url')} asks for: leave out one of them"
+        )
     from agentmetrics.backends.prometheus import prometheus_recorder_in
     from agentmetrics.backends.pushgateway import PushAtExit
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import AliasChoices, ValidationError
 
 from agentmetrics import backends
+from agentmetrics.budget.ledger.url import HIDDEN, shown, without_password
 from agentmetrics.config.checks import meant
 from agentmetrics.config.settings import PREFIX, Settings
 from agentmetrics.errors import ConfigurationError
@@ -73,4 +74,11 @@ def _sentences(error: ValidationError) -> Iterator[str]:
         name = str(each["loc"][0])
         variable = name if name.isupper() else variable_of(name)
         said = each["msg"].removeprefix("Value error, ")
-        yield f"{variable}={each['input']!r}: {said[0].lower() + said[1:]}"
+        yield f"{variable}={_shown(variable, each['input'])}: {said[0].lower() + said[1:]}"
+
+
+def _shown(variable: str, given: object) -> str:
+    """What was given, without what may be a secret in it: a URL, wherever it was put."""
+    if variable.endswith("_URL"):
+        return repr(without_password(given) if isinstance(given, str) else HIDDEN)
+    return repr(shown(given) if isinstance(given, str) else given)

@@ -297,6 +297,13 @@ class Settings(BaseSettings):
             raise ValueError("there is no such path; name one on the file system to measure")
         return path
 
+    @field_validator("statsd_host")
+    @classmethod
+    def _no_url(cls, host: str) -> str:
+        if "@" in host or "/" in host:
+            raise ValueError("use a name or an address alone, such as 'localhost'")
+        return host
+
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, name: str) -> str:

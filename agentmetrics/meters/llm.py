@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
+from typing import TypeVar
 
 from agentmetrics import catalog
 from agentmetrics.calls.facts import UNKNOWN, LLMCall
@@ -22,7 +23,11 @@ from agentmetrics.recording.instruments import (
     CounterSeries,
     GaugeSeries,
     HistogramSeries,
+    Instrument,
 )
+from agentmetrics.recording.lazily import lazily
+
+S = TypeVar("S")
 
 PROMPT_CACHE = "prompt_cache"
 """The intent under which stands what providers' prompt caches saved."""
@@ -92,20 +97,16 @@ class LLMMeter:
     def _expected(
         self, agent_name: str, provider: str, model: str, extra: tuple[str, ...]
     ) -> ByEnding:
-        labels = {
-            "agent_name": agent_name,
-            "provider": provider,
-            "model": model,
-            **self.make.named(extra),
-        }
+        extra = tuple(self.make.named(extra).values())
+        own = agent_name, provider, model
         for status in catalog.STATUSES:
-            self.calls.labels(**labels, status=status)
+            self.calls.bind((*own, status, *extra))
         for token_type in catalog.TOKEN_TYPES:
-            self.tokens.labels(**labels, token_type=token_type)
-        if self.prices.find(provider, model) is not None:
-            self.cost.labels(**labels)  # what has no known price did not cost 0
+            self.tokens.bind((*own, token_type, *extra))
+        if self.prices.knows(provider, model):
+            self.cost.bind((*own, *extra))  # what has no known price did not cost 0
         for error_type in catalog.ERROR_TYPES:
-            self.errors.labels(**labels, error_type=error_type)
+            self.errors.bind((*own, error_type, *extra))
         return Bundles(partial(_CallSeries, self, agent_name, provider, model, extra), MAX_ENDINGS)
 
     def record(self, call: LLMCall) -> None:
@@ -185,92 +186,90 @@ class _CallSeries:
         self._meter = meter
         self._agent_name, self._provider, self._model = agent_name, provider, model
         self._served_model, self._finish_reason = served_model, finish_reason
-        self._labels = {
-            "agent_name": agent_name,
-            "provider": provider,
-            "model": model,
-            **meter.make.named(extra),
-        }
+        self._own, self._extra = (agent_name, provider, model), extra
         self._adds: dict[tuple[str, str], Batch] = {}
         meter.in_flight.show((agent_name, provider))
         meter.oldest.show((agent_name,))
         self.pricer = self.in_tier("")
+
+    def _of(self, instrument: Instrument[S], *more: str) -> S:
+        """The series of these calls, with the value of the label that comes after the model's, if
+        the metric has one."""
+        return instrument.bind((*self._own, *more, *self._extra))
 
     def in_tier(self, service_tier: str) -> Pricer:
         """The pricer of a tier that is priced apart, which few calls are served in."""
         priced = self._served_model or self._model
         return self._meter.prices.pricer(self._provider, priced, service_tier)
 
-    @cached_property
+    @lazily
     def _ones(self) -> list[CounterSeries]:
         """What every success counts once."""
-        ones = [self._meter.calls.labels(**self._labels, status=SUCCESS), *self._served]
+        ones = [self._of(self._meter.calls, SUCCESS), *self._served]
         if self._finish_reason:
-            labels = {**self._labels, "finish_reason": self._finish_reason}
-            ones.append(self._meter.finish_reasons.labels(**labels))
+            ones.append(self._of(self._meter.finish_reasons, self._finish_reason))
         return ones
 
-    @cached_property
+    @lazily
     def _served(self) -> list[CounterSeries]:
         if not self._served_model:
             return []
-        return [self._meter.served.labels(self._provider, self._model, self._served_model)]
+        return [self._meter.served.bind((self._provider, self._model, self._served_model))]
 
-    @cached_property
+    @lazily
     def count_billed(self) -> Batch:
         """A success whose tokens and price are known, which is nearly every call."""
-        meter, labels = self._meter, self._labels
+        meter, of = self._meter, self._of
         count = meter.batch(
             (
                 *self._ones,
-                meter.tokens.labels(**labels, token_type="input"),
-                meter.tokens.labels(**labels, token_type="output"),
-                meter.cost.labels(**labels),
+                of(meter.tokens, "input"),
+                of(meter.tokens, "output"),
+                of(meter.cost),
             ),
             (
-                meter.input_last_call.labels(**labels),
-                meter.output_last_call.labels(**labels),
+                of(meter.input_last_call),
+                of(meter.output_last_call),
                 *self._memory_rss,
             ),
-            (self._latency, self._api_latency, meter.call_cost.labels(**labels)),
+            (self._latency, self._api_latency, of(meter.call_cost)),
         )
         return partial(count, *[1.0] * len(self._ones))
 
-    @cached_property
+    @lazily
     def observe_tokens(self) -> Batch:
         """The tokens of one call as a distribution, in a batch of its own: few want it."""
         by_type = [
-            self._meter.call_tokens.labels(**self._labels, token_type=token_type)
-            for token_type in catalog.TOKEN_TYPES
+            self._of(self._meter.call_tokens, token_type) for token_type in catalog.TOKEN_TYPES
         ]
         return self._meter.batch((), (), by_type)
 
-    @cached_property
+    @lazily
     def _memory_rss(self) -> list[GaugeSeries]:
         return self._meter.memory.rss_series(self._agent_name)
 
-    @cached_property
+    @lazily
     def _latency(self) -> HistogramSeries:
-        return self._meter.latency.labels(**self._labels)
+        return self._of(self._meter.latency)
 
-    @cached_property
+    @lazily
     def _api_latency(self) -> HistogramSeries:
-        return self._meter.api_latency.labels(agent_name=self._agent_name, provider=self._provider)
+        return self._meter.api_latency.bind((self._agent_name, self._provider))
 
-    @cached_property
+    @lazily
     def _time_to_first_token(self) -> HistogramSeries:
-        return self._meter.time_to_first_token.labels(**self._labels)
+        return self._of(self._meter.time_to_first_token)
 
-    @cached_property
+    @lazily
     def _count_token_times(self) -> Batch:
-        per_output_token = self._meter.time_per_output_token.labels(**self._labels)
+        per_output_token = self._of(self._meter.time_per_output_token)
         return self._meter.batch((), (), (self._time_to_first_token, per_output_token))
 
-    @cached_property
+    @lazily
     def _time_between_chunks(self) -> HistogramSeries:
-        return self._meter.time_between_chunks.labels(**self._labels)
+        return self._of(self._meter.time_between_chunks)
 
-    @cached_property
+    @lazily
     def _count_success(self) -> Batch:
         return partial(self._meter.batch(self._ones, (), ()), *[1.0] * len(self._ones))
 
@@ -278,8 +277,8 @@ class _CallSeries:
         """Add to a counter that has one label more, with a fixed set of values."""
         add = self._adds.get((label, value))
         if add is None:
-            series = counter.labels(**self._labels, **{label: value})
-            add = self._adds.setdefault((label, value), self._meter.batch((series,), (), ()))
+            batch = self._meter.batch((self._of(counter, value),), (), ())
+            add = self._adds.setdefault((label, value), batch)
         add(amount)
 
     def count_in_parts(self, call: LLMCall, seconds: float, price: Price) -> None:
@@ -305,27 +304,27 @@ class _CallSeries:
                 self._count_cost(call.cost_usd)
         else:
             if call.status == SUCCESS:
-                self._meter.unmetered.labels(**self._labels).inc()
+                self._of(self._meter.unmetered).inc()
             if call.cost_usd:  # it was told
                 self._count_cost(call.cost_usd)
 
     def _count_tokens(self, usage: Usage) -> None:
         if usage.input_tokens is not None:
             self._add(self._meter.tokens, "token_type", "input", usage.input_tokens)
-            self._meter.input_last_call.labels(**self._labels).set(usage.input_tokens)
+            self._of(self._meter.input_last_call).set(usage.input_tokens)
             self._observe_tokens("input", usage.input_tokens)
         if usage.output_tokens is not None:
             self._add(self._meter.tokens, "token_type", "output", usage.output_tokens)
-            self._meter.output_last_call.labels(**self._labels).set(usage.output_tokens)
+            self._of(self._meter.output_last_call).set(usage.output_tokens)
             self._observe_tokens("output", usage.output_tokens)
 
     def _observe_tokens(self, token_type: str, tokens: int) -> None:
         if self._meter.observes_tokens:
-            self._meter.call_tokens.labels(**self._labels, token_type=token_type).observe(tokens)
+            self._of(self._meter.call_tokens, token_type).observe(tokens)
 
     def _count_cost(self, cost_usd: float) -> None:
-        self._meter.cost.labels(**self._labels).inc(cost_usd)
-        self._meter.call_cost.labels(**self._labels).observe(cost_usd)
+        self._of(self._meter.cost).inc(cost_usd)
+        self._of(self._meter.call_cost).observe(cost_usd)
 
     def count_details(self, usage: Usage, price: Price) -> None:
         details = self._meter.token_details

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from agentmetrics._toml import Document, TomlError
 from agentmetrics.pricing.names import Name, names_of, provider_id, without_snapshot
-from agentmetrics.pricing.rates import UNKNOWN, InputOnly, Price, Rates
+from agentmetrics.pricing.rates import MAX_RATE_USD, UNKNOWN, InputOnly, Price, Rates
 from agentmetrics.pricing.tiers import factor_of
 
 T = TypeVar("T")
@@ -21,15 +21,15 @@ class _Table(BaseModel):
 
 
 class _Rates(_Table):
-    input: float = Field(ge=0)
-    output: float | None = Field(None, ge=0)
-    cache_read: float | None = Field(None, ge=0)
-    cache_creation: float | None = Field(None, ge=0)
-    cache_creation_1h: float | None = Field(None, ge=0)
-    reasoning: float | None = Field(None, ge=0)
-    audio_input: float | None = Field(None, ge=0)
-    audio_output: float | None = Field(None, ge=0)
-    request: float = Field(0.0, ge=0)
+    input: float = Field(ge=0, le=MAX_RATE_USD)
+    output: float | None = Field(None, ge=0, le=MAX_RATE_USD)
+    cache_read: float | None = Field(None, ge=0, le=MAX_RATE_USD)
+    cache_creation: float | None = Field(None, ge=0, le=MAX_RATE_USD)
+    cache_creation_1h: float | None = Field(None, ge=0, le=MAX_RATE_USD)
+    reasoning: float | None = Field(None, ge=0, le=MAX_RATE_USD)
+    audio_input: float | None = Field(None, ge=0, le=MAX_RATE_USD)
+    audio_output: float | None = Field(None, ge=0, le=MAX_RATE_USD)
+    request: float = Field(0.0, ge=0, le=MAX_RATE_USD)
 
     def stated(self) -> dict[str, float]:
         return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,15 +11,16 @@ from agentmetrics.pricing import source
 from agentmetrics.pricing.file import PriceFile
 from agentmetrics.pricing.names import LOCAL_PROVIDERS, names_of
 from agentmetrics.pricing.own import OwnPrices
-from agentmetrics.pricing.rates import FREE, UNKNOWN, Band, Price
+from agentmetrics.pricing.rates import FREE, UNKNOWN, Band, Price, is_plausible
 from agentmetrics.pricing.updates import Updates
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.fork import held_lock
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.periodic import PeriodicFlush
+from agentmetrics.recording.said import QuietLogger
 
-logger = logging.getLogger("agentmetrics")
+logger = QuietLogger("agentmetrics")
 
 WATCH_SECONDS = 1.0
 _MAX_PRICERS = 10_000
@@ -73,7 +73,9 @@ class Prices:
         self.file = file
         self._on_error: list[weakref.WeakMethod[Callable[[str], None]]] = []
         self._updates = updates
+        source.load()
         self._pricers: dict[Key, Pricer] = {}
+        self._known: dict[tuple[str, str], bool] = {}
         self._followers: weakref.WeakSet[Pricer] = weakref.WeakSet()
         self._changing = held_lock()
         self._edition = 0
@@ -139,6 +141,19 @@ class Prices:
                 return Quote(entry.provider.id, entry.model.id, source.edition(), price)
         return None
 
+    def knows(self, provider: str, model: str) -> bool:
+        """Whether ``find`` finds this model, looked up once for as long as prices stay the same."""
+        edition, key = self._edition, (provider, model)
+        known = self._known.get(key)
+        if known is None:
+            known = self.find(provider, model) is not None
+            if len(self._known) >= _MAX_PRICERS:
+                self._known.clear()
+            with self._changing:
+                if edition == self._edition:
+                    self._known[key] = known
+        return known
+
     def report_to(self, on_error: Callable[[str], None]) -> None:
         """Call this method, for as long as its object lives, with the name of the event where a
         file cannot be used or an update has failed."""
@@ -153,6 +168,9 @@ class Prices:
         except Exception as error:  # a list that was updated may hold anything
             self._failed("price", f"no price was found: {type(error).__name__}")
         price = quote.price if quote else UNKNOWN
+        if not is_plausible(price):
+            self._failed("price", "the price of a model is no number that can be: it is left out")
+            price = UNKNOWN
         with self._changing:
             if edition == self._edition:  # else it waits again
                 pricer.price = price
@@ -180,6 +198,7 @@ class Prices:
         if self._reloaded() | self._updated():
             with self._changing:
                 self._edition += 1
+                self._known.clear()
                 for pricer in list(self._followers):
                     pricer.price = _Awaited(self, pricer)
 
@@ -206,6 +225,7 @@ class Prices:
             self._report(_UPDATE)
             return False
         if updated:
+            source.load()
             self._problems.over(_UPDATE)
         return updated
 

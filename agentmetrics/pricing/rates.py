@@ -17,6 +17,12 @@ NANO = 1e9
 _PER_MTOK = 1000.0
 """Nano-dollars a token that are one dollar per million tokens."""
 
+MAX_CALL_USD = 1_000_000.0
+"""Above it is no cost of one call that anybody told: the dearest model of 2025 takes 600 USD for a
+million tokens (https://platform.openai.com/docs/pricing, o1-pro)."""
+MAX_RATE_USD = 1_000_000.0
+"""Above it is no price of a million tokens, or of a request."""
+
 Band = tuple[int, "Rates"]
 """Rates for calls of more than this many input tokens."""
 
@@ -177,6 +183,12 @@ class Stepped:
             if usage.input_tokens > more_than:
                 return rates.cost_usd(usage)
         return self.bands[0][1].cost_usd(usage)
+
+
+def is_plausible(price: Price) -> bool:
+    """Whether each of its rates is one that can be: sums of such costs stay finite."""
+    rates = [rate for _, band in price.bands for rate in band.in_usd().values()]
+    return all(rate is None or 0 <= rate <= MAX_RATE_USD for rate in rates)
 
 
 class _Unknown:

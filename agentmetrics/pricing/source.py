@@ -1,38 +1,34 @@
 """The price list of genai-prices: which of its entries a model is, and what that costs.
 
-Its own look-up takes the first entry whose pattern matches, and a pattern such as "starts with
-gpt-5-nano-" or "contains o4-mini" also matches models that came later and cost something else.
-So an entry counts only when its pattern speaks of the whole name, but for what leaves a model
-the same (``names.without_version``); of several entries the one that says most is the model's.
-
-This is the one module that knows the shapes of that package, for which it is a long one.
+With ``patterns``, the one module that knows the shapes of that package. It is imported when the
+first ``Prices`` are made, never at a call: a child that is forked while a thread imports would wait
+for that thread for ever.
 """
 
 from __future__ import annotations
 
-import re
+import logging
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Set
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from datetime import time as time_of_day
 from decimal import Decimal
-from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from agentmetrics.pricing.names import Name, without_version
+from agentmetrics.pricing.names import Name
+from agentmetrics.pricing.patterns import Patterns
 from agentmetrics.pricing.rates import FREE, UNKNOWN, Band, InputOnly, Price, Rates, Stepped
 from agentmetrics.pricing.tiers import contexts_of, factor_of
 from agentmetrics.providers.usage import Usage
 
+logger = logging.getLogger("agentmetrics")
+
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
-    from genai_prices.types import MatchLogic, ModelInfo, ModelPrice, Provider
+    from genai_prices.types import ModelInfo, ModelPrice, Provider
     from genai_prices.types import Usage as Counts
-
-_VENDORS = ("anthropic.", "amazon.")
-"""What stands before a model's name on Bedrock where the list leaves it out."""
 
 _COUNTED = frozenset(
     {
@@ -57,11 +53,27 @@ _FEES = frozenset({"web_searches_kcount", "storage_searches_kcount"})
 _NOT_TEXT = frozenset({"input_image_mtok", "input_video_mtok"})
 """Kinds of input that embeddings have a rate for; LangChain embeds text."""
 
+_USUAL = Name("openai", "gpt-4o-mini")
+"""A model that the list surely has."""
+
 _AUDIO_APART = frozenset({"openai", "azure"})
 """Providers whose audio tokens never cost what text does: without a rate, the price is unknown.
 
 https://openai.com/api/pricing; the list lacks the rate for some models.
 """
+
+
+def load() -> None:
+    """Import the price list, where it is installed, and index it.
+
+    What genai-prices imports and makes at its own first calculation is done as well.
+    """
+    try:
+        entry = find(_USUAL)
+        if entry is not None:
+            entry.price("", _USUAL.provider)
+    except Exception as error:
+        logger.warning("the price list cannot be used: %s", type(error).__name__)
 
 
 def snapshot() -> DataSnapshot | None:
@@ -73,25 +85,23 @@ def snapshot() -> DataSnapshot | None:
     return get_snapshot()
 
 
-def edition() -> str:
-    """Where these prices are from, for people."""
-    listed = snapshot()
-    fetched = f", fetched {listed.timestamp:%Y-%m-%d}" if listed and listed.from_auto_update else ""
-    return f"genai-prices {version('genai-prices')}{fetched}"
-
-
 @dataclass(frozen=True)
 class Entry:
     """One model of the list."""
 
     provider: Provider
     model: ModelInfo
+    _prices: dict[tuple[str, str], Price] = field(default_factory=dict, repr=False, compare=False)
 
     def price(self, tier: str, asked: str) -> Price:
         """What it costs in a service tier when asked for at the provider ``asked``."""
-        if self._never_changes(tier):
-            return self._price_at(datetime.now(timezone.utc), tier, asked)
-        return _Clocked(self, tier, asked)
+        if not self._never_changes(tier):
+            return _Clocked(self, tier, asked)
+        known = self._prices.get((tier, asked))
+        if known is None:
+            known = self._price_at(datetime.now(timezone.utc), tier, asked)
+            self._prices[tier, asked] = known
+        return known
 
     def _never_changes(self, tier: str) -> bool:
         return not (isinstance(self.model.prices, list) or (tier and self.model.price_variants))
@@ -135,7 +145,7 @@ class Entry:
         unknown = tuple(self._without_rate(stated))
         limits = {step.start for rate in stated.values() for step in getattr(rate, "tiers", ())}
         bands = tuple(
-            (limit, _measured(prices, limit + 1, unknown).times(factor))
+            (limit, _measured(prices, stated.keys(), limit + 1, unknown).times(factor))
             for limit in sorted({0} | limits)
         )
         if len(bands) > 1:
@@ -189,16 +199,72 @@ class _Clocked:
         return price
 
 
+class Listing:
+    """One edition of the price list, indexed when it is made.
+
+    ``edition`` says for people where its prices are from.
+    """
+
+    def __init__(self, listed: DataSnapshot) -> None:
+        from genai_prices import types
+
+        self.listed = listed
+        fetched = f", fetched {listed.timestamp:%Y-%m-%d}" if listed.from_auto_update else ""
+        self.edition = f"genai-prices {version('genai-prices')}{fetched}"
+        self._providers = {_normal(provider.id): provider for provider in listed.providers}
+        self._entries = {
+            provider.id: [Entry(provider, model) for model in provider.models]
+            for provider in listed.providers
+        }
+        self._patterns = {
+            provider.id: Patterns((model.match for model in provider.models), types)
+            for provider in listed.providers
+        }
+
+    def find(self, name: Name) -> Entry | None:
+        """The entry that is this model; ``None`` where there is none that surely is."""
+        if name.model.startswith("ft:"):
+            return None  # the list gives some fine-tunes the price of their base, or no cached rate
+        for provider in self._sellers(name.provider):
+            place = self._patterns[provider.id].meant(name.model)
+            if place is not None:
+                return self._entries[provider.id][place]
+        return None
+
+    def _sellers(self, provider: str) -> Iterator[Provider]:
+        """A provider, then those whose models it sells at their price."""
+        found = self._providers.get(provider)
+        if found is not None:
+            yield found
+            for other in found.fallback_model_providers or ():
+                if _normal(other) in self._providers:
+                    yield self._providers[_normal(other)]
+
+
+_listing: Listing | None = None
+
+
+def listing() -> Listing | None:
+    """The price list in use; ``None`` without the extra [prices]."""
+    global _listing
+    listed, known = snapshot(), _listing
+    if listed is None:
+        return None
+    if known is None or known.listed is not listed:
+        known = _listing = Listing(listed)
+    return known
+
+
 def find(name: Name) -> Entry | None:
     """The entry that is this model; ``None`` where there is none that surely is."""
-    listed = snapshot()
-    if listed is None or name.model.startswith("ft:"):
-        return None  # the list gives some fine-tunes the price of their base, or no cached rate
-    for provider in _providers(listed, name.provider):
-        entry = _entry(provider, name.model)
-        if entry is not None:
-            return entry
-    return None
+    known = listing()
+    return None if known is None else known.find(name)
+
+
+def edition() -> str:
+    """Where these prices are from, for people."""
+    known = listing()
+    return "" if known is None else known.edition
 
 
 def provider_ids() -> list[str]:
@@ -218,90 +284,63 @@ def vendor_of(model: str) -> str | None:
         return None
 
 
-def _providers(listed: DataSnapshot, provider: str) -> Iterator[Provider]:
-    """A provider, then those whose models it sells at their price."""
-    by_id = {_normal(each.id): each for each in listed.providers}
-    found = by_id.get(provider)
-    if found is not None:
-        yield found
-        for other in found.fallback_model_providers or ():
-            if _normal(other) in by_id:
-                yield by_id[_normal(other)]
-
-
 def _normal(provider: str) -> str:
     return provider.lower().replace("-", "_")
 
 
-def _entry(provider: Provider, model: str) -> Entry | None:
-    most, best = len(without_version(model)), None
-    for info in provider.models:
-        said = _said(info.match, model)
-        if said is not None and (said > most or (said == most and best is None)):
-            most, best = said, info
-    return Entry(provider, best) if best is not None else None
+_PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    "cache_read": (("cache_read_mtok",), (), ("cache_read_tokens",)),
+    "cache_creation": (
+        ("cache_write_mtok", "cache_write_5m_mtok"), (), ("cache_creation_tokens",),
+    ),
+    "cache_creation_1h": (
+        ("cache_write_1h_mtok", "cache_write_5m_mtok"),
+        ("cache_creation_tokens",),
+        ("cache_creation_tokens", "cache_creation_1h_tokens"),
+    ),
+    "reasoning": (
+        ("output_reasoning_mtok",), ("output_tokens",), ("output_tokens", "reasoning_tokens"),
+    ),
+    "audio_input": (("input_audio_mtok", "cache_audio_read_mtok"), (), ("audio_input_tokens",)),
+    "audio_output": (
+        ("output_audio_mtok",), ("output_tokens",), ("output_tokens", "audio_output_tokens"),
+    ),
+}  # fmt: skip
+"""By part of ``Rates``: the units that give it a rate of its own, the kinds of tokens that it
+belongs to, and with these the part itself."""
 
 
-def _said(clause: MatchLogic, model: str) -> int | None:
-    """How much of the name, from its start, a pattern speaks of; ``None`` if it does not match.
-
-    The whole name and one more for a pattern that is the name.
-    """
-    kinds = _kinds()
-    if not clause.is_match(model):
-        return None
-    if isinstance(clause, kinds.ClauseEquals):
-        return len(model) + 1
-    if isinstance(clause, kinds.ClauseStartsWith):
-        return len(clause.starts_with)
-    if isinstance(clause, kinds.ClauseEndsWith):
-        return len(model) if len(clause.ends_with) == len(model) else None
-    if isinstance(clause, kinds.ClauseContains):
-        before, _, _ = model.partition(clause.contains.lower())
-        known = not before or before in _VENDORS
-        return len(before) + len(clause.contains) if known else None
-    if isinstance(clause, kinds.ClauseRegex):
-        found = re.match(clause.regex, model)
-        open_ended = not clause.regex.endswith("$")  # its last digit may begin another number
-        return found.end() - open_ended if found else None
-    parts: list[MatchLogic] = getattr(clause, "or_", None) or getattr(clause, "and_", None) or []
-    said = [each for each in (_said(part, model) for part in parts) if each is not None]
-    return max(said, default=None)
-
-
-@cache
-def _kinds() -> Any:
-    from genai_prices import types  # an extra, and slow to import
-
-    return types
-
-
-def _measured(prices: ModelPrice, input_tokens: int, unknown: tuple[str, ...]) -> Rates:
-    """The rates for calls with this much input, from one full calculation for each kind of token.
+def _measured(
+    prices: ModelPrice, stated: Set[str], input_tokens: int, unknown: tuple[str, ...]
+) -> Rates:
+    """The rates for calls with this much input, from one full calculation for each kind of token
+    that has a rate of its own.
 
     A price is linear in every count as long as the input stays within its band, so one token
     of a kind has its rate.
     """
 
-    def nano(**counts: int) -> Decimal:
-        usage = Usage(**{"input_tokens": input_tokens, "output_tokens": 0, **counts})
+    def nano(*one_of: str) -> Decimal:
+        usage = Usage(
+            **{"input_tokens": input_tokens, "output_tokens": 0, **dict.fromkeys(one_of, 1)}
+        )
         return prices.calc_price(_counts(usage))["total_price"] * 10**9
 
-    request = prices.calc_price(_counts(Usage(0, 0)))["total_price"] * 10**9
-    base = nano()
-    created = nano(cache_creation_tokens=1)
-    created_1h = nano(cache_creation_tokens=1, cache_creation_1h_tokens=1)
-    one = nano(output_tokens=1)
+    request = Decimal(0)
+    if "requests_kcount" in stated:
+        request = prices.calc_price(_counts(Usage(0, 0)))["total_price"] * 10**9
+    base, output = nano(), nano("output_tokens")
+    whole = {(): base, ("output_tokens",): output}
+    parts = {
+        part: float(nano(*kinds) - (whole[of] if of in whole else nano(*of)))
+        for part, (units, of, kinds) in _PARTS.items()
+        if not stated.isdisjoint(units)
+    }
     return Rates(
         request=float(request),
         input=float((base - request) / input_tokens),
-        output=float(one - base),
-        cache_read=float(nano(cache_read_tokens=1) - base),
-        cache_creation=float(created - base),
-        cache_creation_1h=float(created_1h - created),
-        reasoning=float(nano(output_tokens=1, reasoning_tokens=1) - one),
-        audio_input=float(nano(audio_input_tokens=1) - base),
-        audio_output=float(nano(output_tokens=1, audio_output_tokens=1) - one),
+        output=float(output - base),
+        **parts,
         unknown=unknown,
     )
 

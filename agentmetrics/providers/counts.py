@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from agentmetrics.providers.fields import field
+from agentmetrics.recording.metric import class_name
 
-MAX_TOKENS = 2**53
-"""Above it is no count of tokens, and a float no longer holds every integer."""
+MAX_TOKENS = 1_000_000_000
+"""Above it is no count of tokens of one call: the largest context of any model is 10 million
+(https://ai.meta.com/blog/llama-4-multimodal-intelligence/), and the largest of several requests
+counted as one, such as a batch of embeddings, is still far below."""
 
 Counts = dict[str, Any]
 """Counts of tokens by the fields of ``Usage``; ``None`` for what the provider did not say."""
@@ -22,7 +26,20 @@ def token_count(value: object, name: str) -> int | None:
         return None
     if type(value) is float and 0 <= value <= MAX_TOKENS and value.is_integer():
         return int(value)
-    raise ValueError(f"{name} is not a valid token count ({type(value).__name__})")
+    raise ValueError(f"{name} is not a valid token count ({class_name(value)})")
+
+
+def bound_of(value: Any, name: str) -> int:
+    """The most tokens that a call can use, as the program says; whole numbers of any class.
+
+    ``ValueError`` for anything else: what is not understood bounds nothing.
+    """
+    if not issubclass(type(value), bool | str | bytes):
+        with suppress(Exception):  # somebody's own class
+            number = int(value)
+            if number == value and 0 <= number <= MAX_TOKENS:
+                return number
+    raise ValueError(f"{name} is no number of tokens ({class_name(value)})")
 
 
 def sum_known(counts: Iterable[int | None]) -> int | None:

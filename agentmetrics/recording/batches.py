@@ -61,7 +61,7 @@ def slots_batch(
         "span_here": span_here,
         "time": time.time,
     }
-    exec(source, namespace)
+    _execute(source, namespace)
     made: Callable[..., Batch] = namespace["make"]
     return made
 
@@ -83,6 +83,12 @@ def picking(count: int, kept: tuple[int, ...]) -> Callable[[Batch], Batch]:
         f"def make(apply):\n    def pick({values}):\n        apply({passed})\n    return pick\n"
     )
     namespace: dict[str, Any] = {}
-    exec(source, namespace)
+    _execute(source, namespace)
     made: Callable[[Batch], Batch] = namespace["make"]
     return made
+
+
+def _execute(source: str, namespace: dict[str, Any]) -> None:
+    """Compiled first: ``exec`` of a text at the exit of the interpreter makes CPython forget that
+    the program ends by Ctrl-C, and the exit status is then 1."""
+    exec(compile(source, "<batch>", "exec"), namespace)

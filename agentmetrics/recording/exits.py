@@ -8,7 +8,6 @@ process may go on after all.
 from __future__ import annotations
 
 import atexit
-import logging
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,8 +16,9 @@ from typing import Protocol
 from agentmetrics.recording.ends import HOOKS, children, sigterm
 from agentmetrics.recording.ends.work import run_all
 from agentmetrics.recording.fork import THREADS, ForkAware, notice_fork, watch_forks
+from agentmetrics.recording.said import QuietLogger
 
-logger = logging.getLogger("agentmetrics")
+logger = QuietLogger("agentmetrics")
 
 FLUSH_SECONDS = 10.0
 """How long the end of a process waits for a hook's flush."""
@@ -74,17 +74,12 @@ def look_for_ends() -> None:
             hook(flush_all)
 
 
-def use_hooks() -> None:
-    """Flush at every end from now on, as at first."""
+def flush_at_exits(wanted: bool) -> None:
+    """Flush at the ends of this process, as at first, or do nothing at any, its exit included."""
     global _is_on
-    _is_on = True
-
-
-def use_no_hooks() -> None:
-    """Do nothing at any end from now on, the exit of the interpreter included."""
-    global _is_on
-    _is_on = False
-    sigterm.unhook()
+    _is_on = wanted
+    if not wanted:
+        sigterm.unhook()
 
 
 def flush_all() -> None:
@@ -94,7 +89,7 @@ def flush_all() -> None:
 
 
 def _flushes() -> Iterator[Callable[[], None]]:
-    yield _end_open
+    yield partial(_attempt, _opens, _end_open)
     for closable in reversed(list(_open.values())):
         flush: Callable[[], None] = getattr(closable, "flush", closable.close)
         yield partial(_attempt, closable, flush)

@@ -11,7 +11,6 @@ would have done; see ``NOTICED``.
 from __future__ import annotations
 
 import itertools
-import logging
 import mmap
 import os
 import threading
@@ -20,7 +19,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-logger = logging.getLogger("agentmetrics")
+from agentmetrics.recording import said
+
+logger = said.QuietLogger("agentmetrics")
 
 THREADS, LEDGERS, STORES = 0, 10, 20
 """Orders: the lower is asked first before a fork and last after it. A store's lock is the
@@ -122,6 +123,18 @@ def renewed_lock() -> threading.RLock:
 def renew_in_children(lock: Any) -> None:
     """Renew a lock that somebody else made, in every child that finds it locked."""
     _renewed[lock] = (LEDGERS, next(_numbers))
+
+
+def _holds_lock() -> bool:
+    """Whether this thread holds a lock that is registered here."""
+    for lock, _ in (*_items(_held), *_items(_renewed)):
+        is_owned: Callable[[], bool] | None = getattr(lock, "_is_owned", None)  # locks of others
+        if is_owned is not None and is_owned():
+            return True
+    return False
+
+
+said.while_unlocked(_holds_lock)
 
 
 class ForkSafeLock:
@@ -232,6 +245,16 @@ def _attempt(what: Callable[[], object]) -> None:
     except Exception as error:
         logger.warning("%s failed at a fork: %s", what.__qualname__, type(error).__name__)
 
+
+class _Unsaid(ForkAware):
+    """What was logged and waits is the parent's to say."""
+
+    def after_fork_in_child(self) -> None:
+        said.begin_anew()
+
+
+_unsaid = _Unsaid()
+watch_forks(_unsaid)
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(

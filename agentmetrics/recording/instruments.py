@@ -54,11 +54,12 @@ class HistogramSeries(ABC):
 class Instrument(Generic[S]):
     """A metric of one recorder, which returns its series by label values."""
 
-    __slots__ = ("_bind", "metric")
+    __slots__ = ("_bind", "_names", "metric")
 
     def __init__(self, metric: Metric, bind: Callable[[Metric, tuple[str, ...]], S]) -> None:
         self.metric = metric
         self._bind = bind
+        self._names = frozenset(metric.labels)
 
     def labels(self, *values: object, **named: object) -> S:
         """The series with these label values: in the order of ``metric.labels``, or by name.
@@ -77,8 +78,12 @@ class Instrument(Generic[S]):
             )
         return self._bind(self.metric, tuple(map(clean_label, values)))
 
+    def bind(self, values: tuple[str, ...]) -> S:
+        """``labels`` for layers, which have been given clean values, as many as there are labels."""
+        return self._bind(self.metric, values)
+
     def _in_order(self, values: tuple[object, ...], named: dict[str, object]) -> tuple[object, ...]:
-        if values or named.keys() != set(self.metric.labels):
+        if values or named.keys() != self._names:
             raise ValueError(
                 f"{self.metric.name} has the labels {self.metric.labels}, "
                 f"got {len(values)} without a name and {sorted(named)}"

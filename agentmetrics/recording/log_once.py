@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Hashable
 
-logger = logging.getLogger("agentmetrics")
+from agentmetrics.recording.said import QuietLogger
+
+logger = QuietLogger("agentmetrics")
 
 MAX_KINDS = 10_000
 """Kinds that are remembered; further ones are not logged, since nobody reads so many."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
+
+from agentmetrics.recording.unseen import without_unseen
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -17,30 +20,60 @@ MAX_LABEL_LENGTH = 128
 
 
 def clean_label(value: object) -> str:
-    """A label value that every wire format can carry.
+    """A label value that every wire format can carry, and that is read as what it is.
 
     Control characters, line separators and lone surrogates become ``_``, text is truncated to 128
-    characters, and ``None`` is the empty string. Anything other than text and numbers becomes
-    ``invalid``: the ``repr`` of an object may contain data that must not leave the process.
+    characters, characters that nobody sees are left out (``recording/unseen.py`` says which), and
+    ``None`` is the empty string. Anything other than text and numbers becomes ``invalid``: the
+    ``repr`` of an object may contain data that must not leave the process. So does what cannot be
+    read, such as a proxy of nothing; this is the guard of all label values.
     """
-    if type(value) is str and len(value) <= MAX_LABEL_LENGTH and value.isprintable():
+    if type(value) is str and len(value) <= MAX_LABEL_LENGTH and _is_plain(value):
         return value
-    if isinstance(value, str):
+    if issubclass(type(value), str):
         text = str.__str__(value)[:MAX_LABEL_LENGTH]  # of an enum's member the value
     elif value is None:
         return ""
     else:
-        text = _number_text(value)[:MAX_LABEL_LENGTH]
-    return text if text.isprintable() else _UNSAFE.sub("_", text)
+        text = _foreign_text(value)[:MAX_LABEL_LENGTH]
+    if not text or _is_plain(text):
+        return text
+    whole = text if text.isprintable() else _UNSAFE.sub("_", text)
+    return without_unseen(whole) or "_"  # what shows nothing is not what says nothing
 
 
-def _number_text(value: object) -> str:
-    if not isinstance(value, int | float):
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable()
+
+
+def _foreign_text(value: object) -> str:
+    """The text of a number, or of a proxy that has the class of text or of a number.
+
+    Somebody's own code runs here. If it records something itself, that has the same value among its
+    labels, whose code would run again, and so on: it is not asked twice.
+    """
+    if _is_reading.get():
         return "invalid"
+    token = _is_reading.set(True)
     try:
-        return str(value)
-    except ValueError:  # more digits than Python writes
-        return "invalid"
+        if isinstance(value, str | int | float):
+            return str.__str__(str(value))
+    except Exception:  # or more digits than Python writes
+        pass
+    finally:
+        _is_reading.reset(token)
+    return "invalid"
+
+
+_is_reading: ContextVar[bool] = ContextVar("agentmetrics_is_reading", default=False)
+
+
+def class_name(value: object) -> str:
+    """The name of an object's class, whatever its metaclass says instead."""
+    return str.__str__(_NAME_OF_CLASS(type(value)))
+
+
+_NAME_OF_CLASS = vars(type)["__name__"].__get__
 
 
 def check_label_name(name: str) -> None:

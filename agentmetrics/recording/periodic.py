@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
@@ -11,8 +10,9 @@ from typing import Any, Protocol
 
 from agentmetrics.recording.exits import look_for_ends
 from agentmetrics.recording.fork import THREADS, ForkAware, watch_forks
+from agentmetrics.recording.said import QuietLogger
 
-logger = logging.getLogger("agentmetrics")
+logger = QuietLogger("agentmetrics")
 
 
 class Flushable(Protocol):

@@ -11,6 +11,7 @@ from agentmetrics.meters.cache import CacheSeries
 from agentmetrics.pipeline import Pipeline
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
+from agentmetrics.sources.amounts import amount
 from agentmetrics.sources.surroundings import extra_here
 
 Reading = Callable[[], float]
@@ -81,14 +82,14 @@ class CacheTracker:
     def put(self, count: float = 1) -> None:
         """Record entries put into the cache, new ones and replaced ones."""
         try:
-            self._now().put(count)
+            self._now().put(amount(count))
         except Exception as error:
             self.failed("cache_put", error)
 
     def evicted(self, count: float = 1) -> None:
         """Record entries evicted to make room."""
         try:
-            self._now().evicted(count)
+            self._now().evicted(amount(count))
         except Exception as error:
             self.failed("cache_evicted", error)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from datetime import datetime
 from time import perf_counter
+from typing import Any
 
 from agentmetrics import catalog
 from agentmetrics.calls.facts import FOUND, LLMCall, ToolExecution
@@ -14,9 +16,9 @@ from agentmetrics.config.active import pipeline_for
 from agentmetrics.pipeline import Pipeline
 from agentmetrics.providers.error_types import OTHER, error_type_of
 from agentmetrics.providers.usage import Usage
-from agentmetrics.recording.metric import clean_label
+from agentmetrics.recording.metric import class_name, clean_label
 from agentmetrics.recording.recorder import Recorder
-from agentmetrics.sources.amounts import amount
+from agentmetrics.sources.amounts import amount, dollars, seconds
 from agentmetrics.sources.surroundings import call_here, tool_here
 
 CLOCKS_DIFFER_SECONDS = 1.0
@@ -61,13 +63,15 @@ def record_call(
     """
     outcome = _Outcome(status, error_type)
     _check_usage(usage, input_tokens, output_tokens)
+    pipeline = pipeline_for(recorder)
+    wrong = _Implausible(pipeline, "record_call")
+    cost_usd = wrong.amount(cost_usd, dollars)
+    cached = wrong.truth(cached)
     if cached and (outcome.status != SUCCESS or cost_usd):
         raise ValueError(
             f"cached=True: what a cache answers is a success and costs nothing, not "
             f"status={outcome.status!r} and cost_usd={cost_usd!r}"
         )
-    pipeline = pipeline_for(recorder)
-    wrong = _Implausible(pipeline, "record_call")
     call = call_here(
         pipeline, clean_label(agent_name) or None, clean_label(provider), clean_label(model)
     )
@@ -76,14 +80,14 @@ def record_call(
     call.serve(clean_label(served_model))
     if cached:
         call.lookup = FOUND
-    first = wrong.amount(time_to_first_token_seconds)
+    first = wrong.amount(time_to_first_token_seconds, seconds)
     if first is not None and call.started + first <= call.ended:
         call.first_token = call.started + first
     try:
         call.usage = usage.checked() if usage is not None else _plain(input_tokens, output_tokens)
     except Exception as error:
         wrong.found(error)
-    call.cost_usd = wrong.amount(cost_usd)
+    call.cost_usd = cost_usd
     pipeline.record(call)
 
 
@@ -117,16 +121,14 @@ class _Outcome:
 
     def __init__(self, status: str | None, failure: Failure | None) -> None:
         self.status, self.error_type = SUCCESS, ""
-        if isinstance(failure, str):
-            if failure not in catalog.ERROR_TYPES:
-                raise ValueError(_one_of("error_type", failure, catalog.ERROR_TYPES))
-            self.status, self.error_type = ERROR, failure
+        if issubclass(type(failure), str):
+            self.status = ERROR
+            self.error_type = _one_of("error_type", failure, catalog.ERROR_TYPES)
         elif failure is not None:
             self._read(failure)
         if status is None:
             return
-        if status not in catalog.STATUSES:
-            raise ValueError(_one_of("status", status, catalog.STATUSES))
+        status = _one_of("status", status, catalog.STATUSES)
         if failure is not None and status != self.status:
             raise ValueError(
                 f"status={status!r}: the error that was passed makes it {self.status!r}, so leave "
@@ -136,10 +138,10 @@ class _Outcome:
         if status == ERROR and not self.error_type:
             self.error_type = OTHER
 
-    def _read(self, failure: BaseException | type[BaseException]) -> None:
+    def _read(self, failure: Any) -> None:
         try:
             # Not failure(): the class may want arguments.
-            error = failure.__new__(failure) if isinstance(failure, type) else failure
+            error = failure.__new__(failure) if issubclass(type(failure), type) else failure
             self.status = status_of(error)
             self.error_type = error_type_of(error) if self.status == ERROR else ""
         except Exception:  # somebody's own error, whose attributes raise
@@ -152,15 +154,23 @@ class _Implausible:
     def __init__(self, pipeline: Pipeline, event: str) -> None:
         self._pipeline, self._event = pipeline, event
 
-    def amount(self, value: float | None) -> float | None:
-        """A number of at least 0, or ``None``."""
+    def amount(self, value: Any, read: Callable[[Any], float] = amount) -> float | None:
+        """What ``read`` makes of a value; ``None`` where that is nothing."""
         if value is None:
             return None
         try:
-            return amount(value)
+            return read(value)
         except Exception as error:
             self.found(error)
             return None
+
+    def truth(self, value: object) -> bool:
+        """Whether a value is true."""
+        try:
+            return bool(value)
+        except Exception as error:
+            self.found(error)
+            return False
 
     def found(self, error: Exception) -> None:
         self._pipeline.failed(self._event, error)
@@ -173,16 +183,20 @@ def _time(
     wrong: _Implausible,
 ) -> None:
     """Put the fact's times on the clock of the calls; NaN is a beginning that nobody knows."""
-    seconds = wrong.amount(duration_seconds)
+    took = wrong.amount(duration_seconds, seconds)
     fact.ended = now = perf_counter()
-    began = wrong.amount(started.timestamp() if isinstance(started, datetime) else started)
+    began = wrong.amount(started, _unix_seconds)
     if began is not None:
-        ended = began + (seconds or 0.0) - time.time() + now
+        ended = began + (took or 0.0) - time.time() + now
         if ended > now + CLOCKS_DIFFER_SECONDS:
             wrong.found(ValueError("it ends in the future"))
         else:
             fact.ended = min(ended, now)
-    fact.started = fact.ended - (math.nan if seconds is None else seconds)
+    fact.started = fact.ended - (math.nan if took is None else took)
+
+
+def _unix_seconds(moment: Any) -> float:
+    return amount(moment.timestamp() if issubclass(type(moment), datetime) else moment)
 
 
 def _plain(input_tokens: int | None, output_tokens: int | None) -> Usage | None:
@@ -194,14 +208,18 @@ def _plain(input_tokens: int | None, output_tokens: int | None) -> Usage | None:
 def _check_usage(usage: object, input_tokens: int | None, output_tokens: int | None) -> None:
     if usage is None:
         return
-    if not isinstance(usage, Usage):
+    if not issubclass(type(usage), Usage):
         raise TypeError(
-            f"usage must be a Usage, not {type(usage).__name__}: Usage.from_response(response) "
+            f"usage must be a Usage, not {class_name(usage)}: Usage.from_response(response) "
             "makes one of a provider's response"
         )
     if input_tokens is not None or output_tokens is not None:
         raise ValueError("usage and input_tokens or output_tokens: pass one or the other")
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
-    return f"{name}={value!r}: use one of {', '.join(map(repr, allowed))}"
+def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> str:
+    """The value, if it is one of those; ``ValueError`` otherwise."""
+    word = clean_label(value)
+    if word not in allowed:
+        raise ValueError(f"{name}={word!r}: use one of {', '.join(map(repr, allowed))}")
+    return word

@@ -6,7 +6,6 @@ itself, at once or later.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -18,8 +17,9 @@ from typing import Any, Protocol
 
 from agentmetrics.calls.facts import AgentRun, LLMCall, ToolExecution
 from agentmetrics.pipeline import Pipeline
+from agentmetrics.recording.said import QuietLogger
 
-logger = logging.getLogger("agentmetrics")
+logger = QuietLogger("agentmetrics")
 
 
 Placed = LLMCall | ToolExecution
@@ -116,3 +116,5 @@ class _ThenLoad(Loader):
 _following = _Following()
 
 when_imported("langchain_core.callbacks.manager", "agentmetrics.sources.langchain.adapter")
+# What runs something imports this: the handler that an agent gives it is not to wait for the run.
+when_imported("langchain_core.runnables.base", "agentmetrics.sources.langchain.attach")

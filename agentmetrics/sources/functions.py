@@ -11,6 +11,7 @@ import functools
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AbstractContextManager
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Protocol
 
 _MARK = "__agentmetrics__"
@@ -72,17 +73,25 @@ def recorded(function: Callable[..., Any], enter: Callable[..., Entry]) -> Calla
 
 def _outlasting(entry: Entry, result: Any) -> Any:
     """What a plain function returned: the entry lasts until that is over."""
-    if inspect.isasyncgen(result):
+    cls = type(result)  # not isinstance(), which asks the object
+    if issubclass(cls, AsyncGeneratorType):
         return _async_stream(lambda: (entry, result))()
-    if inspect.isgenerator(result):
+    if issubclass(cls, GeneratorType):
         return _stream(entry, result)
-    if inspect.iscoroutine(result):
+    if issubclass(cls, CoroutineType):
         return _awaited(entry, result)
-    if asyncio.isfuture(result):  # a task, say: it goes on by itself, whoever awaits it
+    if _is_future(result):  # a task, say: it goes on by itself, whoever awaits it
         result.add_done_callback(functools.partial(_left_by, entry))
     else:
         entry.left()
     return result
+
+
+def _is_future(result: object) -> bool:
+    try:
+        return asyncio.isfuture(result)
+    except Exception:  # somebody's own object
+        return False
 
 
 def _left_by(entry: Entry, future: asyncio.Future[Any]) -> None:

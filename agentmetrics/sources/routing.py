@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.meters.routing import RoutingMeter
 from agentmetrics.recording.recorder import Recorder
-from agentmetrics.sources.amounts import amount
+from agentmetrics.sources.amounts import dollars
+from agentmetrics.sources.amounts import seconds as a_duration
 from agentmetrics.sources.blocks import Block
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def record_routing_duration(
     error. ``recorder`` defaults to the configured one.
     """
     with _recording("record_routing_duration", recorder) as routed:
-        routed.routed(intent, amount(seconds))
+        routed.routed(intent, a_duration(seconds))
 
 
 def record_cost_savings(intent: str, usd: float, *, recorder: Recorder | None = None) -> None:
@@ -62,7 +63,7 @@ def record_cost_savings(intent: str, usd: float, *, recorder: Recorder | None = 
     The intent ``prompt_cache`` is reserved for savings from providers' prompt caches.
     """
     with _recording("record_cost_savings", recorder) as routed:
-        routed.saved(intent, amount(usd))
+        routed.saved(intent, dollars(usd))
 
 
 @contextmanager

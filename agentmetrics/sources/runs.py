@@ -11,10 +11,17 @@ from agentmetrics.calls.context import current_run
 from agentmetrics.calls.facts import AgentRun
 from agentmetrics.calls.table import OwnRunId
 from agentmetrics.config.active import pipeline_for
+from agentmetrics.errors import ConfigurationError
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
+from agentmetrics.sources.amounts import amount
 from agentmetrics.sources.around import AgentAround, agent_around
 from agentmetrics.sources.surroundings import place_run
+
+_NO_LIMIT = (
+    "the limit of a run is not a number of US dollars of at least 0, such as 0.5: its calls are "
+    "refused"
+)
 
 
 class OpenRun:
@@ -27,11 +34,19 @@ class OpenRun:
         self._run_id = OwnRunId()
         self.fact = AgentRun(clean_label(agent_name), perf_counter())
         place_run(self._pipeline, self.fact)
-        self.fact.max_cost_usd = max_cost_usd
         if max_cost_usd is not None:
+            self.fact.max_cost_usd = self._limit(max_cost_usd)
             self._pipeline.guard(hold_to_run_limits)
         self._around = AgentAround(recorder)
         self._pipeline.start(self._run_id, self.fact)
+
+    def _limit(self, max_cost_usd: float) -> float:
+        """The limit in USD; 0, which lets no call through, for what is none."""
+        try:
+            return amount(max_cost_usd)
+        except Exception:
+            self._pipeline.failed("max_cost_usd", ConfigurationError(_NO_LIMIT))
+            return 0.0
 
     @contextmanager
     def inside(self) -> Iterator[None]:

@@ -17,7 +17,7 @@ from agentmetrics.providers.streams import StreamReader
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
-from agentmetrics.sources.amounts import amount
+from agentmetrics.sources.amounts import dollars
 from agentmetrics.sources.blocks import Block
 from agentmetrics.sources.seen import note
 from agentmetrics.sources.streams import (
@@ -71,10 +71,14 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         max_input_tokens: int | None = None,
         max_output_tokens: int | None = None,
     ) -> None:
+        pipeline = pipeline_for(recorder)
         if max_input_tokens is not None and max_output_tokens is not None:
-            self._ceiling = Ceiling(max_input_tokens, max_output_tokens)
+            try:
+                self._ceiling = Ceiling.of(max_input_tokens, max_output_tokens)
+            except ValueError as error:  # a budget that reserves refuses the call
+                pipeline.failed("admit", error)
         agent = None if agent_name is None else clean_label(agent_name) or None
-        self._place(pipeline_for(recorder), agent, clean_label(provider), clean_label(model))
+        self._place(pipeline, agent, clean_label(provider), clean_label(model))
 
     def _place(self, pipeline: Pipeline, agent_name: str | None, provider: str, model: str) -> None:
         self._pipeline = pipeline
@@ -102,7 +106,7 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         ``agentmetrics_handler_errors_total{event="record_usage"}`` and never raise an error.
         """
         try:
-            self._call.cost_usd = None if cost_usd is None else amount(cost_usd)
+            self._call.cost_usd = None if cost_usd is None else dollars(cost_usd)
         except Exception as error:
             self._pipeline.failed("record_usage", error)
         try:

@@ -135,9 +135,25 @@ def _ledger() -> list[Any]:
         ),
         series(
             "Calls lost",
-            {"{{instance}}": rate(c.LEDGER_CALLS_LOST, "instance")},
+            {"{{reason}}": rate(c.LEDGER_CALLS_LOST, "reason")},
             "ops",
-            "Per second: calls that never reached the ledger.",
+            "Per second: calls that never reached the ledger, by reason.",
+            empty=NO_LEDGER,
+        ),
+        series(
+            "Since the last write",
+            {"{{instance}}": f"time() - max by (instance) ({sel(c.LEDGER_LAST_SUCCESS)})"},
+            "s",
+            "A process that makes calls writes every few seconds; one that makes none does not.",
+            width=12,
+            empty=NO_LEDGER,
+        ),
+        series(
+            "Spool",
+            {"{{instance}}": total(c.SPOOL_BYTES, "instance")},
+            "bytes",
+            "Room on disk of what is not in the database yet: it grows while that is out of reach.",
+            width=12,
             empty=NO_LEDGER,
         ),
     ]

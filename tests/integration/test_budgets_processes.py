@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,6 +239,27 @@ class TestReservingInTheLedger:
             call.record_usage(10, 0)
         assert is_soon(lambda: other.is_let_through(cents=2))
 
+    def test_of_many_that_ask_at_once_as_many_are_let_through_as_it_covers(
+        self, ledger_url: str
+    ) -> None:
+        demand = Demand(shared(3).calls(), "daily", Span(0, 86_400), 3 * NANO)
+        labels = {"agent_name": "a", "provider": "p", "model": "m", "dimensions": "{}"}
+        tables = [reservations.Reservations(ledger_url) for _ in range(8)]
+        tables[0].prepare()
+        together = threading.Barrier(len(tables))
+
+        def ask(number: int) -> bool:
+            together.wait(30)
+            return tables[number].take(str(number), labels, NANO, [demand]) is None
+
+        with ThreadPoolExecutor(len(tables)) as threads:
+            for _ in range(10):
+                assert sum(threads.map(ask, range(len(tables)))) == 3
+                assert reserved(ledger_url) == [NANO] * 3
+                tables[0].release(list(map(str, range(len(tables)))))
+        for table in tables:
+            table.disconnect()
+
     def test_a_refusal_says_what_all_have_spent(self, program: Callable[..., Program]) -> None:
         one, other = program(shared(0.02)), program(shared(0.02))
         other.budgets.load()
@@ -321,6 +344,22 @@ class TestReservingInTheLedger:
         other = program(shared(0.03, period="monthly"))
         assert not other.is_let_through(cents=2)
         assert other.is_let_through(cents=1)
+
+    def test_what_a_call_cost_is_written_before_its_reservation_is_given_back(
+        self, postgres: Callable[[], str]
+    ) -> None:
+        url = postgres()
+        one, other = Program(url, shared(0.02)), Program(url, shared(0.02))
+        with psycopg.connect(url) as third:
+            third.execute("LOCK TABLE agentmetrics_ledger IN EXCLUSIVE MODE")  # reading goes on
+            one.spend(cents=2)
+            deadline = time.monotonic() + 4 * shared_reserve.SETTLE_SECONDS
+            while time.monotonic() < deadline:
+                assert not other.is_let_through()
+        assert is_soon(lambda: reserved(url) == [])
+        assert not other.is_let_through()
+        one.close()
+        other.close()
 
     def test_a_restart_of_the_database_is_noticed_by_nobody(
         self, postgres_server: PostgresServer

@@ -84,7 +84,7 @@ def scraped(home: Path, name: str) -> dict[str, float]:
 
 
 def environment(
-    home: Path, daemon: StatsDDaemon | None = None, ledger_seconds: float = 0.2
+    home: Path, daemon: StatsDDaemon | None = None, ledger_seconds: float = 1.5
 ) -> dict[str, str]:
     chosen = {
         "PYTHONPATH": str(ROOT),
@@ -97,7 +97,7 @@ def environment(
             "AGENTMETRICS_BACKEND": "statsd,prometheus",
             "AGENTMETRICS_STATSD_HOST": daemon.host,
             "AGENTMETRICS_STATSD_PORT": str(daemon.udp_port),
-            "AGENTMETRICS_STATSD_FLUSH_INTERVAL": "0.2",
+            "AGENTMETRICS_STATSD_FLUSH_INTERVAL": "1.5",
             "AGENTMETRICS_LEDGER_URL": f"sqlite:///{home}/spend.db",
             "AGENTMETRICS_LEDGER_FLUSH_INTERVAL": str(ledger_seconds),
         }
@@ -106,7 +106,7 @@ def environment(
 
 @contextmanager
 def program(
-    kind: str, home: Path, daemon: StatsDDaemon, ledger_seconds: float = 0.2
+    kind: str, home: Path, daemon: StatsDDaemon, ledger_seconds: float = 1.5
 ) -> Iterator[dict[str, Any]]:
     (home / "files").mkdir()
     with subprocess.Popen(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
@@ -14,12 +15,21 @@ from prometheus_client.parser import text_string_to_metric_families as text_form
 from agentmetrics import MemoryRecorder, Metric, PrometheusRecorder
 from agentmetrics.meters.bundle import Bundles
 from agentmetrics.recording.metric import MAX_LABEL_LENGTH, clean_label
+from agentmetrics.recording.unseen import without_unseen
 
 JOBS = Metric("jobs_total", "counter", "Jobs.", ("queue", "status"))
 
 surrogates = st.characters(categories=["Cs"])
 controls = st.characters(categories=["Cc", "Zl", "Zp"])
-text = st.text(st.characters(categories=["L", "N", "P", "S", "Z", "C"]) | surrogates | controls)
+unseen = st.sampled_from(
+    "\u00ad\u034f\u061c\u200b\u200c\u200d\u200e\u200f\u202a\u202e\u2060\u2066\u2069\ufe0e\ufe0f"
+    "\ufeff\ufff9\u180b\u180e\U000e0041\U000e0100"
+)
+needing = st.sampled_from("م می क्ष ශ් ᠠ 葛 ❤👩💻#1a")
+text = st.text(
+    st.characters(categories=["L", "N", "P", "S", "Z", "C"]) | surrogates | controls
+    | unseen | needing
+)  # fmt: skip
 long_text = st.builds(lambda part, times: part * times, text, st.integers(1, 50))
 values = (
     st.none() | text | long_text | st.integers() | st.floats() | st.booleans() | st.binary()
@@ -44,8 +54,54 @@ def test_cleaning_twice_changes_nothing(value):
 @given(text)
 def test_a_value_that_is_clean_already_stays_as_it_is(value):
     unsafe = {"Cc", "Cs", "Zl", "Zp"}
-    if len(value) <= MAX_LABEL_LENGTH and not any(unicodedata.category(c) in unsafe for c in value):
+    is_seen = without_unseen(value) == value
+    if (
+        len(value) <= MAX_LABEL_LENGTH
+        and is_seen
+        and not any(unicodedata.category(c) in unsafe for c in value)
+    ):
         assert clean_label(value) == value
+
+
+@given(text)
+def test_nothing_in_a_clean_value_turns_text_around_or_is_of_no_width_by_itself(value):
+    cleaned = clean_label(value)
+    assert not any(unicodedata.bidirectional(c) in BIDI_CONTROLS for c in cleaned)
+    assert not set(cleaned) & set("\u200b\u200e\u200f\u2060\u061c\u00ad\ufeff\ufff9\U000e0041")
+    assert not set(cleaned[:1]) & set("\u200c\u200d\ufe0f\U000e0100\u180e")
+
+
+BIDI_CONTROLS = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
+
+
+@pytest.mark.parametrize("code", sorted(
+    {*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF, 0x61C, 0xAD}
+))  # fmt: skip
+def test_a_name_of_latin_letters_is_the_same_with_and_without_an_unseen_character(code):
+    assert clean_label(f"sup{chr(code)}port") == "support"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "می\u200cخواهم",  # noqa: RUF001 - Persian: "I want"
+        "क्\u200dष",  # Hindi: a half form
+        "ශ්\u200dරී ලංකා",  # Sinhala: Sri Lanka
+        "ന\u0d4d\u200d",  # Malayalam: a chillu as it was once written, at the end of a word
+        "👩\u200d💻",
+        "❤\ufe0f\u200d🔥",
+        "1\ufe0f\u20e3",
+        "葛\U000e0100城",  # a variant of a character in Japanese names
+        "ᠨᠠ\u180b",
+    ],
+)
+def test_a_name_that_needs_an_unseen_character_keeps_it(name):
+    assert clean_label(name) == name
+
+
+def test_a_name_with_nothing_to_be_seen_is_not_taken_for_none():
+    assert clean_label("\u200b\u2066") == "_"
+    assert clean_label("") == ""
 
 
 @given(values, values)

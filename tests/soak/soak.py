@@ -81,6 +81,8 @@ class Soak:
             running.enter_context(troubled(self._databases, self._seed, pause, self._note))
             self._until(began + seconds, fleet, chance)
         self._happened.update(fleet.done)
+        said = (self._directory / "log").read_text().count("spool cannot be written to")
+        self._happened["spools that were in memory"] = said
         report = Report(self._seed, round(time.monotonic() - began, 1), self._happened)
         report.ledgers.update({one.name: self._look(one) for one in self._databases})
         return report

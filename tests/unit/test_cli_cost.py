@@ -269,6 +269,32 @@ class TestCSV:
         assert rows[0]["end"] == rows[1]["start"] == "2025-11-19T00:00:00+01:00"
         assert (rows[0]["calls"], rows[0]["input_tokens"]) == ("2", "4400000")
 
+    @pytest.mark.parametrize(
+        "agent",
+        ["=cmd|'/C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", " =1", "\t=1", "\r=1", "＝1"],  # noqa: RUF001
+    )
+    def test_no_name_is_a_formula_in_csv(self, filled, agent):
+        filled.spend("2025-11-19 13:00", agent, 1000)
+        done = filled.cost("--csv")
+        names = [row["agent_name"] for row in csv.DictReader(io.StringIO(done.stdout))]
+        assert "researcher" in names
+        odd = next(
+            name for name in names if name not in {"researcher", "planner", "writer", "local"}
+        )
+        assert odd[0] == "'" or odd[:2] == "_="  # a control character was not recorded
+
+    def test_a_name_that_somebody_else_wrote_commands_no_terminal(self, filled):
+        with Database(filled.url)._engine.begin() as connection:
+            connection.exec_driver_sql(
+                "UPDATE agentmetrics_ledger SET agent_name = char(27) || ']0;gone' || char(8238) "
+                "|| 'x' WHERE agent_name = 'writer'"
+            )
+        for arguments in ((), ("--csv",), ("--json",)):
+            done = filled.cost(*arguments)
+            assert done.exit_code == 0
+            assert not set(done.stdout) & {"\x1b", "\u202e"}
+        assert r"\x1b]0;gone\u202ex" in filled.cost("--csv").stdout
+
     def test_csv_of_nothing_is_its_header(self, filled):
         done = filled.cost("--csv", "--since", "2024-01-01", "--until", "2024-01-02")
         assert done.stdout.count("\n") == 1

@@ -358,6 +358,7 @@ LOCKS = {
 HELD_BY_NOBODY_AT_A_FORK = {
     ("recording/fork.py", "RLock"): "the registry makes them",
     ("recording/fork.py", "Lock"): "one for each process, by its number",
+    ("backends/multiprocess/lock.py", "Lock"): "one for each process, by its number",
     ("recording/periodic.py", "Event"): "made with each thread, and so anew in a child",
     ("recording/watchdog.py", "Event"): "made with each thread, and so anew in a child",
     ("backends/multiprocess/lock.py", "Lock"): "one for each process, by its number",

@@ -81,14 +81,19 @@ class TestAURL:
         ("url", "shown"),
         [
             ("postgresql://joe:s3cret@host/db", "postgresql://joe:***@host/db"),
-            ("postgresql://joe:s3:c/r@et@host:1/db", "postgresql://joe:***@host:1/db"),
+            ("postgresql://joe:s3:cret@host:1/db", "postgresql://joe:***@host:1/db"),
+            ("postgresql://joe:s3:c/r@et@host:1/db", "postgresql://***"),
+            ("postgresql://joe:s3cret@host/db\n", "postgresql://***"),
+            ("joe:s3cret@host/db", "***"),
+            ("spend.db", "spend.db"),
+            ("pushgateway:9091", "pushgateway:9091"),
             ("postgresql://joe@host/db?password=s3cret&x=1", None),
             ("postgresql://joe@host/db", "postgresql://joe@host/db"),
             ("sqlite:////tmp/a:b@c/spend.db", "sqlite:////tmp/a:b@c/spend.db"),
         ],
     )
     def test_a_url_is_shown_without_its_password(self, url, shown):
-        shown = shown or "postgresql://joe@host/db?password=***&x=1"
+        shown = shown or "postgresql://joe@host/db?password=***&x=***"
         assert without_password(url) == shown
 
     @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])

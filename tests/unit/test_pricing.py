@@ -398,8 +398,8 @@ class TestAPricer:
             asked.append(of)
             return real(*of)
 
-        monkeypatch.setattr(Entry, "price", price)
         prices = Prices()
+        monkeypatch.setattr(Entry, "price", price)
         for _ in range(3):
             prices.cost_usd("openai", "gpt-4o", Usage(1, 1))
         assert len(asked) == 1

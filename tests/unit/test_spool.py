@@ -620,3 +620,10 @@ def test_a_child_of_a_fork_has_a_file_of_its_own(url, directory, recorder) -> No
     assert parents.read_bytes() == before
     ledger.close()
     assert calls_in(url) == 2
+
+
+def test_a_file_that_goes_while_its_directory_is_measured_is_no_full_disk(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")  # listed, and not there when it is asked
+    places.SpoolPlace(tmp_path).prepare(1024)

@@ -20,7 +20,7 @@ from agentmetrics.budget.budgets.state import BudgetState, Spent, lock, state_of
 from agentmetrics.budget.ledger.tally import NANO
 from agentmetrics.budget.notify.courier import unclaimed
 from agentmetrics.budget.periods import Span
-from agentmetrics.calls.facts import LLMCall
+from agentmetrics.calls.facts import Ceiling, LLMCall
 from agentmetrics.errors import BudgetExceeded, LedgerUnavailable
 from agentmetrics.meters.budget import BudgetMeter
 from agentmetrics.pipeline import CeilingOf, pipeline_of
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 OnLedgerError = Literal["allow", "block"]
 _MAX_KNOWN = 10_000
 UNREACHABLE = "cannot be checked because its ledger is unreachable"
+UNCHECKED = "cannot be checked"
 SPENT = "is spent"
 TOO_LITTLE = "cannot cover the most that the call could cost"
 _Passed = tuple[Budget, BudgetStatus, float]
@@ -139,6 +140,22 @@ class Budgets(ForkAware):
 
     def _admit(self, call: LLMCall, ceiling: CeilingOf) -> Callable[[LLMCall], None]:
         states = self._of(call)
+        try:
+            return self._admitted(states, call, ceiling)
+        except BudgetExceeded:
+            raise
+        except Exception as error:
+            blocking = [state for state in states if state.budget.action == "block"]
+            if call.ended or not blocking:
+                raise
+            self._pipeline.failed("admit", error)
+            refused = blocking[0].exceeded(time.time(), UNCHECKED)
+            self._meter.blocked(refused.budget, refused.period)
+            raise refused from None
+
+    def _admitted(
+        self, states: Sequence[BudgetState], call: LLMCall, ceiling: CeilingOf
+    ) -> Callable[[LLMCall], None]:
         if self._question is not None and self._question.is_open and not call.ended:
             if any(state.budget.action == "block" for state in states):
                 self._ask(self._question, FIRST_CALL_SECONDS)
@@ -151,7 +168,12 @@ class Budgets(ForkAware):
                 self._reserve(reserving, most)
         reservation = None
         if refused is None and not call.ended:
-            reservation, refused = self._reserve_in_ledger(call, reserving, most or 0, now)
+            try:
+                reservation, refused = self._reserve_in_ledger(call, reserving, most or 0, now)
+            except BaseException:
+                with lock:
+                    self._unreserve(reserving, most)
+                raise
             if refused is not None:
                 with lock:
                     self._unreserve(reserving, most)
@@ -231,13 +253,15 @@ class Budgets(ForkAware):
         """The most that a call can cost, in nano-dollars; ``None`` where nobody can know."""
         try:
             most = ceiling()
-            if most is None or most.input_tokens < 0 or most.output_tokens < 0:
+            if most is None:
                 return None
-            cost = self._pipeline.prices.most_usd(call.provider, call.model, *most)
+            known = Ceiling.of(most.input_tokens, most.output_tokens)
+            tokens = known._replace(service_tier=most.service_tier)
+            cost = self._pipeline.prices.most_usd(call.provider, call.model, *tokens)
+            return None if cost is None or not cost >= 0 else round(cost * NANO)
         except Exception as error:  # what is sent may be anything
             self._pipeline.failed("admit", error)
             return None
-        return None if cost is None else round(cost * NANO)
 
     def _spend(self, states: Iterable[BudgetState], ended: LLMCall) -> Sequence[_Passed]:
         """Count a call for the budgets that it was admitted to; what thresholds that passes.

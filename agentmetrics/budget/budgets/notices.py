@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import queue
 import threading
 import time
@@ -21,8 +20,9 @@ from agentmetrics.budget.notify.notice import Notice, NoticeKind, id_of
 from agentmetrics.recording.exits import close_at_exit, skip_at_exit
 from agentmetrics.recording.fork import ForkAware, held_lock, watch_forks
 from agentmetrics.recording.metric import clean_label
+from agentmetrics.recording.said import QuietLogger
 
-logger = logging.getLogger("agentmetrics")
+logger = QuietLogger("agentmetrics")
 
 _Notice = tuple[Budget, BudgetStatus, float]
 JOIN_SECONDS = 5.0

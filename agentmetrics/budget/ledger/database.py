@@ -19,9 +19,9 @@ from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, func, select, text
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from agentmetrics.budget.ledger import schema
 from agentmetrics.budget.ledger.engine import (
@@ -34,6 +34,7 @@ from agentmetrics.budget.ledger.engine import (
     use_write_ahead_log,
 )
 from agentmetrics.budget.ledger.lines import Lines
+from agentmetrics.budget.ledger.records import MOST
 from agentmetrics.budget.ledger.schema import (
     CLAIMS,
     LEDGER,
@@ -179,24 +180,31 @@ class Database:
             try:
                 with self._writing() as connection:
                     return add(connection, self._upsert_all)
-            except (DataError, OverflowError):
+            except (DBAPIError, OverflowError) as error:
+                if not _is_of_a_row(error):
+                    raise
                 with self._writing() as connection:
                     return add(connection, self._upsert_each)
 
     def _upsert_all(self, connection: Connection, rows: Mapping[Key, Row]) -> int:
         # Every writer locks rows in the same order, and so none waits for one that waits for it.
         if rows:
-            connection.execute(self._upsert, [_record(rows[key]) for key in sorted(rows)])
+            records = [_record(rows[key]) for key in sorted(rows)]
+            if connection.execute(self._upsert, records).rowcount != len(records):
+                raise OverflowError
         return 0
 
     def _upsert_each(self, connection: Connection, rows: Mapping[Key, Row]) -> int:
-        """Add those rows that the database can hold; how many calls are in the others."""
+        """Add those rows that the database takes; how many calls are in the others."""
         refused = 0
         for key in sorted(rows):
             try:
                 with connection.begin_nested():
-                    connection.execute(self._upsert, _record(rows[key]))
-            except (DataError, OverflowError):
+                    if connection.execute(self._upsert, _record(rows[key])).rowcount != 1:
+                        raise OverflowError
+            except (DBAPIError, OverflowError) as error:
+                if not _is_of_a_row(error):
+                    raise
                 refused += rows[key].calls
         return refused
 
@@ -217,15 +225,15 @@ class Database:
 
     def _spent(self, connection: Connection, spend: Spend) -> Spent:
         names = [LEDGER.c[name] for name in (*CALL_LABELS, "served_model", "dimensions")]
-        sums = func.sum(LEDGER.c.cost_nano_usd), func.sum(LEDGER.c.unpriced_calls)
+        sums = exact_sums(LEDGER.c.cost_nano_usd, LEDGER.c.unpriced_calls)
         query = (
-            select(*names, sums[0].label("cost"), sums[1].label("unpriced"))
+            select(*names, *sums)
             .where(LEDGER.c.bucket >= spend.start, LEDGER.c.bucket < spend.end)
             .where(*(LEDGER.c[name] == value for name, value in spend.scope.columns().items()))
             .group_by(*names)
         )
         found = (
-            Spent(int(row.cost), int(row.unpriced))
+            Spent(*whole_sums(row[len(names) :]))
             for row in connection.execute(query)
             if spend.scope.takes(
                 row.agent_name,
@@ -312,7 +320,7 @@ class Snapshot:
         ``start`` and ``end`` are Unix seconds on a quarter of an hour; the end is not in it.
         """
         by = [LEDGER.c[name] for name in columns]
-        sums = [func.sum(LEDGER.c[name]) for name in AMOUNTS]
+        sums = exact_sums(*(LEDGER.c[name] for name in AMOUNTS))
         query: Select[Any] = (
             select(*by, *sums)
             .where(LEDGER.c.bucket >= start, LEDGER.c.bucket < end)
@@ -320,18 +328,47 @@ class Snapshot:
             .having(func.count() > 0)  # without columns there would be a row of nothing
         )
         return [
-            (*row[: len(by)], Amounts(*map(int, row[len(by) :])))
+            (*row[: len(by)], Amounts(*whole_sums(row[len(by) :])))
             for row in self._connection.execute(query)
         ]
 
 
+_HALF = 1 << 32
+
+
+def exact_sums(*columns: ColumnElement[int]) -> list[ColumnElement[Any]]:
+    """The sums of columns, each in two halves, which ``whole_sums`` puts together: SQLite's sum of
+    integers fails where it is larger than one of them can be."""
+    return [func.sum(half) for column in columns for half in (column // _HALF, column % _HALF)]
+
+
+def whole_sums(halves: Sequence[Any]) -> list[int]:
+    """What ``exact_sums`` has found."""
+    numbers = list(map(int, halves))
+    return [high * _HALF + low for high, low in zip(numbers[::2], numbers[1::2], strict=True)]
+
+
+def _is_of_a_row(error: BaseException) -> bool:
+    """Whether a row is at fault, which will never pass: its numbers, or a constraint or trigger
+    that somebody added. Anything else passes, and is tried again."""
+    if isinstance(error, DataError | IntegrityError | OverflowError):
+        return True
+    return getattr(getattr(error, "orig", None), "sqlstate", None) in _REFUSED_ROW
+
+
+_REFUSED_ROW = ("P0001", "44000")
+"""A trigger of PostgreSQL's that raises, and a view's check."""
+
+
 def _upsert(insert: Any) -> Any:
-    """The statement that adds a row to what is there."""
+    """The statement that adds a row to what is there, and does nothing where a sum would be larger
+    than the database can hold: SQLite would make a float of it."""
     row = insert(LEDGER)
     return row.on_conflict_do_update(
         index_elements=[LEDGER.c.bucket, LEDGER.c.key_hash],
         set_={name: LEDGER.c[name] + row.excluded[name] for name in AMOUNTS},
-    )
+        where=and_(*(LEDGER.c[name] <= MOST - row.excluded[name] for name in AMOUNTS)),
+    ).execution_options(preserve_rowcount=True)
 
 
 def _marks(insert: Any) -> tuple[Any, Any]:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from agentmetrics.budget.ledger.url import without_password
+from agentmetrics.budget.ledger.url import HIDDEN, without_password
 from agentmetrics.errors import ConfigurationError
 
 SQLITE_WAIT_SECONDS = 10.0
@@ -44,15 +44,16 @@ def checked_url(url: str) -> URL:
     def fail(reason: str) -> ConfigurationError:
         return ConfigurationError(f"{without_password(url)!r}: {reason}")
 
-    try:
-        parsed = make_url(url)
-    except (SQLAlchemyError, ValueError):  # whose texts may have the password
-        raise fail(f"this is not a database URL; use {_EXAMPLES}") from None
+    if not url.isprintable():
+        raise fail("a URL has no line break in it; in a password write it as '%0A'")
+    parsed = _parsed(url)
+    if parsed is None:
+        raise fail(f"this is not a database URL; use {_EXAMPLES}")
     driver = _DRIVERS.get(parsed.drivername)
     if driver is None:
         raise fail(f"the ledger must be SQLite or PostgreSQL; use {_EXAMPLES}")
-    if "@" in (parsed.host or ""):
-        raise fail("write '@' as '%40' in the user name and password")
+    if "@" in (parsed.host or "") or ("@" in (parsed.database or "") and driver != "sqlite"):
+        raise fail("write '@' as '%40' in the user name and password, '/' as '%2F'")
     if driver == "sqlite":
         name = parsed.database or ""
         if name in ("", ":memory:") or name.startswith("file:"):
@@ -68,6 +69,14 @@ def checked_url(url: str) -> URL:
     return parsed.set(drivername=driver).update_query_dict(
         {name: value for name, value in _WAITS.items() if name not in parsed.query}
     )
+
+
+def _parsed(url: str) -> URL | None:
+    """The URL in its parts; errors, whose texts may have the password, end here."""
+    try:
+        return make_url(url)
+    except (SQLAlchemyError, ValueError):
+        return None
 
 
 def make_engine(url: URL) -> Engine:
@@ -159,4 +168,6 @@ def reason_for(said: str, url: URL) -> str:
             return "the file cannot be written to; check its permissions"
         if "not a database" in said:
             return "this file is not a SQLite database"
+    if url.password:
+        said = said.replace(url.password, HIDDEN)
     return said.removeprefix("connection failed: ")

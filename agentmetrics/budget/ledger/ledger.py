@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +16,11 @@ from agentmetrics.budget.ledger.anomaly import spend_ratios
 from agentmetrics.budget.ledger.database import Database, DatabaseAway
 from agentmetrics.budget.ledger.intake import Intake
 from agentmetrics.budget.ledger.place import spool_place
+from agentmetrics.budget.ledger.records import MOST
 from agentmetrics.budget.ledger.reservations import Reservations
 from agentmetrics.budget.ledger.spend import CallFilter, Spend
 from agentmetrics.budget.ledger.summary import Summary
+from agentmetrics.budget.ledger.tally import NANO
 from agentmetrics.budget.ledger.upkeep import Upkeep
 from agentmetrics.budget.ledger.writer import Writer
 from agentmetrics.budget.periods import Period, Span, unix_seconds, whole_buckets, zone_of
@@ -34,11 +34,12 @@ from agentmetrics.recording.exits import close_at_exit, skip_at_exit
 from agentmetrics.recording.fork import notice_fork
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
+from agentmetrics.recording.said import QuietLogger
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-logger = logging.getLogger("agentmetrics")
+logger = QuietLogger("agentmetrics")
 
 PRUNE_INTERVAL_SECONDS = 3600.0
 RATIO_INTERVAL_SECONDS = 300.0
@@ -226,8 +227,12 @@ class Ledger:
         Raises ``ValueError`` for a cost or a number of calls below 0, and for a time in the future;
         ``RuntimeError`` when the ledger is closed.
         """
-        if not 0 <= cost_usd < math.inf:
-            raise ValueError(f"cost_usd={cost_usd!r}: must be a number of at least 0")
+        if not 0 <= cost_usd <= MOST // NANO:
+            raise ValueError(
+                f"cost_usd={cost_usd!r}: must be a number of at least 0, at most {MOST // NANO:g}"
+            )
+        if type(calls) is not int:
+            raise ValueError(f"calls={calls!r}: must be a whole number")
         if calls < 0:
             raise ValueError(f"calls={calls!r}: must be at least 0")
         now = self._clock()

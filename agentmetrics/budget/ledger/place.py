@@ -30,9 +30,15 @@ class SpoolPlace:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _is_of_others(self.directory):  # such as one made in advance under /tmp
             raise PermissionError("the directory belongs to another user")
-        taken = sum(entry.stat().st_size for entry in os.scandir(self.directory))
-        if taken + size_bytes > MOST_BYTES:
+        if self._taken() + size_bytes > MOST_BYTES:
             raise OSError(f"{MOST_BYTES >> 20} MiB of it wait for the database")
+
+    def _taken(self) -> int:
+        taken = 0
+        for entry in os.scandir(self.directory):
+            with suppress(FileNotFoundError):  # another process has just removed its own
+                taken += entry.stat().st_size
+        return taken
 
     def tidy(self) -> None:
         """Remove the directory if nothing is in it."""

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    func,
     literal,
     literal_column,
     select,
@@ -17,7 +16,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from agentmetrics.budget.ledger.database import Database, DatabaseAway
+from agentmetrics.budget.ledger.database import Database, DatabaseAway, exact_sums, whole_sums
 from agentmetrics.budget.ledger.demand import ANSWER_SECONDS, LEASE_SECONDS, Demand, Refusal
 from agentmetrics.budget.ledger.engine import WRITES, make_keeping_engine
 from agentmetrics.budget.ledger.lines import KeptLine
@@ -80,22 +79,23 @@ class Reservations(Database, ForkAware):
         """
         columns = demand.scope.columns().items()
         since = max(demand.span.start, demand.earlier_until)
+        nothing = literal(0), literal(0)
         by = [LEDGER.c[name] for name in (*RESERVED_FOR, "served_model")]
         spent = (
-            select(*by, func.sum(LEDGER.c.cost_nano_usd).label("spent"), literal(0).label("held"))
+            select(*by, *exact_sums(LEDGER.c.cost_nano_usd), *nothing)
             .where(LEDGER.c.bucket >= since, LEDGER.c.bucket < demand.span.end)
             .where(*(LEDGER.c[name] == value for name, value in columns))
             .group_by(*by)
         )
         of_calls = [RESERVATIONS.c[name] for name in RESERVED_FOR]
         held = (
-            select(*of_calls, literal(""), literal(0), func.sum(RESERVATIONS.c.nano_usd))
+            select(*of_calls, literal(""), *nothing, *exact_sums(RESERVATIONS.c.nano_usd))
             .where(RESERVATIONS.c.reserved_until > self._now)
             .where(*(RESERVATIONS.c[name] == value for name, value in columns))
             .group_by(*of_calls)
         )
         found = [
-            (int(row.spent), int(row.held))
+            whole_sums(row[len(by) :])
             for row in connection.execute(union_all(spent, held))
             if demand.scope.takes(
                 row.agent_name,

@@ -81,8 +81,8 @@ class Spool:
         size = SEGMENT_BYTES if self._segments else FIRST_SEGMENT_BYTES
         if self.file_bytes + size > MOST_BYTES:
             raise OSError(f"{MOST_BYTES >> 20} MiB of it wait for the database")
-        place.prepare(size)
         try:
+            place.prepare(size)
             segment = on_disk(place.directory, self.writer, first, size)
         except FileNotFoundError:  # another process has tidied up just now
             place.prepare(size)

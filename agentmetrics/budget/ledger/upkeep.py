@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from agentmetrics.errors import LedgerUnavailable
 from agentmetrics.recording.log_once import LogOnce
-
-logger = logging.getLogger("agentmetrics")
 
 
 @dataclass

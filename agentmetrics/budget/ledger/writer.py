@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 import weakref
@@ -25,9 +24,10 @@ from agentmetrics.meters.ledger import LedgerMeter
 from agentmetrics.recording.fork import ForkAware, held_lock, notice_fork, watch_forks
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.periodic import PeriodicFlush
+from agentmetrics.recording.said import QuietLogger, later
 from agentmetrics.recording.watchdog import watchdog
 
-logger = logging.getLogger("agentmetrics")
+logger = QuietLogger("agentmetrics")
 
 LONGEST_PAUSE_SECONDS = 30.0
 """Between two attempts while the database is away."""
@@ -230,20 +230,21 @@ class Writer(ForkAware):
         Raises ``LedgerUnavailable`` when that takes too long, and in a signal handler that
         interrupted just this.
         """
-        if not self._writing.acquire(timeout=TURN_SECONDS):
-            raise DatabaseAway(f"{self._database.shown!r}: another thread waits for its answer")
-        try:
-            if self._is_writing:
-                raise LedgerUnavailable(
-                    f"{self._database.shown!r}: this thread is writing to it already"
-                )
-            self._is_writing, self._busy_since = True, time.monotonic()
+        with later():
+            if not self._writing.acquire(timeout=TURN_SECONDS):
+                raise DatabaseAway(f"{self._database.shown!r}: another thread waits for its answer")
             try:
-                yield
+                if self._is_writing:
+                    raise LedgerUnavailable(
+                        f"{self._database.shown!r}: this thread is writing to it already"
+                    )
+                self._is_writing, self._busy_since = True, time.monotonic()
+                try:
+                    yield
+                finally:
+                    self._is_writing, self._busy_since = False, None
             finally:
-                self._is_writing, self._busy_since = False, None
-        finally:
-            self._writing.release()
+                self._writing.release()
 
     def write(self) -> None:
         """Write everything that has ended, and ask what the followed spends are by now.
@@ -384,32 +385,38 @@ class Writer(ForkAware):
             if self._is_closed:
                 return
             self._is_closed = True
-        waiting = self._finish()
-        self.spool.close(is_written=not waiting)
+        self.spool.close(is_written=self._finish())
 
-    def _finish(self) -> int:
-        """How many calls are not in the database, for all that is known."""
+    def _finish(self) -> bool:
+        """Whether everything that had ended is in the database, for all that is known."""
         deadline = time.monotonic() + CLOSING_SECONDS
         if self._periodic is not None:
             self._periodic.stop()
         waiting = self._write_last(deadline)
         self.spool.rotate()  # what has ended meanwhile
-        self._drain()
+        is_drained = self._drain()
         waiting = self._waiting_calls() if waiting else self._write_last(deadline)
         if waiting:
             self._leave(waiting)
         else:
             self.spool.forget(self._written)
-        return waiting
+        return is_drained and not waiting
 
-    def _drain(self) -> None:
-        """Wait for threads that are just writing to the spool."""
+    def _drain(self) -> bool:
+        """Wait for threads that are just writing to the spool; whether all have.
+
+        Who takes longer writes to a file that is left to the next process; in memory there is
+        none, and everything behind that place would be lost with it.
+        """
         deadline = time.monotonic() + DRAINING_SECONDS
         self.fold()
         while not self.spool.is_drained and time.monotonic() < deadline:
             time.sleep(0.001)
             self.fold()
-        self.spool.patience_seconds = 0.0
+        if not self.spool.is_on_disk:
+            self.spool.patience_seconds = 0.0
+            self.fold()
+        return self.spool.is_drained
 
     def _write_last(self, deadline: float) -> int:
         """Write what is left; how many calls could not be until then, in monotonic time."""

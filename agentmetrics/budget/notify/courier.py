@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import random
 import threading
@@ -17,8 +16,9 @@ from agentmetrics.budget.notify.post import Undelivered, post
 from agentmetrics.errors import LedgerUnavailable
 from agentmetrics.recording.fork import ForkAware, held_lock, watch_forks
 from agentmetrics.recording.log_once import LogOnce
+from agentmetrics.recording.said import QuietLogger
 
-logger = logging.getLogger("agentmetrics")
+logger = QuietLogger("agentmetrics")
 
 MAX_WAITING = 100
 MAX_TRIES = 20

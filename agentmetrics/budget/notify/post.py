@@ -37,22 +37,26 @@ def post(url: SecretStr, body: bytes) -> None:
     """
     headers = {"Content-Type": "application/json", "User-Agent": "agentmetrics"}
     request = Request(url.get_secret_value(), body, headers, method="POST")
+    failed = _attempt(request)
+    if failed is not None:  # by itself: the errors that it comes from may quote the URL
+        raise failed
+
+
+def _attempt(request: Request) -> Undelivered | None:
     try:
         opener().open(request, timeout=TIMEOUT_SECONDS).close()
     except HTTPError as error:
         with error:
-            may_retry = error.code == _TOO_MANY_REQUESTS or error.code >= 500
-            raise Undelivered(
+            return Undelivered(
                 f"it answered with status {error.code}",
-                may_retry=may_retry,
+                may_retry=error.code == _TOO_MANY_REQUESTS or error.code >= 500,
                 wait_seconds=_wait_seconds(error.headers),
-            ) from None
+            )
     except URLError as error:  # before all of it was sent
-        reason = type(error.reason).__name__
-        raise Undelivered(f"it cannot be reached ({reason})", may_retry=True) from None
+        return Undelivered(f"it cannot be reached ({type(error.reason).__name__})", may_retry=True)
     except (OSError, HTTPException) as error:
-        reason = type(error).__name__
-        raise Undelivered(f"it did not answer ({reason})", may_retry=False) from None
+        return Undelivered(f"it did not answer ({type(error).__name__})", may_retry=False)
+    return None
 
 
 def _wait_seconds(headers: Message[str, str]) -> float:

@@ -8,14 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agentmetrics.recording.ends import children, sigterm, uvicorn, uwsgi
+from agentmetrics.recording.ends import children, sigterm, uvicorn
 
 Flush = Callable[[], None]
 """Flushes everything; it may come twice, and takes no longer than a deadline of its own."""
 
-HOOKS: tuple[Callable[[Flush], None], ...] = (
-    sigterm.hook,
-    uvicorn.hook,
-    children.hook,
-    uwsgi.hook,
-)
+HOOKS: tuple[Callable[[Flush], None], ...] = (sigterm.hook, uvicorn.hook, children.hook)

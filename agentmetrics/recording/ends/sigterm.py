@@ -60,9 +60,12 @@ def hook(flush: Callable[[], None]) -> None:
     """Have SIGTERM flush, where its disposition is the default.
 
     Only the main thread can do that; asked in another one, it is left to the next time. It is done
-    on Linux alone.
+    on Linux alone, and where there are threads: what flushes has one, and a program without any can
+    go on to fork as such.
     """
     if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
+        return
+    if threading.active_count() == 1:
         return
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         return
@@ -104,7 +107,7 @@ def postponed() -> Iterator[None]:
 
 
 def _is_caught_in_c() -> bool:
-    """Whether there is a handler that Python does not know of, such as uWSGI's."""
+    """Whether Python knows nothing of a handler that is there: uWSGI's, or faulthandler's."""
     with Path("/proc/self/status").open("rb") as status:
         for line in status:
             if line.startswith(b"SigCgt:"):

@@ -25,20 +25,28 @@ class CardinalityLimit(Layer):
     def __init__(self, recorder: Recorder, max_series: int = MAX_SERIES) -> None:
         super().__init__(recorder)
         self.max_series = max_series
+        self._places: dict[str, tuple[int, ...]] = {}
         self._seen: dict[str, set[tuple[str, ...]]] = {}
         self._rejected: dict[str, set[tuple[str, ...]]] = {}
         self._step = recorder.update()
         self._dropped = recorder.counter(SERIES_DROPPED)
 
+    def _open_places(self, metric: Metric) -> tuple[int, ...]:
+        """Where the labels are that count."""
+        found = self._places.get(metric.name)
+        if found is None:
+            closed, labels = metric.closed_labels, metric.labels
+            found = tuple(place for place, label in enumerate(labels) if label not in closed)
+            self._places[metric.name] = found
+        return found
+
     def outward_values(self, metric: Metric, values: tuple[str, ...]) -> tuple[str, ...]:
-        open_values = tuple(
-            value
-            for label, value in zip(metric.labels, values, strict=True)
-            if label not in metric.closed_labels
-        )
+        open_values = tuple([values[place] for place in self._open_places(metric)])
+        if not open_values or open_values in self._seen.get(metric.name, ()):
+            return values
         with self._step:  # the recorder's own lock, which is held over a fork
             seen = self._seen.setdefault(metric.name, set())
-            if open_values in seen or not open_values:
+            if open_values in seen:  # somebody may have been faster
                 return values
             if len(seen) < self.max_series:
                 seen.add(open_values)

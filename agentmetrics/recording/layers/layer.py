@@ -11,6 +11,7 @@ from agentmetrics.recording.instruments import (
     CounterSeries,
     GaugeSeries,
     HistogramSeries,
+    Instrument,
     Observed,
 )
 from agentmetrics.recording.metric import Metric, clean_label
@@ -29,6 +30,7 @@ class Layer(Recorder):
         super().__init__()
         self.stand_around((recorder,))
         self._next = recorder
+        self._onward: dict[str, Instrument[Any]] = {}
 
     def outward(self, metric: Metric) -> Metric:
         return metric
@@ -54,25 +56,37 @@ class Layer(Recorder):
         ]
         return Family(metric, series) if metric is not None and series else None
 
+    def onward(self, metric: Metric) -> Instrument[Any]:
+        """The next recorder's instrument of a metric, looked up once: every new label set asks."""
+        found = self._onward.get(metric.name)
+        if found is None:
+            outward, ask = self.outward(metric), self._next
+            if metric.kind == "counter":
+                found = ask.counter(outward)
+            elif metric.kind == "gauge":
+                found = ask.gauge(outward)
+            else:
+                found = ask.histogram(outward)
+            self._onward[metric.name] = found
+        return found
+
     def declare(self, metric: Metric) -> None:
-        if metric.kind == "counter":
-            self._next.counter(self.outward(metric))
-        elif metric.kind == "gauge":
-            self._next.gauge(self.outward(metric))
-        else:
-            self._next.histogram(self.outward(metric))
+        self.onward(metric)
 
     def bind_counter(self, metric: Metric, values: tuple[str, ...]) -> CounterSeries:
-        instrument = self._next.counter(self.outward(metric))
-        return instrument.labels(*self.outward_values(metric, values))
+        series: CounterSeries = self._bind_onward(metric, values)
+        return series
 
     def bind_gauge(self, metric: Metric, values: tuple[str, ...]) -> GaugeSeries:
-        instrument = self._next.gauge(self.outward(metric))
-        return instrument.labels(*self.outward_values(metric, values))
+        series: GaugeSeries = self._bind_onward(metric, values)
+        return series
 
     def bind_histogram(self, metric: Metric, values: tuple[str, ...]) -> HistogramSeries:
-        instrument = self._next.histogram(self.outward(metric))
-        return instrument.labels(*self.outward_values(metric, values))
+        series: HistogramSeries = self._bind_onward(metric, values)
+        return series
+
+    def _bind_onward(self, metric: Metric, values: tuple[str, ...]) -> Any:
+        return self.onward(metric).bind(self.outward_values(metric, values))
 
     def observe_gauge(self, metric: Metric, callback: Callable[[], Observed]) -> None:
         def outward() -> Observed:

@@ -48,7 +48,7 @@ class Selection(Layer):
         return replace(metric, labels=own + (self._extra if self._keeps_extra(metric) else ()))
 
     def outward_values(self, metric: Metric, values: tuple[str, ...]) -> tuple[str, ...]:
-        return values[: len(self.outward(metric).labels)]
+        return values[: len(self.onward(metric).metric.labels)]
 
     def declare(self, metric: Metric) -> None:
         if not self._is_off(metric.name):

@@ -77,7 +77,8 @@ class _HandlerOfAgent:
         if around is None:
             return None
         if around.handler is None:
-            # Here, since LangChain is complete by now.
+            # Here, since LangChain is complete by now: its runnables, and with them this module, are
+            # loaded where something runs.
             from agentmetrics.sources.langchain.attach import handler_for
 
             around.handler = handler_for(around.recorder)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-import logging
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any
 
+from agentmetrics.recording.said import QuietLogger
 from agentmetrics.sources.wrap.requests import Asked, Recording, Request
 
-logger = logging.getLogger("agentmetrics")
+logger = QuietLogger("agentmetrics")
 
 Read = Callable[..., "Asked | None"]
 """What a method asks for, by its arguments; ``None`` where that is nothing of a model."""

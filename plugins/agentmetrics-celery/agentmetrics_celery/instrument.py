@@ -7,7 +7,6 @@ child that ran it is gone or it never began.
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ from celery.utils.time import maybe_make_aware
 from agentmetrics import ConfigurationError, Recorder
 from agentmetrics.plugin import (
     Pipeline,
-    close_all,
+    QuietLogger,
     pipeline_for,
     prometheus_recorder,
     start_http_server_in_thread,
@@ -35,7 +34,7 @@ from agentmetrics.plugin import (
 from agentmetrics_celery.queues import QueueMeter, QueueReader, checked
 from agentmetrics_celery.tasks import ERROR, IGNORED, REJECTED, RETRY, REVOKED, SUCCESS, TaskMeter
 
-logger = logging.getLogger("agentmetrics")
+logger = QuietLogger("agentmetrics")
 
 UNKNOWN = "unknown"
 """The ``task_name`` of messages that name no task of this worker."""
@@ -137,7 +136,6 @@ class _Instrumentation:
             (signals.task_rejected, self._not_run),
             (signals.worker_ready, self._worker_ready),
             (signals.worker_process_init, self._process_init),
-            (signals.worker_process_shutdown, self._process_shutdown),
         ):
             # Some versions of Celery take the methods of two objects for one receiver.
             signal.connect(receive, weak=False, dispatch_uid=f"agentmetrics-{id(self)}")
@@ -281,10 +279,6 @@ class _Instrumentation:
             start_http_server_in_thread(self.recorder, host=host, port=port)
         except OSError as error:  # no reason for a worker not to work
             logger.error("%s", error.strerror)
-
-    @_recorded
-    def _process_shutdown(self, _: Any, /, **__: Any) -> None:
-        close_all()  # a child ends with os._exit, so nothing else does
 
 
 def _status_of(error: BaseException) -> str:

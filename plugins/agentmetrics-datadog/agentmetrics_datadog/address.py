@@ -9,7 +9,14 @@ from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
-from agentmetrics.plugin import Connection, Datagrams, HostRoute, Route, Stream
+from agentmetrics.plugin import (
+    Connection,
+    Datagrams,
+    HostRoute,
+    Route,
+    Stream,
+    without_password,
+)
 
 DEFAULT_PORT: Final = 8125
 SOCKET_PACKET_BYTES: Final = 8192
@@ -37,7 +44,7 @@ def routes_to(url: str) -> Callable[[], Route]:
 
 
 def _not_one(url: str) -> str:
-    return f"{url!r} is no address of DogStatsD: write {FORMS}"
+    return f"{without_password(url)!r} is no address of DogStatsD: write {FORMS}"
 
 
 class UnixRoute(Route):

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from agentmetrics import ConfigurationError
+from agentmetrics.plugin import without_password
 from agentmetrics_datadog.address import DEFAULT_PORT, routes_to
 from agentmetrics_datadog.container import container_id
 from agentmetrics_datadog.lines import DEFAULT_PROTOCOL, PROTOCOLS
@@ -80,14 +81,15 @@ def _url(problems: list[str]) -> str:
         if value:
             is_path = name == "DD_DOGSTATSD_SOCKET" and "://" not in value
             url = f"unix://{value}" if is_path else value
-            return _checked(url, f"{name}={value!r}", problems)
+            return _checked(url, f"{name}={without_password(value)!r}", problems)
     host = os.environ.get("DD_AGENT_HOST", "") or "localhost"
     port = os.environ.get("DD_DOGSTATSD_PORT", "") or str(DEFAULT_PORT)
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
         problems.append(f"DD_DOGSTATSD_PORT={port!r}: use a number from 1 to 65535")
         return ""
     bracketed = f"[{host}]" if ":" in host else host
-    return _checked(f"udp://{bracketed}:{port}", f"DD_AGENT_HOST={host!r}", problems)
+    said = "DD_AGENT_HOST" if "@" in host else f"DD_AGENT_HOST={host!r}"
+    return _checked(f"udp://{bracketed}:{port}", said, problems)
 
 
 def _checked(url: str, said: str, problems: list[str]) -> str:

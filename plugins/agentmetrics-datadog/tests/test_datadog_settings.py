@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agentmetrics import ConfigurationError, Settings, configure
+from agentmetrics.plugin import without_password
 from agentmetrics_datadog import DogStatsDRecorder, environment
 from agentmetrics_datadog.container import container_id
 
@@ -85,7 +86,7 @@ class TestWhereTheAgentIs:
         with pytest.raises(ValueError) as raised:
             DogStatsDRecorder(url)
         assert str(raised.value) == (
-            f"{url!r} is no address of DogStatsD: write udp://host:8125, "
+            f"{without_password(url)!r} is no address of DogStatsD: write udp://host:8125, "
             "unix:///path/to/dsd.socket or unixstream:///path/to/dsd.socket"
         )
 
@@ -135,6 +136,14 @@ class TestMistakes:
                 (
                     "AGENTMETRICS_DATADOG_URL='localhost': 'localhost' is no address of DogStatsD: "
                     "write udp://host:8125, unix:///path/to/dsd.socket or "
+                    "unixstream:///path/to/dsd.socket"
+                ),
+            ),
+            (
+                {"DD_DOGSTATSD_URL": "http://joe:s3cret@host"},
+                (
+                    "DD_DOGSTATSD_URL='http://joe:***@host': 'http://joe:***@host' is no address "
+                    "of DogStatsD: write udp://host:8125, unix:///path/to/dsd.socket or "
                     "unixstream:///path/to/dsd.socket"
                 ),
             ),

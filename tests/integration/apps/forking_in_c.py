@@ -67,9 +67,21 @@ def family(is_warm: bool) -> None:
                 open_calls.enter_context(
                     track_call("openai", "gpt-4o-mini", agent_name="parent", recorder=recorder)
                 )
+        let_threads_wait()
         if not LIBC.fork():
             in_child()
         stay()
+
+
+def let_threads_wait() -> None:
+    """Until no thread wants Python's own lock, which is of no use in a child then; see ``busy``."""
+    me = threading.get_ident()
+    while any(
+        frame.f_code.co_name != "wait"
+        for thread, frame in sys._current_frames().items()
+        if thread != me
+    ):
+        time.sleep(0.01)
 
 
 def busy() -> None:
@@ -98,7 +110,7 @@ def busy() -> None:
         thread.start()
     while not all(made):
         time.sleep(0.001)
-    sys.setswitchinterval(1.0)  # no thread asks for Python's lock between a fork and the hook
+    sys.setswitchinterval(30.0)  # no thread asks for Python's lock between a fork and the hook
     codes = [exit_code(child_that(deliver), seconds=60) for _ in range(CHILDREN)]
     is_over.set()
     for thread in threads:

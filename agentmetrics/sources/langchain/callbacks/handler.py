@@ -107,7 +107,7 @@ class MetricsCallbackHandler(Marker):
 
         Only the call that a budget refuses is the program's concern.
         """
-        return isinstance(sys.exc_info()[1], BudgetExceeded)
+        return issubclass(type(sys.exc_info()[1]), BudgetExceeded)
 
     def is_for(self, recorder: Recorder | None, agent_name: str | None) -> bool:
         """Whether this handler was made with the same arguments."""
@@ -177,13 +177,13 @@ class MetricsCallbackHandler(Marker):
         metadata: object,
         invocation_params: object,
     ) -> None:
-        parent, params = plain_id(parent_run_id), plain_dict(invocation_params)
         try:
+            parent, params = plain_id(parent_run_id), plain_dict(invocation_params)
             start_call(pipeline, self.agent_name, run_id, parent, plain_dict(metadata), params)
         except BudgetExceeded:
             raise
         except Exception:  # it was counted the first time
-            return
+            pipeline.admit_unread(self.agent_name)
 
     def on_llm_new_token(
         self,
@@ -334,16 +334,12 @@ class MetricsCallbackHandler(Marker):
         **kwargs: Any,
     ) -> None:
         self._fail("on_chain_error", run_id, parent_run_id, error)
-        if is_interrupt(error):
-            self._interrupt_graph(parent_run_id, tags)
-
-    def _interrupt_graph(self, graph_id: UUID | None, tags: list[str] | None) -> None:
-        """A node was interrupted: LangGraph ends the outermost graph as if it had succeeded."""
         pipeline = self._pipeline()
         try:
-            graph = scope_of(pipeline, graph_id)
-            if isinstance(graph, ChainRun) and is_graph_node(tags):
-                graph.interrupted = True
+            if is_interrupt(error):  # LangGraph ends the outermost graph as if it had succeeded
+                graph = scope_of(pipeline, parent_run_id)
+                if isinstance(graph, ChainRun) and is_graph_node(tags):
+                    graph.interrupted = True
         except Exception as error:
             pipeline.failed("on_chain_error", error)
 

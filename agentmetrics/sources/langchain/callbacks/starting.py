@@ -11,7 +11,7 @@ from uuid import UUID
 from langchain_core.runnables.config import var_child_runnable_config
 
 from agentmetrics.calls.attribution import nearest_run
-from agentmetrics.calls.facts import UNKNOWN, LLMCall, RetrieverQuery, Scope, ToolExecution
+from agentmetrics.calls.facts import UNKNOWN, Ceiling, LLMCall, RetrieverQuery, Scope, ToolExecution
 from agentmetrics.errors import BudgetExceeded
 from agentmetrics.pipeline import Pipeline
 from agentmetrics.recording.metric import clean_label
@@ -93,9 +93,14 @@ def _open_watched(
     invocation_params: dict[str, Any] | None,
     metadata: Metadata | None,
 ) -> None:
-    sent = messages[0] if messages else ()
+    def ceiling() -> Ceiling | None:
+        if messages is None:  # nobody knows what is sent
+            return None
+        sent = messages[0] if messages else ()
+        return ceiling_of(sent, invocation_params, metadata)
+
     try:
-        pipeline.open_call(run_id, call, lambda: ceiling_of(sent, invocation_params, metadata))
+        pipeline.open_call(run_id, call, ceiling)
     except BudgetExceeded as refused:
         member_failed(pipeline, run_id, parent_run_id, refused)
         raise
