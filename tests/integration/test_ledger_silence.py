@@ -24,7 +24,7 @@ from agentmetrics import (
     MemoryRecorder,
     track_call,
 )
-from agentmetrics.budget.ledger import database, writer
+from agentmetrics.budget.ledger import database, place, writer
 from agentmetrics.budget.ledger.database import Database
 from tests.services.driven import SECONDS, in_ledger
 from tests.services.postgres import PostgresServer
@@ -157,3 +157,16 @@ def test_a_close_says_what_is_unknown_and_the_next_ledger_has_everything_once(
     assert "6 calls are kept in" in caplog.text
     assert "whether 1 of them are written already" in caplog.text
     assert in_ledger(program.url, program.spool) == 16
+
+
+def test_a_close_without_a_spool_tells_what_is_lost_from_what_is_unknown(
+    postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(place, "HAS_LOCKS", False)
+    program = Program(postgres_server, tmp_path / "spool", how)
+    with program.without_answer():
+        wait_for(lambda: program.failed_writes() > 0, SECONDS)
+        call(program.recorder, 5)  # of which the ledger's thread has not heard yet
+        program.ledger.close()
+    assert program.recorder.value(LOST, reason="unanswered") == 1
+    assert program.recorder.value(LOST, reason="database_away") == 5

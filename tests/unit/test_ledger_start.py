@@ -274,6 +274,27 @@ class TestTheTables:
         with before.snapshot() as snapshot:
             assert snapshot.amounts(0, 1000, []) == [(Amounts(cost_nano_usd=5),)]
 
+    def test_the_tables_go_on_being_written_by_who_started_before_also_after_an_error(
+        self, ledger_url
+    ):
+        before = Database(ledger_url)
+        before.prepare()
+        newer = Database(ledger_url, TWO_MORE)
+        newer.prepare()
+        for rename in (
+            "agentmetrics_ledger RENAME TO aside",
+            "aside RENAME TO agentmetrics_ledger",
+        ):
+            with newer._engine.begin() as connection:
+                connection.execute(text(f"ALTER TABLE {rename}"))
+            if rename.endswith("aside"):
+                with pytest.raises(LedgerUnavailable):
+                    before.add("writer", 0, 1, A_ROW)
+        before.prepare()
+        before.add("writer", 0, 1, A_ROW)
+        with before.snapshot() as snapshot:
+            assert snapshot.amounts(0, 1000, []) == [(Amounts(cost_nano_usd=5),)]
+
     def test_the_tables_stay_as_they_were_when_a_migration_fails(self, ledger_url):
         first = Database(ledger_url)
         first.prepare()
