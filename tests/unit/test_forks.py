@@ -371,7 +371,6 @@ HELD_BY_NOBODY_AT_A_FORK = {
     ("backends/multiprocess/lock.py", "Lock"): "one for each process, by its number",
     ("recording/periodic.py", "Event"): "made with each thread, and so anew in a child",
     ("recording/watchdog.py", "Event"): "made with each thread, and so anew in a child",
-    ("backends/multiprocess/lock.py", "Lock"): "one for each process, by its number",
     ("recording/deadline.py", "Event"): "of one request, for which its own thread alone waits",
     ("budget/notify/courier.py", "SimpleQueue"): "made with each thread",
     ("budget/notify/courier.py", "Event"): "made with each thread",
