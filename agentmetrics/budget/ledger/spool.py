@@ -110,25 +110,25 @@ class Spool:
         A place that is not yet written ends it, since a batch is everything up to a place; one
         that stays so is passed over.
         """
+        self._let_go()
         for segment in list(self._segments):
             while self._taken < segment.last:
                 before = self._taken
                 yield from self._take_from(segment)
                 if self._taken == before and not self._give_up_hole(segment):
                     return
-            if segment is not self.segment:
-                segment.let_names_go()
-        self._let_go()
 
     def _let_go(self) -> None:
-        """Let go of the oldest segments in memory, past as many as are kept: what they hold is in
-        the batches that their writer has, and nobody else could take them up."""
+        """Let go of the names in segments that were taken, and of the oldest such segments in
+        memory past as many as are kept: what they hold is in the batches that their writer has,
+        and nobody else could take them up."""
         taken = [
-            each
-            for each in self._segments
-            if each.path is None and each is not self.segment and each.last <= self._taken
+            each for each in self._segments if each is not self.segment and each.last <= self._taken
         ]
-        for segment in taken[: max(0, len(taken) - MOST_IN_MEMORY)]:
+        for segment in taken:
+            segment.let_names_go()
+        in_memory = [segment for segment in taken if segment.path is None]
+        for segment in in_memory[: max(0, len(in_memory) - MOST_IN_MEMORY)]:
             upto, calls = self._gone
             self._gone = (segment.last, calls + segment.calls_after(upto))
             self._segments.remove(segment)
