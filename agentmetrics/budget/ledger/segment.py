@@ -24,6 +24,7 @@ from agentmetrics.budget.ledger.records import (
     check_of,
     check_of_part,
     parts_of,
+    read,
 )
 from agentmetrics.budget.ledger.tally import Key, Numbers
 
@@ -132,6 +133,18 @@ class Segment:
         start = self._base + place * RECORD.size
         end = min(start + most * RECORD.size, self._base + (self.last + 1) * RECORD.size)
         return RECORD.iter_unpack(self.buffer[start:end] if start < end else b"")
+
+    def let_names_go(self) -> None:
+        """Keep nothing but its bytes, once all of it was taken and nothing more comes."""
+        self.numbers, self.keys = {}, {}
+
+    def read_again(self, mark: int, upto: int) -> Iterator[tuple[Key, Numbers]]:
+        """What the places after ``mark`` hold, up to and with ``upto``, by its bytes alone."""
+        start = self._base + self.first * RECORD.size
+        end = self._base + (min(upto, self.last) + 1) * RECORD.size
+        for place, key, amounts in read(self.buffer[start : max(start, end)], self.first):
+            if place > mark and key is not None:
+                yield key, amounts
 
     def calls_after(self, place: int) -> int:
         """How many calls the places after this one hold by now."""

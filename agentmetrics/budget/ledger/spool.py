@@ -24,6 +24,8 @@ SEGMENT_BYTES = 1024 * 1024
 MOST_BYTES = 64 * 1024 * 1024
 """On disk in one process: some 600 000 calls that no database has taken."""
 MEMORY_PLACES = 2048
+MOST_IN_MEMORY = 32
+"""Segments in memory that are kept once they were taken: 7 MiB."""
 HOLE_SECONDS = 10.0
 """How long a place is waited for that was handed out and is not written: its thread may be slow."""
 _READ_AT_ONCE = 1024
@@ -44,6 +46,8 @@ class Spool:
         """Where the next record goes; full at first, so that a file is made when there is need."""
         self._segments: list[Segment] = []
         self._taken = 0
+        self._gone = (0, 0)
+        """The last place that was in memory and was let go of, and how many calls were so."""
         self._hole: tuple[int, float] | None = None
         self.patience_seconds = HOLE_SECONDS
 
@@ -94,7 +98,7 @@ class Spool:
     @property
     def is_on_disk(self) -> bool:
         """Whether somebody finds all that it has when this process is gone."""
-        return all(segment.path is not None for segment in self._segments)
+        return not self._gone[1] and all(each.path is not None for each in self._segments)
 
     @property
     def file_bytes(self) -> int:
@@ -107,12 +111,28 @@ class Spool:
         A place that is not yet written ends it, since a batch is everything up to a place; one
         that stays so is passed over.
         """
+        self._let_go()
         for segment in list(self._segments):
             while self._taken < segment.last:
                 before = self._taken
                 yield from self._take_from(segment)
                 if self._taken == before and not self._give_up_hole(segment):
                     return
+
+    def _let_go(self) -> None:
+        """Let go of the names in segments that were taken, and of the oldest such segments in
+        memory past as many as are kept: what they hold is in the batches that their writer has,
+        and nobody else could take them up."""
+        taken = [
+            each for each in self._segments if each is not self.segment and each.last <= self._taken
+        ]
+        for segment in taken:
+            segment.let_names_go()
+        in_memory = [segment for segment in taken if segment.path is None]
+        for segment in in_memory[: max(0, len(in_memory) - MOST_IN_MEMORY)]:
+            upto, calls = self._gone
+            self._gone = (segment.last, calls + segment.calls_after(upto))
+            self._segments.remove(segment)
 
     def _take_from(self, segment: Segment) -> Iterator[tuple[Key, Numbers]]:
         place = max(self._taken + 1, segment.first)
@@ -148,14 +168,13 @@ class Spool:
     def rows_after(self, mark: int, upto: int) -> Iterator[tuple[Key, Numbers]]:
         """What the places after ``mark`` hold, up to and with ``upto``, as far as it is there."""
         for segment in list(self._segments):
-            place = max(mark + 1, segment.first)
-            many = min(upto, segment.last) - place + 1
-            for record in segment.records_from(place, max(many, 0)):
-                if record[-1] and record[0] > 0:
-                    yield segment.keys[record[0]], record[1:-1]
+            if segment.last > mark:
+                yield from segment.read_again(mark, upto)
 
     def forget(self, upto: int) -> None:
         """Everything up to this place is in the database, or lost and counted."""
+        if self._gone[0] <= upto:
+            self._gone = (0, 0)
         for segment in list(self._segments):
             if segment.last <= upto and segment is not self.segment:
                 self._segments.remove(segment)
@@ -183,7 +202,7 @@ class Spool:
         if not current.is_at_its_path() or (current.path is None and self._place is not None):
             with suppress(OSError):
                 self._replace(current)
-        unspooled = sum(
+        unspooled = self._gone[1] + sum(
             segment.calls_after(written)
             for segment in self._segments
             if segment.path is None or not segment.is_at_its_path()
