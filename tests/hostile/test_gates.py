@@ -78,7 +78,7 @@ def test_a_bound_that_is_none_is_refused_and_said(
         with track_call("openai", "gpt-4o", recorder=recorder, **bounds):
             pass
     assert recorder.value("agentmetrics_handler_errors_total", event="admit") == 1
-    assert recorder.value("llm_budget_blocked_calls_total", budget="all") == 1
+    assert recorder.value("budget_blocked_calls_total", budget="all") == 1
     [status] = reserving.status()
     assert (status.spent_usd, status.reserved_usd) == (0, 0)
 
@@ -144,7 +144,7 @@ def test_a_limit_of_a_run_that_is_none_lets_no_call_through(
         {"run_id": Raises()},
         {"run_id": None},
     ],
-    ids=str,
+    ids=["metadata", "no messages", "a message", "parent", "run id", "no run id"],
 )
 def test_an_event_that_cannot_be_read_is_refused(
     event: dict[str, Any], reserving: Budgets, recorder: MemoryRecorder
