@@ -103,18 +103,20 @@ def test_a_price_that_cannot_be_is_none(
     assert quote is not None
     object.__setattr__(quote, "price", Rates.of_usd(input=rate, output=10.0))
     monkeypatch.setattr(prices, "find", lambda *_: quote)
-    with pytest.raises(BudgetExceeded, match="have a known price"):
-        with track_call(
-            "openai", "gpt-4o", recorder=recorder, max_input_tokens=1, max_output_tokens=1
-        ):
-            pass
+    with (
+        pytest.raises(BudgetExceeded, match="have a known price"),
+        track_call("openai", "gpt-4o", recorder=recorder, max_input_tokens=1, max_output_tokens=1),
+    ):
+        pass
     record_call("openai", "gpt-4o", input_tokens=1, output_tokens=1, recorder=recorder)
     assert recorder.value("llm_cost_usd_total") == 0
     assert recorder.value("llm_unpriced_calls_total") == 1
     assert recorder.value("agentmetrics_handler_errors_total", event="price") > 0
 
 
-@pytest.mark.parametrize("limit", [math.nan, math.inf, -1.0, "5", True, object(), Raises()], ids=type)
+@pytest.mark.parametrize(
+    "limit", [math.nan, math.inf, -1.0, "5", True, object(), Raises()], ids=type
+)
 def test_a_limit_of_a_run_that_is_none_lets_no_call_through(
     limit: Any, recorder: MemoryRecorder
 ) -> None:
