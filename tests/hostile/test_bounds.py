@@ -40,22 +40,21 @@ def test_tokens_that_no_model_has_are_no_count(ledger: Ledger, recorder: MemoryR
     assert ledger.summary().total.calls == 1001
 
 
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "CREATE TRIGGER no BEFORE INSERT ON agentmetrics_ledger WHEN NEW.agent_name = 'poisoned' "
-        "BEGIN SELECT RAISE(ABORT, 'never'); END",
-    ],
+NEVER = (
+    "CREATE TRIGGER never BEFORE INSERT ON agentmetrics_ledger WHEN NEW.agent_name = 'poisoned' "
+    "BEGIN SELECT RAISE(ABORT, 'never'); END"
 )
+
+
 def test_a_row_that_a_constraint_refuses_holds_up_no_other(
-    sql: str, ledger: Ledger, recorder: MemoryRecorder, tmp_path: Path
+    ledger: Ledger, recorder: MemoryRecorder, tmp_path: Path
 ) -> None:
     ledger.flush()
     with closing(sqlite3.connect(tmp_path / "x.db")) as database:
         [table] = database.execute(
             "SELECT name FROM sqlite_master WHERE sql LIKE '%cost_nano_usd%' AND type = 'table'"
         ).fetchone()
-        database.execute(sql.replace("agentmetrics_ledger", table))
+        database.execute(NEVER.replace("agentmetrics_ledger", table))
         database.commit()
     call(recorder, "innocent")
     call(recorder, "poisoned")

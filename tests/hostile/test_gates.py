@@ -74,9 +74,11 @@ def test_a_bound_that_is_none_is_refused_and_said(
     bound: Any, which: str, reserving: Budgets, recorder: MemoryRecorder
 ) -> None:
     bounds = {"max_input_tokens": 100, "max_output_tokens": 100, which: bound}
-    with pytest.raises(BudgetExceeded, match="only admits calls that set max_tokens"):
-        with track_call("openai", "gpt-4o", recorder=recorder, **bounds):
-            pass
+    with (
+        pytest.raises(BudgetExceeded, match="only admits calls that set max_tokens"),
+        track_call("openai", "gpt-4o", recorder=recorder, **bounds),
+    ):
+        pass
     assert recorder.value("agentmetrics_handler_errors_total", event="admit") == 1
     assert recorder.value("budget_blocked_calls_total", budget="all") == 1
     [status] = reserving.status()
@@ -130,9 +132,12 @@ def test_a_limit_of_a_run_that_is_none_lets_no_call_through(
     Agent.recorder = recorder
     with pytest.raises(BudgetExceeded):
         Agent().run()
-    with pytest.raises(BudgetExceeded), track_run("a", max_cost_usd=limit, recorder=recorder):
-        with track_call("openai", "gpt-4o", recorder=recorder):
-            pytest.fail("a call was let through")
+    with (
+        pytest.raises(BudgetExceeded),
+        track_run("a", max_cost_usd=limit, recorder=recorder),
+        track_call("openai", "gpt-4o", recorder=recorder),
+    ):
+        pytest.fail("a call was let through")
     assert recorder.value("agentmetrics_handler_errors_total", event="max_cost_usd") == 2
 
 
@@ -170,9 +175,11 @@ def test_a_budget_that_fails_refuses(
         raise RuntimeError
 
     monkeypatch.setattr(reserving, "_refusal", fail)
-    with pytest.raises(BudgetExceeded, match="cannot be checked"):
-        with track_call("openai", "gpt-4o", recorder=recorder):
-            pass
+    with (
+        pytest.raises(BudgetExceeded, match="cannot be checked"),
+        track_call("openai", "gpt-4o", recorder=recorder),
+    ):
+        pass
     assert recorder.value("agentmetrics_handler_errors_total", event="admit") == 1
 
 

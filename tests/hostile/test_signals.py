@@ -38,7 +38,9 @@ PROGRAM = """
         global handled
         everything()
         handled += 1
+        signal.setitimer(signal.ITIMER_REAL, 0.005)  # none inside of another, without end
     signal.signal(signal.SIGALRM, handler)
+    everything()  # what the first call imports and makes is there
     stop = threading.Event()
     def record():
         while not stop.is_set():
@@ -46,11 +48,11 @@ PROGRAM = """
     threads = [threading.Thread(target=record, daemon=True) for _ in range(2)]
     for thread in threads:
         thread.start()
-    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.02)
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
     deadline = time.monotonic() + 2
     while time.monotonic() < deadline:
         everything()
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
     stop.set()
     print("ended", handled > 0)
 """
