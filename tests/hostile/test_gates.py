@@ -28,6 +28,10 @@ from agentmetrics.pipeline import pipeline_of
 from agentmetrics.pricing.rates import Rates
 
 
+def class_of(value: object) -> str:
+    return type(value).__name__
+
+
 class Index:
     """As the integers of numpy and others are."""
 
@@ -68,7 +72,7 @@ NO_BOUNDS = [
 ]
 
 
-@pytest.mark.parametrize("bound", NO_BOUNDS, ids=lambda bound: type(bound).__name__)
+@pytest.mark.parametrize("bound", NO_BOUNDS, ids=class_of)
 @pytest.mark.parametrize("which", ["max_input_tokens", "max_output_tokens"])
 def test_a_bound_that_is_none_is_refused_and_said(
     bound: Any, which: str, reserving: Budgets, recorder: MemoryRecorder
@@ -85,7 +89,7 @@ def test_a_bound_that_is_none_is_refused_and_said(
     assert (status.spent_usd, status.reserved_usd) == (0, 0)
 
 
-@pytest.mark.parametrize("bound", [100, 100.0, Decimal(100), Fraction(100), Index()], ids=repr)
+@pytest.mark.parametrize("bound", [100, 100.0, Decimal(100), Fraction(100), Index()], ids=class_of)
 def test_a_bound_of_any_class_of_numbers_is_one(
     bound: Any, reserving: Budgets, recorder: MemoryRecorder
 ) -> None:
@@ -186,7 +190,7 @@ def test_a_budget_that_fails_refuses(
 NO_COSTS = [math.nan, math.inf, -math.inf, -1, 1e308, 1e9, "5", True, object(), Raises(), 10**400]
 
 
-@pytest.mark.parametrize("cost", NO_COSTS, ids=lambda cost: type(cost).__name__)
+@pytest.mark.parametrize("cost", NO_COSTS, ids=class_of)
 def test_a_cost_that_cannot_be_is_counted_nowhere(
     cost: Any, recorder: MemoryRecorder, tmp_path: Path
 ) -> None:
@@ -207,7 +211,7 @@ def test_a_cost_that_cannot_be_is_counted_nowhere(
     ledger.close()
 
 
-@pytest.mark.parametrize("tokens", NO_BOUNDS, ids=lambda tokens: type(tokens).__name__)
+@pytest.mark.parametrize("tokens", NO_BOUNDS, ids=class_of)
 def test_usage_that_cannot_be_is_counted_nowhere(tokens: Any, recorder: MemoryRecorder) -> None:
     with track_call("openai", "gpt-4o", recorder=recorder) as tracked:
         tracked.record_response({"usage": {"prompt_tokens": tokens, "completion_tokens": 1}})
