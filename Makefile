@@ -5,6 +5,7 @@
 # make site      the docs as a site, in build/site
 # make pictures  the dashboards in the docs, from a demo that runs for a quarter of an hour
 # make soak      two minutes of processes that are killed, on databases that come and go
+# make hostile   the whole of what is tried against metrics, which CI does in short
 # make bench     what a call costs, beside a hand-written handler; what plugins cost, beside their peers
 # make peers     what other LangChain handlers make of the conformance cases
 PYTHON ?= python3
@@ -26,7 +27,7 @@ FACES_LANGCHAIN := tests/unit/test_agent.py tests/unit/test_handler.py tests/uni
 PYTHONS = $(foreach v,3.10 3.11 3.12 3.13,$(shell python$(v) -c 'print("$(v)")' 2>/dev/null))
 
 .PHONY: demo test lint types unit packaging oldest versions packages panels docs docs-current site \
-  pictures soak bench peers constraints clean
+  pictures soak hostile bench peers constraints clean
 
 # A recipe that fails half way leaves nothing that the next run takes for done.
 .DELETE_ON_ERROR:
@@ -133,6 +134,10 @@ pictures: panels
 	$(BIN)/python -m tests.panels.pictures
 
 # SOAK="--seed 7 --seconds 600 --json" for another one
+# 500 times as long as in CI: each callback and each public function 100 000 times.
+hostile: $(VENV)/.dev
+	HOSTILE_SCALE=500 $(BIN)/python -m pytest tests/hostile --numprocesses $(WORKERS) --dist worksteal
+
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.soak $(SOAK)
 

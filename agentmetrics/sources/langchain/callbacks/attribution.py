@@ -140,4 +140,6 @@ def begins_with_graph(explicit: str | None, metadata: Metadata | None, graph: Ch
 
 def is_graph_node(tags: list[str] | None) -> bool:
     """Whether a chain is a node of a LangGraph graph, which makes its parent the graph."""
-    return any(tag.startswith(_STEP_TAG) for tag in tags or ())
+    if type(tags) is not list:  # what is somebody's own may go on for ever
+        return False
+    return any(tag.startswith(_STEP_TAG) for tag in tags)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from agentmetrics.calls.outcome import add_control_flow, is_a
 from agentmetrics.providers.error_types import add_class_names, add_reader, by_code
@@ -40,8 +40,9 @@ def _by_body(error: BaseException) -> str | None:
     """
     if type(error) is not ValueError:
         return None
-    body: object = error.args[0] if error.args else None
-    if isinstance(body, str):
+    body: Any = error.args[0] if error.args else None
+    if issubclass(type(body), str):  # not what says that it is: it may go on for ever
+        body = str.__str__(body)
         if "content filter being triggered" in body:  # AzureChatOpenAI's sentence
             return "content_filter"
         codes: list[object] = [*_CODE_IN_TEXT.findall(body)]

@@ -103,7 +103,8 @@ def place_started(
     if chain.name == FALLBACKS:
         around = chain.alternatives
         if around is not None and around.run == _number(parent_run_id):
-            if any(map(_is_attempt, tags or ())):  # a retry of fallbacks has their name
+            # A retry of fallbacks has their name.
+            if type(tags) is list and any(map(_is_attempt, tags)):
                 around.failed = ""
         chain.alternatives = Fallbacks(run_id.int, chain.alternatives)
         _around.set(_Around(run_id, parent_run_id, _still_open(pipeline, _around.get())))
