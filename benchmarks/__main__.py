@@ -23,6 +23,7 @@ PLAN = {
     "token": ("One streamed token", HAND, 150),
     "stream": ("One streamed call of 100 tokens", HAND, 150),
     "label_sets": ("One call, by label sets held", "memory, 1", 240),
+    "new_label_sets": ("The first call of an agent, and of a model", "memory", 40),
     "threads": ("One call, by threads (wall time)", f"{HAND}, 1", 40),
     "scrape": ("One scrape of 10 000 series", "prometheus-client", 25),
     "recycled": ("One scrape of ten workers in multiprocess mode", TEN_WORKERS, 15),

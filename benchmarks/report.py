@@ -11,7 +11,7 @@ import pyperf
 from benchmarks.contenders import CALC_PRICE, HAND
 from benchmarks.measure import Measured, Row
 from benchmarks.recycled import AFTER_RECYCLING, TEN_WORKERS
-from benchmarks.rows import LEDGER
+from benchmarks.rows import HAND_NEW_AGENT, LEDGER, NEW_AGENT
 
 PACKAGES = (
     "llm-agentmetrics",
@@ -59,6 +59,11 @@ def targets(rows: Mapping[str, Row]) -> list[Target]:
             "one call, memory, 10 000 label sets / 1",
             ratio("label_sets", "memory, 10 000", "memory, 1"),
             1.5,
+        ),
+        Target(
+            "the first call of an agent, memory / hand-written",
+            ratio("new_label_sets", NEW_AGENT, HAND_NEW_AGENT),
+            1.0,
         ),
         Target(
             "one scrape of 10 000 series, ours / prometheus-client's",

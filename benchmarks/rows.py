@@ -15,6 +15,7 @@ from typing import Any
 
 import genai_prices
 import prometheus_client
+from genai_prices.data_snapshot import get_snapshot
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
@@ -37,6 +38,7 @@ from benchmarks.workload import (
     call_timer,
     calls_of,
     drive,
+    model_timer,
     stream_timer,
     token_timer,
 )
@@ -44,6 +46,10 @@ from benchmarks.workload import (
 SERIES_PER_AGENT = 26
 SCRAPED_SERIES = 10_000
 THREADS = 8
+NEW_AGENTS = 5_000
+NEW_AGENT = "memory, a new agent"
+NEW_MODEL = "memory, a new model"
+HAND_NEW_AGENT = "hand-written, a new agent"
 LEDGER = "memory, and a ledger"
 
 
@@ -125,6 +131,28 @@ def label_sets(rounds: int) -> Row:
         "hand-written, 10 000": call_timer(who.handwritten(), 10_000),
     }
     return interleaved(timers, loops=250, rounds=rounds, warmup=10_000)
+
+
+def new_label_sets(rounds: int) -> Row:
+    """The first call of an agent, and that of a model with its price, beside an ordinary call."""
+    names, many = agent_names(NEW_AGENTS), NEW_AGENTS
+    timers = {
+        "memory": call_timer(who.memory()),
+        HAND: call_timer(who.handwritten()),
+        NEW_AGENT: call_timer(who.memory(many), len(names)),
+        "prometheus, a new agent": call_timer(who.prometheus(many), len(names)),
+        HAND_NEW_AGENT: call_timer(who.handwritten(), len(names)),
+        NEW_MODEL: model_timer(who.memory(many), listed_models()),
+        "hand-written, a new model": model_timer(who.handwritten(), listed_models()),
+    }
+    return interleaved(timers, loops=2, rounds=rounds)
+
+
+def listed_models() -> list[str]:
+    """The models of one provider that have a price."""
+    prices = Prices()
+    (openai,) = (each for each in get_snapshot().providers if each.id == "openai")
+    return [model.id for model in openai.models if prices.knows("openai", model.id)]
 
 
 def threads(rounds: int) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from time import perf_counter
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
@@ -40,14 +41,14 @@ METADATA: dict[str, Any] = {
 CHUNK = ChatGenerationChunk(message=AIMessageChunk(content="sunny"))
 
 
-def answer(cache_read: int = 0, reasoning: int = 0) -> AIMessage:
+def answer(cache_read: int = 0, reasoning: int = 0, served: str = SERVED) -> AIMessage:
     """What langchain-openai makes of an answer of gpt-4o-mini."""
     return AIMessage(
         "It is sunny, 21 degrees.",
         response_metadata={
             "token_usage": {"completion_tokens": 87, "prompt_tokens": 412, "total_tokens": 499},
             "model_provider": "openai",
-            "model_name": SERVED,
+            "model_name": served,
             "system_fingerprint": "fp_0ba0d124f1",
             "id": "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT",
             "service_tier": "default",
@@ -70,7 +71,7 @@ def result(message: AIMessage) -> LLMResult:
         llm_output={
             "token_usage": {"completion_tokens": 87, "prompt_tokens": 412, "total_tokens": 499},
             "model_provider": "openai",
-            "model_name": SERVED,
+            "model_name": message.response_metadata["model_name"],
         },
     )
 
@@ -126,6 +127,28 @@ def call_timer(handler: Any, agents: int = 1) -> Callable[[int], float]:
         done += loops
         began = perf_counter()
         drive(handler, calls)
+        return perf_counter() - began
+
+    return timer
+
+
+def model_timer(handler: Any, models: Sequence[str]) -> Callable[[int], float]:
+    """A function that times this many calls, each of the next of these models."""
+    waiting = iter(models)
+
+    def timer(loops: int) -> float:
+        calls = [
+            (
+                Call(uuid4(), {**METADATA, "agent_name": "agent-0", "ls_model_name": model}),
+                result(of),
+            )
+            for model in islice(waiting, loops)
+            for of in [answer(served=model)]
+        ]
+        assert len(calls) == loops, "there are not as many models"
+        began = perf_counter()
+        for call, answered in calls:
+            drive(handler, [call], answered)
         return perf_counter() - began
 
     return timer

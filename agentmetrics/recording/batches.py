@@ -9,7 +9,7 @@ from functools import cache
 from sys import modules
 from typing import Any
 
-from agentmetrics.recording.exemplars import OPENTELEMETRY, span_here
+from agentmetrics.recording.exemplars import OPENTELEMETRY, span_here, told
 from agentmetrics.recording.instruments import Batch
 
 
@@ -29,7 +29,7 @@ def slots_batch(
                 s0.value += v0
                 s1.value = v1
                 s2.counts[bisect(s2.bounds, v2)] += 1; s2.sum += v2
-                if 'opentelemetry.trace' in modules:
+                if 'opentelemetry.trace' in modules and told.span is not None:
                     span = span_here()
                     if span is not None:
                         now = time()
@@ -45,7 +45,7 @@ def slots_batch(
     if exemplars:
         keep = "        s{0}.exemplars[bisect(s{0}.bounds, v{0})] = v{0}, now, span"
         body += [
-            f"if {OPENTELEMETRY!r} in modules:",
+            f"if {OPENTELEMETRY!r} in modules and told.span is not None:",
             "    span = span_here()",
             "    if span is not None:",
             "        now = time()",
@@ -60,6 +60,7 @@ def slots_batch(
         "modules": modules,
         "span_here": span_here,
         "time": time.time,
+        "told": told,
     }
     _execute(source, namespace)
     made: Callable[..., Batch] = namespace["make"]

@@ -79,7 +79,7 @@ class Instrument(Generic[S]):
         return self._bind(self.metric, tuple(map(clean_label, values)))
 
     def bind(self, values: tuple[str, ...]) -> S:
-        """``labels`` for layers, which have been given clean values, as many as there are labels."""
+        """``labels`` for values that are clean, in order, and as many as there are labels."""
         return self._bind(self.metric, values)
 
     def _in_order(self, values: tuple[object, ...], named: dict[str, object]) -> tuple[object, ...]:

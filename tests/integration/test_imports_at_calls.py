@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.apps import importing
+from tests.integration.apps import forking_while_importing, importing
 from tests.services.postgres import PostgresServer
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 120.0
+CHILDREN = 10
 
 SUBJECTS = (
     "memory errors agents responses prices caches",
@@ -59,3 +60,16 @@ def test_nothing_is_imported_once_the_process_is_configured(
     all_imported: dict[str, dict[str, str]], subject: str
 ) -> None:
     assert all_imported[subject] == {}
+
+
+@pytest.mark.parametrize("kind", ["starting", "busy"])
+def test_a_child_forked_while_threads_import_and_configure_records_and_ends(kind: str) -> None:
+    # 200 times: python -m tests.integration.apps.forking_while_importing busy 200
+    done = subprocess.run(
+        [sys.executable, forking_while_importing.__file__, kind, str(CHILDREN)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=CHILDREN * SECONDS,
+    )
+    assert json.loads(done.stdout) == [0] * CHILDREN, done.stderr

@@ -59,7 +59,13 @@ class Report:
             }
             for name, ledger in self.ledgers.items()
         }
-        return {**asdict(self), "ledgers": ledgers, "is_right": self.is_right}
+        return {
+            "seed": self.seed,
+            "seconds": self.seconds,
+            "happened": dict(self.happened),
+            "ledgers": ledgers,
+            "is_right": self.is_right,
+        }
 
 
 class Soak:

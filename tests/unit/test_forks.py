@@ -33,6 +33,16 @@ def test_only_the_registry_asks_the_system_about_forks_and_exits() -> None:
     assert asking == {"recording/fork.py", "recording/exits.py"}
 
 
+def test_no_property_holds_a_lock_while_its_value_is_made() -> None:
+    # As functools' does before Python 3.12, unknown to the registry. operations/ records nothing.
+    using = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if "import cached_property" in path.read_text() and "operations" not in path.parts
+    }
+    assert using == set()
+
+
 def test_a_platform_without_fork_does_without() -> None:
     program = """
         import os

@@ -16,6 +16,7 @@ from agentmetrics.budget.ledger.segment import Segment, in_memory, on_disk
 from agentmetrics.budget.ledger.tally import Key, Numbers
 from agentmetrics.recording.fork import renewed_lock
 from agentmetrics.recording.log_once import LogOnce
+from agentmetrics.recording.said import later
 
 FIRST_SEGMENT_BYTES = 64 * 1024
 """Room for 548 calls: most processes that live for a short time need no more."""
@@ -53,7 +54,7 @@ class Spool:
 
     def grow(self, full: Segment) -> Segment:
         """The segment after a full one."""
-        with self._growing:
+        with later(), self._growing:
             if self.segment is full:
                 new = self._make(full.after)
                 if self.segment is full:  # the collector may have come here in between
@@ -164,7 +165,7 @@ class Spool:
 
     def rotate(self) -> None:
         """Let what comes go to another file, so that those there are can be read to their end."""
-        with self._growing:
+        with later(), self._growing:
             self.segment.end()
             self.segment = in_memory(self.segment.after, 0)
 
@@ -211,7 +212,7 @@ class Spool:
     def _replace(self, current: Segment) -> None:
         """Go on in a new file; what the current segment has is read as ever."""
         assert self._place is not None
-        with self._growing:
+        with later(), self._growing:
             new = self._make_on_disk(self._place, current.after)
             self._segments.append(new)
             self.segment = new
@@ -220,7 +221,7 @@ class Spool:
     def close(self, is_written: bool) -> None:
         """Take no more. The files are removed if everything in them is in the database; else
         somebody will take them up."""
-        with self._growing:
+        with later(), self._growing:
             self.segment = in_memory(self.segment.after, 0)
             for segment in self._segments:
                 if is_written:

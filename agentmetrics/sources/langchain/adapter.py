@@ -77,8 +77,7 @@ class _HandlerOfAgent:
         if around is None:
             return None
         if around.handler is None:
-            # Here, since LangChain is complete by now: its runnables, and with them this module, are
-            # loaded where something runs.
+            # Here, since LangChain is complete by now. It is loaded already: with runnables.
             from agentmetrics.sources.langchain.attach import handler_for
 
             around.handler = handler_for(around.recorder)

@@ -6,9 +6,9 @@ The child makes a call, imports, and ends. Prints how the children ended as JSON
 one that hung.
 
 ``starting`` forks at any moment of a program's start: each time a program configures anew, in a
-process that has imported our names and nothing else. ``busy`` forks one program again and again, by turns with ``os.fork``
-and in C, while its threads never stop making recorders, configuring, calling new models and
-importing a module that takes its time.
+process that has imported our names and nothing else. ``busy`` forks one program again and again, by
+turns with ``os.fork`` and in C, while its threads never stop making recorders, configuring, calling
+new models and importing a module that takes its time.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from agentmetrics import MemoryRecorder, configure, get_recorder, track_call
@@ -28,7 +29,7 @@ from agentmetrics.pipeline import pipeline_of
 
 START_SECONDS = 0.3
 """About what configuring takes; a fork may come later."""
-CHILD_SECONDS = 10.0
+CHILD_SECONDS = 60.0
 SLOW = "takes_its_time"
 
 
@@ -69,15 +70,15 @@ def begin() -> None:
 
 
 def starting(times: int) -> list[int | None]:
-    def program(share: float) -> None:
+    def program(seconds: float) -> None:
         threading.Thread(target=begin, daemon=True).start()
-        time.sleep(share * START_SECONDS)
+        time.sleep(seconds)
         if exit_code(child_that(call), CHILD_SECONDS) != 0:
             os._exit(3)
 
     codes = []
     for number in range(times):
-        started = child_that(lambda: program((number + 0.5) / times))
+        started = child_that(partial(program, START_SECONDS * number / times))
         code = exit_code(started, 2 * CHILD_SECONDS)
         codes.append(None if code == 3 else code)
     return codes
