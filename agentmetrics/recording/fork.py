@@ -168,6 +168,10 @@ _begun: dict[int, list[Any]] = {}
 """What was asked before a fork, by the thread that forks."""
 
 
+_in_vain: weakref.WeakSet[threading.RLock] = weakref.WeakSet()
+"""Locks that an earlier fork has waited for in vain: their threads wait for somebody themselves."""
+
+
 def _before() -> None:
     begun = _begun[threading.get_ident()] = []
     deadline = time.monotonic() + FORK_WAITS_SECONDS
@@ -175,8 +179,15 @@ def _before() -> None:
         if isinstance(each, ForkAware):
             _attempt(each.before_fork)
             begun.append(each)
-        elif each.acquire(timeout=max(0.0, deadline - time.monotonic())):
+        elif each.acquire(timeout=_patience(each, deadline)):
             begun.append(each)
+            _in_vain.discard(each)
+        else:
+            _in_vain.add(each)
+
+
+def _patience(lock: threading.RLock, deadline: float) -> float:
+    return 0.0 if lock in _in_vain else max(0.0, deadline - time.monotonic())
 
 
 def _after_in_parent() -> None:

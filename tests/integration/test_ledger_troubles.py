@@ -116,6 +116,23 @@ def test_a_disk_that_turns_read_only_is_no_more_than_one_that_is_full(
     assert in_ledger(url) == CALLS
 
 
+def test_a_spool_that_is_cut_short_under_a_program_loses_what_was_not_read_and_says_so(
+    drive: Drive, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    url, spool = postgres_server.new_database(), tmp_path / "spool"
+    program = drive(url, spool)
+    program.calls(10)
+    assert program.flush()
+    (file,) = spool.rglob("*.spool")
+    with file.open("r+b") as opened:
+        opened.truncate(0)
+    wait_for(lambda: not file.exists(), SECONDS)
+    program.calls(10)
+    assert program.flush()
+    program.end()
+    assert in_ledger(url, spool) == 20
+
+
 def test_a_spool_on_another_disk_than_the_ledger_is_taken_up(
     drive: Drive, disk: Callable[[int], Disk], tmp_path: Path
 ) -> None:

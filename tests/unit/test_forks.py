@@ -174,6 +174,29 @@ def test_a_fork_safe_lock_is_free_in_the_child(held_by: str, monkeypatch) -> Non
         pass
 
 
+def test_a_lock_that_a_fork_has_waited_for_in_vain_holds_up_no_other_fork(monkeypatch) -> None:
+    monkeypatch.setattr(fork, "FORK_WAITS_SECONDS", 0.05)
+    lock, holding, stop = ForkSafeLock(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            holding.set()
+            stop.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert holding.wait(10)
+        assert exit_code_of_child(lambda: 0) == 0
+        monkeypatch.setattr(fork, "FORK_WAITS_SECONDS", threading.TIMEOUT_MAX / 2)
+        assert exit_code_of_child(lambda: 0) == 0
+        assert not stop.is_set()
+        assert thread.is_alive()
+    finally:
+        stop.set()
+        thread.join()
+
+
 def counted(recorder: MemoryRecorder) -> float:
     with track_call("openai", "gpt-4o-mini", recorder=recorder) as call:
         call.record_usage(10, 5)

@@ -627,3 +627,4 @@ def test_a_file_that_goes_while_its_directory_is_measured_is_no_full_disk(
 ) -> None:
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")  # listed, and not there when it is asked
     places.SpoolPlace(tmp_path).prepare(1024)
+    assert list(tmp_path.iterdir()) == [tmp_path / "gone"]

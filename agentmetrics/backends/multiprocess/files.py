@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from contextlib import suppress
 from inspect import getclosurevars
 from pathlib import Path
@@ -24,6 +25,7 @@ ENTRY_BYTES = 28
 """What an entry takes beside its key, at most: its length, its padding, a value and a time."""
 SPARE_BYTES = 1024
 """What every file keeps for the series that say what others found no room."""
+_pack = struct.Struct("dd").pack
 _SAYING = '["agentmetrics_multiprocess_'
 
 _Series = tuple[str, tuple[tuple[str, str], ...]]
@@ -98,8 +100,9 @@ class ReservedFile(MmapedDict):
         return cast("tuple[float, float]", super().read_value(key))
 
     def write_value(self, key: str, value: float, timestamp: float) -> None:
-        if key in self._positions:
-            super().write_value(key, value, timestamp)
+        if key in self._positions:  # written out: every update of a metric comes here
+            place = self._positions[key]
+            self._m[place : place + 16] = _pack(value, timestamp)
             return
         if key not in self.waiting:
             self._init_value(key)

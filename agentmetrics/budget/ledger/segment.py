@@ -171,6 +171,12 @@ class Segment:
         except OSError:
             return False
 
+    def is_cut_short(self) -> bool:
+        """Whether somebody has truncated its file: to read what is missing would be a signal."""
+        if self.path is None or self._file is None:
+            return False
+        return os.fstat(self._file.fileno()).st_size < len(self.buffer)
+
     def touch(self) -> None:
         """Say that its process is alive, to those who cannot see it."""
         if self._file is not None:

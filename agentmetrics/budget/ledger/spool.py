@@ -193,6 +193,23 @@ class Spool:
         """Whether everything was read, once no more comes."""
         return not self._segments or self._taken >= self._segments[-1].last
 
+    def let_go_of_cut(self) -> int:
+        """Read no more from files that were cut short under this process, and go on in another.
+
+        Returns how many places were not read by then: those of calls that are lost.
+        """
+        lost = 0
+        for segment in list(self._segments):
+            if not segment.is_cut_short():
+                continue
+            if segment is self.segment:
+                self.rotate()
+            lost += max(0, segment.last - self._taken)
+            self._taken = max(self._taken, segment.last)
+            self._segments.remove(segment)
+            segment.remove()
+        return lost
+
     def look_after(self, written: int) -> None:
         """See that the files are where they were made, and say that this process is alive, and
         what is lost with it. ``written`` is the last place that is in the database."""

@@ -206,7 +206,9 @@ class Writer(ForkAware):
     def flush(self) -> None:
         """What the thread does: write, unless the database was away a moment ago, and upkeep."""
         notice_fork()
-        self.fold()
+        with self._folding:
+            self.lose("torn", self.spool.let_go_of_cut())
+            self.fold()
         self.spool.look_after(self._written)
         if time.monotonic() >= self._not_before:
             with suppress(LedgerUnavailable):  # counted and logged
