@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -90,10 +91,15 @@ def hostile(random: Random) -> Any:
         answer: Any = random.choice(ANSWERS)
         if name == "__class__":
             lie = random.choice((str, int, dict, BaseException, type, None))
-            answer = property(answer if lie is None else lambda _, lie=lie: lie)
+            answer = property(answer if lie is None else partial(_lying, lie))
         body[name] = answer
-    made = (_Meta if random.random() < 0.1 else type)("Own", (random.choice(_BASES),), body)
+    kind: Any = _Meta if random.random() < 0.1 else type
+    made = kind("Own", (random.choice(_BASES),), body)
     return made.__new__(made)
+
+
+def _lying(lie: object, _: object) -> object:
+    return lie
 
 
 def dead(random: Random) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def test_sums_in_the_database_do_not_overflow(ledger: Ledger, recorder: MemoryRe
         ledger.record_external(most, provider="openai", agent_name=agent, usage=Usage(2**62, 2**62))
         ledger.flush()
     total = ledger.summary().total
-    assert (total.cost_usd, total.input_tokens) == (2 * most, 2**63)
+    assert (total.cost_usd, total.input_tokens) == (Decimal(2 * most), 2**63)
     ledger.record_external(most, provider="openai", agent_name="a")  # a row cannot hold it
     call(recorder, "innocent")
     ledger.flush()
