@@ -156,6 +156,8 @@ ALERTS = (
             },
             causes=(
                 "`database_away`: a program without a spool ended while the database was away.",
+                "`unanswered`: the same, where the database may have them after all.",
+                "`closed`: calls that ended at a ledger that the program had closed.",
                 "`not_spooled`: a process was killed whose spool had no room on disk.",
                 "`torn`, `unreadable`: what a killed process left was damaged on the disk.",
                 "`too_old`: it was left for longer than 90 days.",
