@@ -7,7 +7,6 @@ for that thread for ever.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
@@ -22,8 +21,9 @@ from agentmetrics.pricing.patterns import Patterns
 from agentmetrics.pricing.rates import FREE, UNKNOWN, Band, InputOnly, Price, Rates, Stepped
 from agentmetrics.pricing.tiers import contexts_of, factor_of
 from agentmetrics.providers.usage import Usage
+from agentmetrics.recording.said import QuietLogger
 
-logger = logging.getLogger("agentmetrics")
+logger = QuietLogger("agentmetrics")
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot

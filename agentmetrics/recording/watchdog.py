@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from agentmetrics.recording.fork import THREADS, ForkAware, renewed_lock, watch_forks
+from agentmetrics.recording.said import QuietLogger
 
-logger = logging.getLogger("agentmetrics")
+logger = QuietLogger("agentmetrics")
 
 
 class Watchdog(ForkAware):

@@ -40,6 +40,8 @@ CLOSING_SECONDS = 10.0
 """How long the end of a program waits for a database that is away: the disk of a container may not
 outlive it."""
 CLOSING_PAUSE_SECONDS = 0.2
+FOLD_WAITS_SECONDS = 0.2
+"""How long an addition waits for another thread's, which takes milliseconds."""
 DRAINING_SECONDS = 1.0
 """How long the end of a program waits for calls that are just being written to the spool."""
 LEFTOVERS_SECONDS = 15.0
@@ -168,8 +170,14 @@ class Writer(ForkAware):
         Intake(self, names, self._clock).take(call, calls)
 
     def fold(self) -> None:
-        """Add up the calls that have ended. No I/O."""
-        with self._folding:
+        """Add up the calls that have ended. No I/O.
+
+        Waits for a moment only: who asks may hold a lock that a signal handler wants which has
+        interrupted just this in another thread.
+        """
+        if not self._folding.acquire(timeout=FOLD_WAITS_SECONDS):
+            return
+        try:
             if self._is_adding:  # by a signal handler, in the middle of an addition
                 return
             self._is_adding = True
@@ -178,6 +186,8 @@ class Writer(ForkAware):
                     self._tally.add(key, amounts)
             finally:
                 self._is_adding = False
+        finally:
+            self._folding.release()
 
     def follow(self, spend: Spend) -> None:
         """Keep a spend current for as long as somebody holds it."""
