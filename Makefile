@@ -12,7 +12,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # How many tests run at a time; each worker has services of its own.
-WORKERS ?= 2
+WORKERS ?= 3
 
 # What is imported is compiled once, and not by every worker and every program that tests start.
 unexport PYTHONDONTWRITEBYTECODE
@@ -136,7 +136,7 @@ pictures: panels
 # SOAK="--seed 7 --seconds 600 --json" for another one
 # 500 times as long as in CI: each callback and each public function 100 000 times.
 hostile: $(VENV)/.dev
-	HOSTILE_SCALE=500 $(BIN)/python -m pytest tests/hostile --numprocesses $(WORKERS) --dist worksteal
+	HOSTILE_SCALE=2000 $(BIN)/python -m pytest tests/hostile --numprocesses $(WORKERS) --dist worksteal
 
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.soak $(SOAK)

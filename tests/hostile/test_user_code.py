@@ -38,7 +38,7 @@ from tests.hostile import SCALE
 from tests.hostile.objects import value
 from tests.unit.scripted import assert_settled
 
-TIMES = 200 * SCALE
+TIMES = 50 * SCALE
 """How often each is tried; 100 000 times with ``make hostile``."""
 
 

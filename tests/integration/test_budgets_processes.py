@@ -210,9 +210,9 @@ def outcome_of(url: str, kills: int, directory: Path) -> Outcome:
 
 class TestAFleetThatReservesInTheLedger:
     def test_spends_nearly_the_limit_and_nothing_over_it(
-        self, ledger_url: str, tmp_path: Path
+        self, postgres: Callable[[], str], tmp_path: Path
     ) -> None:
-        outcome = outcome_of(ledger_url, 0, tmp_path)
+        outcome = outcome_of(postgres(), 0, tmp_path)
         assert LIMIT_USD * NANO - MOST_NANO < outcome.spent <= LIMIT_USD * NANO
         assert all(spent <= AGENT_LIMIT_USD * NANO for spent in outcome.by_agent.values())
         assert (outcome.written, outcome.held) == (outcome.spent, [])

@@ -39,7 +39,8 @@ TERMINATED = {
 }
 """Programs that are sent SIGTERM, and how each ends."""
 BY_ITSELF = {"kills_itself": -signal.SIGTERM, "ignores_it": 0, "fails": 3, "exits": 0}
-METHODS = ("fork", "spawn", "forkserver")
+METHODS = ("fork", "spawn")
+"""Those of a forkserver are among the ends of tests/ends."""
 PARENTS = {f"has_children:{method}": 0 for method in METHODS}
 CHILDREN = ("process", "thread", "leaves", "terminated", "pool", "recycled", "executor")
 

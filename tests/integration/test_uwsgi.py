@@ -109,10 +109,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StatsDDaemon]:
 
 
 KINDS = {
-    "plain": (signal.SIGINT, ""),
     "four threads in each worker": (signal.SIGQUIT, "threads = 4"),
     "Python's hooks": (signal.SIGINT, "py-call-uwsgi-fork-hooks = true"),
-    "Python's hook in the worker alone": (signal.SIGQUIT, "py-call-osafterfork = true"),
     "killed": (signal.SIGKILL, "no-orphans = true"),
 }
 
