@@ -200,6 +200,7 @@ class TestTheBackend:
         for _ in range(3):
             errors.inc()
             around.flush()
+        self._wait_for(caplog, 1)  # it is logged when the lock is free
         said = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
         assert said == [f"cannot append to {path}: No such file or directory"]
         path.parent.mkdir()
@@ -214,7 +215,14 @@ class TestTheBackend:
         path.mkdir()
         errors.inc()
         around.flush()
+        self._wait_for(caplog, 2)
         assert caplog.messages[1:] == [f"cannot append to {path}: Is a directory"]
+
+    def _wait_for(self, caplog: pytest.LogCaptureFixture, messages: int) -> None:
+        deadline = time.monotonic() + SECONDS
+        while len(caplog.messages) < messages:
+            assert time.monotonic() < deadline, "nothing was logged"
+            time.sleep(0.005)
 
     def test_the_backend_may_be_flushed_inside_of_an_update_while_another_thread_flushes(
         self, backend: Any, path: Path
