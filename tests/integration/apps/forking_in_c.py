@@ -77,7 +77,7 @@ def let_threads_wait() -> None:
     """Until no thread wants Python's own lock, which is of no use in a child then; see ``busy``."""
     me = threading.get_ident()
     while any(
-        frame.f_code.co_name != "wait"
+        frame.f_code.co_name not in ("wait", "_sender")  # the latter waits to hear of SIGTERM
         for thread, frame in sys._current_frames().items()
         if thread != me
     ):
