@@ -81,7 +81,9 @@ class StatsDRecorder(SendingRecorder):
 def _check(host: str, port: int, protocol: str, dialect: str) -> None:
     if not host:
         raise ValueError("the StatsD host is empty")
-    if "@" in host or "/" in host or not host.isprintable():  # not shown: it may hold a password
+    if (
+        not set("@/= ").isdisjoint(host) or not host.isprintable()
+    ):  # not shown: it may hold a password
         raise ValueError("the StatsD host must be a name or an address, such as 'localhost'")
     if not 1 <= port <= 65535:
         raise ValueError(f"the StatsD port is {port}; it must be a number from 1 to 65535")

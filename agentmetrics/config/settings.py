@@ -300,7 +300,7 @@ class Settings(BaseSettings):
     @field_validator("statsd_host")
     @classmethod
     def _no_url(cls, host: str) -> str:
-        if "@" in host or "/" in host:
+        if not set("@/= ").isdisjoint(host):
             raise ValueError("use a name or an address alone, such as 'localhost'")
         return host
 

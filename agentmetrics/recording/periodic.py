@@ -22,7 +22,7 @@ class Flushable(Protocol):
 class PeriodicFlush(ForkAware):
     """Calls ``target.flush()`` every ``interval_seconds`` until stopped or the target is gone.
 
-    Not in the master of uWSGI: see ``_is_uwsgi_master``.
+    Not in the master of uWSGI: see ``is_uwsgi_master``.
     """
 
     def __init__(self, target: Flushable, interval_seconds: float) -> None:
@@ -41,7 +41,7 @@ class PeriodicFlush(ForkAware):
             name="agentmetrics-flush",
             daemon=True,
         )
-        if not _is_uwsgi_master():
+        if not is_uwsgi_master():
             self._thread.start()
 
     def after_fork_in_child(self) -> None:
@@ -56,7 +56,7 @@ class PeriodicFlush(ForkAware):
             self._thread.join(timeout=5)
 
 
-def _is_uwsgi_master() -> bool:
+def is_uwsgi_master() -> bool:
     """Whether this is the master of uWSGI, which has loaded the program and forks its workers.
 
     It forks without holding Python's own lock. A worker that is forked while a thread of the master

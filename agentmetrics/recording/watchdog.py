@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from agentmetrics.recording.fork import THREADS, ForkAware, renewed_lock, watch_forks
+from agentmetrics.recording.periodic import is_uwsgi_master
 from agentmetrics.recording.said import QuietLogger
 
 logger = QuietLogger("agentmetrics")
@@ -18,7 +19,7 @@ class Watchdog(ForkAware):
     """Calls somebody when something takes too long.
 
     Its thread is there for as long as anything is watched; from ``keep`` on, until the process
-    ends.
+    ends. Not in the master of uWSGI: see ``is_uwsgi_master``.
     """
 
     def __init__(self) -> None:
@@ -58,7 +59,7 @@ class Watchdog(ForkAware):
             self._changed.set()
 
     def _ensure_thread(self) -> None:
-        if self._thread is None:
+        if self._thread is None and not is_uwsgi_master():
             thread = threading.Thread(target=self._run, name="agentmetrics-watchdog", daemon=True)
             with suppress(RuntimeError):  # the program ends: what waits has to end by itself
                 thread.start()
@@ -80,9 +81,8 @@ class Watchdog(ForkAware):
             self._changed.clear()
 
     def after_fork_in_child(self) -> None:
-        had_thread = self._thread is not None and self._is_kept
         self._begin()  # threads do not survive a fork, and what they waited for is the parent's
-        if had_thread:
+        if self._is_kept:
             self.keep()
 
 

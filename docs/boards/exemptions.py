@@ -8,5 +8,7 @@ EXEMPT = {
     "llm_input_tokens_last_call": "one call out of many; agent_run_tokens has the distribution",
     "llm_output_tokens_last_call": "one call out of many; agent_run_tokens has the distribution",
     "agentmetrics_multiprocess_files_skipped_total": "a worker died as it began; the log names it",
+    "agentmetrics_multiprocess_files_remade_total": "somebody removed a file; the log says it",
+    "agentmetrics_multiprocess_series_unwritten_total": "the disk is full, which other boards show",
     "cache_hit_ratio": "counts since the start; the share within the time range is shown",
 }

@@ -312,7 +312,7 @@ class TestReservingInTheLedger:
     ) -> None:
         one = program(shared(1))
         with (
-            pytest.raises(BudgetExceeded, match="cannot cover the most"),
+            pytest.raises(BudgetExceeded, match="only admits calls that set max_tokens"),
             one.call(max_input_tokens=HUGE, max_output_tokens=HUGE),
         ):
             raise AssertionError("nothing was to run")

@@ -28,9 +28,6 @@ EXEMPT = {
     "agentmetrics_handler_errors_total": "nothing in the demo is misunderstood",
     "agentmetrics_series_dropped_total": "the demo has few series",
     "agentmetrics_packets_dropped_total": "the demo sends nothing to StatsD",
-    "agentmetrics_multiprocess_files_skipped_total": "the demo is one process",
-    "agentmetrics_multiprocess_files_remade_total": "the demo is one process",
-    "agentmetrics_multiprocess_series_unwritten_total": "the demo is one process",
 }
 """Metrics without a series in the demo, and why: a query that reads one may have no answer."""
 IN_RUNBOOKS = {query for alert in ALERTS for query in alert.runbook.look_at.values()}

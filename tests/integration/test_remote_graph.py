@@ -50,7 +50,7 @@ def url(_wire: Wire) -> Iterator[str]:
     ``planner`` calls a model, may stop or fail, and calls an agent's model. ``keeper`` calls a
     model and gives its answer to an agent that remembers what it was given.
     """
-    model = traffic.openai(_wire, "planner", "gpt-4o-mini")
+    model = traffic.openai(Wire(_wire.address), "planner", "gpt-4o-mini")  # of every test
 
     def write(state: MessagesState) -> Any:
         return {"messages": [model.invoke(state["messages"])]}

@@ -695,7 +695,7 @@ class TestCtrlC:
 
     def _press(self, wire: Wire, over: threading.Event) -> None:
         while not over.wait(0.005):
-            if wire.hanging[AGENT]:
+            if wire.hanging[AGENT] > 0:
                 main = threading.main_thread().ident
                 assert main is not None
                 signal.pthread_kill(main, signal.SIGINT)

@@ -153,6 +153,7 @@ class Wire:
     def begin_test(self) -> None:
         """Count only what is sent to ``url`` from now on."""
         self._test += 1
+        self.hanging.clear()
 
     def is_of_this_test(self, request: Request) -> bool:
         return request.path_params.get("test", self._test) == self._test
@@ -289,6 +290,7 @@ class _Api:
             await asyncio.sleep(60)
         finally:
             self.wire.hanging[agent] -= 1
+        raise _CutError
 
     def _count(
         self,

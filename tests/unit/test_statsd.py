@@ -523,7 +523,7 @@ class TestWhenTheDaemonIsAway:
         )
         recorder.close()
 
-    @pytest.mark.parametrize("host", ["a..b", "x" * 70, "a\0b"])
+    @pytest.mark.parametrize("host", ["a..b", "x" * 70])
     def test_a_host_that_is_no_name_is_one_that_does_not_resolve(self, host: str) -> None:
         recorder = StatsDRecorder(host, flush_interval_seconds=LONG)
         recorder.counter(CALLS).labels("planner", "gpt").inc()

@@ -42,8 +42,10 @@ def without_password(url: str) -> str:
 
 
 def shown(text: str) -> str:
-    """A setting that is no URL and may be shown, unless it is one, put in the wrong place."""
-    return without_password(text) if "@" in text or "://" in text else text
+    """A setting that is no URL and may be shown, unless it is one, or libpq's form of one
+    (``host=db password=…``), put in the wrong place."""
+    is_misplaced = "@" in text or "://" in text or "password=" in text.lower()
+    return without_password(text) if is_misplaced else text
 
 
 def _user(scheme: str, said: str) -> str:
