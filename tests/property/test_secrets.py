@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -120,14 +120,15 @@ def test_no_url_is_shown_with_its_secret(url):
 @given(urls)
 @settings(deadline=None, max_examples=15)
 def test_no_error_of_a_url_has_its_secret(url):
-    for make in (
-        lambda: checked_url(url) is None,  # its own repr is nowhere shown
-        lambda: Pushgateway(url, "job"),
-        lambda: StatsDRecorder(url),
-        lambda: Destination.parse(url),
-        lambda: Destination.parse(f"slack:{url}"),
-        lambda: load_settings(ledger_url=url, pushgateway_url=url, statsd_host=url),
-        lambda: load_settings(ledger_url=url.encode(), statsd_port="none", max_series=url),
+    assume(any(mark in url for mark in ("@", "=", "://")))  # else it may be the name of a host
+    for make in (  # what they make is not shown
+        lambda: checked_url(url) is None,
+        lambda: Pushgateway(url, "job") is None,
+        lambda: StatsDRecorder(url) is None,
+        lambda: Destination.parse(url) is None,
+        lambda: Destination.parse(f"slack:{url}") is None,
+        lambda: load_settings(ledger_url=url, pushgateway_url=url, statsd_host=url) is None,
+        lambda: load_settings(ledger_url=url.encode(), statsd_port="none", max_series=url) is None,
     ):
         assert CANARY not in attempt(make)
 
