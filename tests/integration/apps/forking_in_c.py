@@ -68,7 +68,11 @@ def family(is_warm: bool) -> None:
                     track_call("openai", "gpt-4o-mini", agent_name="parent", recorder=recorder)
                 )
         let_threads_wait()
-        if not LIBC.fork():
+        # Nor does one ask for it meanwhile, for which a child would wait that does not have it.
+        sys.setswitchinterval(60)
+        child = LIBC.fork()
+        sys.setswitchinterval(0.005)
+        if not child:
             in_child()
         stay()
 
