@@ -202,23 +202,8 @@ def _uwsgi() -> Iterator[End]:
     end = _server("uWSGI", *UWSGI)
     yield end("stopped", f"--module={WSGI}")
     yield end("`--lazy-apps`, stopped", f"--module={WSGI}", "--lazy-apps")
-    yield End("uWSGI", "`--max-requests 2`", _recycled)
     # Nothing of Python runs in a master once it has forked: of its own call the ledger hears later.
     yield end("stopped, with a call before the fork", f"--module={WARM}", is_ordinary=False)
-
-
-def _recycled(place: Place) -> None:
-    limit = ("--max-requests=2", "--min-worker-lifetime=0")
-    with place.serving(*UWSGI, f"--module={WSGI}", *limit) as (process, port):
-        place.request(port, CALLS)
-
-        def all_are_replaced() -> bool:
-            """Else uWSGI may miss the one that it is just making, and wait a minute for it."""
-            log = place.log.read_text()
-            return log.count("Seeya!") == log.count("Respawned")
-
-        wait_for(all_are_replaced, SECONDS)
-        place.stop(process, signal.SIGTERM)
 
 
 def _celery() -> Iterator[End]:

@@ -24,6 +24,7 @@ from agentmetrics import (
     get_recorder,
     track_call,
 )
+from agentmetrics.backends import prometheus
 from agentmetrics.catalog import CATALOG
 from agentmetrics.config.active import replaced
 
@@ -37,6 +38,14 @@ SENTENCE = (
 def in_use() -> Iterator[NoopRecorder]:
     with replaced(NoopRecorder()) as recorder:
         yield recorder
+
+
+@pytest.fixture(autouse=True)
+def default_registry() -> None:
+    """Has nothing of ours, whatever other tests of this process have left on it."""
+    left = prometheus._collectors.pop(REGISTRY, None)
+    if left is not None:
+        REGISTRY.unregister(left)
 
 
 @pytest.fixture

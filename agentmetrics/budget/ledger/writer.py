@@ -405,9 +405,11 @@ class Writer(ForkAware):
         if self._periodic is not None:
             self._periodic.stop()
         waiting = self._write_last(deadline)
-        self.spool.rotate()  # what has ended meanwhile
-        is_drained = self._drain()
-        waiting = self._waiting_calls() if waiting else self._write_last(deadline)
+        is_drained = False
+        if not waiting or not self.spool.is_on_disk:  # what has ended meanwhile
+            self.spool.rotate()
+            is_drained = self._drain()
+            waiting = self._waiting_calls() if waiting else self._write_last(deadline)
         if waiting:
             self._leave(waiting)
         else:
