@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from agentmetrics import Ledger
-from tests.integration.test_forks_in_c import scraped
 from tests.services.process import free_port, running
 from tests.services.statsd import StatsDDaemon
 from tests.services.webserver import ask, wait_for
@@ -26,6 +26,25 @@ ROOT = Path(__file__).parents[2]
 BESIDE = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 WORKERS = 2
 REQUESTS = 12
+
+
+def scraped(home: Path, name: str) -> dict[str, float]:
+    """A scrape of the directory by somebody else, by agent."""
+    program = "import agentmetrics as a; print(a.PrometheusRecorder().exposition().body.decode())"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(home / "files")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, float] = {}
+    for metric in text_string_to_metric_families(done.stdout):
+        for sample in metric.samples:
+            if sample.name == name:
+                agent = sample.labels["agent_name"]
+                found[agent] = found.get(agent, 0.0) + sample.value
+    return found
 
 
 @dataclass
