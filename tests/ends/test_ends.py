@@ -48,7 +48,9 @@ def test_what_ends_while_the_program_waits_for_its_ledger_is_kept(home: House) -
             time.sleep(1)
         place.until_ended(process)
     kept = place.kept()
-    assert kept.ledger == kept.prometheus == kept.finished > 10
+    assert kept.finished > 10
+    # The thread may be gone between what it records of its last call and what it says of it.
+    assert kept.finished <= kept.ledger <= kept.prometheus <= kept.finished + 1
 
 
 def test_the_page_has_these_ends_and_no_others() -> None:

@@ -634,7 +634,7 @@ class TestADatabaseThatGoesAway:
         kept.flush()
         first, second = (record.getMessage() for record in caplog.records)
         assert first.startswith(
-            "the ledger cannot be written to; calls are kept in memory until it is back: 'postgresql://"
+            "the ledger cannot be written to; calls are kept until it is back: 'postgresql://"
         )
         assert second.endswith("is back; pending calls have been written")
         assert "s3cret" not in caplog.text

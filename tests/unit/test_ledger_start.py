@@ -201,7 +201,7 @@ class TestAServer:
         with Ledger(f"postgresql://joe:{PASSWORD}@127.0.0.1:{free_port()}/spend"):
             (warning,) = (record.getMessage() for record in caplog.records)
         assert warning.startswith(
-            "the ledger cannot be opened yet; calls are kept in memory until it can: 'postgresql:"
+            "the ledger cannot be opened yet; calls are kept until it can: 'postgresql:"
         )
         assert PASSWORD not in warning
 

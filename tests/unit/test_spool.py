@@ -588,6 +588,47 @@ class TestAppending:
         ledger.close()
         assert recorder.value("llm_calls_total") == calls_in(url) == 6000
 
+    def test_a_flush_in_the_middle_of_an_addition_leaves_that_call_to_the_next_one(
+        self, url, recorder, monkeypatch
+    ):
+        """As a signal handler does it."""
+        ledger = opened(url, recorder)
+        for _ in range(3):
+            call(recorder)
+        add = Tally.add
+
+        def interrupted(tally: Tally, key: Key, amounts: tuple[int, ...]) -> None:
+            ledger.flush()
+            add(tally, key, amounts)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Tally, "add", interrupted)
+            ledger.pending_rows()
+        dies(ledger)
+        assert calls_in(url) == 3
+
+    @pytest.mark.parametrize("is_added", [True, False])
+    def test_an_addition_that_is_broken_off_is_made_anew(
+        self, is_added, url, recorder, monkeypatch
+    ):
+        ledger = opened(url, recorder)
+        for _ in range(3):
+            call(recorder)
+        add, calls = Tally.add, iter(range(9))
+
+        def broken_off(tally: Tally, key: Key, amounts: tuple[int, ...]) -> None:
+            is_second = next(calls) == 1
+            if not is_second or is_added:
+                add(tally, key, amounts)
+            if is_second:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(Tally, "add", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            ledger.pending_rows()
+        ledger.close()
+        assert calls_in(url) == 3
+
     def test_an_amount_that_no_database_holds_takes_a_place_and_adds_nothing(self):
         owed = self.spool()
         self.append(owed)

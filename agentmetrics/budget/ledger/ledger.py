@@ -98,7 +98,7 @@ class Ledger:
         except DatabaseAway as error:
             self._writer.last_failure = str(error)
             logger.warning(
-                "the ledger cannot be opened yet; calls are kept in memory until it can: %s", error
+                "the ledger cannot be opened yet; calls are kept until it can: %s", error
             )
         except LedgerUnavailable as error:
             raise ConfigurationError(str(error)) from None

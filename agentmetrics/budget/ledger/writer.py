@@ -84,7 +84,6 @@ class Writer(ForkAware):
         self._interval = flush_interval_seconds
         self._clock, self._upkeep = clock, upkeep
         self._problems = LogOnce()
-        self._external: dict[tuple[str, ...], Intake] = {}
         self._meters: list[LedgerMeter] = []
         self._lost_before: dict[str, int] = {}
         self._spends: weakref.WeakSet[Spend] = weakref.WeakSet()
@@ -99,7 +98,7 @@ class Writer(ForkAware):
         self._begin_anew()
         watch_forks(self)
         if place is not None:
-            upkeep.add("spools of dead processes", self._take_up, LEFTOVERS_SECONDS)
+            upkeep.add("spools of dead processes", self.take_up, LEFTOVERS_SECONDS)
 
     def _begin_anew(self) -> None:
         """As a writer with nothing to write; so does a forked child, whose parent has the rest."""
@@ -184,10 +183,22 @@ class Writer(ForkAware):
             try:
                 for key, amounts in self.spool.take():
                     self._tally.add(key, amounts)
+            except BaseException:  # such as Ctrl-C: nobody knows how far the last addition got
+                self._add_up_anew()
+                raise
             finally:
                 self._is_adding = False
         finally:
             self._folding.release()
+
+    def _add_up_anew(self) -> None:
+        """Everything that was taken and is in no batch, from the spool."""
+        since = self._written if self._batch is None else self._batch.upto
+        self._tally = Tally()
+        for key, amounts in self.spool.rows_after(since, self.spool.taken):
+            self._tally.add(key, amounts)
+        for spend in self._spends:
+            self._tally.follow(spend)
 
     def follow(self, spend: Spend) -> None:
         """Keep a spend current for as long as somebody holds it."""
@@ -281,7 +292,8 @@ class Writer(ForkAware):
             self._write_batch(self._batch)
         with self._folding:
             self.fold()
-            if not self._tally.rows:
+            # In a signal handler that has interrupted an addition, a call is taken and not added.
+            if self._is_adding or not self._tally.rows:
                 return
             batch = self._batch = Batch(self._written, self.spool.taken, self._tally.rows)
             self._tally = Tally(self._spends)
@@ -327,8 +339,6 @@ class Writer(ForkAware):
         if found:
             logger.warning("the ledger has taken up %s", taken_up(found))
 
-    _take_up = take_up
-
     def _refresh(self) -> None:
         spends = list(self._spends)
         if not spends:
@@ -344,7 +354,7 @@ class Writer(ForkAware):
         self._tell(LedgerMeter.failed)
         if not self._failures:
             logger.warning(
-                "the ledger cannot be written to; calls are kept in memory until it is back: %s",
+                "the ledger cannot be written to; calls are kept until it is back: %s",
                 error,
             )
         self._failures += 1
