@@ -71,12 +71,14 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 # coverage starts before pytest loads its plugins, one of which is ours: in the workers, too, because
-# of [tool.coverage.run] patch.
+# of [tool.coverage.run] patch. Of 12 000 tests with real servers and real kills, one may fail of the
+# machine: it is run again, and the summary names it.
 unit: $(VENV)/.dev panels
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest --ignore tests/packaging --numprocesses $(WORKERS) --dist worksteal
+	$(BIN)/coverage run -m pytest --ignore tests/packaging --numprocesses $(WORKERS) --dist worksteal \
+	  --reruns 1 -rfER
 	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --fail-under=85
+	$(BIN)/coverage report --fail-under=95
 
 # What draws dashboards, from npm, into build/panels; a test that waited for it would time out.
 panels: $(VENV)/.dev

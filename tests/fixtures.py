@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from agentmetrics import MemoryRecorder
 from agentmetrics.pipeline import pipeline_of
+from agentmetrics.recording.exits import flush_at_exits
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -63,6 +64,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "asyncio_alone: coroutines that trio cannot run, as LangChain's on asyncio"
     )
+
+
+def pytest_sessionfinish() -> None:
+    """End at once. Tests leave ledgers behind whose database is gone, each of which waits for it;
+    pytest-xdist kills a worker that takes ten seconds to end, and its coverage is lost.
+    """
+    flush_at_exits(False)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -102,8 +103,8 @@ def _children() -> Iterator[End]:
     yield end("billiard", "fork", "Pool")
 
 
-def _server(group: str, *command: str) -> Callable[..., End]:
-    """Ends of a server that has answered some requests."""
+def _server(group: str, *command: str, idle_seconds: float = 0) -> Callable[..., End]:
+    """Ends of a server that has answered some requests, so long ago."""
 
     def end(
         name: str,
@@ -115,6 +116,7 @@ def _server(group: str, *command: str) -> Callable[..., End]:
         def way(place: Place) -> None:
             with place.serving(*command, *options) as (process, port):
                 place.request(port, CALLS)
+                time.sleep(idle_seconds)
                 place.stop(process, how, status)
 
         return End(group, name, way, is_ordinary)
@@ -199,7 +201,8 @@ UWSGI = (
 
 
 def _uwsgi() -> Iterator[End]:
-    end = _server("uWSGI", *UWSGI)
+    # A worker that still is busy with its last request when it is stopped runs nothing of Python's.
+    end = _server("uWSGI", *UWSGI, idle_seconds=0.5)
     yield end("stopped", f"--module={WSGI}")
     yield end("`--lazy-apps`, stopped", f"--module={WSGI}", "--lazy-apps")
     # Nothing of Python runs in a master once it has forked: of its own call the ledger hears later.

@@ -5,7 +5,6 @@ Two threads at a time make them; ``KIND`` is how its children come and go, if it
 
 from __future__ import annotations
 
-import ctypes
 import os
 import random
 import signal
@@ -18,9 +17,9 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from agentmetrics import track_call
+from tests.forks import fork_in_c
 from tests.soak.account import Account
 
 THREADS = 2
@@ -96,11 +95,10 @@ def executors(slot: str, directory: Path, seed: int) -> None:
 
 def forks_in_c(slot: str, directory: Path, seed: int) -> None:
     """Children of which Python is not told, beside a thread that goes on; they end by ``_exit``."""
-    fork: Any = ctypes.PyDLL(None).fork
     parent = Caller(slot, directory)
     for number in count(10):
         parent.calls(seed + number, CALLS_OF_A_CHILD)
-        forked = fork()
+        forked = fork_in_c()
         if not forked:
             child(slot, directory, seed + 1000 + number)
             os._exit(0)

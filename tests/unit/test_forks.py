@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import ast
-import ctypes
-import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -15,11 +12,11 @@ from pathlib import Path
 import pytest
 
 import agentmetrics
-from agentmetrics import MemoryRecorder, Metric, track_call
+from agentmetrics import MemoryRecorder, track_call
 from agentmetrics.pipeline import pipeline_of
 from agentmetrics.recording import fork
-from agentmetrics.recording.exits import close_all
-from agentmetrics.recording.fork import NOTICED, ForkAware, ForkSafeLock, watch_forks
+from agentmetrics.recording.fork import ForkSafeLock
+from tests.forks import Watcher, exit_code_of_child
 
 PACKAGE = Path(agentmetrics.__file__).parent
 
@@ -79,45 +76,6 @@ def test_a_child_reports_its_own_memory() -> None:
         return 0 if resident() > before + len(filled) / 2 else 1
 
     assert exit_code_of_child(in_child) == 0
-
-
-def in_python() -> int:
-    return os.fork()
-
-
-def in_c() -> int:
-    """As uWSGI forks, and any library that is not Python's: no hook runs."""
-    return int(ctypes.PyDLL(None).fork())
-
-
-FORKS = [in_python, in_c]
-
-
-def exit_code_of_child(work, fork_now=in_python) -> int:
-    child = fork_now()
-    if not child:
-        signal.alarm(60)  # one that hangs ends by it
-        code = 1
-        try:
-            code = work()
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-class Watcher(ForkAware):
-    def __init__(self, name: str, log: list[str], order: int) -> None:
-        self.name, self.log = name, log
-        watch_forks(self, order)
-
-    def before_fork(self) -> None:
-        self.log.append(f"before {self.name}")
-
-    def after_fork_in_parent(self) -> None:
-        self.log.append(f"after {self.name}")
-
-    def after_fork_in_child(self) -> None:
-        self.log.append(f"child {self.name}")
 
 
 def test_locks_are_taken_from_the_outermost_in_and_given_back_from_the_innermost_out() -> None:
@@ -197,165 +155,13 @@ def test_a_lock_that_a_fork_has_waited_for_in_vain_holds_up_no_other_fork(monkey
         thread.join()
 
 
-def counted(recorder: MemoryRecorder) -> float:
-    with track_call("openai", "gpt-4o-mini", recorder=recorder) as call:
-        call.record_usage(10, 5)
-    return recorder.value("llm_calls_total")
-
-
-def in_one_step(recorder: MemoryRecorder) -> None:
-    with recorder.update():
-        recorder.counter(ERRORS).labels().inc()
-
-
-ERRORS = Metric("errors_of_this_test_total", "counter", "Errors.")
-FIRST_THINGS = {
-    "a call": counted,
-    "a call recorded afterwards": lambda recorder: agentmetrics.record_call(
-        "openai", "gpt-4o-mini", recorder=recorder
-    ),
-    "an update of a series": lambda recorder: recorder.counter(ERRORS).labels().inc(),
-    "a step of several updates": in_one_step,
-    "a reading": lambda recorder: recorder.value("llm_calls_total"),
-    "a reset": lambda recorder: recorder.reset(),
-    "a new metric": lambda recorder: recorder.declare(Metric("b_total", "counter", "B.")),
-    "the end": lambda recorder: close_all(),
-    "a lock": lambda recorder: ForkSafeLock().__enter__(),
-}
-
-
-@pytest.mark.parametrize("thread", ["the thread that forked", "a new thread"])
-@pytest.mark.parametrize("first", FIRST_THINGS)
-def test_the_first_thing_that_a_child_of_a_fork_in_c_does_frees_the_locks(
-    first: str, thread: str
-) -> None:
-    recorder = MemoryRecorder()
-    counted(recorder)
-    recorder.counter(ERRORS).labels().inc()
-    holding, stop = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with recorder.store.lock, pipeline_of(recorder).table._ending:
-            holding.set()
-            stop.wait(120)
-
-    def in_child() -> int:
-        if thread == "a new thread":  # with the number of the one that holds the locks
-            other = threading.Thread(target=FIRST_THINGS[first], args=(recorder,))
-            other.start()
-            other.join()
-        else:
-            FIRST_THINGS[first](recorder)
-        return 0 if NOTICED[0] and counted(recorder) else 2
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    assert holding.wait(10)
-    try:
-        assert exit_code_of_child(in_child, in_c) == 0
-    finally:
-        stop.set()
-        holder.join()
-
-
-@pytest.mark.parametrize("second", FORKS)
-@pytest.mark.parametrize("first", FORKS)
-def test_a_child_of_a_child_is_noticed_too(first, second) -> None:
-    log: list[str] = []
-    watcher = Watcher("it", log, fork.LEDGERS)
-
-    def noticed() -> int:
-        fork.notice_fork()
-        fork.notice_fork()
-        return log.count(f"child {watcher.name}")
-
-    def in_child() -> int:
-        return 0 if noticed() == 1 and exit_code_of_child(noticed, second) == 2 else 1
-
-    assert exit_code_of_child(in_child, first) == 0
-
-
-def test_threads_that_come_together_wait_until_one_has_done_it() -> None:
-    done: list[bool] = []
-
-    class Slow(ForkAware):
-        def after_fork_in_child(self) -> None:
-            signal.pthread_sigmask(signal.SIG_BLOCK, ())  # a system call: others may run
-            done.append(True)
-
-    slow = Slow()
-    watch_forks(slow)
-
-    def in_child() -> int:
-        seen: list[int] = []
-
-        def come() -> None:
-            fork.notice_fork()
-            seen.append(len(done))
-
-        threads = [threading.Thread(target=come) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return 0 if seen == [1] * 8 else 1
-
-    assert exit_code_of_child(in_child, in_c) == 0
-
-
-@pytest.mark.parametrize("fork_now", FORKS)
-def test_one_that_fails_in_the_child_keeps_no_other_from_it(fork_now, caplog) -> None:
-    log: list[str] = []
-
-    class Failing(ForkAware):
-        def after_fork_in_child(self) -> None:
-            raise OSError("no")
-
-    kept = Watcher("older", log, fork.LEDGERS), Failing(), Watcher("younger", log, fork.LEDGERS)
-    watch_forks(kept[1])
-
-    def in_child() -> int:
-        fork.notice_fork()
-        expected = ["child younger", "child older"]
-        return 0 if [line for line in log if line in expected] == expected else 1
-
-    assert exit_code_of_child(in_child, fork_now) == 0
-
-
-@pytest.mark.parametrize("fork_now", FORKS)
-def test_a_lock_that_the_thread_that_forks_is_inside_of_stays_its_own(fork_now) -> None:
-    recorder = MemoryRecorder()
-
-    def in_child() -> int:
-        fork.notice_fork()
-        recorder.store.lock.release()  # which raises where it is not this thread's
-        with pytest.raises(RuntimeError):
-            recorder.store.lock.release()
-        return 0
-
-    with recorder.update():
-        assert exit_code_of_child(in_child, fork_now) == 0
-
-
-def test_a_hook_that_runs_in_the_child_alone_is_enough() -> None:
-    """As with uWSGI's ``py-call-osafterfork``."""
-    recorder = MemoryRecorder()
-    counted(recorder)
-
-    def in_child() -> int:
-        ctypes.pythonapi.PyOS_AfterFork_Child()
-        return 0 if NOTICED[0] and counted(recorder) == 2 else 1
-
-    assert exit_code_of_child(in_child, in_c) == 0
-
-
 def test_a_kernel_that_wipes_no_page_does_without() -> None:
     program = """
         import ctypes, mmap, os
         def refuse(*arguments):
             raise OSError(22, "Invalid argument")
         mmap.mmap = refuse  # as madvise does before Linux 4.14
-        from agentmetrics import MemoryRecorder, Metric, track_call
+        from agentmetrics import MemoryRecorder, track_call
         from agentmetrics.recording.fork import ForkAware, watch_forks
         class Watcher(ForkAware):
             def after_fork_in_child(self):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from tests.ends.programs.calls import call, calls, hold
+from tests.forks import fork_in_c
 
 CALLS = 5
 
@@ -92,11 +93,11 @@ def forks() -> None:
 
 def forks_in_c() -> None:
     """Without any of Python's hooks around it."""
-    _in_a_child(ctypes.PyDLL(None).fork)
+    _in_a_child(fork_in_c)
 
 
 def forks_in_c_and_the_child_is_gone_at_once() -> None:
-    child = ctypes.PyDLL(None).fork()
+    child = fork_in_c()
     if not child:
         calls(CALLS)
         os._exit(0)
