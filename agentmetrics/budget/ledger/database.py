@@ -172,18 +172,18 @@ class Database:
         return self._added(add)
 
     def add_after_mark(
-        self, writer: str, upto: int, rows_after: Callable[[int], Mapping[Key, Row]]
+        self, writer: str, upto: int, rows_after: Callable[[int | None], Mapping[Key, Row]]
     ) -> Added:
         """Add what a writer has left behind its mark, which ``rows_after`` is told, up to
-        ``upto``."""
+        ``upto``; ``None`` where there is no mark, since nothing was written or it was forgotten."""
 
         def add(connection: Connection, upsert: _Upsert) -> Added:
-            connection.execute(self._make_mark, _mark(writer, 0))
+            is_new = connection.execute(self._make_mark, _mark(writer, 0)).rowcount == 1
             mark = self._mark_of(connection, writer)
             if mark >= upto:
                 return Added(mark, 0)
             connection.execute(self._move_mark, {**_mark(writer, upto), "after": mark})
-            return Added(upto, upsert(connection, rows_after(mark)))
+            return Added(upto, upsert(connection, rows_after(None if is_new else mark)))
 
         return self._added(add)
 
@@ -393,7 +393,8 @@ def _marks(insert: Any) -> tuple[Any, Any]:
         set_={"batch": mark.excluded.batch, "written_at": mark.excluded.written_at},
         where=WRITERS.c.batch == bindparam("after"),
     ).returning(WRITERS.c.batch)
-    return mark.on_conflict_do_nothing(), moved
+    made = mark.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    return made, moved
 
 
 def _mark(writer: str, upto: int) -> dict[str, Any]:
