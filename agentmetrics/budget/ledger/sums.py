@@ -162,7 +162,7 @@ class Sums:
         self.batch = None
 
     def let_go_of_cut(self) -> int:
-        """Go on in another file where somebody has cut one short; how many places were not read
+        """Go on in another file where somebody has cut one short; how many records were not read
         by then."""
         if not self._turn.begin(FOLD_WAITS_SECONDS):
             return 0
