@@ -39,7 +39,7 @@ class Clocked(Program):
         return "finished"
 
     def strange(self) -> str:
-        found = [
+        found: list[tuple[str, object]] = [
             (sample.name, sample.value)
             for sample in self._recorder.samples()
             if sample.value < 0 or not math.isfinite(sample.value)

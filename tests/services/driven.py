@@ -30,6 +30,7 @@ class Driven:
     def __init__(
         self, url: str, spool: Path | None, log: Path, env: Mapping[str, str], program: str
     ) -> None:
+        self.url, self.spool = url, spool
         of_spool = {} if spool is None else {"DRIVEN_SPOOL": str(spool)}
         with log.open("ab") as said:
             self.process = subprocess.Popen(
