@@ -75,6 +75,14 @@ class Added(NamedTuple):
     refused_calls: int
 
 
+class Seen:
+    """What this process has seen of a ledger's tables, on whichever of its connections."""
+
+    was_newest = False
+    """Whether they were of this version once. Migrations only add: what a process of it writes and
+    reads is then still there, whatever a younger one has made of them since."""
+
+
 _Upsert = Callable[[Connection, Mapping[Key, Row]], int]
 
 
@@ -92,7 +100,12 @@ class Database:
     _lines: Lines | None
     """What is cut where a server does not even say that; SQLite's own waits have an end."""
 
-    def __init__(self, url: str, migrations: schema.Migrations = schema.MIGRATIONS) -> None:
+    def __init__(
+        self,
+        url: str,
+        migrations: schema.Migrations = schema.MIGRATIONS,
+        seen: Seen | None = None,
+    ) -> None:
         self.shown = without_password(url)
         self.url = checked_url(url)
         self._migrations = migrations
@@ -100,7 +113,8 @@ class Database:
         self._file = Path(self.url.database or "")
         self._engine = make_engine(self.url)
         self._lines = None if self._is_sqlite else Lines(self._engine)
-        self._is_prepared = self._was_prepared = False
+        self._is_prepared = False
+        self.seen = seen or Seen()
         self._not_after = math.inf
         self.was_reached = False
         """Whether a transaction has begun since somebody has set this to false."""
@@ -120,11 +134,9 @@ class Database:
                 with self._writing() as connection:
                     schema.migrate(connection, self._migrations)
             except NewerSchemaError:
-                # A younger process has migrated it since. Migrations only add: what this one
-                # writes and reads is still there.
-                if not self._was_prepared:
+                if not self.seen.was_newest:
                     raise
-        self._is_prepared = self._was_prepared = True
+        self._is_prepared = self.seen.was_newest = True
 
     def check(self) -> None:
         """Do nothing if there is a ledger of the newest version: for those who only read."""
@@ -160,18 +172,18 @@ class Database:
         return self._added(add)
 
     def add_after_mark(
-        self, writer: str, upto: int, rows_after: Callable[[int], Mapping[Key, Row]]
+        self, writer: str, upto: int, rows_after: Callable[[int | None], Mapping[Key, Row]]
     ) -> Added:
         """Add what a writer has left behind its mark, which ``rows_after`` is told, up to
-        ``upto``."""
+        ``upto``; ``None`` where there is no mark, since nothing was written or it was forgotten."""
 
         def add(connection: Connection, upsert: _Upsert) -> Added:
-            connection.execute(self._make_mark, _mark(writer, 0))
+            is_new = connection.execute(self._make_mark, _mark(writer, 0)).rowcount == 1
             mark = self._mark_of(connection, writer)
             if mark >= upto:
                 return Added(mark, 0)
             connection.execute(self._move_mark, {**_mark(writer, upto), "after": mark})
-            return Added(upto, upsert(connection, rows_after(mark)))
+            return Added(upto, upsert(connection, rows_after(None if is_new else mark)))
 
         return self._added(add)
 
@@ -381,7 +393,8 @@ def _marks(insert: Any) -> tuple[Any, Any]:
         set_={"batch": mark.excluded.batch, "written_at": mark.excluded.written_at},
         where=WRITERS.c.batch == bindparam("after"),
     ).returning(WRITERS.c.batch)
-    return mark.on_conflict_do_nothing(), moved
+    made = mark.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    return made, moved
 
 
 def _mark(writer: str, upto: int) -> dict[str, Any]:

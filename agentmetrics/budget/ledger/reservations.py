@@ -16,7 +16,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from agentmetrics.budget.ledger.database import Database, DatabaseAway, exact_sums, whole_sums
+from agentmetrics.budget.ledger.database import Database, DatabaseAway, Seen, exact_sums, whole_sums
 from agentmetrics.budget.ledger.demand import ANSWER_SECONDS, LEASE_SECONDS, Demand, Refusal
 from agentmetrics.budget.ledger.engine import WRITES, make_keeping_engine
 from agentmetrics.budget.ledger.lines import KeptLine
@@ -41,8 +41,8 @@ class Reservations(Database, ForkAware):
 
     write_seconds = ANSWER_SECONDS
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
+    def __init__(self, url: str, seen: Seen | None = None) -> None:
+        super().__init__(url, seen=seen)
         self._engine = make_keeping_engine(self.url)
         self._line = None if self._is_sqlite else KeptLine(self._engine)
         self._lines = self._line
@@ -132,6 +132,8 @@ class Reservations(Database, ForkAware):
         if self._using.acquire(timeout=ANSWER_SECONDS):
             try:
                 self._engine.dispose()
+                if self._line is not None:
+                    self._line.let_go()
             finally:
                 self._using.release()
 
