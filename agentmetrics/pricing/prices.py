@@ -9,7 +9,7 @@ from itertools import product
 
 from agentmetrics.pricing import source
 from agentmetrics.pricing.file import PriceFile
-from agentmetrics.pricing.names import LOCAL_PROVIDERS, names_of
+from agentmetrics.pricing.names import LOCAL_PROVIDERS, listed_names
 from agentmetrics.pricing.own import OwnPrices
 from agentmetrics.pricing.rates import FREE, UNKNOWN, Band, Price, is_plausible
 from agentmetrics.pricing.updates import Updates
@@ -132,7 +132,7 @@ class Prices:
         name = own.find(provider, model)
         if name is not None and self.file is not None:
             return Quote(*name, self.file.path.name, own.price(name, service_tier))
-        for name in names_of(provider, model):
+        for name in listed_names(provider, model):
             if name.provider in LOCAL_PROVIDERS or name.provider in own.free_providers:
                 return Quote(*name, "free by declaration", FREE)
             entry = source.find(name)

@@ -7,6 +7,7 @@ for that thread for ever.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
@@ -63,6 +64,20 @@ https://openai.com/api/pricing; the list lacks the rate for some models.
 """
 
 
+_AT_THEIR_PRICE = {
+    # https://azure.microsoft.com/pricing/details/cognitive-services/openai-service, and
+    # https://platform.claude.com/docs/en/build-with-claude/claude-in-microsoft-foundry; what else
+    # is in Azure's catalogue costs something else there.
+    "azure": ("openai", "anthropic"),
+    # https://platform.claude.com/docs/en/about-claude/pricing: of Vertex' global endpoints
+    "google": ("anthropic",),
+}
+"""The makers whose own models cost what they take themselves, where somebody else serves them."""
+
+_OPEN_WEIGHTS = re.compile("gpt-oss")
+"""Models that their maker does not serve, so that everybody has a price of their own."""
+
+
 def load() -> None:
     """Import the price list, where it is installed, and index it.
 
@@ -102,6 +117,11 @@ class Entry:
             known = self._price_at(datetime.now(timezone.utc), tier, asked)
             self._prices[tier, asked] = known
         return known
+
+    def costs_as(self, other: Entry) -> bool:
+        """Whether the list has the same prices for both."""
+        mine, theirs = self.model, other.model
+        return mine.prices == theirs.prices and mine.price_variants == theirs.price_variants
 
     def _never_changes(self, tier: str) -> bool:
         return not (isinstance(self.model.prices, list) or (tier and self.model.price_variants))
@@ -225,20 +245,25 @@ class Listing:
         """The entry that is this model; ``None`` where there is none that surely is."""
         if name.model.startswith("ft:"):
             return None  # the list gives some fine-tunes the price of their base, or no cached rate
-        for provider in self._sellers(name.provider):
-            place = self._patterns[provider.id].meant(name.model)
+        for provider in self._sellers(name):
+            patterns, entries = self._patterns[provider.id], self._entries[provider.id]
+            place = patterns.meant(name.model)
             if place is not None:
-                return self._entries[provider.id][place]
+                found = entries[place]
+                others = (entries[other] for other in patterns.stands_for(name.model))
+                # An alias that moves has the price of what it stands for, which nobody says.
+                return found if all(map(found.costs_as, others)) else None
         return None
 
-    def _sellers(self, provider: str) -> Iterator[Provider]:
+    def _sellers(self, name: Name) -> Iterator[Provider]:
         """A provider, then those whose models it sells at their price."""
-        found = self._providers.get(provider)
+        found = self._providers.get(name.provider)
         if found is not None:
             yield found
-            for other in found.fallback_model_providers or ():
-                if _normal(other) in self._providers:
-                    yield self._providers[_normal(other)]
+            makers = () if _OPEN_WEIGHTS.match(name.model) else _AT_THEIR_PRICE.get(name.provider)
+            for maker in makers or ():
+                if maker in self._providers:
+                    yield self._providers[maker]
 
 
 _listing: Listing | None = None
