@@ -30,7 +30,10 @@ ERROR_TYPES = (
 )
 TOKEN_TYPES = ("input", "output")
 FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter", "refusal", "other")
-TOKEN_DETAILS = ("cache_read", "cache_creation", "reasoning", "audio_input", "audio_output")
+TOKEN_DETAILS = (
+    *("cache_read", "cache_creation", "reasoning", "audio_input", "audio_output"),
+    *("image_input", "image_output", "unknown"),
+)
 
 LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 """Seconds. The default of the latency of calls, and the duration of agent runs and HTTP streams."""

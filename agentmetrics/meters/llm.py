@@ -339,6 +339,12 @@ class _CallSeries:
             self._add(details, "token_detail", "audio_input", usage.audio_input_tokens)
         if usage.audio_output_tokens:
             self._add(details, "token_detail", "audio_output", usage.audio_output_tokens)
+        if usage.image_input_tokens:
+            self._add(details, "token_detail", "image_input", usage.image_input_tokens)
+        if usage.image_output_tokens:
+            self._add(details, "token_detail", "image_output", usage.image_output_tokens)
+        if usage.unknown_tokens:
+            self._add(details, "token_detail", "unknown", usage.unknown_tokens)
 
     def _count_saved(self, usage: Usage, price: Price) -> None:
         """What the provider's prompt cache saved: the same tokens, had none been read from it."""

@@ -29,6 +29,8 @@ class _Rates(_Table):
     reasoning: float | None = Field(None, ge=0, le=MAX_RATE_USD)
     audio_input: float | None = Field(None, ge=0, le=MAX_RATE_USD)
     audio_output: float | None = Field(None, ge=0, le=MAX_RATE_USD)
+    image_input: float | None = Field(None, ge=0, le=MAX_RATE_USD)
+    image_output: float | None = Field(None, ge=0, le=MAX_RATE_USD)
     request: float = Field(0.0, ge=0, le=MAX_RATE_USD)
 
     def stated(self) -> dict[str, float]:

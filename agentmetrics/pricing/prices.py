@@ -33,8 +33,9 @@ _INPUT_KINDS = (
     ("cache_creation_tokens",),
     ("cache_creation_tokens", "cache_creation_1h_tokens"),
     ("audio_input_tokens",),
+    ("image_input_tokens",),
 )
-_OUTPUT_KINDS = ((), ("reasoning_tokens",), ("audio_output_tokens",))
+_OUTPUT_KINDS = ((), ("reasoning_tokens",), ("audio_output_tokens",), ("image_output_tokens",))
 """The kinds of tokens, as the fields of ``Usage`` that say that all are of it."""
 
 Key = tuple[str, str, str]

@@ -19,7 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 from agentmetrics.pricing.names import Name
 from agentmetrics.pricing.patterns import Patterns
-from agentmetrics.pricing.rates import FREE, UNKNOWN, Band, InputOnly, Price, Rates, Stepped
+from agentmetrics.pricing.rates import (
+    FREE,
+    UNKNOWN,
+    Band,
+    Detailed,
+    InputOnly,
+    Price,
+    Rates,
+    Stepped,
+)
 from agentmetrics.pricing.tiers import contexts_of, factor_of
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.said import QuietLogger
@@ -43,6 +52,9 @@ _COUNTED = frozenset(
         "input_audio_mtok",
         "output_audio_mtok",
         "cache_audio_read_mtok",
+        "input_image_mtok",
+        "output_image_mtok",
+        "cache_image_read_mtok",
         "requests_kcount",
     }
 )
@@ -56,6 +68,18 @@ _NOT_TEXT = frozenset({"input_image_mtok", "input_video_mtok"})
 
 _USUAL = Name("openai", "gpt-4o-mini")
 """A model that the list surely has."""
+
+_NEEDED = {
+    "input_image_mtok": "image_input_tokens",
+    "output_image_mtok": "image_output_tokens",
+}
+"""Kinds of tokens whose number has to be known where they have a rate: fields of ``Usage``."""
+
+_IMAGES_AS_TEXT = frozenset({"google"})
+"""Providers for whom an image in a prompt costs what its tokens would as text.
+
+https://ai.google.dev/gemini-api/docs/pricing
+"""
 
 _AUDIO_APART = frozenset({"openai", "azure"})
 """Providers whose audio tokens never cost what text does: without a rate, the price is unknown.
@@ -168,9 +192,11 @@ class Entry:
             (limit, _measured(prices, stated.keys(), limit + 1, unknown).times(factor))
             for limit in sorted({0} | limits)
         )
-        if len(bands) > 1:
-            return Stepped(bands)
-        return InputOnly(bands[0][1]) if input_only else bands[0][1]
+        price: Price = Stepped(bands) if len(bands) > 1 else bands[0][1]
+        if input_only:
+            return InputOnly(bands[0][1]) if len(bands) == 1 else price
+        needed = tuple(told for unit, told in _NEEDED.items() if unit in stated)
+        return Detailed(price, needed) if needed else price
 
     def _of_tier(self, now: datetime, tier: str, asked: str) -> tuple[ModelPrice | None, float]:
         factor = factor_of(asked, tier)
@@ -192,6 +218,10 @@ class Entry:
                 yield "audio_input_tokens"
             if "output_audio_mtok" not in stated:
                 yield "audio_output_tokens"
+        if "output_image_mtok" not in stated:
+            yield "image_output_tokens"
+        if "input_image_mtok" not in stated and self.provider.id not in _IMAGES_AS_TEXT:
+            yield "image_input_tokens"
 
 
 class _Clocked:
@@ -330,6 +360,10 @@ _PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "audio_output": (
         ("output_audio_mtok",), ("output_tokens",), ("output_tokens", "audio_output_tokens"),
     ),
+    "image_input": (("input_image_mtok", "cache_image_read_mtok"), (), ("image_input_tokens",)),
+    "image_output": (
+        ("output_image_mtok",), ("output_tokens",), ("output_tokens", "image_output_tokens"),
+    ),
 }  # fmt: skip
 """By part of ``Rates``: the units that give it a rate of its own, the kinds of tokens that it
 belongs to, and with these the part itself."""
@@ -385,6 +419,8 @@ def _counts(usage: Usage) -> Counts:
         "input_audio_tokens": usage.audio_input_tokens or 0,
         "output_audio_tokens": usage.audio_output_tokens or 0,
         "output_reasoning_tokens": usage.reasoning_tokens or 0,
+        "input_image_tokens": usage.image_input_tokens or 0,
+        "output_image_tokens": usage.image_output_tokens or 0,
     }
     reported = {name: count for name, count in counts.items() if count}
     return Counts(cache_audio_read_tokens=0, **reported)

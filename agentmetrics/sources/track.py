@@ -96,6 +96,8 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         reasoning_tokens: int | None = None,
         audio_input_tokens: int | None = None,
         audio_output_tokens: int | None = None,
+        image_input_tokens: int | None = None,
+        image_output_tokens: int | None = None,
         cost_usd: float | None = None,
     ) -> None:
         """Record what the call used; the fields are those of ``Usage``, and the last record counts.
@@ -119,6 +121,8 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
                 reasoning_tokens=reasoning_tokens,
                 audio_input_tokens=audio_input_tokens,
                 audio_output_tokens=audio_output_tokens,
+                image_input_tokens=image_input_tokens,
+                image_output_tokens=image_output_tokens,
             )
         except Exception as error:
             self._pipeline.failed("record_usage", error)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from agentmetrics.calls.facts import FOUND, UNKNOWN, LLMCall, Unread
+from agentmetrics.providers.details import unknown_tokens
 from agentmetrics.providers.finish_reasons import (
     REFUSAL,
     STOP,
@@ -217,6 +218,9 @@ def _usage(block: Mapping[str, Any]) -> Usage:
         outputs.get(f"{tier}reasoning"),
         inputs.get("audio"),
         outputs.get("audio"),
+        inputs.get("image"),
+        outputs.get("image"),
+        unknown_tokens(block),
     ).checked()
 
 
