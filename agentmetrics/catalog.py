@@ -28,6 +28,7 @@ ERROR_TYPES = (
     "budget_exceeded",
     "other",
 )
+COST_DIRECTIONS = ("above", "below")
 TOKEN_TYPES = ("input", "output")
 FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter", "refusal", "other")
 TOKEN_DETAILS = (
@@ -72,7 +73,7 @@ https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/."""
 CALL = ("agent_name", "provider", "model")
 _CLOSED = frozenset(
     {"status", "error_type", "token_type", "token_detail", "finish_reason", "kind", "event"}
-    | {"reason"}
+    | {"reason", "direction"}
 )
 """Labels whose values are few and fixed, so that no limit on series touches them."""
 
@@ -159,6 +160,12 @@ LLM_UNPRICED_CALLS = _counter(
     "llm_unpriced_calls_total",
     "Calls that used tokens but have no known price.",
     ("provider", "model"),
+)
+LLM_COST_DIFFERENCE = _counter(
+    "llm_cost_difference_usd_total",
+    "How far costs that providers and gateways told are from what the price list says.",
+    ("provider", "model", "direction"),
+    "usd",
 )
 LLM_LATENCY = _histogram(
     "llm_latency_seconds",
@@ -677,6 +684,7 @@ LABEL_VALUES = {
     "error_type": ERROR_TYPES,
     "token_type": TOKEN_TYPES,
     "token_detail": TOKEN_DETAILS,
+    "direction": COST_DIRECTIONS,
     "finish_reason": FINISH_REASONS,
 }
 """The labels with a fixed set of values, and those values; the platform has a status of its own."""

@@ -17,9 +17,6 @@ NANO = 1e9
 _PER_MTOK = 1000.0
 """Nano-dollars a token that are one dollar per million tokens."""
 
-MAX_CALL_USD = 1_000_000.0
-"""Above it is no cost of one call that anybody told: the dearest model of 2025 takes 600 USD for a
-million tokens (https://platform.openai.com/docs/pricing, o1-pro)."""
 MAX_RATE_USD = 1_000_000.0
 """Above it is no price of a million tokens, or of a request."""
 

@@ -10,10 +10,11 @@ from time import perf_counter
 from typing import Any
 
 from agentmetrics import catalog
-from agentmetrics.calls.facts import FOUND, LLMCall, ToolExecution
+from agentmetrics.calls.facts import FOUND, PROGRAM, LLMCall, ToolExecution
 from agentmetrics.calls.outcome import ERROR, SUCCESS, status_of
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.pipeline import Pipeline
+from agentmetrics.providers.costs import Told
 from agentmetrics.providers.error_types import OTHER, error_type_of
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.metric import class_name, clean_label
@@ -87,7 +88,8 @@ def record_call(
         call.usage = usage.checked() if usage is not None else _plain(input_tokens, output_tokens)
     except Exception as error:
         wrong.found(error)
-    call.cost_usd = cost_usd
+    if cost_usd is not None:
+        call.cost(Told(cost_usd, PROGRAM))
     pipeline.record(call)
 
 

@@ -8,9 +8,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar, cast
 from weakref import ref
 
-from agentmetrics.calls.facts import FOUND, Ceiling, Unread
+from agentmetrics.calls.facts import FOUND, LIST, PROGRAM, Ceiling, Unread
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.pipeline import Pipeline
+from agentmetrics.providers.costs import Told
 from agentmetrics.providers.plain import read_plainly
 from agentmetrics.providers.responses import read_response
 from agentmetrics.providers.streams import StreamReader
@@ -108,7 +109,9 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         ``agentmetrics_handler_errors_total{event="record_usage"}`` and never raise an error.
         """
         try:
-            self._call.cost_usd = None if cost_usd is None else dollars(cost_usd)
+            self._call.cost_usd, self._call.cost_source = None, LIST
+            if cost_usd is not None:
+                self._call.cost(Told(dollars(cost_usd), PROGRAM))
         except Exception as error:
             self._pipeline.failed("record_usage", error)
         try:
@@ -149,6 +152,8 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         call.serve(reader.served_model)
         call.finish_reason = reader.finish_reason
         call.service_tier = reader.service_tier
+        if reader.cost is not None:
+            call.cost(reader.cost)
         call.api_seconds = reader.api_seconds
         self._failure = reader.failure
         if call.is_unmetered:
