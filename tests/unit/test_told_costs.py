@@ -11,7 +11,14 @@ import httpx
 import pytest
 from langchain_core.messages import AIMessage
 
-from agentmetrics import MemoryRecorder, MetricsCallbackHandler, Usage, record_call, track_call
+from agentmetrics import (
+    Ledger,
+    MemoryRecorder,
+    MetricsCallbackHandler,
+    Usage,
+    record_call,
+    track_call,
+)
 from agentmetrics.providers.costs import GATEWAY, PROVIDER, told_cost
 from tests.unit.test_usage import as_object
 
@@ -213,3 +220,21 @@ class TestLangChain:
         recorder = self.said(token_usage={**COUNTS, "cost": "4"})
         assert recorder.value("agentmetrics_handler_errors_total", event="cost") == 1
         assert recorder.value("llm_tokens_total") == 1100
+
+
+class TestTheLedger:
+    def test_it_says_whose_figure_a_cost_is(self, tmp_path):
+        recorder = MemoryRecorder()
+        with Ledger(f"sqlite:///{tmp_path}/spend.db") as ledger:
+            ledger.attach(recorder)
+            for response in (answer(), answer({"cost": 0.005})):
+                with track_call("openai", "gpt-4o", recorder=recorder) as call:
+                    call.record_response(response)
+            with track_call("openai", "gpt-4o", recorder=recorder) as call:
+                call.record_usage(10, 10, cost_usd=2.0)
+            raw = httpx.Response(200, headers={"x-litellm-response-cost": "0.25"}, json=answer())
+            with track_call("openai", "gpt-4o", recorder=recorder) as call:
+                call.record_response(raw)
+            groups = ledger.summary("daily", by=["cost_source"]).groups
+        found = {group.labels["cost_source"]: float(group.amounts.cost_usd) for group in groups}
+        assert found == {"list": LISTED, "provider": 0.005, "gateway": 0.25, "program": 2.0}
