@@ -123,6 +123,8 @@ class LLMCall:
     last chunk of a stream came whose chunks are seen, and ``longest_gap`` the longest time between
     two of them. ``api_seconds`` is the provider's own account of the time it took, 0 where it gives
     none. ``service_tier`` is the one that served, where it is priced apart (``flex``, ``batch``).
+    ``place`` is the region that it is served in, where that may cost something else, and
+    ``kept_for`` how long the request asks for what is written to a cache to be kept.
     ``lookup`` is what is known of a cache that it asked first, and ``unread`` of its response where
     that has no usage. ``series`` is what the meter keeps for calls with these labels, where they
     cannot change any more: it is then not looked up again at the end. ``cost_source`` is whose
@@ -150,6 +152,8 @@ class LLMCall:
     usage: Usage | None = field(default=None, init=False)
     api_seconds: float = field(default=0.0, init=False)
     service_tier: str = field(default="", init=False)
+    place: str = field(default="", init=False)
+    kept_for: str = field(default="", init=False)
     lookup: Lookup | None = field(default=None, init=False)
     series: Any = field(default=None, init=False)
     unread: Unread = field(default=NO_RESPONSE, init=False)

@@ -16,6 +16,7 @@ from agentmetrics.meters.in_flight import InFlight, Oldest
 from agentmetrics.meters.routing import RoutingMeter
 from agentmetrics.meters.system import Memory
 from agentmetrics.pricing import Price, Pricer, Prices
+from agentmetrics.pricing.places import tier_at
 from agentmetrics.providers.costs import GATEWAY, PROVIDER
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.instruments import (
@@ -129,7 +130,10 @@ class LLMMeter:
         if ended >= memory.next_read:
             memory.read(ended)
         seconds = ended - call.started
-        pricer = series.in_tier(call.service_tier) if call.service_tier else series.pricer
+        if call.service_tier or call.place:
+            pricer = series.in_tier(tier_at(call.service_tier, call.place))
+        else:
+            pricer = series.pricer
         price = pricer.price
         cost = call.cost_usd
         if cost is None:

@@ -57,13 +57,13 @@ _GATEWAYS = frozenset({"openai", "litellm"})
 """Clients that speak to any provider, which the model's name then begins with."""
 
 # https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html
-_BEDROCK_ARN = re.compile(
+BEDROCK_ARN = re.compile(
     r"arn:aws[a-z-]*:bedrock:(?P<region>[^:]*):[^:]*:"
     r"(?P<kind>foundation-model|inference-profile)/(?P<id>[^/]+)"
 )
 _BEDROCK_GEOGRAPHY = re.compile(r"(?P<name>us|us-gov|eu|apac|au|ca|in|jp)\.(?=[a-z])")
 # https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference
-_GOOGLE_PATH = re.compile(
+GOOGLE_PATH = re.compile(
     r"(?:projects/[^/]+/locations/(?P<location>[^/]+)/)?"
     r"(?:publishers/(?:google|anthropic)/)?models/(?P<id>[^/]+)"
 )
@@ -105,11 +105,12 @@ def names_of(provider: str, model: str) -> Iterator[Name]:
 
 
 def listed_names(provider: str, model: str) -> Iterator[Name]:
-    """The names under which a list has this model's price at this place, the reported one first.
+    """The names under which a list has this model's price, the reported one first.
 
-    Those of ``names_of``, but for a name that leaves out a place where the price may be another.
+    Those of ``names_of``, but for a name that leaves out a geography where it costs something else.
+    For a region that the name says, see ``places``.
     """
-    return _names(provider, model, _AT_ITS_PLACE)
+    return _names(provider, model, _LISTED)
 
 
 def _names(provider: str, model: str, rewrites: Mapping[str, Rewrite]) -> Iterator[Name]:
@@ -157,7 +158,7 @@ def _rewritten(name: Name, rewrites: Mapping[str, Rewrite]) -> Iterator[Name]:
 
 
 def _bedrock(model: str) -> Iterator[str]:
-    arn = _BEDROCK_ARN.fullmatch(model)
+    arn = BEDROCK_ARN.fullmatch(model)
     if arn:
         yield arn["id"]
     geography = _BEDROCK_GEOGRAPHY.match(model)
@@ -166,7 +167,7 @@ def _bedrock(model: str) -> Iterator[str]:
 
 
 def _google(model: str) -> Iterator[str]:
-    path = _GOOGLE_PATH.fullmatch(model)
+    path = GOOGLE_PATH.fullmatch(model)
     if path:
         yield path["id"]
     elif model.startswith("anthropic/"):
@@ -183,12 +184,12 @@ def _fireworks(model: str) -> Iterator[str]:
         yield f"accounts/fireworks/models/{model}"
 
 
-def _bedrock_there(model: str) -> Iterator[str]:
+def _bedrock_listed(model: str) -> Iterator[str]:
     # The list's plain ids are priced as in the United States, where "us." profiles cost the same:
     # https://aws.amazon.com/bedrock/pricing. What it has as "regional." costs so everywhere, but
     # for the regions of the US government, which have prices of their own.
-    arn = _BEDROCK_ARN.fullmatch(model)
-    if arn and (arn["kind"] == "inference-profile" or is_list_region("aws", arn["region"])):
+    arn = BEDROCK_ARN.fullmatch(model)
+    if arn:
         yield arn["id"]
     geography = _BEDROCK_GEOGRAPHY.match(model)
     if geography and geography["name"] == "us":
@@ -197,28 +198,6 @@ def _bedrock_there(model: str) -> Iterator[str]:
         yield f"regional.{model[geography.end() :]}"
 
 
-def _google_there(model: str) -> Iterator[str]:
-    path = _GOOGLE_PATH.fullmatch(model)
-    if path is None or is_list_region("google", path["location"] or ""):
-        yield from _google(model)
-
-
-def is_list_region(provider: str, region: str) -> bool:
-    """Whether the prices that lists have of a provider's plain names are those of this region.
-
-    So they are where none is known, and where a provider has no prices by region.
-    """
-    regions = _LIST_REGIONS.get(provider_id(provider))
-    return not region or regions is None or region in regions
-
-
-_LIST_REGIONS = {
-    # https://aws.amazon.com/bedrock/pricing
-    "aws": frozenset({"us-east-1", "us-east-2", "us-west-2"}),
-    # https://cloud.google.com/vertex-ai/generative-ai/pricing: other endpoints may cost more
-    "google": frozenset({"global"}),
-}
-
 Rewrite = Callable[[str], Iterator[str]]
 _REWRITES: dict[str, Rewrite] = {
     "aws": _bedrock,
@@ -226,7 +205,7 @@ _REWRITES: dict[str, Rewrite] = {
     "azure": _azure,
     "fireworks": _fireworks,
 }
-_AT_ITS_PLACE: dict[str, Rewrite] = {**_REWRITES, "aws": _bedrock_there, "google": _google_there}
+_LISTED: dict[str, Rewrite] = {**_REWRITES, "aws": _bedrock_listed}
 
 
 def without_snapshot(model: str) -> str:

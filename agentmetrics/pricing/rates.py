@@ -38,6 +38,9 @@ class Price(Protocol):
     def bands(self) -> tuple[Band, ...]:
         """The current rates, by input size; empty if unknown."""
 
+    def times(self, factor: float) -> Price:
+        """Every rate multiplied."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rates:
@@ -176,6 +179,9 @@ class InputOnly:
     def bands(self) -> tuple[Band, ...]:
         return self.rates.bands
 
+    def times(self, factor: float) -> InputOnly:
+        return InputOnly(self.rates.times(factor))
+
     def cost_usd(self, usage: Usage) -> float | None:
         if usage.output_tokens:
             return None
@@ -198,6 +204,9 @@ class Detailed:
     def bands(self) -> tuple[Band, ...]:
         return self.price.bands
 
+    def times(self, factor: float) -> Detailed:
+        return Detailed(self.price.times(factor), self.needed)
+
     def cost_usd(self, usage: Usage) -> float | None:
         told = usage.has_details and all(getattr(usage, n) is not None for n in self.needed)
         return self.price.cost_usd(usage) if told else None
@@ -208,6 +217,9 @@ class Stepped:
     """Rates that depend on how much input a call has, all its tokens being billed at one band's."""
 
     bands: tuple[Band, ...]
+
+    def times(self, factor: float) -> Stepped:
+        return Stepped(tuple((limit, rates.times(factor)) for limit, rates in self.bands))
 
     def cost_usd(self, usage: Usage) -> float | None:
         if usage.input_tokens is None:
@@ -227,12 +239,18 @@ def is_plausible(price: Price) -> bool:
 class _Unknown:
     bands: tuple[Band, ...] = ()
 
+    def times(self, factor: float) -> Price:
+        return self
+
     def cost_usd(self, usage: Usage) -> None:
         return None
 
 
 class _Free:
     bands: tuple[Band, ...] = Rates(0.0, 0.0, 0.0).bands
+
+    def times(self, factor: float) -> Price:
+        return self
 
     def cost_usd(self, usage: Usage) -> float:
         return 0.0

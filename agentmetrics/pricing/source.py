@@ -227,13 +227,16 @@ class Entry:
 class _Clocked:
     """A price with dates or times of day, looked up anew when it may have changed."""
 
-    def __init__(self, entry: Entry, tier: str, asked: str) -> None:
-        self._asked = entry, tier, asked
+    def __init__(self, entry: Entry, tier: str, asked: str, factor: float = 1.0) -> None:
+        self._asked, self._factor = (entry, tier, asked), factor
         self._now: tuple[Price, float] = UNKNOWN, 0.0
 
     @property
     def bands(self) -> tuple[Band, ...]:
         return self._price().bands
+
+    def times(self, factor: float) -> _Clocked:
+        return _Clocked(*self._asked, self._factor * factor)
 
     def cost_usd(self, usage: Usage) -> float | None:
         return self._price().cost_usd(usage)
@@ -245,6 +248,8 @@ class _Clocked:
             return price
         entry, tier, asked = self._asked
         price, end = entry.price_until(datetime.fromtimestamp(now, timezone.utc), tier, asked)
+        price = price if self._factor == 1.0 else price.times(self._factor)
+        price = price if self._factor == 1.0 else price.times(self._factor)
         self._now = price, end.timestamp()
         return price
 

@@ -16,6 +16,7 @@ from agentmetrics.config.active import pipeline_for
 from agentmetrics.pipeline import Pipeline
 from agentmetrics.providers.costs import Told
 from agentmetrics.providers.error_types import OTHER, error_type_of
+from agentmetrics.providers.service_tier import service_tier_of
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.metric import class_name, clean_label
 from agentmetrics.recording.recorder import Recorder
@@ -43,6 +44,7 @@ def record_call(
     started: float | datetime | None = None,
     time_to_first_token_seconds: float | None = None,
     served_model: str | None = None,
+    service_tier: str | None = None,
     recorder: Recorder | None = None,
 ) -> None:
     """Record a call of a model that is over; the ledger and budgets see it like any other.
@@ -53,7 +55,8 @@ def record_call(
     ``success``, ``error``, ``cancelled`` and ``interrupted``, by default what ``error_type`` makes
     of it, which is a value of the label of that name, or an exception. ``started`` is when it
     began, in Unix seconds or as a ``datetime``; without it the call ended just now. Without a
-    duration no latency is recorded. ``agent_name`` defaults to that of the enclosing agent, found
+    duration no latency is recorded. ``service_tier`` is the one that served, such as ``batch``,
+    where that is priced apart. ``agent_name`` defaults to that of the enclosing agent, found
     as for ``track_call``, and ``recorder`` to the configured one.
 
     What cannot be (a negative duration or cost, tokens that are no counts, an end in the future) is
@@ -79,6 +82,7 @@ def record_call(
     _time(call, duration_seconds, started, wrong)
     call.status, call.error_type = outcome.status, outcome.error_type
     call.serve(clean_label(served_model))
+    call.service_tier = service_tier_of({"service_tier": service_tier})
     if cached:
         call.lookup = FOUND
     first = wrong.amount(time_to_first_token_seconds, seconds)

@@ -14,6 +14,7 @@ from agentmetrics.pipeline import Pipeline
 from agentmetrics.providers.costs import Told
 from agentmetrics.providers.plain import read_plainly
 from agentmetrics.providers.responses import read_response
+from agentmetrics.providers.service_tier import service_tier_of
 from agentmetrics.providers.streams import StreamReader
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.metric import clean_label
@@ -54,6 +55,8 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
 
     Entering raises ``BudgetExceeded`` when a budget blocks the call. A budget with ``reserve``
     needs the maximum that the call can use: ``max_input_tokens`` and ``max_output_tokens``.
+    ``service_tier`` is the one that is asked for, such as ``batch``, for what no response says; the
+    tier that a response names stands for it.
     """
 
     # As for calls, the class has what is filled in later.
@@ -71,6 +74,7 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         recorder: Recorder | None = None,
         max_input_tokens: int | None = None,
         max_output_tokens: int | None = None,
+        service_tier: str | None = None,
     ) -> None:
         pipeline = pipeline_for(recorder)
         if max_input_tokens is not None and max_output_tokens is not None:
@@ -80,6 +84,10 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
                 pipeline.failed("admit", error)
         agent = None if agent_name is None else clean_label(agent_name) or None
         self._place(pipeline, agent, clean_label(provider), clean_label(model))
+        if service_tier is not None:
+            self._call.service_tier = tier = service_tier_of({"service_tier": service_tier})
+            if self._ceiling is not None:
+                self._ceiling = self._ceiling._replace(service_tier=tier)
 
     def _place(self, pipeline: Pipeline, agent_name: str | None, provider: str, model: str) -> None:
         self._pipeline = pipeline
@@ -151,7 +159,7 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
             self._pipeline.failed("record_response", error)
         call.serve(reader.served_model)
         call.finish_reason = reader.finish_reason
-        call.service_tier = reader.service_tier
+        call.service_tier = reader.service_tier or call.service_tier
         if reader.cost is not None:
             call.cost(reader.cost)
         call.api_seconds = reader.api_seconds

@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -340,7 +341,8 @@ class TestADamagedFile:
         assert calls_in(url, recorder) == 10
 
     def test_a_key_of_an_older_version_says_nothing_of_whose_figure_the_cost_is(self):
-        [(number, where, text)] = parts_of(1, KEY._replace(agent_name="a")[:-1])
+        older: Any = KEY._replace(agent_name="a")[:-1]
+        [(number, where, text)] = parts_of(1, older)
         part = PART.pack(number, where, text, check_of_part(number, where, text, 1))
         amounts = (1, *[0] * 10, 7)
         record = RECORD.pack(1, *amounts, check_of((1, *amounts), 2))

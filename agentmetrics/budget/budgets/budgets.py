@@ -24,6 +24,7 @@ from agentmetrics.calls.facts import Ceiling, LLMCall
 from agentmetrics.errors import BudgetExceeded, LedgerUnavailable
 from agentmetrics.meters.budget import BudgetMeter
 from agentmetrics.pipeline import CeilingOf, pipeline_of
+from agentmetrics.pricing.places import tier_at
 from agentmetrics.recording.fork import ForkAware, watch_forks
 from agentmetrics.recording.recorder import Recorder
 
@@ -256,7 +257,7 @@ class Budgets(ForkAware):
             if most is None:
                 return None
             known = Ceiling.of(most.input_tokens, most.output_tokens)
-            tokens = known._replace(service_tier=most.service_tier)
+            tokens = known._replace(service_tier=tier_at(most.service_tier, call.place))
             cost = self._pipeline.prices.most_usd(call.provider, call.model, *tokens)
             return None if cost is None or not cost >= 0 else round(cost * NANO)
         except Exception as error:  # what is sent may be anything

@@ -150,7 +150,9 @@ def _read_served(call: LLMCall, served: Mapping[str, Any], response: LLMResult) 
             model = model[: (model * 2).find(model, 1)]
         call.serve(model)
     tier = served.get("service_tier")
-    if tier != "default" and (tier or "usage" in served or "serviceTier" in served):
+    if tier != "default" and (
+        tier or "usage" in served or "serviceTier" in served or "performanceConfig" in served
+    ):
         call.service_tier = service_tier_of(served)
     block = served.get("token_usage") or (response.llm_output or _NOTHING).get("token_usage")
     if (
