@@ -441,6 +441,13 @@ BUDGET_PROJECTED_SPEND = _last(
     _BUDGET,
     "usd",
 )
+BUDGET_UNPRICED_CALLS = _last(
+    "budget_unpriced_calls",
+    "Calls in the current period of a budget that used tokens and are not in its spend, since they "
+    "have no known price.",
+    _BUDGET,
+    "calls",
+)
 BUDGET_BLOCKED_CALLS = _counter("budget_blocked_calls_total", "Calls refused by a budget.", _BUDGET)
 
 OPEN_RUNS = _in_flight("agentmetrics_open_runs", "Runs currently tracked.", ("kind",))

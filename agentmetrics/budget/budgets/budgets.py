@@ -126,7 +126,9 @@ class Budgets(ForkAware):
 
     def _notice_others(self) -> None:
         """Warn of thresholds that were passed by what other processes spent, too."""
-        self._warn(self._newly_passed(self._states, time.time()))
+        now = time.time()
+        self._warn(self._newly_passed(self._states, now))
+        self._warn_unpriced(self._states, now)
 
     def close(self) -> None:
         """Admit every call from now on."""
@@ -186,6 +188,8 @@ class Budgets(ForkAware):
             with lock:
                 self._unreserve(reserving, most)
                 passed = self._spend(states, ended)
+            if ended.cost_usd is None:
+                self._warn_unpriced(states, time.time())
             if self._shared is not None and reservation is not None:
                 self._shared.settle(reservation)
             self._warn(passed)
@@ -293,6 +297,13 @@ class Budgets(ForkAware):
     def _warn(self, passed: Iterable[_Passed]) -> None:
         for notice in passed:  # without the lock: a logging handler may ask how budgets stand
             self._notices.tell(*notice)
+
+    def _warn_unpriced(self, states: Iterable[BudgetState], now: float) -> None:
+        """Say once a period of each budget that there are calls which it cannot see the cost of."""
+        for state in states:
+            calls = state.newly_unpriced(now)
+            if calls:
+                self._notices.tell_unpriced(state.budget, calls)
 
     def _of(self, call: LLMCall) -> tuple[BudgetState, ...]:
         """The budgets of a call, by the labels that it has now."""
