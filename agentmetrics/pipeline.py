@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from agentmetrics.calls import log_points
-from agentmetrics.calls.facts import KINDS, UNKNOWN, AgentRun, Ceiling, Fact, LLMCall, Scope
+from agentmetrics.calls.facts import KINDS, LIST, UNKNOWN, AgentRun, Ceiling, Fact, LLMCall, Scope
 from agentmetrics.calls.outcome import ERROR, SUCCESS, status_of
 from agentmetrics.calls.table import OpenTable, RunId
 from agentmetrics.catalog import (
@@ -38,7 +38,8 @@ from agentmetrics.meters.retriever import RetrieverMeter
 from agentmetrics.meters.routing import RoutingMeter
 from agentmetrics.meters.system import Memory
 from agentmetrics.meters.tool import ToolMeter
-from agentmetrics.pricing import MAX_CALL_USD, Prices
+from agentmetrics.pricing import Prices
+from agentmetrics.providers.costs import MAX_CALL_USD
 from agentmetrics.providers.error_types import OTHER, error_type_of
 from agentmetrics.recording import imports  # noqa: F401 - children begin them anew
 from agentmetrics.recording.exemplars import OPENTELEMETRY, current_span, record_in
@@ -383,7 +384,7 @@ class Pipeline(ForkAware):
         """Leave out a cost that somebody told and that cannot be."""
         cost = call.cost_usd
         if cost is not None and not 0 <= cost <= MAX_CALL_USD:
-            call.cost_usd = None
+            call.cost_usd, call.cost_source = None, LIST
             self.failed("cost", ValueError())
 
     def _read_error(self, fact: Fact, error: BaseException) -> None:
@@ -445,6 +446,8 @@ class Pipeline(ForkAware):
         """What ``finish`` does for an LLM call without an error, which is nearly every one."""
         call.ended = perf_counter()
         call.status = SUCCESS
+        if call.cost_usd is not None:
+            self._check_cost(call)
         if self._notes_spans and OPENTELEMETRY in modules:
             record_in(call.span, self._record_llm, call)
         else:

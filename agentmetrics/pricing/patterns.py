@@ -17,8 +17,13 @@ from agentmetrics.pricing.names import without_version
 if TYPE_CHECKING:
     from genai_prices.types import MatchLogic
 
-_VENDORS = ("anthropic.", "amazon.")
-"""What stands before a model's name on Bedrock where the list leaves it out."""
+_VENDORS = ("anthropic.", "amazon.", "regional.anthropic.")
+"""What stands before a model's name on Bedrock where the list leaves it out; its entries for any
+region are called so, and say no more than the model's own name."""
+
+_ALIAS = "-latest"
+_SNAPSHOT = re.compile(r"[\d.-]*\d")
+"""What follows the name of a family, after a hyphen, in that of one of its models."""
 
 
 class Patterns:
@@ -63,6 +68,23 @@ class Patterns:
         least = len(without_version(name))
         said = [(most, -place) for most, place in self._said(name) if most >= least]
         return -max(said)[1] if said else None  # the first of those that say as much
+
+    def stands_for(self, name: str) -> set[int]:
+        """The places of all that an alias which moves may stand for; of any other name none.
+
+        ``mistral-large-latest`` may stand for each ``mistral-large-2411``. One that has a place of
+        its own is followed there by the list itself.
+        """
+        place = self._names.get(name)
+        alone = place is not None and list(self._names.values()).count(place) == 1
+        if not name.endswith(_ALIAS) or alone:
+            return set()
+        family = name.removesuffix(_ALIAS) + "-"
+        return {
+            place
+            for known, place in self._names.items()
+            if known.startswith(family) and _SNAPSHOT.fullmatch(known.removeprefix(family))
+        }
 
     def _said(self, name: str) -> Iterator[tuple[int, int]]:
         """How much of the name, from its start, each pattern that matches speaks of.

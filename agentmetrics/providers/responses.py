@@ -18,7 +18,7 @@ def read_response(reader: StreamReader, response: object) -> None:
     What is no response of a known provider has nothing to say. Raises ``ValueError`` on counts of
     tokens that cannot be, with what else there is to know in the reader.
     """
-    inner, is_of_batch = unwrapped(response)
+    inner, is_of_batch, reader.headers = unwrapped(response)
     if is_of_batch:
         reader.service_tier = _BATCH
     if isinstance(inner, list | tuple):

@@ -10,11 +10,13 @@ from time import perf_counter
 from typing import Any
 
 from agentmetrics import catalog
-from agentmetrics.calls.facts import FOUND, LLMCall, ToolExecution
+from agentmetrics.calls.facts import FOUND, PROGRAM, LLMCall, ToolExecution
 from agentmetrics.calls.outcome import ERROR, SUCCESS, status_of
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.pipeline import Pipeline
+from agentmetrics.providers.costs import Told
 from agentmetrics.providers.error_types import OTHER, error_type_of
+from agentmetrics.providers.service_tier import service_tier_of
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.metric import class_name, clean_label
 from agentmetrics.recording.recorder import Recorder
@@ -42,6 +44,7 @@ def record_call(
     started: float | datetime | None = None,
     time_to_first_token_seconds: float | None = None,
     served_model: str | None = None,
+    service_tier: str | None = None,
     recorder: Recorder | None = None,
 ) -> None:
     """Record a call of a model that is over; the ledger and budgets see it like any other.
@@ -52,7 +55,8 @@ def record_call(
     ``success``, ``error``, ``cancelled`` and ``interrupted``, by default what ``error_type`` makes
     of it, which is a value of the label of that name, or an exception. ``started`` is when it
     began, in Unix seconds or as a ``datetime``; without it the call ended just now. Without a
-    duration no latency is recorded. ``agent_name`` defaults to that of the enclosing agent, found
+    duration no latency is recorded. ``service_tier`` is the one that served, such as ``batch``,
+    where that is priced apart. ``agent_name`` defaults to that of the enclosing agent, found
     as for ``track_call``, and ``recorder`` to the configured one.
 
     What cannot be (a negative duration or cost, tokens that are no counts, an end in the future) is
@@ -78,6 +82,7 @@ def record_call(
     _time(call, duration_seconds, started, wrong)
     call.status, call.error_type = outcome.status, outcome.error_type
     call.serve(clean_label(served_model))
+    call.service_tier = service_tier_of({"service_tier": service_tier})
     if cached:
         call.lookup = FOUND
     first = wrong.amount(time_to_first_token_seconds, seconds)
@@ -87,7 +92,8 @@ def record_call(
         call.usage = usage.checked() if usage is not None else _plain(input_tokens, output_tokens)
     except Exception as error:
         wrong.found(error)
-    call.cost_usd = cost_usd
+    if cost_usd is not None:
+        call.cost(Told(cost_usd, PROGRAM))
     pipeline.record(call)
 
 
