@@ -7,15 +7,18 @@ floats, and a ledger, which adds up integers, then agree to the nano-dollar.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from decimal import Decimal
+from typing import Protocol, TypeVar
 
 from agentmetrics.providers.usage import Usage
+
+N = TypeVar("N", float, Decimal)
 
 NANO = 1e9
 """Nano-dollars in a dollar."""
 
-_PER_MTOK = 1000.0
-"""Nano-dollars a token that are one dollar per million tokens."""
+_PER_USD, _PER_MTOK = 10**9, 1000  # whole numbers: a decimal is multiplied by no float
+"""Nano-dollars in a dollar, and nano-dollars a token that are one dollar per million tokens."""
 
 MAX_CALL_USD = 1_000_000.0
 """Above it is no cost of one call that anybody told: the dearest model of 2025 takes 600 USD for a
@@ -66,28 +69,29 @@ class Rates:
     def of_usd(
         cls,
         *,
-        input: float,
-        output: float,
-        cache_read: float | None = None,
-        cache_creation: float | None = None,
-        cache_creation_1h: float | None = None,
-        reasoning: float | None = None,
-        audio_input: float | None = None,
-        audio_output: float | None = None,
-        request: float = 0.0,
+        input: N,
+        output: N,
+        cache_read: N | None = None,
+        cache_creation: N | None = None,
+        cache_creation_1h: N | None = None,
+        reasoning: N | None = None,
+        audio_input: N | None = None,
+        audio_output: N | None = None,
+        request: N | None = None,
+        unknown: tuple[str, ...] = (),
     ) -> Rates:
         """Rates from USD per million tokens, and USD a request; a part without one is as its whole.
 
         What is kept for an hour is as other cache creation.
         """
 
-        def part(rate: float | None, whole: float) -> float:
-            return 0.0 if rate is None else (rate - whole) * _PER_MTOK
+        def part(rate: N | None, whole: N) -> float:
+            return 0.0 if rate is None else float((rate - whole) * _PER_MTOK)
 
         return cls(
-            request=request * NANO,
-            input=input * _PER_MTOK,
-            output=output * _PER_MTOK,
+            request=0.0 if request is None else float(request * _PER_USD),
+            input=float(input * _PER_MTOK),
+            output=float(output * _PER_MTOK),
             cache_read=part(cache_read, input),
             cache_creation=part(cache_creation, input),
             cache_creation_1h=part(
@@ -96,6 +100,7 @@ class Rates:
             reasoning=part(reasoning, output),
             audio_input=part(audio_input, input),
             audio_output=part(audio_output, output),
+            unknown=unknown,
         )
 
     def in_usd(self) -> dict[str, float | None]:
