@@ -26,6 +26,9 @@ million tokens (https://platform.openai.com/docs/pricing, o1-pro)."""
 MAX_RATE_USD = 1_000_000.0
 """Above it is no price of a million tokens, or of a request."""
 
+_ROUNDING = -1e-6
+"""Nano-dollars below 0 that differences of rates come to where a rate is 0."""
+
 Band = tuple[int, "Rates"]
 """Rates for calls of more than this many input tokens."""
 
@@ -78,7 +81,6 @@ class Rates:
         audio_input: N | None = None,
         audio_output: N | None = None,
         request: N | None = None,
-        unknown: tuple[str, ...] = (),
     ) -> Rates:
         """Rates from USD per million tokens, and USD a request; a part without one is as its whole.
 
@@ -100,13 +102,26 @@ class Rates:
             reasoning=part(reasoning, output),
             audio_input=part(audio_input, input),
             audio_output=part(audio_output, output),
-            unknown=unknown,
         )
 
     def in_usd(self) -> dict[str, float | None]:
         """What ``of_usd`` takes; ``None`` for a part whose rate is unknown."""
+        usd = {
+            part: None if f"{part}_tokens" in self.unknown else round(rate / _PER_MTOK, 9)
+            for part, rate in self._whole().items()
+        }
+        return {**usd, "request": self.request / NANO}
+
+    @property
+    def is_plausible(self) -> bool:
+        """Whether each rate is one that can be: sums of such costs stay finite."""
+        rates = (*self._whole().values(), self.request / _PER_USD * _PER_MTOK)
+        return all(_ROUNDING <= rate <= MAX_RATE_USD * _PER_MTOK for rate in rates)
+
+    def _whole(self) -> dict[str, float]:
+        """Nano-dollars for one token of each kind, not the difference to another."""
         created = self.input + self.cache_creation
-        nano = {
+        return {
             "input": self.input,
             "output": self.output,
             "cache_read": self.input + self.cache_read,
@@ -116,14 +131,11 @@ class Rates:
             "audio_input": self.input + self.audio_input,
             "audio_output": self.output + self.audio_output,
         }
-        usd = {
-            part: None if f"{part}_tokens" in self.unknown else round(rate / _PER_MTOK, 9)
-            for part, rate in nano.items()
-        }
-        return {**usd, "request": self.request / NANO}
 
     def times(self, factor: float) -> Rates:
         """Every rate multiplied."""
+        if factor == 1.0:
+            return self
         rates = {n: getattr(self, n) * factor for n in self.__slots__ if n != "unknown"}
         return replace(self, **rates)
 
@@ -191,9 +203,8 @@ class Stepped:
 
 
 def is_plausible(price: Price) -> bool:
-    """Whether each of its rates is one that can be: sums of such costs stay finite."""
-    rates = [rate for _, band in price.bands for rate in band.in_usd().values()]
-    return all(rate is None or 0 <= rate <= MAX_RATE_USD for rate in rates)
+    """Whether each of its rates is one that can be."""
+    return all(rates.is_plausible for _, rates in price.bands)
 
 
 class _Unknown:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from datetime import time as time_of_day
 from decimal import Decimal
@@ -303,7 +303,7 @@ def _rates(
 
     requests, written = usd("requests_kcount"), usd("cache_write_mtok")
     written_5m, written_1h = usd("cache_write_5m_mtok"), usd("cache_write_1h_mtok")
-    return Rates.of_usd(
+    rates = Rates.of_usd(
         input=usd("input_mtok") or _ZERO,
         output=usd("output_mtok") or _ZERO,
         cache_read=usd("cache_read_mtok"),
@@ -313,8 +313,8 @@ def _rates(
         audio_input=usd("input_audio_mtok"),
         audio_output=usd("output_audio_mtok"),
         request=None if requests is None else requests / 1000,
-        unknown=unknown,
     )
+    return replace(rates, unknown=unknown) if unknown else rates
 
 
 def _in_band(rate: TieredPrices, input_tokens: int) -> Decimal:

@@ -27,7 +27,7 @@ from agentmetrics.recording.instruments import (
 )
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import Metric, check_same, clean_label
-from agentmetrics.recording.recorder import Anchor, Recorder
+from agentmetrics.recording.recorder import Anchor, Recorder, Wanted
 from agentmetrics.recording.values import Family, HistogramValue, Value
 
 
@@ -187,6 +187,20 @@ class Store(ForkAware):
                 found = family.setdefault(values, self._classes[metric.kind](self, metric, values))
         return found
 
+    def bind_each(self, wanted: Sequence[Wanted]) -> list[Any]:
+        """What ``bind`` returns for each, made under the lock at once."""
+        bound, classes = [], self._classes
+        notice_fork()
+        with self.lock:
+            for metric, sets in wanted:
+                family, make = self.series[metric.name], classes[metric.kind]
+                for values in sets:
+                    found = family.get(values)
+                    if found is None:
+                        found = family.setdefault(values, make(self, metric, values))
+                    bound.append(found)
+        return bound
+
     def observe(self, metric: Metric, callback: Callable[[], Observed]) -> None:
         self.declare(metric)
         self._observed[metric.name] = (metric, callback)
@@ -286,6 +300,10 @@ class StoreRecorder(Recorder):
         super().__init__()
         self.store = store
         self.anchor = store.anchor
+        self._binds_plainly = all(
+            getattr(type(self), bind) is getattr(StoreRecorder, bind)
+            for bind in ("bind_counter", "bind_gauge", "bind_histogram")
+        )
 
     @property
     def keeps_exemplars(self) -> bool:
@@ -302,6 +320,11 @@ class StoreRecorder(Recorder):
 
     def bind_histogram(self, metric: Metric, values: tuple[str, ...]) -> StoredHistogram:
         return self.store.bind(metric, values)  # type: ignore[no-any-return]
+
+    def bind_each(self, wanted: Sequence[Wanted]) -> list[Any]:
+        if self._binds_plainly:
+            return self.store.bind_each(wanted)
+        return super().bind_each(wanted)
 
     def observe_gauge(self, metric: Metric, callback: Callable[[], Observed]) -> None:
         if metric.kind != "gauge":
