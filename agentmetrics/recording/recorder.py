@@ -34,6 +34,8 @@ Wanted = tuple[Metric, Sequence[tuple[str, ...]]]
 
 Those of several differ in nothing but labels with a fixed set of values: ``closed_labels``."""
 
+_BINDING = ("bind_counter", "bind_gauge", "bind_histogram")
+
 
 class Anchor:
     """What recorders with the same series have in common: one for each set of series."""
@@ -57,6 +59,13 @@ class Recorder(ABC):
     """The recorders a layer stands around; empty for a backend."""
     resets: ClassVar[bool] = True
     """Whether ``reset`` sets series back to zero; ``False`` for a backend that cannot."""
+
+    def __init_subclass__(cls) -> None:
+        """Who binds in another way than its base class is asked for each series."""
+        super().__init_subclass__()
+        own = vars(cls)
+        if "bind_each" not in own and not own.keys().isdisjoint(_BINDING):
+            cls.bind_each = Recorder.bind_each  # type: ignore[method-assign]
 
     def __init__(self) -> None:
         self.anchor = Anchor()

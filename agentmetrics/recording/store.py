@@ -300,10 +300,6 @@ class StoreRecorder(Recorder):
         super().__init__()
         self.store = store
         self.anchor = store.anchor
-        self._binds_plainly = all(
-            getattr(type(self), bind) is getattr(StoreRecorder, bind)
-            for bind in ("bind_counter", "bind_gauge", "bind_histogram")
-        )
 
     @property
     def keeps_exemplars(self) -> bool:
@@ -322,9 +318,7 @@ class StoreRecorder(Recorder):
         return self.store.bind(metric, values)  # type: ignore[no-any-return]
 
     def bind_each(self, wanted: Sequence[Wanted]) -> list[Any]:
-        if self._binds_plainly:
-            return self.store.bind_each(wanted)
-        return super().bind_each(wanted)
+        return self.store.bind_each(wanted)
 
     def observe_gauge(self, metric: Metric, callback: Callable[[], Observed]) -> None:
         if metric.kind != "gauge":
