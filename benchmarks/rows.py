@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from functools import partial
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import genai_prices
@@ -24,6 +24,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from agentmetrics import Ledger, MemoryRecorder, PrometheusRecorder, Usage
 from agentmetrics.pricing import Prices
+from agentmetrics.pricing.names import Name
+from agentmetrics.pricing.source import Listing
 from benchmarks import contenders as who
 from benchmarks.bare import BareHandler
 from benchmarks.contenders import BARE, CALC_PRICE, HAND, LABELS, NOTHING, PRICER
@@ -50,6 +52,7 @@ NEW_AGENTS = 5_000
 NEW_AGENT = "memory, a new agent"
 NEW_MODEL = "memory, a new model"
 HAND_NEW_AGENT = "hand-written, a new agent"
+HAND_NEW_MODEL = "hand-written, a new model"
 LEDGER = "memory, and a ledger"
 
 
@@ -143,16 +146,18 @@ def new_label_sets(rounds: int) -> Row:
         "prometheus, a new agent": call_timer(who.prometheus(many), len(names)),
         HAND_NEW_AGENT: call_timer(who.handwritten(), len(names)),
         NEW_MODEL: model_timer(who.memory(many), listed_models()),
-        "hand-written, a new model": model_timer(who.handwritten(), listed_models()),
+        HAND_NEW_MODEL: model_timer(who.handwritten(), listed_models()),
     }
     return interleaved(timers, loops=2, rounds=rounds)
 
 
 def listed_models() -> list[str]:
-    """The models of one provider that have a price."""
-    prices = Prices()
-    (openai,) = (each for each in get_snapshot().providers if each.id == "openai")
-    return [model.id for model in openai.models if prices.knows("openai", model.id)]
+    """The models of one provider that have a price, in a list of its own: ours knows none yet."""
+    snapshot = get_snapshot()
+    (openai,) = (each for each in snapshot.providers if each.id == "openai")
+    listing = Listing(snapshot)
+    listed = {model.id: listing.find(Name("openai", model.id)) for model in openai.models}
+    return [model for model, entry in listed.items() if entry and entry.price("", "openai").bands]
 
 
 def threads(rounds: int) -> Row:
@@ -308,9 +313,9 @@ _ANSWER = ChatGeneration(message=answer())
 
 def _repeated(function: Callable[[], object]) -> Timer:
     def timer(loops: int) -> float:
-        began = perf_counter()
+        began = process_time()
         for _ in range(loops):
             function()
-        return perf_counter() - began
+        return process_time() - began
 
     return timer

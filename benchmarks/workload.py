@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import islice
-from time import perf_counter
+from time import process_time
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -125,9 +125,9 @@ def call_timer(handler: Any, agents: int = 1) -> Callable[[int], float]:
         nonlocal done
         calls = calls_of(names, done, loops)
         done += loops
-        began = perf_counter()
+        began = process_time()
         drive(handler, calls)
-        return perf_counter() - began
+        return process_time() - began
 
     return timer
 
@@ -146,10 +146,10 @@ def model_timer(handler: Any, models: Sequence[str]) -> Callable[[int], float]:
             for of in [answer(served=model)]
         ]
         assert len(calls) == loops, "there are not as many models"
-        began = perf_counter()
+        began = process_time()
         for call, answered in calls:
             drive(handler, [call], answered)
-        return perf_counter() - began
+        return process_time() - began
 
     return timer
 
@@ -165,10 +165,10 @@ def token_timer(handler: Any) -> Callable[[int], float]:
         )
         token = handler.on_llm_new_token
         token(token="It", chunk=CHUNK, run_id=run_id, parent_run_id=None, tags=[])
-        began = perf_counter()
+        began = process_time()
         for _ in range(loops):
             token(token="sunny", chunk=CHUNK, run_id=run_id, parent_run_id=None, tags=[])
-        seconds = perf_counter() - began
+        seconds = process_time() - began
         handler.on_llm_end(RESULT, run_id=run_id, parent_run_id=None, tags=[])
         return seconds
 
@@ -185,7 +185,7 @@ def stream_timer(handler: Any, tokens: int) -> Callable[[int], float]:
             handler.on_llm_new_token,
             handler.on_llm_end,
         )
-        began = perf_counter()
+        began = process_time()
         for run_id, metadata in calls:
             start(
                 SERIALIZED,
@@ -202,6 +202,6 @@ def stream_timer(handler: Any, tokens: int) -> Callable[[int], float]:
             for _ in range(tokens):
                 token(token="sunny", chunk=CHUNK, run_id=run_id, parent_run_id=None, tags=[])
             end(RESULT, run_id=run_id, parent_run_id=None, tags=[])
-        return perf_counter() - began
+        return process_time() - began
 
     return timer

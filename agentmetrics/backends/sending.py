@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from agentmetrics.backends.changes import Changes, SendingStore, SentCounter, SentGauge
 from agentmetrics.backends.delivery import Delivery, Route
@@ -17,6 +17,7 @@ from agentmetrics.recording.instruments import Batch, CounterSeries, GaugeSeries
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.periodic import PeriodicFlush
+from agentmetrics.recording.recorder import Wanted
 from agentmetrics.recording.store import (
     StoredCounter,
     StoredGauge,
@@ -75,6 +76,10 @@ class SendingRecorder(StoreRecorder, ForkAware):
     def bind_histogram(self, metric: Metric, values: tuple[str, ...]) -> StoredHistogram:
         self._begin()
         return super().bind_histogram(metric, values)
+
+    def bind_each(self, wanted: Sequence[Wanted]) -> list[Any]:
+        self._begin()
+        return self.store.bind_each(wanted)
 
     def batch(
         self,

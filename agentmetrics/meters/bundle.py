@@ -27,12 +27,13 @@ class Bundles(dict[tuple[Any, ...], B]):
         self._make, self._limit = make, limit
 
     def __missing__(self, key: tuple[Any, ...]) -> B:
-        clean = tuple(map(_clean, key))
+        clean = tuple(
+            [
+                tuple(map(clean_label, part)) if type(part) is tuple else clean_label(part)
+                for part in key
+            ]
+        )
         if len(self) >= self._limit:
             self.clear()
         found = self.get(clean)
         return self.setdefault(clean, self._make(*clean)) if found is None else found
-
-
-def _clean(part: Any) -> Any:
-    return tuple(map(clean_label, part)) if isinstance(part, tuple) else clean_label(part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from agentmetrics import catalog
 from agentmetrics.calls.facts import UNKNOWN, LLMCall
@@ -28,6 +28,7 @@ from agentmetrics.recording.instruments import (
     Instrument,
 )
 from agentmetrics.recording.lazily import lazily
+from agentmetrics.recording.recorder import Wanted
 
 S = TypeVar("S")
 
@@ -82,7 +83,7 @@ class LLMMeter:
         self.output_last_call = make.gauge(catalog.LLM_OUTPUT_TOKENS_LAST_CALL)
         self.cache_hits = make.counter(catalog.LLM_CACHE_HITS)
         self.cache_misses = make.counter(catalog.LLM_CACHE_MISSES)
-        self.batch = make.recorder.batch
+        self.batch, self.bind_each = make.recorder.batch, make.recorder.bind_each
         self.memory = memory
         self._step = make.recorder.update()
         self.expected: Bundles[ByEnding] = Bundles(self._expected)
@@ -103,16 +104,19 @@ class LLMMeter:
     def _expected(
         self, agent_name: str, provider: str, model: str, extra: tuple[str, ...]
     ) -> ByEnding:
-        extra = tuple(self.make.named(extra).values())
+        extra = extra[: len(self.make.extra_labels)]
         own = agent_name, provider, model
-        for status in catalog.STATUSES:
-            self.calls.bind((*own, status, *extra))
-        for token_type in catalog.TOKEN_TYPES:
-            self.tokens.bind((*own, token_type, *extra))
-        if self.prices.knows(provider, model):
-            self.cost.bind((*own, *extra))  # what has no known price did not cost 0
-        for error_type in catalog.ERROR_TYPES:
-            self.errors.bind((*own, error_type, *extra))
+        zeros: list[Wanted] = [
+            (of.metric, [(*own, value, *extra) for value in values])
+            for of, values in (
+                (self.calls, catalog.STATUSES),
+                (self.tokens, catalog.TOKEN_TYPES),
+                (self.errors, catalog.ERROR_TYPES),
+            )
+        ]
+        if self.prices.knows(provider, model):  # what has no known price did not cost 0
+            zeros.append((self.cost.metric, [(*own, *extra)]))
+        self.bind_each(zeros)
         return Bundles(partial(_CallSeries, self, agent_name, provider, model, extra), MAX_ENDINGS)
 
     def record(self, call: LLMCall) -> None:
@@ -209,6 +213,10 @@ class _CallSeries:
         the metric has one."""
         return instrument.bind((*self._own, *more, *self._extra))
 
+    def _wanted(self, instrument: Instrument[Any], *each: str) -> Wanted:
+        """The same with each of these values, to be bound with others."""
+        return instrument.metric, [(*self._own, value, *self._extra) for value in each]
+
     def in_tier(self, service_tier: str) -> Pricer:
         """The pricer of a tier that is priced apart, which few calls are served in."""
         priced = self._served_model or self._model
@@ -217,9 +225,17 @@ class _CallSeries:
     @lazily
     def _ones(self) -> list[CounterSeries]:
         """What every success counts once."""
-        ones = [self._of(self._meter.calls, SUCCESS), *self._served]
+        return self._meter.bind_each(self._wanted_ones)
+
+    @property
+    def _wanted_ones(self) -> list[Wanted]:
+        meter = self._meter
+        ones = [self._wanted(meter.calls, SUCCESS)]
+        if self._served_model:
+            served = self._provider, self._model, self._served_model
+            ones.append((meter.served.metric, [served]))
         if self._finish_reason:
-            ones.append(self._of(self._meter.finish_reasons, self._finish_reason))
+            ones.append(self._wanted(meter.finish_reasons, self._finish_reason))
         return ones
 
     @lazily
@@ -231,22 +247,23 @@ class _CallSeries:
     @lazily
     def count_billed(self) -> Batch:
         """A success whose tokens and price are known, which is nearly every call."""
-        meter, of = self._meter, self._of
-        count = meter.batch(
-            (
-                *self._ones,
-                of(meter.tokens, "input"),
-                of(meter.tokens, "output"),
-                of(meter.cost),
-            ),
-            (
-                of(meter.input_last_call),
-                of(meter.output_last_call),
-                *self._memory_rss,
-            ),
-            (self._latency, self._api_latency, of(meter.call_cost)),
+        meter, ones, own = self._meter, self._wanted_ones, [(*self._own, *self._extra)]
+        bound = meter.bind_each(
+            [
+                *ones,
+                self._wanted(meter.tokens, *catalog.TOKEN_TYPES),
+                (meter.cost.metric, own),
+                (meter.input_last_call.metric, own),
+                (meter.output_last_call.metric, own),
+                *meter.memory.rss_wanted(self._agent_name),
+                (meter.latency.metric, own),
+                (meter.api_latency.metric, [(self._agent_name, self._provider)]),
+                (meter.call_cost.metric, own),
+            ]
         )
-        return partial(count, *[1.0] * len(self._ones))
+        split = len(ones) + 3
+        count = meter.batch(bound[:split], bound[split:-3], bound[-3:])
+        return partial(count, *[1.0] * len(ones))
 
     @lazily
     def observe_tokens(self) -> Batch:

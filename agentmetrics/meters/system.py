@@ -10,6 +10,7 @@ import psutil
 from agentmetrics import catalog
 from agentmetrics.meters.base import Instruments
 from agentmetrics.recording.instruments import GaugeSeries
+from agentmetrics.recording.recorder import Wanted
 
 READ_INTERVAL_SECONDS = 0.1
 _MIB = 1024 * 1024
@@ -35,9 +36,13 @@ class Memory:
             self._rss.append(make.gauge(catalog.LLM_MEMORY_RSS))
             make.observe(catalog.LLM_MEMORY_AVAILABLE, lambda: available_bytes() / _MIB)
 
-    def rss_series(self, agent_name: str) -> list[GaugeSeries]:
+    def rss_wanted(self, agent_name: str) -> list[Wanted]:
         """The gauges of resident memory after a call of this agent: in bytes, and perhaps MiB."""
-        return [gauge.labels(agent_name) for gauge in self._rss]
+        return [(gauge.metric, [(agent_name,)]) for gauge in self._rss]
+
+    def rss_series(self, agent_name: str) -> list[GaugeSeries]:
+        """The same, bound."""
+        return [gauge.bind((agent_name,)) for gauge in self._rss]
 
     def show(self, rss_series: Sequence[GaugeSeries]) -> None:
         """Set these gauges one by one, where they are in no batch."""

@@ -95,9 +95,10 @@ class OwnPrices:
 
     def meant(self, provider: str, model: str) -> tuple[str, str]:
         """What an alias stands for; without one, what was asked."""
-        for name in names_of(provider, model):
-            if name in self.aliases:
-                return self.aliases[name]
+        if self.aliases:
+            for name in names_of(provider, model):
+                if name in self.aliases:
+                    return self.aliases[name]
         return provider, model
 
     def find(self, provider: str, model: str) -> Name | None:
@@ -105,6 +106,8 @@ class OwnPrices:
 
         The price of a model is that of its dated snapshots too, unless they have their own.
         """
+        if not self.prices:
+            return None
         names = list(names_of(provider, model))
         for name in (*names, *(Name(n.provider, without_snapshot(n.model)) for n in names)):
             if name in self.prices:

@@ -39,7 +39,7 @@ class Patterns:
         self._beginnings: list[tuple[str, int]] = []
         self._parts: list[tuple[str, int]] = []
         self._ends: list[tuple[str, int]] = []
-        self._expressions: list[tuple[str, int]] = []
+        self._expressions: list[tuple[re.Pattern[str], int]] = []
         self._together: list[tuple[MatchLogic, Patterns, int]] = []
         for place, clause in enumerate(clauses):
             self._sort(clause, place)
@@ -58,7 +58,7 @@ class Patterns:
         elif isinstance(clause, kinds.ClauseEndsWith):
             self._ends.append((clause.ends_with.lower(), place))
         elif isinstance(clause, kinds.ClauseRegex):
-            self._expressions.append((clause.regex, place))
+            self._expressions.append((re.compile(clause.regex), place))
         elif isinstance(clause, kinds.ClauseAnd):
             self._together.append((clause, Patterns(clause.and_, kinds), place))
 
@@ -105,9 +105,9 @@ class Patterns:
             if text == name:
                 yield len(name), place
         for regex, place in self._expressions:
-            found = re.match(regex, name)
+            found = regex.match(name)
             if found:  # where it is open, its last digit may begin another number
-                yield found.end() - (not regex.endswith("$")), place
+                yield found.end() - (not regex.pattern.endswith("$")), place
         for clause, parts, place in self._together:
             said = [most for most, _ in parts._said(name)] if clause.is_match(name) else []
             if said:

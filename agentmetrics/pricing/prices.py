@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 
@@ -77,7 +78,7 @@ class Prices:
         self._updates = updates
         source.load()
         self._pricers: dict[Key, Pricer] = {}
-        self._known: dict[tuple[str, str], bool] = {}
+        self._quotes: dict[Key, Quote | None] = {}
         self._followers: weakref.WeakSet[Pricer] = weakref.WeakSet()
         self._changing = held_lock()
         self._edition = 0
@@ -151,17 +152,20 @@ class Prices:
         return None
 
     def knows(self, provider: str, model: str) -> bool:
-        """Whether ``find`` finds this model, looked up once for as long as prices stay the same."""
-        edition, key = self._edition, (provider, model)
-        known = self._known.get(key)
-        if known is None:
-            known = self.find(provider, model) is not None
-            if len(self._known) >= _MAX_PRICERS:
-                self._known.clear()
-            with self._changing:
-                if edition == self._edition:
-                    self._known[key] = known
-        return known
+        """Whether ``find`` finds this model."""
+        return self._quote((provider, model, "")) is not None
+
+    def _quote(self, key: Key) -> Quote | None:
+        """What ``find`` returns, looked up once for as long as prices stay the same."""
+        with suppress(KeyError):
+            return self._quotes[key]
+        edition, quote = self._edition, self.find(*key)
+        with self._changing:
+            if edition == self._edition:
+                if len(self._quotes) >= _MAX_PRICERS:
+                    self._quotes.clear()
+                self._quotes[key] = quote
+        return quote
 
     def report_to(self, on_error: Callable[[str], None]) -> None:
         """Call this method, for as long as its object lives, with the name of the event where a
@@ -173,7 +177,7 @@ class Prices:
         edition = self._edition
         quote = None
         try:
-            quote = self.find(*pricer.key)
+            quote = self._quote(pricer.key)
         except Exception as error:  # a list that was updated may hold anything
             self._failed("price", f"no price was found: {type(error).__name__}")
         price = quote.price if quote else UNKNOWN
@@ -208,7 +212,7 @@ class Prices:
         if self._reloaded() | self._updated():
             with self._changing:
                 self._edition += 1
-                self._known.clear()
+                self._quotes.clear()
                 for pricer in list(self._followers):
                     pricer.price = _Awaited(self, pricer)
 

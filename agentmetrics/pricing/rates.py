@@ -7,18 +7,24 @@ floats, and a ledger, which adds up integers, then agree to the nano-dollar.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from decimal import Decimal
+from typing import Protocol, TypeVar
 
 from agentmetrics.providers.usage import Usage
+
+N = TypeVar("N", float, Decimal)
 
 NANO = 1e9
 """Nano-dollars in a dollar."""
 
-_PER_MTOK = 1000.0
-"""Nano-dollars a token that are one dollar per million tokens."""
+_PER_USD, _PER_MTOK = 10**9, 1000  # whole numbers: a decimal is multiplied by no float
+"""Nano-dollars in a dollar, and nano-dollars a token that are one dollar per million tokens."""
 
 MAX_RATE_USD = 1_000_000.0
 """Above it is no price of a million tokens, or of a request."""
+
+_ROUNDING = -1e-6
+"""Nano-dollars below 0 that differences of rates come to where a rate is 0."""
 
 Band = tuple[int, "Rates"]
 """Rates for calls of more than this many input tokens."""
@@ -68,30 +74,30 @@ class Rates:
     def of_usd(
         cls,
         *,
-        input: float,
-        output: float,
-        cache_read: float | None = None,
-        cache_creation: float | None = None,
-        cache_creation_1h: float | None = None,
-        reasoning: float | None = None,
-        audio_input: float | None = None,
-        audio_output: float | None = None,
-        image_input: float | None = None,
-        image_output: float | None = None,
-        request: float = 0.0,
+        input: N,
+        output: N,
+        cache_read: N | None = None,
+        cache_creation: N | None = None,
+        cache_creation_1h: N | None = None,
+        reasoning: N | None = None,
+        audio_input: N | None = None,
+        audio_output: N | None = None,
+        image_input: N | None = None,
+        image_output: N | None = None,
+        request: N | None = None,
     ) -> Rates:
         """Rates from USD per million tokens, and USD a request; a part without one is as its whole.
 
         What is kept for an hour is as other cache creation.
         """
 
-        def part(rate: float | None, whole: float) -> float:
-            return 0.0 if rate is None else (rate - whole) * _PER_MTOK
+        def part(rate: N | None, whole: N) -> float:
+            return 0.0 if rate is None else float((rate - whole) * _PER_MTOK)
 
         return cls(
-            request=request * NANO,
-            input=input * _PER_MTOK,
-            output=output * _PER_MTOK,
+            request=0.0 if request is None else float(request * _PER_USD),
+            input=float(input * _PER_MTOK),
+            output=float(output * _PER_MTOK),
             cache_read=part(cache_read, input),
             cache_creation=part(cache_creation, input),
             cache_creation_1h=part(
@@ -106,8 +112,22 @@ class Rates:
 
     def in_usd(self) -> dict[str, float | None]:
         """What ``of_usd`` takes; ``None`` for a part whose rate is unknown."""
+        usd = {
+            part: None if f"{part}_tokens" in self.unknown else round(rate / _PER_MTOK, 9)
+            for part, rate in self._whole().items()
+        }
+        return {**usd, "request": self.request / NANO}
+
+    @property
+    def is_plausible(self) -> bool:
+        """Whether each rate is one that can be: sums of such costs stay finite."""
+        rates = (*self._whole().values(), self.request / _PER_USD * _PER_MTOK)
+        return all(_ROUNDING <= rate <= MAX_RATE_USD * _PER_MTOK for rate in rates)
+
+    def _whole(self) -> dict[str, float]:
+        """Nano-dollars for one token of each kind, not the difference to another."""
         created = self.input + self.cache_creation
-        nano = {
+        return {
             "input": self.input,
             "output": self.output,
             "cache_read": self.input + self.cache_read,
@@ -119,14 +139,11 @@ class Rates:
             "image_input": self.input + self.image_input,
             "image_output": self.output + self.image_output,
         }
-        usd = {
-            part: None if f"{part}_tokens" in self.unknown else round(rate / _PER_MTOK, 9)
-            for part, rate in nano.items()
-        }
-        return {**usd, "request": self.request / NANO}
 
     def times(self, factor: float) -> Rates:
         """Every rate multiplied."""
+        if factor == 1.0:
+            return self
         rates = {n: getattr(self, n) * factor for n in self.__slots__ if n != "unknown"}
         return replace(self, **rates)
 
@@ -231,9 +248,8 @@ class Stepped:
 
 
 def is_plausible(price: Price) -> bool:
-    """Whether each of its rates is one that can be: sums of such costs stay finite."""
-    rates = [rate for _, band in price.bands for rate in band.in_usd().values()]
-    return all(rate is None or 0 <= rate <= MAX_RATE_USD for rate in rates)
+    """Whether each of its rates is one that can be."""
+    return all(rates.is_plausible for _, rates in price.bands)
 
 
 class _Unknown:

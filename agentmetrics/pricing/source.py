@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Set
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from datetime import time as time_of_day
 from decimal import Decimal
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +38,7 @@ logger = QuietLogger("agentmetrics")
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
-    from genai_prices.types import ModelInfo, ModelPrice, Provider
-    from genai_prices.types import Usage as Counts
+    from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
 
 _COUNTED = frozenset(
     {
@@ -80,6 +80,8 @@ _IMAGES_AS_TEXT = frozenset({"google"})
 
 https://ai.google.dev/gemini-api/docs/pricing
 """
+
+_ZERO = Decimal(0)
 
 _AUDIO_APART = frozenset({"openai", "azure"})
 """Providers whose audio tokens never cost what text does: without a rate, the price is unknown.
@@ -171,12 +173,7 @@ class Entry:
 
     def _price_at(self, now: datetime, tier: str, asked: str) -> Price:
         prices, factor = self._of_tier(now, tier, asked)
-        if prices is None:
-            return UNKNOWN
-        try:
-            return self._price_of(prices, factor)
-        except ValueError:  # genai-prices, of prices that contradict each other
-            return UNKNOWN
+        return UNKNOWN if prices is None else self._price_of(prices, factor)
 
     def _price_of(self, prices: ModelPrice, factor: float) -> Price:
         stated = {key: rate for key, rate in vars(prices).items() if rate is not None}
@@ -186,10 +183,12 @@ class Entry:
         expected = _COUNTED | _FEES | (_NOT_TEXT if input_only else frozenset())
         if "input_mtok" not in stated or not stated.keys() <= expected:
             return UNKNOWN
+        if not _is_whole(frozenset(stated)):
+            return UNKNOWN
         unknown = tuple(self._without_rate(stated))
         limits = {step.start for rate in stated.values() for step in getattr(rate, "tiers", ())}
         bands = tuple(
-            (limit, _measured(prices, stated.keys(), limit + 1, unknown).times(factor))
+            (limit, _rates(stated, limit + 1, unknown).times(factor))
             for limit in sorted({0} | limits)
         )
         price: Price = Stepped(bands) if len(bands) > 1 else bands[0][1]
@@ -348,84 +347,54 @@ def _normal(provider: str) -> str:
     return provider.lower().replace("-", "_")
 
 
-_PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
-    "cache_read": (("cache_read_mtok",), (), ("cache_read_tokens",)),
-    "cache_creation": (
-        ("cache_write_mtok", "cache_write_5m_mtok"), (), ("cache_creation_tokens",),
-    ),
-    "cache_creation_1h": (
-        ("cache_write_1h_mtok", "cache_write_5m_mtok"),
-        ("cache_creation_tokens",),
-        ("cache_creation_tokens", "cache_creation_1h_tokens"),
-    ),
-    "reasoning": (
-        ("output_reasoning_mtok",), ("output_tokens",), ("output_tokens", "reasoning_tokens"),
-    ),
-    "audio_input": (("input_audio_mtok", "cache_audio_read_mtok"), (), ("audio_input_tokens",)),
-    "audio_output": (
-        ("output_audio_mtok",), ("output_tokens",), ("output_tokens", "audio_output_tokens"),
-    ),
-    "image_input": (("input_image_mtok", "cache_image_read_mtok"), (), ("image_input_tokens",)),
-    "image_output": (
-        ("output_image_mtok",), ("output_tokens",), ("output_tokens", "image_output_tokens"),
-    ),
-}  # fmt: skip
-"""By part of ``Rates``: the units that give it a rate of its own, the kinds of tokens that it
-belongs to, and with these the part itself."""
-
-
-def _measured(
-    prices: ModelPrice, stated: Set[str], input_tokens: int, unknown: tuple[str, ...]
+def _rates(
+    stated: Mapping[str, Decimal | TieredPrices], input_tokens: int, unknown: tuple[str, ...]
 ) -> Rates:
-    """The rates for calls with this much input, from one full calculation for each kind of token
-    that has a rate of its own.
+    """The rates for calls with this much input.
 
-    A price is linear in every count as long as the input stays within its band, so one token
-    of a kind has its rate.
+    A token is billed at the rate of the narrowest kind that has one, and so are all tokens of a
+    call at the rates for the size of its input: the list's rules. To calculate the price of a token
+    of each kind with genai-prices would take a hundred times as long, at the first call of a model.
     """
 
-    def nano(*one_of: str) -> Decimal:
-        usage = Usage(
-            **{"input_tokens": input_tokens, "output_tokens": 0, **dict.fromkeys(one_of, 1)}
-        )
-        return prices.calc_price(_counts(usage))["total_price"] * 10**9
+    def usd(unit: str) -> Decimal | None:
+        rate = stated.get(unit)
+        return rate if rate is None or isinstance(rate, Decimal) else _in_band(rate, input_tokens)
 
-    request = Decimal(0)
-    if "requests_kcount" in stated:
-        request = prices.calc_price(_counts(Usage(0, 0)))["total_price"] * 10**9
-    base, output = nano(), nano("output_tokens")
-    whole = {(): base, ("output_tokens",): output}
-    parts = {
-        part: float(nano(*kinds) - (whole[of] if of in whole else nano(*of)))
-        for part, (units, of, kinds) in _PARTS.items()
-        if not stated.isdisjoint(units)
-    }
-    return Rates(
-        request=float(request),
-        input=float((base - request) / input_tokens),
-        output=float(output - base),
-        **parts,
-        unknown=unknown,
+    requests, written = usd("requests_kcount"), usd("cache_write_mtok")
+    written_5m, written_1h = usd("cache_write_5m_mtok"), usd("cache_write_1h_mtok")
+    rates = Rates.of_usd(
+        input=usd("input_mtok") or _ZERO,
+        output=usd("output_mtok") or _ZERO,
+        cache_read=usd("cache_read_mtok"),
+        cache_creation=written if written_5m is None else written_5m,
+        cache_creation_1h=written if written_1h is None else written_1h,
+        reasoning=usd("output_reasoning_mtok"),
+        audio_input=usd("input_audio_mtok"),
+        audio_output=usd("output_audio_mtok"),
+        image_input=usd("input_image_mtok"),
+        image_output=usd("output_image_mtok"),
+        request=None if requests is None else requests / 1000,
     )
+    return replace(rates, unknown=unknown) if unknown else rates
 
 
-def _counts(usage: Usage) -> Counts:
-    """A usage in the price list's words."""
+def _in_band(rate: TieredPrices, input_tokens: int) -> Decimal:
+    within = [step.price for step in rate.tiers if step.start < input_tokens]
+    return within[-1] if within else rate.base
+
+
+@cache
+def _is_whole(units: frozenset[str]) -> bool:
+    """Whether genai-prices calculates with rates for exactly these units.
+
+    It refuses what has a rate for tokens of two kinds each, and none for those of both.
+    """
+    from genai_prices.types import ModelPrice
     from genai_prices.types import Usage as Counts
 
-    created, created_1h = usage.cache_creation_tokens or 0, usage.cache_creation_1h_tokens or 0
-    counts: dict[str, Any] = {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cache_read_tokens": usage.cache_read_tokens or 0,
-        "cache_write_tokens": created,
-        "cache_write_1h_tokens": created_1h,
-        "cache_write_5m_tokens": created - created_1h,
-        "input_audio_tokens": usage.audio_input_tokens or 0,
-        "output_audio_tokens": usage.audio_output_tokens or 0,
-        "output_reasoning_tokens": usage.reasoning_tokens or 0,
-        "input_image_tokens": usage.image_input_tokens or 0,
-        "output_image_tokens": usage.image_output_tokens or 0,
-    }
-    reported = {name: count for name, count in counts.items() if count}
-    return Counts(cache_audio_read_tokens=0, **reported)
+    try:
+        ModelPrice(**dict.fromkeys(units, _ZERO)).calc_price(Counts())
+    except ValueError:
+        return False
+    return True

@@ -19,13 +19,15 @@ def slots_batch(
 ) -> Callable[..., Batch]:
     """A function that updates so many plain slots in a row.
 
-    It is written out once for each shape and bound to the series as local names; a loop over
-    them takes twice as long. ``exemplars`` is how many of the observations, the last ones, are of
+    It is written out once for each shape, and has the series as local names; a loop over them takes
+    twice as long. They are kept as one tuple: a cell for each makes a new label set dearer, and an
+    update no cheaper. ``exemplars`` is how many of the observations, the last ones, are of
     histograms that keep exemplars. What it makes for one counter, one gauge and one such
     histogram::
 
-        def make(s0, s1, s2):
+        def make(*series):
             def apply(v0, v1, v2):
+                s0, s1, s2, = series
                 s0.value += v0
                 s1.value = v1
                 s2.counts[bisect(s2.bounds, v2)] += 1; s2.sum += v2
@@ -51,10 +53,11 @@ def slots_batch(
             "        now = time()",
             *(keep.format(i) for i in range(len(lines) - exemplars, len(lines))),
         ]
-    series = ", ".join(f"s{i}" for i in range(len(lines)))
+    series = "".join(f"s{i}, " for i in range(len(lines)))
     values = ", ".join(f"v{i}" for i in range(len(lines)))
-    written = "".join(f"        {line}\n" for line in body or ["pass"])
-    source = f"def make({series}):\n    def apply({values}):\n{written}    return apply\n"
+    body = [f"{series}= series", *body] if lines else ["pass"]
+    written = "".join(f"        {line}\n" for line in body)
+    source = f"def make(*series):\n    def apply({values}):\n{written}    return apply\n"
     namespace: dict[str, Any] = {
         "bisect": bisect_left,
         "modules": modules,

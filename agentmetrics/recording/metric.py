@@ -28,7 +28,12 @@ def clean_label(value: object) -> str:
     ``repr`` of an object may contain data that must not leave the process. So does what cannot be
     read, such as a proxy of nothing; this is the guard of all label values.
     """
-    if type(value) is str and len(value) <= MAX_LABEL_LENGTH and _is_plain(value):
+    if (
+        type(value) is str
+        and len(value) <= MAX_LABEL_LENGTH
+        and value.isascii()
+        and value.isprintable()
+    ):
         return value
     if issubclass(type(value), str):
         text = str.__str__(value)[:MAX_LABEL_LENGTH]  # of an enum's member the value
@@ -36,14 +41,10 @@ def clean_label(value: object) -> str:
         return ""
     else:
         text = _foreign_text(value)[:MAX_LABEL_LENGTH]
-    if not text or _is_plain(text):
+    if text.isascii() and text.isprintable():
         return text
     whole = text if text.isprintable() else _UNSAFE.sub("_", text)
     return without_unseen(whole) or "_"  # what shows nothing is not what says nothing
-
-
-def _is_plain(text: str) -> bool:
-    return text.isascii() and text.isprintable()
 
 
 def _foreign_text(value: object) -> str:

@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+Wanted = tuple[Metric, Sequence[tuple[str, ...]]]
+"""A metric of a recorder and clean label values of at least one of its series.
+
+Those of several differ in nothing but labels with a fixed set of values: ``closed_labels``."""
+
+_BINDING = ("bind_counter", "bind_gauge", "bind_histogram")
+
 
 class Anchor:
     """What recorders with the same series have in common: one for each set of series."""
@@ -52,6 +59,13 @@ class Recorder(ABC):
     """The recorders a layer stands around; empty for a backend."""
     resets: ClassVar[bool] = True
     """Whether ``reset`` sets series back to zero; ``False`` for a backend that cannot."""
+
+    def __init_subclass__(cls) -> None:
+        """Who binds in another way than its base class is asked for each series."""
+        super().__init_subclass__()
+        own = vars(cls)
+        if "bind_each" not in own and not own.keys().isdisjoint(_BINDING):
+            cls.bind_each = Recorder.bind_each  # type: ignore[method-assign]
 
     def __init__(self) -> None:
         self.anchor = Anchor()
@@ -115,6 +129,18 @@ class Recorder(ABC):
     def bind_gauge(self, metric: Metric, values: tuple[str, ...]) -> GaugeSeries: ...
     @abstractmethod
     def bind_histogram(self, metric: Metric, values: tuple[str, ...]) -> HistogramSeries: ...
+
+    def bind_each(self, wanted: Sequence[Wanted]) -> list[Any]:
+        """All these series in one step and in this order; see ``bind_counter`` and its like.
+
+        What is new has some thirty, which one by one take twice as long.
+        """
+        bind = {
+            "counter": self.bind_counter,
+            "gauge": self.bind_gauge,
+            "histogram": self.bind_histogram,
+        }
+        return [bind[metric.kind](metric, values) for metric, sets in wanted for values in sets]
 
     @abstractmethod
     def observe_gauge(self, metric: Metric, callback: Callable[[], Observed]) -> None:

@@ -27,7 +27,7 @@ from agentmetrics.recording.instruments import (
 )
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import Metric, check_same, clean_label
-from agentmetrics.recording.recorder import Anchor, Recorder
+from agentmetrics.recording.recorder import Anchor, Recorder, Wanted
 from agentmetrics.recording.values import Family, HistogramValue, Value
 
 
@@ -187,6 +187,20 @@ class Store(ForkAware):
                 found = family.setdefault(values, self._classes[metric.kind](self, metric, values))
         return found
 
+    def bind_each(self, wanted: Sequence[Wanted]) -> list[Any]:
+        """What ``bind`` returns for each, made under the lock at once."""
+        bound, classes = [], self._classes
+        notice_fork()
+        with self.lock:
+            for metric, sets in wanted:
+                family, make = self.series[metric.name], classes[metric.kind]
+                for values in sets:
+                    found = family.get(values)
+                    if found is None:
+                        found = family.setdefault(values, make(self, metric, values))
+                    bound.append(found)
+        return bound
+
     def observe(self, metric: Metric, callback: Callable[[], Observed]) -> None:
         self.declare(metric)
         self._observed[metric.name] = (metric, callback)
@@ -302,6 +316,9 @@ class StoreRecorder(Recorder):
 
     def bind_histogram(self, metric: Metric, values: tuple[str, ...]) -> StoredHistogram:
         return self.store.bind(metric, values)  # type: ignore[no-any-return]
+
+    def bind_each(self, wanted: Sequence[Wanted]) -> list[Any]:
+        return self.store.bind_each(wanted)
 
     def observe_gauge(self, metric: Metric, callback: Callable[[], Observed]) -> None:
         if metric.kind != "gauge":

@@ -27,7 +27,13 @@ from agentmetrics.recording.metric import MAX_LABEL_LENGTH, Metric
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.recording.values import Sample
 
-CALLS = Metric("conformance_calls_total", "counter", "Calls.", ("agent", "status"))
+CALLS = Metric(
+    "conformance_calls_total",
+    "counter",
+    "Calls.",
+    ("agent", "status"),
+    closed_labels=frozenset({"status"}),
+)
 ERRORS = Metric("conformance_errors_total", "counter", "Errors.", ("agent",))
 TEMPERATURE = Metric("conformance_temperature", "gauge", "Degrees.", ("room",))
 IN_FLIGHT = Metric("conformance_in_flight", "gauge", "Going on.", ("agent",), merge="sum")
@@ -198,6 +204,29 @@ class RecorderConformance(ABC):
         recorder.counter(CALLS).labels("planner", "success").inc()
         recorder.counter(CALLS).labels("planner", "success").inc()
         assert self.value(recorder, CALLS, agent="planner", status="success") == 2
+
+    def test_series_that_are_bound_at_once_are_those_that_are_bound_alone(
+        self, recorder: Recorder
+    ) -> None:
+        calls, seconds = recorder.counter(CALLS), recorder.histogram(SECONDS)
+        gauge = recorder.gauge(TEMPERATURE)
+        calls.labels("planner", "success").inc()
+        success, error, kitchen, took = recorder.bind_each(
+            [
+                (calls.metric, [("planner", "success"), ("planner", "error")]),
+                (gauge.metric, [("kitchen",)]),
+                (seconds.metric, [("planner",)]),
+            ]
+        )
+        success.inc(2)
+        error.inc(4)
+        kitchen.set(7)
+        took.observe(3)
+        gauge.labels("kitchen").inc()
+        assert self.value(recorder, CALLS, agent="planner", status="success") == 3
+        assert self.value(recorder, CALLS, agent="planner", status="error") == 4
+        assert self.value(recorder, TEMPERATURE, room="kitchen") == 8
+        assert _total(self.found(recorder), "conformance_seconds_sum") == 3
 
     def test_a_name_used_for_another_kind_is_refused(self, recorder: Recorder) -> None:
         recorder.counter(CALLS)

@@ -133,6 +133,42 @@ class TestTheTimeOfTheFirstCall:
         assert recorder.histogram("llm_latency_seconds").sum < 0.5
 
 
+class TestLookUpsOfPrices:
+    @pytest.fixture
+    def looked_up(self, recorder, monkeypatch):
+        """The models whose prices were looked up."""
+        prices, models = pipeline_of(recorder).prices, []
+        find = prices.find
+
+        def noted(provider, model, tier=""):
+            models.append(model)
+            return find(provider, model, tier)
+
+        monkeypatch.setattr(prices, "find", noted)
+        return models
+
+    def test_a_new_model_is_looked_up_once(self, recorder, looked_up):
+        for _ in range(3):
+            with track_call("openai", "gpt-4o") as call:
+                call.record_usage(10, 5)
+        assert looked_up == ["gpt-4o"]
+
+    def test_a_new_agent_looks_up_nothing(self, recorder, looked_up):
+        for agent in ("planner", "writer", "reviewer"):
+            with track_call("openai", "gpt-4o", agent_name=agent) as call:
+                call.record_usage(10, 5)
+        assert looked_up == ["gpt-4o"]
+
+    def test_changed_prices_are_looked_up_again(self, recorder, looked_up, monkeypatch):
+        prices = pipeline_of(recorder).prices
+        for _ in range(2):
+            with track_call("openai", "gpt-4o") as call:
+                call.record_usage(10, 5)
+            monkeypatch.setattr(prices, "_reloaded", lambda: True)
+            prices.refresh()
+        assert looked_up == ["gpt-4o"] * 2
+
+
 class TestWhatIsExpected:
     def test_what_is_expected_is_at_0_before_the_first_call(self, recorder):
         expect(agents=["planner"], models=["openai:gpt-4o-mini"])

@@ -211,6 +211,30 @@ class TestTheCardinalityLimit:
         assert memory.value("jobs_total", status="ok") == 2
         assert memory.value("jobs_total", queue="other") == 3
 
+    def test_the_cardinality_limit_is_the_same_for_series_that_are_bound_at_once(self):
+        memory = MemoryRecorder()
+        limit = CardinalityLimit(memory, 1)
+        jobs, depth = limit.counter(JOBS).metric, limit.gauge(DEPTH).metric
+        for queue in ("a", "b", "c"):
+            sets = [(queue, "ok"), (queue, "failed")]
+            ok, failed, deep = limit.bind_each([(jobs, sets), (depth, [(queue,)])])
+            ok.inc(1)
+            failed.inc(10)
+            deep.inc()
+        assert memory.value("jobs_total", queue="a", status="ok") == 1
+        assert memory.value("jobs_total", queue="other", status="ok") == 2
+        assert memory.value("jobs_total", queue="other", status="failed") == 20
+        assert memory.value("depth", queue="other") == 2
+        for metric in ("jobs_total", "depth"):
+            assert memory.value("agentmetrics_series_dropped_total", metric=metric) == 2
+
+    def test_the_cardinality_limit_counts_an_empty_label_value(self):
+        memory = MemoryRecorder()
+        depth = CardinalityLimit(memory, 1).gauge(DEPTH)
+        depth.labels("").inc()
+        depth.labels("a").inc()
+        assert memory.value("depth", queue="other") == 1
+
     def test_the_cardinality_limit_counts_what_it_turned_away(self):
         memory = MemoryRecorder()
         depth = CardinalityLimit(memory, 1).gauge(DEPTH)
@@ -266,6 +290,17 @@ class TestTheCardinalityLimit:
 
 
 class TestALayer:
+    def test_a_layer_that_binds_in_its_own_way_is_asked_for_each_series(self):
+        class Loud(CardinalityLimit):
+            def bind_counter(self, metric, values):
+                return super().bind_counter(metric, tuple(map(str.upper, values)))
+
+        memory = MemoryRecorder()
+        loud = Loud(memory)
+        (jobs,) = loud.bind_each([(loud.counter(JOBS).metric, [("a", "ok")])])
+        jobs.inc()
+        assert memory.value("jobs_total", queue="A", status="OK") == 1
+
     @pytest.mark.parametrize(
         "around",
         [

@@ -28,6 +28,19 @@ MODELS = [
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=timezone.utc)
 
 
+def rates_of(entry: Entry) -> tuple[str, ...]:
+    """What a model has rates for, and which of them depend on the size of the input."""
+    stated = vars(entry.model.get_prices(NOW))
+    return tuple(
+        f"{unit} in steps" if isinstance(rate, types.TieredPrices) else unit
+        for unit, rate in sorted(stated.items())
+        if rate is not None
+    )
+
+
+ONE_OF_EACH_KIND = {rates_of(entry): entry for entry in MODELS}
+
+
 @pytest.fixture
 def clock(monkeypatch):
     """The time of day that prices go by, in seconds since the epoch: ``clock[0]``."""
@@ -113,6 +126,27 @@ class TestACost:
             assert has_a_part_without_a_rate(price, usage)
             return
         assert found == pytest.approx(full_calculation(entry, usage), abs=1.01e-9)
+
+    @pytest.mark.parametrize(
+        "entry", ONE_OF_EACH_KIND.values(), ids=map(" ".join, ONE_OF_EACH_KIND)
+    )
+    def test_a_cost_is_that_of_genai_prices_for_every_set_of_rates(self, entry):
+        price, _ = entry.price_until(NOW, "", entry.provider.id)
+        sizes = {100, *(size + more for size, _ in price.bands for more in (-1, 0, 1, 2))}
+        kinds = [
+            {},
+            {"cache_read_tokens": 7},
+            {"cache_creation_tokens": 7},
+            {"cache_creation_tokens": 7, "cache_creation_1h_tokens": 3},
+            {"reasoning_tokens": 7},
+            {"audio_input_tokens": 7},
+        ]
+        for usage in (Usage(size, 50, **kind) for size in sizes if size > 7 for kind in kinds):
+            found = price.cost_usd(usage)
+            if found is None:
+                assert has_a_part_without_a_rate(price, usage)
+            else:
+                assert found == pytest.approx(full_calculation(entry, usage), abs=1.01e-9)
 
     def test_a_cost_of_a_known_call_is_what_the_price_list_says(self):
         # USD 2.50 and 10.00 a million, cached input 1.25: openai.com/api/pricing, gpt-4o

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any
+
 from agentmetrics.recording.health import SERIES_DROPPED
 from agentmetrics.recording.layers.layer import Layer
 from agentmetrics.recording.metric import Metric
-from agentmetrics.recording.recorder import Recorder
+from agentmetrics.recording.recorder import Recorder, Wanted
+
+OpenValues = tuple[str, ...] | str
+"""The values of the labels that count; of a single one among others its value."""
 
 OTHER = "other"
 """The value that labels get past the cardinality limit."""
@@ -25,33 +32,46 @@ class CardinalityLimit(Layer):
     def __init__(self, recorder: Recorder, max_series: int = MAX_SERIES) -> None:
         super().__init__(recorder)
         self.max_series = max_series
-        self._places: dict[str, tuple[int, ...]] = {}
-        self._seen: dict[str, set[tuple[str, ...]]] = {}
-        self._rejected: dict[str, set[tuple[str, ...]]] = {}
+        self._counted: dict[str, _Counted] = {}
         self._step = recorder.update()
         self._dropped = recorder.counter(SERIES_DROPPED)
 
-    def _open_places(self, metric: Metric) -> tuple[int, ...]:
-        """Where the labels are that count."""
-        found = self._places.get(metric.name)
-        if found is None:
-            closed, labels = metric.closed_labels, metric.labels
-            found = tuple(place for place, label in enumerate(labels) if label not in closed)
-            self._places[metric.name] = found
-        return found
-
     def outward_values(self, metric: Metric, values: tuple[str, ...]) -> tuple[str, ...]:
-        open_values = tuple([values[place] for place in self._open_places(metric)])
-        if not open_values or open_values in self._seen.get(metric.name, ()):
+        counted = self._counted.get(metric.name)
+        if counted is not None and counted.open_values(values) in counted.seen:
             return values
         with self._step:  # the recorder's own lock, which is held over a fork
-            seen = self._seen.setdefault(metric.name, set())
-            if open_values in seen:  # somebody may have been faster
-                return values
-            if len(seen) < self.max_series:
-                seen.add(open_values)
-                return values
-            rejected = self._rejected.setdefault(metric.name, set())
+            passes = self._passes(metric, values)
+        return values if passes else self._rejected(metric, values)
+
+    def bind_each(self, wanted: Sequence[Wanted]) -> list[Any]:
+        with self._step:
+            passes = [self._passes(metric, sets[0]) for metric, sets in wanted]
+        return self._next.bind_each(
+            [
+                (metric, sets if passed else [self._rejected(metric, values) for values in sets])
+                for (metric, sets), passed in zip(wanted, passes, strict=True)
+            ]
+        )
+
+    def _passes(self, metric: Metric, values: tuple[str, ...]) -> bool:
+        """Whether a label set is one of those within the limit; to be asked under the lock."""
+        counted = self._counted.get(metric.name)
+        if counted is None:
+            counted = self._counted.setdefault(metric.name, _Counted(metric))
+        open_values, seen = counted.open_values(values), counted.seen
+        if open_values in seen:
+            return True
+        if len(seen) < self.max_series:
+            seen.add(open_values)
+            return True
+        return False
+
+    def _rejected(self, metric: Metric, values: tuple[str, ...]) -> tuple[str, ...]:
+        """The label set that stands for one past the limit, which is counted."""
+        counted = self._counted[metric.name]
+        open_values, rejected = counted.open_values(values), counted.rejected
+        with self._step:
             is_new = open_values not in rejected
             if is_new:
                 if len(rejected) >= self.max_series:
@@ -63,6 +83,24 @@ class CardinalityLimit(Layer):
             value if label in metric.closed_labels else OTHER
             for label, value in zip(metric.labels, values, strict=True)
         )
+
+
+class _Counted:
+    """The label sets of one metric, by the values of the labels that count."""
+
+    def __init__(self, metric: Metric) -> None:
+        labels, closed = metric.labels, metric.closed_labels
+        places = [place for place, label in enumerate(labels) if label not in closed]
+        self.open_values = _picking(places, len(labels))
+        self.seen: set[OpenValues] = set() if places else {()}
+        self.rejected: set[OpenValues] = set()
+
+
+def _picking(places: list[int], of: int) -> Callable[[tuple[str, ...]], OpenValues]:
+    """A function that takes the values in these places out of so many."""
+    if len(places) == of:
+        return tuple  # which returns the very tuple that it is given
+    return itemgetter(*places) if places else lambda values: ()
 
 
 def is_limited(recorder: Recorder) -> bool:

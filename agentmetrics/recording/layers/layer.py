@@ -15,7 +15,7 @@ from agentmetrics.recording.instruments import (
     Observed,
 )
 from agentmetrics.recording.metric import Metric, clean_label
-from agentmetrics.recording.recorder import Recorder
+from agentmetrics.recording.recorder import Recorder, Wanted
 from agentmetrics.recording.values import Family, Value
 
 
@@ -87,6 +87,15 @@ class Layer(Recorder):
 
     def _bind_onward(self, metric: Metric, values: tuple[str, ...]) -> Any:
         return self.onward(metric).bind(self.outward_values(metric, values))
+
+    def bind_each(self, wanted: Sequence[Wanted]) -> list[Any]:
+        outward = self.outward_values
+        return self._next.bind_each(
+            [
+                (self.onward(metric).metric, [outward(metric, values) for values in sets])
+                for metric, sets in wanted
+            ]
+        )
 
     def observe_gauge(self, metric: Metric, callback: Callable[[], Observed]) -> None:
         def outward() -> Observed:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import compress
+from typing import Any
 
 from agentmetrics.recording.batches import picking
 from agentmetrics.recording.instruments import (
@@ -16,7 +18,7 @@ from agentmetrics.recording.instruments import (
 from agentmetrics.recording.layers.layer import Layer
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.nothing import NOTHING
-from agentmetrics.recording.recorder import Recorder
+from agentmetrics.recording.recorder import Recorder, Wanted
 
 
 class Selection(Layer):
@@ -62,6 +64,15 @@ class Selection(Layer):
 
     def bind_histogram(self, metric: Metric, values: tuple[str, ...]) -> HistogramSeries:
         return NOTHING if self._is_off(metric.name) else super().bind_histogram(metric, values)
+
+    def bind_each(self, wanted: Sequence[Wanted]) -> list[Any]:
+        on = [not self._is_off(metric.name) for metric, _ in wanted]
+        bound = iter(super().bind_each(list(compress(wanted, on))))
+        return [
+            next(bound) if is_on else NOTHING
+            for is_on, (_, sets) in zip(on, wanted, strict=True)
+            for _ in sets
+        ]
 
     def observe_gauge(self, metric: Metric, callback: Callable[[], Observed]) -> None:
         if not self._is_off(metric.name):
