@@ -140,8 +140,11 @@ class TestACost:
             {"cache_creation_tokens": 7, "cache_creation_1h_tokens": 3},
             {"reasoning_tokens": 7},
             {"audio_input_tokens": 7},
+            {"image_output_tokens": 7},
         ]
-        for usage in (Usage(size, 50, **kind) for size in sizes if size > 7 for kind in kinds):
+        images = {"image_input_tokens": 0, "image_output_tokens": 0}
+        counts = [images | kind for kind in kinds]
+        for usage in (Usage(size, 50, **kind) for size in sizes if size > 7 for kind in counts):
             found = price.cost_usd(usage)
             if found is None:
                 assert has_a_part_without_a_rate(price, usage)
