@@ -116,7 +116,8 @@ class LLMCall:
     name; ``served_model`` is the one that the response names, empty where it names none.
     ``finish_reason`` is one of ``catalog.FINISH_REASONS``, or empty. ``last_chunk`` is when the
     last chunk of a stream came whose chunks are seen, and ``longest_gap`` the longest time between
-    two of them. ``api_seconds`` is the provider's own account of the time it took, 0 where it gives
+    two of them. ``told`` is what a source keeps of the usage that a stream tells in pieces.
+    ``api_seconds`` is the provider's own account of the time it took, 0 where it gives
     none. ``service_tier`` is the one that served, where it is priced apart (``flex``, ``batch``).
     ``lookup`` is what is known of a cache that it asked first, and ``unread`` of its response where
     that has no usage. ``series`` is what the meter keeps for calls with these labels, where they
@@ -143,6 +144,7 @@ class LLMCall:
     served_model: str = field(default="", init=False)
     finish_reason: str = field(default="", init=False)
     usage: Usage | None = field(default=None, init=False)
+    told: Any = field(default=None, init=False)
     api_seconds: float = field(default=0.0, init=False)
     service_tier: str = field(default="", init=False)
     lookup: Lookup | None = field(default=None, init=False)
