@@ -13,7 +13,6 @@ from typing import Any
 from uuid import UUID
 
 from langchain_core.globals import get_llm_cache
-from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, LLMResult
 
 from agentmetrics.calls.facts import LLMCall, RetrieverQuery, ToolExecution
@@ -208,9 +207,9 @@ class MetricsCallbackHandler(Marker):
                     call.last_chunk = now
                 elif chunk_carries_output(token, chunk):
                     call.first_token = call.last_chunk = perf_counter()
-                if isinstance(chunk, ChatGenerationChunk):
+                if type(chunk) is ChatGenerationChunk:
                     message = chunk.message
-                    if isinstance(message, AIMessageChunk) and message.usage_metadata:
+                    if getattr(message, "usage_metadata", None):
                         read_chunk(call, message)
         except Exception as error:
             pipeline.failed("on_llm_new_token", error)
