@@ -28,9 +28,13 @@ ERROR_TYPES = (
     "budget_exceeded",
     "other",
 )
+COST_DIRECTIONS = ("above", "below")
 TOKEN_TYPES = ("input", "output")
 FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter", "refusal", "other")
-TOKEN_DETAILS = ("cache_read", "cache_creation", "reasoning", "audio_input", "audio_output")
+TOKEN_DETAILS = (
+    *("cache_read", "cache_creation", "reasoning", "audio_input", "audio_output"),
+    *("image_input", "image_output", "unknown"),
+)
 
 LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 """Seconds. The default of the latency of calls, and the duration of agent runs and HTTP streams."""
@@ -69,7 +73,7 @@ https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/."""
 CALL = ("agent_name", "provider", "model")
 _CLOSED = frozenset(
     {"status", "error_type", "token_type", "token_detail", "finish_reason", "kind", "event"}
-    | {"reason"}
+    | {"reason", "direction"}
 )
 """Labels whose values are few and fixed, so that no limit on series touches them."""
 
@@ -156,6 +160,12 @@ LLM_UNPRICED_CALLS = _counter(
     "llm_unpriced_calls_total",
     "Calls that used tokens but have no known price.",
     ("provider", "model"),
+)
+LLM_COST_DIFFERENCE = _counter(
+    "llm_cost_difference_usd_total",
+    "How far costs that providers and gateways told are from what the price list says.",
+    ("provider", "model", "direction"),
+    "usd",
 )
 LLM_LATENCY = _histogram(
     "llm_latency_seconds",
@@ -431,6 +441,13 @@ BUDGET_PROJECTED_SPEND = _last(
     _BUDGET,
     "usd",
 )
+BUDGET_UNPRICED_CALLS = _last(
+    "budget_unpriced_calls",
+    "Calls in the current period of a budget that used tokens and are not in its spend, since they "
+    "have no known price.",
+    _BUDGET,
+    "calls",
+)
 BUDGET_BLOCKED_CALLS = _counter("budget_blocked_calls_total", "Calls refused by a budget.", _BUDGET)
 
 OPEN_RUNS = _in_flight("agentmetrics_open_runs", "Runs currently tracked.", ("kind",))
@@ -674,6 +691,7 @@ LABEL_VALUES = {
     "error_type": ERROR_TYPES,
     "token_type": TOKEN_TYPES,
     "token_detail": TOKEN_DETAILS,
+    "direction": COST_DIRECTIONS,
     "finish_reason": FINISH_REASONS,
 }
 """The labels with a fixed set of values, and those values; the platform has a status of its own."""

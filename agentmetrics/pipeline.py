@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from agentmetrics.calls import log_points
-from agentmetrics.calls.facts import KINDS, UNKNOWN, AgentRun, Ceiling, Fact, LLMCall, Scope
+from agentmetrics.calls.facts import KINDS, LIST, UNKNOWN, AgentRun, Ceiling, Fact, LLMCall, Scope
 from agentmetrics.calls.failed import read_error
 from agentmetrics.calls.outcome import ERROR, SUCCESS, status_of
 from agentmetrics.calls.table import OpenTable, RunId
@@ -39,7 +39,8 @@ from agentmetrics.meters.retriever import RetrieverMeter
 from agentmetrics.meters.routing import RoutingMeter
 from agentmetrics.meters.system import Memory
 from agentmetrics.meters.tool import ToolMeter
-from agentmetrics.pricing import MAX_CALL_USD, Prices
+from agentmetrics.pricing import Prices
+from agentmetrics.providers.costs import MAX_CALL_USD
 from agentmetrics.providers.error_types import OTHER, error_type_of
 from agentmetrics.recording import imports  # noqa: F401 - children begin them anew
 from agentmetrics.recording.exemplars import OPENTELEMETRY, current_span, record_in
@@ -372,19 +373,19 @@ class Pipeline(ForkAware):
     def finish(self, fact: Fact, error: BaseException | None = None) -> None:
         """Record what was taken out of the table: a success, or what ``error`` makes of it."""
         fact.ended = perf_counter()
-        if isinstance(fact, LLMCall) and fact.cost_usd is not None:
-            self._check_cost(fact)
         if error is None:
             fact.status = SUCCESS
         else:
             self._read_error(fact, error)
+        if isinstance(fact, LLMCall) and fact.cost_usd is not None:
+            self._check_cost(fact)
         self._hand_on(fact)
 
     def _check_cost(self, call: LLMCall) -> None:
         """Leave out a cost that somebody told and that cannot be."""
         cost = call.cost_usd
         if cost is not None and not 0 <= cost <= MAX_CALL_USD:
-            call.cost_usd = None
+            call.cost_usd, call.cost_source = None, LIST
             self.failed("cost", ValueError())
 
     def _read_error(self, fact: Fact, error: BaseException) -> None:
@@ -450,6 +451,8 @@ class Pipeline(ForkAware):
         """What ``finish`` does for an LLM call without an error, which is nearly every one."""
         call.ended = perf_counter()
         call.status = SUCCESS
+        if call.cost_usd is not None:
+            self._check_cost(call)
         if self._notes_spans and OPENTELEMETRY in modules:
             record_in(call.span, self._record_llm, call)
         else:

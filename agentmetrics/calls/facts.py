@@ -6,12 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
+from agentmetrics.providers.costs import Told
 from agentmetrics.providers.counts import bound_of
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.exemplars import SpanContext
 from agentmetrics.recording.metric import class_name, clean_label
 
 UNKNOWN = "unknown"
+
+LIST, PROGRAM = "list", "program"
+"""Whose figure a cost is: of the user's own prices and the price list, or the program's own. See
+``agentmetrics.providers.costs`` for the others."""
 
 
 # Fields with init=False are filled in later; the class has their default, so a start pays nothing.
@@ -119,11 +124,13 @@ class LLMCall:
     two of them. ``told`` is what a source keeps of the usage that a stream tells in pieces.
     ``api_seconds`` is the provider's own account of the time it took, 0 where it gives
     none. ``service_tier`` is the one that served, where it is priced apart (``flex``, ``batch``).
+    ``place`` is the region that it is served in, where that may cost something else, and
+    ``kept_for`` how long the request asks for what is written to a cache to be kept.
     ``lookup`` is what is known of a cache that it asked first, and ``unread`` of its response where
     that has no usage. ``series`` is what the meter keeps for calls with these labels, where they
-    cannot change any more: it is then not looked up again at the end. ``settle`` holds the
-    functions of the gates that settle it once it has ended. ``is_logged`` is whether its log lines
-    were requested.
+    cannot change any more: it is then not looked up again at the end. ``cost_source`` is whose
+    figure its cost is. ``settle`` holds the functions of the gates that settle it once it has
+    ended. ``is_logged`` is whether its log lines were requested.
     """
 
     kind: ClassVar[str] = "llm"
@@ -147,12 +154,19 @@ class LLMCall:
     told: Any = field(default=None, init=False)
     api_seconds: float = field(default=0.0, init=False)
     service_tier: str = field(default="", init=False)
+    place: str = field(default="", init=False)
+    kept_for: str = field(default="", init=False)
     lookup: Lookup | None = field(default=None, init=False)
     series: Any = field(default=None, init=False)
     unread: Unread = field(default=NO_RESPONSE, init=False)
     cost_usd: float | None = field(default=None, init=False)
+    cost_source: str = field(default=LIST, init=False)
     settle: tuple[Callable[[LLMCall], None], ...] = field(default=(), init=False)
     is_logged: bool = field(default=False, init=False)
+
+    def cost(self, told: Told) -> None:
+        """Note what somebody says that it has cost."""
+        self.cost_usd, self.cost_source = told
 
     @property
     def is_unmetered(self) -> bool:

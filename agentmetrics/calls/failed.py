@@ -11,7 +11,7 @@ from agentmetrics.providers.streams import StreamReader
 
 
 def read_error(call: LLMCall, error: BaseException) -> ValueError | None:
-    """Put the usage, the model and the tier of the response that an error carries into its call.
+    """Put what the response says that an error carries into its call: usage, cost, model and tier.
 
     What the call has already stands. Nothing is read from the network, and an error that carries
     no response, or one without usage, changes nothing. Returns the doubt about that usage.
@@ -23,6 +23,8 @@ def read_error(call: LLMCall, error: BaseException) -> ValueError | None:
         response = response_of(error)
         if response is not None:
             read_response(reader, response)
+    if reader.cost is not None:
+        call.cost(reader.cost)
     if reader.usage is None:
         return reader.doubt
     call.usage = reader.usage

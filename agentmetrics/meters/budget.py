@@ -27,6 +27,8 @@ class Standing(Protocol):
     def projected_usd(self) -> float | None: ...
     @property
     def resets_at(self) -> datetime: ...
+    @property
+    def unpriced_calls(self) -> int: ...
 
 
 class BudgetMeter:
@@ -49,6 +51,7 @@ class BudgetMeter:
         make.observe(catalog.BUDGET_SPEND, gauge(lambda s: s.spent_usd))
         make.observe(catalog.BUDGET_REMAINING, gauge(lambda s: s.remaining_usd))
         make.observe(catalog.BUDGET_PERIOD_END, gauge(lambda s: s.resets_at.timestamp()))
+        make.observe(catalog.BUDGET_UNPRICED_CALLS, gauge(lambda s: s.unpriced_calls))
         make.observe(catalog.BUDGET_PROJECTED_SPEND, gauge(lambda s: s.projected_usd))
 
     def expect(self, budget: str, period: str) -> None:

@@ -16,6 +16,8 @@ from agentmetrics.meters.in_flight import InFlight, Oldest
 from agentmetrics.meters.routing import RoutingMeter
 from agentmetrics.meters.system import Memory
 from agentmetrics.pricing import Price, Pricer, Prices
+from agentmetrics.pricing.places import tier_at
+from agentmetrics.providers.costs import GATEWAY, PROVIDER
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.instruments import (
     Batch,
@@ -28,6 +30,9 @@ from agentmetrics.recording.instruments import (
 from agentmetrics.recording.lazily import lazily
 
 S = TypeVar("S")
+
+TOLD = frozenset({PROVIDER, GATEWAY})
+"""Whose figures for a cost are compared with the list's."""
 
 PROMPT_CACHE = "prompt_cache"
 """The intent under which stands what providers' prompt caches saved."""
@@ -61,6 +66,7 @@ class LLMMeter:
         self.token_details = make.counter(catalog.LLM_TOKEN_DETAILS)
         self.cost = make.counter(catalog.LLM_COST)
         self.call_cost = make.histogram(catalog.LLM_CALL_COST)
+        self.cost_difference = make.counter(catalog.LLM_COST_DIFFERENCE)
         self.unpriced = make.counter(catalog.LLM_UNPRICED_CALLS)
         self.served = make.counter(catalog.LLM_SERVED_CALLS)
         self.finish_reasons = make.counter(catalog.LLM_FINISH_REASONS)
@@ -124,11 +130,17 @@ class LLMMeter:
         if ended >= memory.next_read:
             memory.read(ended)
         seconds = ended - call.started
-        pricer = series.in_tier(call.service_tier) if call.service_tier else series.pricer
+        if call.service_tier or call.place:
+            pricer = series.in_tier(tier_at(call.service_tier, call.place))
+        else:
+            pricer = series.pricer
         price = pricer.price
         cost = call.cost_usd
-        if cost is None and usage is not None:
-            cost = call.cost_usd = price.cost_usd(usage)
+        if cost is None:
+            if usage is not None:
+                cost = call.cost_usd = price.cost_usd(usage)
+        elif usage is not None and call.cost_source in TOLD:
+            series.count_difference(cost, price.cost_usd(usage))
         with self._step:
             if (
                 usage is None
@@ -326,6 +338,13 @@ class _CallSeries:
         self._of(self._meter.cost).inc(cost_usd)
         self._of(self._meter.call_cost).observe(cost_usd)
 
+    def count_difference(self, told: float, listed: float | None) -> None:
+        """How far a cost that was told is from the list's, if that has one."""
+        if listed is not None and told != listed:
+            direction = "above" if told > listed else "below"
+            difference = self._meter.cost_difference
+            difference.labels(self._provider, self._model, direction).inc(abs(told - listed))
+
     def count_details(self, usage: Usage, price: Price) -> None:
         details = self._meter.token_details
         if usage.cache_read_tokens:
@@ -339,6 +358,12 @@ class _CallSeries:
             self._add(details, "token_detail", "audio_input", usage.audio_input_tokens)
         if usage.audio_output_tokens:
             self._add(details, "token_detail", "audio_output", usage.audio_output_tokens)
+        if usage.image_input_tokens:
+            self._add(details, "token_detail", "image_input", usage.image_input_tokens)
+        if usage.image_output_tokens:
+            self._add(details, "token_detail", "image_output", usage.image_output_tokens)
+        if usage.unknown_tokens:
+            self._add(details, "token_detail", "unknown", usage.unknown_tokens)
 
     def _count_saved(self, usage: Usage, price: Price) -> None:
         """What the provider's prompt cache saved: the same tokens, had none been read from it."""

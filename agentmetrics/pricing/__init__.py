@@ -5,12 +5,11 @@ from __future__ import annotations
 from agentmetrics.pricing.file import PriceFile
 from agentmetrics.pricing.names import LOCAL_PROVIDERS
 from agentmetrics.pricing.prices import Pricer, Prices, Quote
-from agentmetrics.pricing.rates import MAX_CALL_USD, Price, Rates
+from agentmetrics.pricing.rates import Price, Rates
 from agentmetrics.pricing.updates import Updates
 
 __all__ = [
     "LOCAL_PROVIDERS",
-    "MAX_CALL_USD",
     "Price",
     "PriceFile",
     "Pricer",

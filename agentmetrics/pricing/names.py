@@ -8,17 +8,21 @@ but itself, and a fine-tune is never given the name of its base model.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from agentmetrics.recording.metric import MAX_LABEL_LENGTH
 
 LOCAL_PROVIDERS = frozenset(
-    {"ollama", "llamacpp", "llama_cpp", "vllm", "huggingface_pipeline", "gpt4all", "mlx"}
+    {
+        *("ollama", "llamacpp", "llama_cpp", "vllm", "huggingface_pipeline", "gpt4all", "mlx"),
+        *("llamafile", "localai", "sglang"),
+    }
 )
 """Providers that run on the user's own machine: every call costs 0, by declaration."""
 
 _PROVIDERS = {
+    "alibaba": ("alibaba_cloud", "aliyun", "dashscope", "qwen", "tongyi"),
     "azure": ("azure_openai", "azure_ai"),
     "aws": (
         "amazon_bedrock",
@@ -47,18 +51,21 @@ _PROVIDERS = {
 }
 _PROVIDER_IDS = {spelling: name for name, others in _PROVIDERS.items() for spelling in others}
 _AFFIXES = re.compile(r"^chat_|_chat$|_llm$")  # of LangChain's _llm_type: openai-chat
+_LOCAL = re.compile(r"^local_|_local$")  # as teams name servers of their own: local_ollama
 
 _GATEWAYS = frozenset({"openai", "litellm"})
 """Clients that speak to any provider, which the model's name then begins with."""
 
 # https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html
-_BEDROCK_ARN = re.compile(
-    r"arn:aws[a-z-]*:bedrock:[^:]*:[^:]*:(?:foundation-model|inference-profile)/(?P<id>[^/]+)"
+BEDROCK_ARN = re.compile(
+    r"arn:aws[a-z-]*:bedrock:(?P<region>[^:]*):[^:]*:"
+    r"(?P<kind>foundation-model|inference-profile)/(?P<id>[^/]+)"
 )
-_BEDROCK_GEOGRAPHY = re.compile(r"(?:us|us-gov|eu|apac|au|ca|in|jp)\.(?=[a-z])")
+_BEDROCK_GEOGRAPHY = re.compile(r"(?P<name>us|us-gov|eu|apac|au|ca|in|jp)\.(?=[a-z])")
 # https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference
-_GOOGLE_PATH = re.compile(
-    r"(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/(?:google|anthropic)/)?models/(?P<id>[^/]+)"
+GOOGLE_PATH = re.compile(
+    r"(?:projects/[^/]+/locations/(?P<location>[^/]+)/)?"
+    r"(?:publishers/(?:google|anthropic)/)?models/(?P<id>[^/]+)"
 )
 
 _SNAPSHOT = re.compile(r"(?:[-@](?:\d{8}|\d{4}-\d{2}-\d{2}))?(?:-v\d:\d)?$")
@@ -86,11 +93,27 @@ class Name(NamedTuple):
 def provider_id(reported: str) -> str:
     """One spelling for each provider: ``aws`` for ``amazon_bedrock``, ``x_ai`` for ``xai``."""
     name = _AFFIXES.sub("", reported.strip().lower().replace("-", "_"))
+    server = _LOCAL.sub("", name)
+    if _PROVIDER_IDS.get(server, server) in LOCAL_PROVIDERS:
+        name = server
     return _PROVIDER_IDS.get(name, name)
 
 
 def names_of(provider: str, model: str) -> Iterator[Name]:
-    """The names that a reported model can be listed under, the reported one first."""
+    """The names that a reported model can be called by, the reported one first."""
+    return _names(provider, model, _REWRITES)
+
+
+def listed_names(provider: str, model: str) -> Iterator[Name]:
+    """The names under which a list has this model's price, the reported one first.
+
+    Those of ``names_of``, but for a name that leaves out a geography where it costs something else.
+    For a region that the name says, see ``places``.
+    """
+    return _names(provider, model, _LISTED)
+
+
+def _names(provider: str, model: str, rewrites: Mapping[str, Rewrite]) -> Iterator[Name]:
     seen: set[Name] = set()
     waiting = [Name(provider_id(provider), model.strip().lower())]
     if not waiting[0].model or len(model) >= MAX_LABEL_LENGTH:  # it may have been cut
@@ -100,7 +123,7 @@ def names_of(provider: str, model: str) -> Iterator[Name]:
         if name not in seen:
             seen.add(name)
             yield name
-            waiting += _rewritten(name)
+            waiting += _rewritten(name, rewrites)
 
 
 def is_meant(provider: str, named: str, reported: str) -> bool:
@@ -118,8 +141,8 @@ def is_meant(provider: str, named: str, reported: str) -> bool:
     )
 
 
-def _rewritten(name: Name) -> Iterator[Name]:
-    rewrite = _REWRITES.get(name.provider)
+def _rewritten(name: Name, rewrites: Mapping[str, Rewrite]) -> Iterator[Name]:
+    rewrite = rewrites.get(name.provider)
     if rewrite is not None:
         for model in rewrite(name.model):
             yield Name(name.provider, model)
@@ -135,7 +158,7 @@ def _rewritten(name: Name) -> Iterator[Name]:
 
 
 def _bedrock(model: str) -> Iterator[str]:
-    arn = _BEDROCK_ARN.fullmatch(model)
+    arn = BEDROCK_ARN.fullmatch(model)
     if arn:
         yield arn["id"]
     geography = _BEDROCK_GEOGRAPHY.match(model)
@@ -144,7 +167,7 @@ def _bedrock(model: str) -> Iterator[str]:
 
 
 def _google(model: str) -> Iterator[str]:
-    path = _GOOGLE_PATH.fullmatch(model)
+    path = GOOGLE_PATH.fullmatch(model)
     if path:
         yield path["id"]
     elif model.startswith("anthropic/"):
@@ -161,12 +184,28 @@ def _fireworks(model: str) -> Iterator[str]:
         yield f"accounts/fireworks/models/{model}"
 
 
-_REWRITES: dict[str, Callable[[str], Iterator[str]]] = {
+def _bedrock_listed(model: str) -> Iterator[str]:
+    # The list's plain ids are priced as in the United States, where "us." profiles cost the same:
+    # https://aws.amazon.com/bedrock/pricing. What it has as "regional." costs so everywhere, but
+    # for the regions of the US government, which have prices of their own.
+    arn = BEDROCK_ARN.fullmatch(model)
+    if arn:
+        yield arn["id"]
+    geography = _BEDROCK_GEOGRAPHY.match(model)
+    if geography and geography["name"] == "us":
+        yield model[geography.end() :]
+    elif geography and geography["name"] != "us-gov":
+        yield f"regional.{model[geography.end() :]}"
+
+
+Rewrite = Callable[[str], Iterator[str]]
+_REWRITES: dict[str, Rewrite] = {
     "aws": _bedrock,
     "google": _google,
     "azure": _azure,
     "fireworks": _fireworks,
 }
+_LISTED: dict[str, Rewrite] = {**_REWRITES, "aws": _bedrock_listed}
 
 
 def without_snapshot(model: str) -> str:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from agentmetrics._toml import Document, TomlError
 from agentmetrics.pricing.names import Name, names_of, provider_id, without_snapshot
+from agentmetrics.pricing.places import tier_at
 from agentmetrics.pricing.rates import MAX_RATE_USD, UNKNOWN, InputOnly, Price, Rates
 from agentmetrics.pricing.tiers import factor_of
 
@@ -29,6 +30,8 @@ class _Rates(_Table):
     reasoning: float | None = Field(None, ge=0, le=MAX_RATE_USD)
     audio_input: float | None = Field(None, ge=0, le=MAX_RATE_USD)
     audio_output: float | None = Field(None, ge=0, le=MAX_RATE_USD)
+    image_input: float | None = Field(None, ge=0, le=MAX_RATE_USD)
+    image_output: float | None = Field(None, ge=0, le=MAX_RATE_USD)
     request: float = Field(0.0, ge=0, le=MAX_RATE_USD)
 
     def stated(self) -> dict[str, float]:
@@ -108,9 +111,16 @@ class OwnPrices:
                 return name
         return None
 
-    def price(self, name: Name, tier: str) -> Price:
-        """The price under a name that was found; unknown in tiers that are not stated."""
+    def price(self, name: Name, tier: str, place: str = "") -> Price:
+        """The price under a name that was found; unknown in tiers that are not stated.
+
+        A place is one of the tiers where it is stated, and else costs what any other does.
+        """
         model = self.prices[name]
+        if place and tier_at(tier, place) in model.service_tiers:
+            tier = tier_at(tier, place)
+        elif not tier and place in model.service_tiers:
+            tier = place
         if tier in model.service_tiers:
             return model.service_tiers[tier].price()
         return model.price() if factor_of(name.provider, tier) == 1.0 else UNKNOWN

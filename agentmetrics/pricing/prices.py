@@ -9,8 +9,9 @@ from itertools import product
 
 from agentmetrics.pricing import source
 from agentmetrics.pricing.file import PriceFile
-from agentmetrics.pricing.names import LOCAL_PROVIDERS, names_of
+from agentmetrics.pricing.names import LOCAL_PROVIDERS, listed_names
 from agentmetrics.pricing.own import OwnPrices
+from agentmetrics.pricing.places import factor_at, place_in, tier_and_place, tier_at
 from agentmetrics.pricing.rates import FREE, UNKNOWN, Band, Price, is_plausible
 from agentmetrics.pricing.updates import Updates
 from agentmetrics.providers.usage import Usage
@@ -33,8 +34,9 @@ _INPUT_KINDS = (
     ("cache_creation_tokens",),
     ("cache_creation_tokens", "cache_creation_1h_tokens"),
     ("audio_input_tokens",),
+    ("image_input_tokens",),
 )
-_OUTPUT_KINDS = ((), ("reasoning_tokens",), ("audio_output_tokens",))
+_OUTPUT_KINDS = ((), ("reasoning_tokens",), ("audio_output_tokens",), ("image_output_tokens",))
 """The kinds of tokens, as the fields of ``Usage`` that say that all are of it."""
 
 Key = tuple[str, str, str]
@@ -87,7 +89,8 @@ class Prices:
     ) -> float | None:
         """The cost of one call in USD, a whole number of nano-dollars, or ``None``: see ``Price``.
 
-        ``service_tier`` as ``agentmetrics.service_tier`` reads it, ``""`` for the standard one.
+        ``service_tier`` as ``agentmetrics.service_tier`` reads it, ``""`` for the standard one;
+        with an ``@`` and a region where that is known.
         """
         return self.pricer(provider, model, service_tier).price.cost_usd(usage)
 
@@ -104,9 +107,10 @@ class Prices:
         A call that requests a tier may be served in the standard one. ``None`` when the price of
         either is unknown.
         """
+        _, place = tier_and_place(service_tier)
         costs = [
             _most_usd(self.pricer(provider, model, tier).price, input_tokens, output_tokens)
-            for tier in {"", service_tier}
+            for tier in {tier_at("", place), service_tier}
         ]
         known = [cost for cost in costs if cost is not None]
         return max(known) if len(known) == len(costs) else None
@@ -128,16 +132,21 @@ class Prices:
     def find(self, provider: str, model: str, service_tier: str = "") -> Quote | None:
         """The price of a model, looked up again; ``None`` if there is none."""
         own = self.file.prices if self.file else _NO_PRICES
+        tier, place = tier_and_place(service_tier)
+        place = place or place_in(model)
         provider, model = own.meant(provider, model)
         name = own.find(provider, model)
         if name is not None and self.file is not None:
-            return Quote(*name, self.file.path.name, own.price(name, service_tier))
-        for name in names_of(provider, model):
+            return Quote(*name, self.file.path.name, own.price(name, tier, place))
+        for name in listed_names(provider, model):
             if name.provider in LOCAL_PROVIDERS or name.provider in own.free_providers:
                 return Quote(*name, "free by declaration", FREE)
             entry = source.find(name)
             if entry is not None:
-                price = entry.price(service_tier, name.provider)
+                price = entry.price(tier, name.provider)
+                factor = factor_at(name, place, provider)
+                if factor != 1.0:
+                    price = UNKNOWN if factor is None else price.times(factor)
                 return Quote(entry.provider.id, entry.model.id, source.edition(), price)
         return None
 
@@ -180,7 +189,8 @@ class Prices:
 
     def _warn_unpriced(self, key: Key) -> None:
         provider, model, tier = map(clean_label, key)
-        in_tier = f" in tier {tier}" if tier else ""
+        tier, place = tier_and_place(tier)
+        in_tier = (f" in tier {tier}" if tier else "") + (f" at {place}" if place else "")
         self._problems.warn(
             key,
             "no price found for %s (%s)%s; its calls are counted as unpriced",
@@ -280,6 +290,9 @@ class _Awaited:
     @property
     def bands(self) -> tuple[Band, ...]:
         return self._prices.look_up(self._pricer).bands
+
+    def times(self, factor: float) -> Price:
+        return self._prices.look_up(self._pricer).times(factor)
 
     def cost_usd(self, usage: Usage) -> float | None:
         return self._prices.look_up(self._pricer).cost_usd(usage)

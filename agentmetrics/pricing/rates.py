@@ -17,9 +17,6 @@ NANO = 1e9
 _PER_MTOK = 1000.0
 """Nano-dollars a token that are one dollar per million tokens."""
 
-MAX_CALL_USD = 1_000_000.0
-"""Above it is no cost of one call that anybody told: the dearest model of 2025 takes 600 USD for a
-million tokens (https://platform.openai.com/docs/pricing, o1-pro)."""
 MAX_RATE_USD = 1_000_000.0
 """Above it is no price of a million tokens, or of a request."""
 
@@ -41,6 +38,9 @@ class Price(Protocol):
     def bands(self) -> tuple[Band, ...]:
         """The current rates, by input size; empty if unknown."""
 
+    def times(self, factor: float) -> Price:
+        """Every rate multiplied."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rates:
@@ -60,6 +60,8 @@ class Rates:
     reasoning: float = 0.0
     audio_input: float = 0.0
     audio_output: float = 0.0
+    image_input: float = 0.0
+    image_output: float = 0.0
     unknown: tuple[str, ...] = ()
 
     @classmethod
@@ -74,6 +76,8 @@ class Rates:
         reasoning: float | None = None,
         audio_input: float | None = None,
         audio_output: float | None = None,
+        image_input: float | None = None,
+        image_output: float | None = None,
         request: float = 0.0,
     ) -> Rates:
         """Rates from USD per million tokens, and USD a request; a part without one is as its whole.
@@ -96,6 +100,8 @@ class Rates:
             reasoning=part(reasoning, output),
             audio_input=part(audio_input, input),
             audio_output=part(audio_output, output),
+            image_input=part(image_input, input),
+            image_output=part(image_output, output),
         )
 
     def in_usd(self) -> dict[str, float | None]:
@@ -110,6 +116,8 @@ class Rates:
             "reasoning": self.output + self.reasoning,
             "audio_input": self.input + self.audio_input,
             "audio_output": self.output + self.audio_output,
+            "image_input": self.input + self.image_input,
+            "image_output": self.output + self.image_output,
         }
         usd = {
             part: None if f"{part}_tokens" in self.unknown else round(rate / _PER_MTOK, 9)
@@ -149,6 +157,14 @@ class Rates:
                 if self.audio_input and (usage.cache_read_tokens or usage.cache_creation_tokens):
                     return None
                 cost += usage.audio_input_tokens * self.audio_input
+            if usage.image_output_tokens:
+                cost += usage.image_output_tokens * self.image_output
+            if usage.image_input_tokens:
+                if self.image_input and (usage.cache_read_tokens or usage.cache_creation_tokens):
+                    return None
+                cost += usage.image_input_tokens * self.image_input
+            if usage.unknown_tokens:  # of a rate that nobody knows
+                return None
             for part in self.unknown:
                 if getattr(usage, part):
                     return None
@@ -165,6 +181,9 @@ class InputOnly:
     def bands(self) -> tuple[Band, ...]:
         return self.rates.bands
 
+    def times(self, factor: float) -> InputOnly:
+        return InputOnly(self.rates.times(factor))
+
     def cost_usd(self, usage: Usage) -> float | None:
         if usage.output_tokens or not usage.is_bill:
             return None
@@ -173,10 +192,36 @@ class InputOnly:
 
 
 @dataclass(frozen=True, slots=True)
+class Detailed:
+    """A price that is known of calls whose provider says how many tokens are of some kinds.
+
+    ``needed`` names these, as fields of ``Usage``: a model that answers in images, too, has a rate
+    for them far from that of text.
+    """
+
+    price: Price
+    needed: tuple[str, ...]
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        return self.price.bands
+
+    def times(self, factor: float) -> Detailed:
+        return Detailed(self.price.times(factor), self.needed)
+
+    def cost_usd(self, usage: Usage) -> float | None:
+        told = usage.has_details and all(getattr(usage, n) is not None for n in self.needed)
+        return self.price.cost_usd(usage) if told else None
+
+
+@dataclass(frozen=True, slots=True)
 class Stepped:
     """Rates that depend on how much input a call has, all its tokens being billed at one band's."""
 
     bands: tuple[Band, ...]
+
+    def times(self, factor: float) -> Stepped:
+        return Stepped(tuple((limit, rates.times(factor)) for limit, rates in self.bands))
 
     def cost_usd(self, usage: Usage) -> float | None:
         if usage.input_tokens is None:
@@ -196,12 +241,18 @@ def is_plausible(price: Price) -> bool:
 class _Unknown:
     bands: tuple[Band, ...] = ()
 
+    def times(self, factor: float) -> Price:
+        return self
+
     def cost_usd(self, usage: Usage) -> None:
         return None
 
 
 class _Free:
     bands: tuple[Band, ...] = Rates(0.0, 0.0, 0.0).bands
+
+    def times(self, factor: float) -> Price:
+        return self
 
     def cost_usd(self, usage: Usage) -> float:
         return 0.0

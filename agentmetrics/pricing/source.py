@@ -7,6 +7,7 @@ for that thread for ever.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
@@ -18,7 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 from agentmetrics.pricing.names import Name
 from agentmetrics.pricing.patterns import Patterns
-from agentmetrics.pricing.rates import FREE, UNKNOWN, Band, InputOnly, Price, Rates, Stepped
+from agentmetrics.pricing.rates import (
+    FREE,
+    UNKNOWN,
+    Band,
+    Detailed,
+    InputOnly,
+    Price,
+    Rates,
+    Stepped,
+)
 from agentmetrics.pricing.tiers import contexts_of, factor_of
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.said import QuietLogger
@@ -42,6 +52,9 @@ _COUNTED = frozenset(
         "input_audio_mtok",
         "output_audio_mtok",
         "cache_audio_read_mtok",
+        "input_image_mtok",
+        "output_image_mtok",
+        "cache_image_read_mtok",
         "requests_kcount",
     }
 )
@@ -56,11 +69,43 @@ _NOT_TEXT = frozenset({"input_image_mtok", "input_video_mtok"})
 _USUAL = Name("openai", "gpt-4o-mini")
 """A model that the list surely has."""
 
+_NEEDED = {
+    "input_image_mtok": "image_input_tokens",
+    "output_image_mtok": "image_output_tokens",
+}
+"""Kinds of tokens whose number has to be known where they have a rate: fields of ``Usage``."""
+
+_IMAGES_AS_TEXT = frozenset({"google"})
+"""Providers for whom an image in a prompt costs what its tokens would as text.
+
+https://ai.google.dev/gemini-api/docs/pricing
+"""
+
 _AUDIO_APART = frozenset({"openai", "azure"})
 """Providers whose audio tokens never cost what text does: without a rate, the price is unknown.
 
 https://openai.com/api/pricing; the list lacks the rate for some models.
 """
+
+
+_AT_THEIR_PRICE = {
+    # https://azure.microsoft.com/pricing/details/cognitive-services/openai-service, and
+    # https://platform.claude.com/docs/en/build-with-claude/claude-in-microsoft-foundry; what else
+    # is in Azure's catalogue costs something else there.
+    "azure": ("openai", "anthropic"),
+    # https://platform.claude.com/docs/en/about-claude/pricing: of Vertex' global endpoints
+    "google": ("anthropic",),
+}
+"""The makers whose own models cost what they take themselves, where somebody else serves them."""
+
+_BARE_ALIASES = frozenset({"mistral"})
+"""Providers for whom the name of a family is that of its latest model.
+
+https://docs.mistral.ai/getting-started/models
+"""
+
+_OPEN_WEIGHTS = re.compile("gpt-oss")
+"""Models that their maker does not serve, so that everybody has a price of their own."""
 
 
 def load() -> None:
@@ -102,6 +147,11 @@ class Entry:
             known = self._price_at(datetime.now(timezone.utc), tier, asked)
             self._prices[tier, asked] = known
         return known
+
+    def costs_as(self, other: Entry) -> bool:
+        """Whether the list has the same prices for both."""
+        mine, theirs = self.model, other.model
+        return mine.prices == theirs.prices and mine.price_variants == theirs.price_variants
 
     def _never_changes(self, tier: str) -> bool:
         return not (isinstance(self.model.prices, list) or (tier and self.model.price_variants))
@@ -148,9 +198,11 @@ class Entry:
             (limit, _measured(prices, stated.keys(), limit + 1, unknown).times(factor))
             for limit in sorted({0} | limits)
         )
-        if len(bands) > 1:
-            return Stepped(bands)
-        return InputOnly(bands[0][1]) if input_only else bands[0][1]
+        price: Price = Stepped(bands) if len(bands) > 1 else bands[0][1]
+        if input_only:
+            return InputOnly(bands[0][1]) if len(bands) == 1 else price
+        needed = tuple(told for unit, told in _NEEDED.items() if unit in stated)
+        return Detailed(price, needed) if needed else price
 
     def _of_tier(self, now: datetime, tier: str, asked: str) -> tuple[ModelPrice | None, float]:
         factor = factor_of(asked, tier)
@@ -172,18 +224,25 @@ class Entry:
                 yield "audio_input_tokens"
             if "output_audio_mtok" not in stated:
                 yield "audio_output_tokens"
+        if "output_image_mtok" not in stated:
+            yield "image_output_tokens"
+        if "input_image_mtok" not in stated and self.provider.id not in _IMAGES_AS_TEXT:
+            yield "image_input_tokens"
 
 
 class _Clocked:
     """A price with dates or times of day, looked up anew when it may have changed."""
 
-    def __init__(self, entry: Entry, tier: str, asked: str) -> None:
-        self._asked = entry, tier, asked
+    def __init__(self, entry: Entry, tier: str, asked: str, factor: float = 1.0) -> None:
+        self._asked, self._factor = (entry, tier, asked), factor
         self._now: tuple[Price, float] = UNKNOWN, 0.0
 
     @property
     def bands(self) -> tuple[Band, ...]:
         return self._price().bands
+
+    def times(self, factor: float) -> _Clocked:
+        return _Clocked(*self._asked, self._factor * factor)
 
     def cost_usd(self, usage: Usage) -> float | None:
         return self._price().cost_usd(usage)
@@ -195,6 +254,8 @@ class _Clocked:
             return price
         entry, tier, asked = self._asked
         price, end = entry.price_until(datetime.fromtimestamp(now, timezone.utc), tier, asked)
+        price = price if self._factor == 1.0 else price.times(self._factor)
+        price = price if self._factor == 1.0 else price.times(self._factor)
         self._now = price, end.timestamp()
         return price
 
@@ -225,20 +286,26 @@ class Listing:
         """The entry that is this model; ``None`` where there is none that surely is."""
         if name.model.startswith("ft:"):
             return None  # the list gives some fine-tunes the price of their base, or no cached rate
-        for provider in self._sellers(name.provider):
-            place = self._patterns[provider.id].meant(name.model)
+        for provider in self._sellers(name):
+            patterns, entries = self._patterns[provider.id], self._entries[provider.id]
+            place = patterns.meant(name.model)
             if place is not None:
-                return self._entries[provider.id][place]
+                found = entries[place]
+                others = patterns.stands_for(name.model, provider.id in _BARE_ALIASES)
+                # An alias that moves has the price of what it stands for, which nobody says.
+                is_one = others is not None and all(found.costs_as(entries[o]) for o in others)
+                return found if is_one else None
         return None
 
-    def _sellers(self, provider: str) -> Iterator[Provider]:
+    def _sellers(self, name: Name) -> Iterator[Provider]:
         """A provider, then those whose models it sells at their price."""
-        found = self._providers.get(provider)
+        found = self._providers.get(name.provider)
         if found is not None:
             yield found
-            for other in found.fallback_model_providers or ():
-                if _normal(other) in self._providers:
-                    yield self._providers[_normal(other)]
+            makers = () if _OPEN_WEIGHTS.match(name.model) else _AT_THEIR_PRICE.get(name.provider)
+            for maker in makers or ():
+                if maker in self._providers:
+                    yield self._providers[maker]
 
 
 _listing: Listing | None = None
@@ -305,6 +372,10 @@ _PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "audio_output": (
         ("output_audio_mtok",), ("output_tokens",), ("output_tokens", "audio_output_tokens"),
     ),
+    "image_input": (("input_image_mtok", "cache_image_read_mtok"), (), ("image_input_tokens",)),
+    "image_output": (
+        ("output_image_mtok",), ("output_tokens",), ("output_tokens", "image_output_tokens"),
+    ),
 }  # fmt: skip
 """By part of ``Rates``: the units that give it a rate of its own, the kinds of tokens that it
 belongs to, and with these the part itself."""
@@ -360,6 +431,8 @@ def _counts(usage: Usage) -> Counts:
         "input_audio_tokens": usage.audio_input_tokens or 0,
         "output_audio_tokens": usage.audio_output_tokens or 0,
         "output_reasoning_tokens": usage.reasoning_tokens or 0,
+        "input_image_tokens": usage.image_input_tokens or 0,
+        "output_image_tokens": usage.image_output_tokens or 0,
     }
     reported = {name: count for name, count in counts.items() if count}
     return Counts(cache_audio_read_tokens=0, **reported)

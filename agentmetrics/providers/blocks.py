@@ -17,6 +17,7 @@ from agentmetrics.providers.bedrock import (
 )
 from agentmetrics.providers.cohere import cohere_units
 from agentmetrics.providers.counts import Count, Counts
+from agentmetrics.providers.details import unknown_tokens
 from agentmetrics.providers.embeddings import embedding_counts
 from agentmetrics.providers.fields import Path, field, first_of
 from agentmetrics.providers.gemini import gemini_usage, interaction_usage
@@ -34,7 +35,9 @@ def counts_of(response: object, count: Count) -> Counts | None:
     for path in _BLOCKS:
         block = first_of(response, (path,))
         if block is not None:
-            return with_thinking(response, _of_block(block, count), count)
+            counts = with_thinking(response, _of_block(block, count), count)
+            unknown = unknown_tokens(block)
+            return counts if unknown is None else {**counts, "unknown_tokens": unknown}
     if field(response, "eval_count") is not None:  # Ollama has no block
         return _of_block(response, count)
     for read in (header_counts, llama_counts, titan_counts):
@@ -141,6 +144,17 @@ _SPELLINGS: Mapping[str, tuple[Path, ...]] = {
         ("output_token_details", "audio"),
         ("output_token_details", "audio_tokens"),
         ("output_audio_tokens",),
+    ),
+    "image_input_tokens": (
+        ("prompt_tokens_details", "image_tokens"),  # xAI, LiteLLM
+        ("input_tokens_details", "image_tokens"),  # OpenAI's images
+        ("input_token_details", "image_tokens"),  # OpenAI's Realtime
+        ("input_token_details", "image"),
+    ),
+    "image_output_tokens": (
+        ("completion_tokens_details", "image_tokens"),  # OpenRouter, LiteLLM
+        ("output_tokens_details", "image_tokens"),  # OpenAI's images
+        ("output_token_details", "image"),
     ),
     "total_tokens": (("total_tokens",),),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Set
+
 from agentmetrics.providers.counts import Count, Counts, sum_known
 from agentmetrics.providers.fields import field, first_of, parts_of
 
@@ -27,6 +29,13 @@ def gemini_usage(block: object, count: Count) -> Counts:
         )
     )
     received = sum_known((candidates, thoughts))
+    sent_as = _by_modality(block, count, "prompt_tokens_details", "promptTokensDetails")
+    received_as = _by_modality(
+        block,
+        count,
+        *("candidates_tokens_details", "candidatesTokensDetails"),
+        *("response_tokens_details", "responseTokensDetails"),
+    )
     total = said("total_token_count", "totalTokenCount")
     if received is None and sent == total is not None:
         received = 0  # which is left out
@@ -35,24 +44,34 @@ def gemini_usage(block: object, count: Count) -> Counts:
         "output_tokens": received,
         "cache_read_tokens": said("cached_content_token_count", "cachedContentTokenCount"),
         "reasoning_tokens": thoughts,
-        "audio_input_tokens": _audio(block, count, "prompt_tokens_details", "promptTokensDetails"),
-        "audio_output_tokens": sum_known(
-            (
-                _audio(block, count, "candidates_tokens_details", "candidatesTokensDetails"),
-                _audio(block, count, "response_tokens_details", "responseTokensDetails"),
-            )
-        ),
+        "audio_input_tokens": sent_as.get("AUDIO"),
+        "audio_output_tokens": received_as.get("AUDIO"),
+        "image_input_tokens": sent_as.get("IMAGE"),
+        "image_output_tokens": received_as.get("IMAGE", 0 if received_as else None),
+        "unknown_tokens": sum_known((*_but(sent_as, _TOLD_OR_AS_TEXT), *_but(received_as, _TOLD))),
         "total_tokens": total,
     }
 
 
-def _audio(block: object, count: Count, snake: str, camel: str) -> int | None:
-    """Of the ``ModalityTokenCount``, one for each modality."""
-    return sum_known(
-        count(first_of(part, (("token_count",), ("tokenCount",))), snake)
-        for part in (*parts_of(block, snake), *parts_of(block, camel))
-        if field(part, "modality") == "AUDIO"
-    )
+_TOLD = frozenset({"TEXT", "AUDIO", "IMAGE"})
+_TOLD_OR_AS_TEXT = _TOLD | {"VIDEO", "DOCUMENT"}
+"""https://ai.google.dev/gemini-api/docs/pricing: the price of input is that of text, image and
+video."""
+
+
+def _by_modality(block: object, count: Count, *names: str) -> dict[str, int]:
+    """The ``ModalityTokenCount``, one for each modality, where there are any."""
+    counts: dict[str, int] = {}
+    for part in (part for name in names for part in parts_of(block, name)):
+        modality = field(part, "modality")
+        modality = str(getattr(modality, "value", modality))  # google-genai has an enumeration
+        tokens = count(first_of(part, (("token_count",), ("tokenCount",))), names[0])
+        counts[modality] = counts.get(modality, 0) + (tokens or 0)
+    return counts
+
+
+def _but(counts: Mapping[str, int], known: Set[str]) -> Iterator[int]:
+    return (count for modality, count in counts.items() if count and modality not in known)
 
 
 def interaction_usage(block: object, count: Count) -> Counts:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agentmetrics.providers.blocks import served_model
+from agentmetrics.providers.costs import Told, told_cost
 from agentmetrics.providers.failures import ErrorInResponse, failure_of
 from agentmetrics.providers.fields import field
 from agentmetrics.providers.finish_reasons import (
@@ -27,10 +28,10 @@ class Reading:
     """What a response, or the events of a stream so far, have said.
 
     ``api_seconds`` is the provider's own account of the time, 0 where it gives none. ``failure`` is
-    the error that it was instead. ``begun`` is what an event left for a later one of its stream.
-    ``doubt`` is why something in any part of it was left out, since it cannot be.
-    What a later part says stands for what an earlier one did: counts are of the whole, and never
-    added up.
+    the error that it was instead. ``doubt`` is why something in any part of it was left out, since
+    it cannot be. ``cost`` is what the provider says that it cost. ``headers`` are those of a raw
+    response. ``begun`` is what an event left for a later one of its stream. What a later part says
+    stands for what an earlier one did: counts are of the whole, and never added up.
     """
 
     def __init__(self) -> None:
@@ -39,6 +40,8 @@ class Reading:
         self.served_model = ""
         self.service_tier = ""
         self.api_seconds = 0.0
+        self.cost: Told | None = None
+        self.headers: Any = None
         self.failure: ErrorInResponse | None = None
         self.calls_tool = False
         self.refuses = False
@@ -82,6 +85,7 @@ class Reading:
     def count(self, response: object) -> None:
         """Note the usage in a response, if it has any, and the provider's time."""
         self.api_seconds = provider_seconds(response) or self.api_seconds
+        self.cost = told_cost(response, self.headers) or self.cost
         usage = Usage.from_response(response)
         if usage is None:
             return

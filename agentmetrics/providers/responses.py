@@ -17,7 +17,7 @@ def read_response(reader: StreamReader, response: object) -> None:
 
     What is no response of a known provider has nothing to say.
     """
-    inner, is_of_batch = unwrapped(response)
+    inner, is_of_batch, reader.headers = unwrapped(response)
     if is_of_batch:
         reader.service_tier = _BATCH
     if isinstance(inner, list | tuple):

@@ -17,7 +17,8 @@ class Usage:
 
     ``input_tokens`` and ``output_tokens`` add up to the total; every other field is a subset of one
     of the two. ``None`` means that the provider did not report the value: unknown is not zero.
-    ``cache_creation_1h_tokens`` is the part of ``cache_creation_tokens`` kept for an hour.
+    ``cache_creation_1h_tokens`` is the part of ``cache_creation_tokens`` kept for an hour, and
+    ``unknown_tokens`` are those of kinds that nobody here knows, so that they have no price.
     """
 
     input_tokens: int | None = None
@@ -28,6 +29,9 @@ class Usage:
     reasoning_tokens: int | None = None
     audio_input_tokens: int | None = None
     audio_output_tokens: int | None = None
+    image_input_tokens: int | None = None
+    image_output_tokens: int | None = None
+    unknown_tokens: int | None = None
     has_details: bool = field(default=True, init=False, repr=False, compare=False)
     """False when it is known that no field but the first two says anything."""
     is_bill: bool = field(default=True, init=False, repr=False, compare=False)
@@ -128,6 +132,9 @@ class Usage:
             self.reasoning_tokens,
             self.audio_input_tokens,
             self.audio_output_tokens,
+            self.image_input_tokens,
+            self.image_output_tokens,
+            self.unknown_tokens,
         ):
             if count is not None and (type(count) is not int or not 0 <= count <= MAX_TOKENS):
                 return False
@@ -139,6 +146,8 @@ class Usage:
             and (self.audio_input_tokens or 0) <= sent
             and (self.reasoning_tokens or 0) <= received
             and (self.audio_output_tokens or 0) <= received
+            and (self.image_input_tokens or 0) <= sent
+            and (self.image_output_tokens or 0) <= received
         )
 
     @classmethod

@@ -13,6 +13,8 @@ PARTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("audio_input_tokens",), "input_tokens"),
     (("reasoning_tokens",), "output_tokens"),
     (("audio_output_tokens",), "output_tokens"),
+    (("image_input_tokens",), "input_tokens"),
+    (("image_output_tokens",), "output_tokens"),
 )
 """Counts that together are a part of another one."""
 

@@ -15,15 +15,19 @@ a batch's line."""
 
 
 class Unwrapped(NamedTuple):
-    """A response, or the text of a stream; ``None`` for what was not read yet, which stays so."""
+    """A response, or the text of a stream; ``None`` for what was not read yet, which stays so.
+
+    ``headers`` are those that it came with, where it is a raw one of an HTTP client.
+    """
 
     response: Any
     is_of_batch: bool
+    headers: Any = None
 
 
 def unwrapped(response: object) -> Unwrapped:
     """The response inside of anything; nothing is requested, awaited or read from the network."""
-    is_of_batch = False
+    is_of_batch, headers = False, None
     for _ in range(_LAYERS):
         inner = _inside_of_http(response)
         if inner is response:
@@ -33,8 +37,9 @@ def unwrapped(response: object) -> Unwrapped:
             inner = _inside_of_framework(response)
         if inner is response:
             break
+        headers = headers or _headers_of(response)
         response = inner
-    return Unwrapped(response, is_of_batch)
+    return Unwrapped(response, is_of_batch, headers)
 
 
 def _inside_of_http(response: Any) -> Any:
@@ -58,6 +63,10 @@ def _inside_of_http(response: Any) -> Any:
     if isinstance(whole, dict) and isinstance(headers, Mapping) and INPUT_HEADER in headers:
         return {**whole, HEADERS[0]: {HEADERS[1]: dict(headers)}}
     return body if whole is None else whole
+
+
+def _headers_of(response: object) -> Any:
+    return None if isinstance(response, str | bytes | bytearray) else field(response, "headers")
 
 
 def _with_body(response: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentmetrics.pricing import MAX_CALL_USD
+from agentmetrics.providers.costs import MAX_CALL_USD
 
 MAX_AMOUNT = 1e12
 """Above it is no amount; sums of smaller ones stay finite."""

@@ -10,12 +10,14 @@ from time import perf_counter
 from typing import Any
 
 from agentmetrics import catalog
-from agentmetrics.calls.facts import FOUND, LLMCall, ToolExecution
+from agentmetrics.calls.facts import FOUND, PROGRAM, LLMCall, ToolExecution
 from agentmetrics.calls.failed import read_error
 from agentmetrics.calls.outcome import ERROR, SUCCESS, status_of
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.pipeline import Pipeline
+from agentmetrics.providers.costs import Told
 from agentmetrics.providers.error_types import OTHER, error_type_of
+from agentmetrics.providers.service_tier import service_tier_of
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.metric import class_name, clean_label
 from agentmetrics.recording.recorder import Recorder
@@ -43,6 +45,7 @@ def record_call(
     started: float | datetime | None = None,
     time_to_first_token_seconds: float | None = None,
     served_model: str | None = None,
+    service_tier: str | None = None,
     recorder: Recorder | None = None,
 ) -> None:
     """Record a call of a model that is over; the ledger and budgets see it like any other.
@@ -54,7 +57,8 @@ def record_call(
     of it, which is a value of the label of that name, or an exception, whose response is read where
     it carries one and no tokens are passed. ``started`` is when it
     began, in Unix seconds or as a ``datetime``; without it the call ended just now. Without a
-    duration no latency is recorded. ``agent_name`` defaults to that of the enclosing agent, found
+    duration no latency is recorded. ``service_tier`` is the one that served, such as ``batch``,
+    where that is priced apart. ``agent_name`` defaults to that of the enclosing agent, found
     as for ``track_call``, and ``recorder`` to the configured one.
 
     What cannot be (a negative duration or cost, tokens that are no counts, an end in the future) is
@@ -80,6 +84,7 @@ def record_call(
     _time(call, duration_seconds, started, wrong)
     call.status, call.error_type = outcome.status, outcome.error_type
     call.serve(clean_label(served_model))
+    call.service_tier = service_tier_of({"service_tier": service_tier})
     if cached:
         call.lookup = FOUND
     first = wrong.amount(time_to_first_token_seconds, seconds)
@@ -94,7 +99,8 @@ def record_call(
         doubt = read_error(call, error_type) or doubt  # type: ignore[arg-type]
     if doubt is not None:
         wrong.found(doubt)
-    call.cost_usd = cost_usd
+    if cost_usd is not None:
+        call.cost(Told(cost_usd, PROGRAM))
     pipeline.record(call)
 
 

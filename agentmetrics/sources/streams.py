@@ -73,6 +73,8 @@ class Progress:
             call.first_token = call.last_chunk = now
         if reader.usage is not None:
             call.usage = reader.usage
+        if reader.cost is not None:
+            call.cost(reader.cost)
         if reader.served_model and reader.served_model != call.served_model:
             call.serve(reader.served_model)
         call.api_seconds = reader.api_seconds or call.api_seconds

@@ -8,11 +8,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar, cast
 from weakref import ref
 
-from agentmetrics.calls.facts import FOUND, Ceiling, Unread
+from agentmetrics.calls.facts import FOUND, LIST, PROGRAM, Ceiling, Unread
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.pipeline import Pipeline
+from agentmetrics.providers.costs import Told
 from agentmetrics.providers.plain import read_plainly
 from agentmetrics.providers.responses import read_response
+from agentmetrics.providers.service_tier import service_tier_of
 from agentmetrics.providers.streams import StreamReader
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.metric import clean_label
@@ -53,6 +55,8 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
 
     Entering raises ``BudgetExceeded`` when a budget blocks the call. A budget with ``reserve``
     needs the maximum that the call can use: ``max_input_tokens`` and ``max_output_tokens``.
+    ``service_tier`` is the one that is asked for, such as ``batch``, for what no response says; the
+    tier that a response names stands for it.
     """
 
     # As for calls, the class has what is filled in later.
@@ -70,6 +74,7 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         recorder: Recorder | None = None,
         max_input_tokens: int | None = None,
         max_output_tokens: int | None = None,
+        service_tier: str | None = None,
     ) -> None:
         pipeline = pipeline_for(recorder)
         if max_input_tokens is not None and max_output_tokens is not None:
@@ -79,6 +84,10 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
                 pipeline.failed("admit", error)
         agent = None if agent_name is None else clean_label(agent_name) or None
         self._place(pipeline, agent, clean_label(provider), clean_label(model))
+        if service_tier is not None:
+            self._call.service_tier = tier = service_tier_of({"service_tier": service_tier})
+            if self._ceiling is not None:
+                self._ceiling = self._ceiling._replace(service_tier=tier)
 
     def _place(self, pipeline: Pipeline, agent_name: str | None, provider: str, model: str) -> None:
         self._pipeline = pipeline
@@ -96,6 +105,8 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         reasoning_tokens: int | None = None,
         audio_input_tokens: int | None = None,
         audio_output_tokens: int | None = None,
+        image_input_tokens: int | None = None,
+        image_output_tokens: int | None = None,
         cost_usd: float | None = None,
     ) -> None:
         """Record what the call used; the fields are those of ``Usage``, and the last record counts.
@@ -106,7 +117,9 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         ``agentmetrics_handler_errors_total{event="record_usage"}`` and never raise an error.
         """
         try:
-            self._call.cost_usd = None if cost_usd is None else dollars(cost_usd)
+            self._call.cost_usd, self._call.cost_source = None, LIST
+            if cost_usd is not None:
+                self._call.cost(Told(dollars(cost_usd), PROGRAM))
         except Exception as error:
             self._pipeline.failed("record_usage", error)
         told = Usage(
@@ -118,6 +131,8 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
             reasoning_tokens,
             audio_input_tokens,
             audio_output_tokens,
+            image_input_tokens,
+            image_output_tokens,
         )
         self._call.usage = usage = told.as_told
         if usage.doubt is not None:
@@ -146,7 +161,9 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
             self._pipeline.failed("record_response", reader.doubt)
         call.serve(reader.served_model)
         call.finish_reason = reader.finish_reason
-        call.service_tier = reader.service_tier
+        call.service_tier = reader.service_tier or call.service_tier
+        if reader.cost is not None:
+            call.cost(reader.cost)
         call.api_seconds = reader.api_seconds
         self._failure = reader.failure
         if call.is_unmetered:

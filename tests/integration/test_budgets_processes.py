@@ -65,7 +65,7 @@ class Program:
         self.budgets = Budgets(budgets, self.recorder, ledger=self.ledger, **options)
 
     @contextmanager
-    def call(self, cents: float = 1, agent: str = "planner", **most: int) -> Iterator[Any]:
+    def call(self, cents: float = 1, agent: str = "planner", **most: Any) -> Iterator[Any]:
         most = most or {"max_input_tokens": round(cents * CENT), "max_output_tokens": 0}
         with track_call(
             "openai", "gpt-4o", agent_name=agent, recorder=self.recorder, **most

@@ -821,6 +821,44 @@ class TestTheStatus:
                 if ledger is not None:  # and the same from the database
                     ledger.flush()
 
+    @pytest.mark.parametrize("has_ledger", [False, True])
+    def test_a_budget_that_does_not_see_what_calls_cost_says_so(
+        self,
+        recorder: MemoryRecorder,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+        has_ledger: bool,
+    ) -> None:
+        with ExitStack() as stack:
+            ledger = None
+            if has_ledger:
+                ledger = stack.enter_context(Ledger(f"sqlite:///{tmp_path / 'spend.db'}"))
+                ledger.attach(recorder)
+            Budgets([Budget("house", 2.0, scope={"provider": "house"})], recorder, ledger=ledger)
+            assert recorder.value("budget_unpriced_calls", budget="house") == 0
+            for provider in ("other", "house", "house"):
+                unpriced_call(recorder, provider)
+            assert recorder.value("budget_unpriced_calls", budget="house") == 2
+            assert recorder.value("budget_spend_usd", budget="house") == 0
+        assert caplog.text.count("does not see what") == 1
+        assert "the daily budget 'house' does not see what 1 of its calls cost" in caplog.text
+
+    def test_a_budget_that_does_not_see_what_calls_cost_says_so_in_every_period(
+        self, recorder: MemoryRecorder, clock: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        Budgets([Budget("team", 2.0)], recorder)
+        for _ in range(2):
+            for _ in range(3):
+                unpriced_call(recorder, "house")
+            clock.now += 24 * HOUR
+        assert caplog.text.count("does not see what") == 2
+        assert recorder.value("budget_unpriced_calls") == 0
+
+
+def unpriced_call(recorder: MemoryRecorder, provider: str) -> None:
+    with track_call(provider, "unpriced-1", recorder=recorder) as call:
+        call.record_usage(10, 10)
+
 
 class TestTheError:
     def test_the_error_of_a_budget_survives_pickling(self, recorder: MemoryRecorder) -> None:

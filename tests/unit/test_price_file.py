@@ -233,7 +233,7 @@ class TestAMistake:
                 (
                     "line 3: prices.openai.a.cached is not allowed here; use one of input, output, "
                     "cache_read, cache_creation, cache_creation_1h, reasoning, audio_input, "
-                    "audio_output, request, service_tiers"
+                    "audio_output, image_input, image_output, request, service_tiers"
                 ),
             ),
             (

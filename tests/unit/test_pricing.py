@@ -44,14 +44,17 @@ def usages(draw):
     read = draw(st.integers(0, input_tokens))
     created = draw(st.integers(0, input_tokens - read))
     audio = draw(st.integers(0, input_tokens - read - created))
+    reasoning = draw(st.integers(0, output_tokens))
     return Usage(
         input_tokens,
         output_tokens,
         cache_read_tokens=read,
         cache_creation_tokens=created,
         cache_creation_1h_tokens=draw(st.integers(0, created)),
-        reasoning_tokens=draw(st.integers(0, output_tokens)),
+        reasoning_tokens=reasoning,
         audio_input_tokens=audio,
+        image_input_tokens=0,
+        image_output_tokens=draw(st.sampled_from((0, 0, output_tokens - reasoning))),
     )
 
 
@@ -74,6 +77,7 @@ def full_calculation(entry: Entry, usage: Usage, when: datetime = NOW, **context
         "input_audio_tokens": usage.audio_input_tokens or 0,
         "output_audio_tokens": usage.audio_output_tokens or 0,
         "output_reasoning_tokens": usage.reasoning_tokens or 0,
+        "output_image_tokens": usage.image_output_tokens or 0,
         "cache_audio_read_tokens": 0,
     }
     found = entry.model.calc_price(
@@ -421,7 +425,7 @@ class TestRates:
         stated = {
             "input": 2.5, "output": 10.0, "cache_read": 1.25, "cache_creation": 3.125,
             "cache_creation_1h": 5.0, "reasoning": 11.0, "audio_input": 40.0,
-            "audio_output": 80.0, "request": 0.01,
+            "audio_output": 80.0, "image_input": 8.0, "image_output": 32.0, "request": 0.01,
         }  # fmt: skip
         assert Rates.of_usd(**stated).in_usd() == pytest.approx(stated)
 
@@ -430,7 +434,7 @@ class TestRates:
         assert found == {
             "input": 1.0, "output": 2.0, "cache_read": 1.0, "cache_creation": 1.5,
             "cache_creation_1h": 1.5, "reasoning": 2.0, "audio_input": 1.0,
-            "audio_output": 2.0, "request": 0.0,
+            "audio_output": 2.0, "image_input": 1.0, "image_output": 2.0, "request": 0.0,
         }  # fmt: skip
 
     def test_rates_can_be_multiplied(self):

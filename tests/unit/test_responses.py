@@ -74,7 +74,7 @@ SHAPES: dict[str, tuple[Any, Said]] = {
                 "input_tokens_details": {"text_tokens": 10, "image_tokens": 40},
             },
         },
-        Said(Usage(50, 4000)),
+        Said(Usage(50, 4000, image_input_tokens=40)),
     ),
     "OpenAI, images of a model without tokens": ({"created": 1, "data": [{"url": "u"}]}, Said()),
     "OpenAI, a transcription": (

@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +22,14 @@ from agentmetrics import ConfigurationError, Ledger, MemoryRecorder, labels, tra
 from agentmetrics.budget.ledger import leftovers, segment, spool
 from agentmetrics.budget.ledger import place as places
 from agentmetrics.budget.ledger.database import Database
-from agentmetrics.budget.ledger.records import RECORD, read
+from agentmetrics.budget.ledger.records import (
+    PART,
+    RECORD,
+    check_of,
+    check_of_part,
+    parts_of,
+    read,
+)
 from agentmetrics.budget.ledger.segment import HEADER_BYTES, SegmentFullError, in_memory
 from agentmetrics.budget.ledger.spool import Spool
 from agentmetrics.budget.ledger.tally import AMOUNTS, Amounts, Key, Tally
@@ -319,12 +327,27 @@ class TestADamagedFile:
 
     def test_a_file_of_a_newer_version_is_left_for_it(self, file, url, recorder, caplog):
         data = bytearray(file.read_bytes())
-        data[8] = 2
+        data[8] = segment.VERSION + 1
         file.write_bytes(data)
         assert calls_in(url, recorder) == 0
         assert file.exists()
         assert lost(recorder) == {}
         assert "is of a newer version of agentmetrics" in caplog.text
+
+    def test_a_file_of_an_older_version_is_written(self, file, url, recorder):
+        data = bytearray(file.read_bytes())
+        data[8] = 1
+        file.write_bytes(data)
+        assert calls_in(url, recorder) == 10
+
+    def test_a_key_of_an_older_version_says_nothing_of_whose_figure_the_cost_is(self):
+        older: Any = KEY._replace(agent_name="a")[:-1]
+        [(number, where, text)] = parts_of(1, older)
+        part = PART.pack(number, where, text, check_of_part(number, where, text, 1))
+        amounts = (1, *[0] * 10, 7)
+        record = RECORD.pack(1, *amounts, check_of((1, *amounts), 2))
+        (found,) = read(part + record, 1)
+        assert found.key == KEY._replace(agent_name="a", cost_source="")
 
     def test_a_file_of_another_machine_is_left_alone_until_nobody_touches_it_any_more(
         self, file, url, recorder, monkeypatch

@@ -147,7 +147,7 @@ RESPONSES = {
                 "candidates_tokens_details": [{"modality": "AUDIO", "token_count": 30}],
             },
         },
-        Usage(90, 30, audio_input_tokens=80, audio_output_tokens=30),
+        Usage(90, 30, audio_input_tokens=80, audio_output_tokens=30, image_output_tokens=0),
         None,
     ),
     "Gemini with sound over REST": (

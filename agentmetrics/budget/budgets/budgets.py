@@ -24,6 +24,7 @@ from agentmetrics.calls.facts import Ceiling, LLMCall
 from agentmetrics.errors import BudgetExceeded, LedgerUnavailable
 from agentmetrics.meters.budget import BudgetMeter
 from agentmetrics.pipeline import CeilingOf, pipeline_of
+from agentmetrics.pricing.places import tier_at
 from agentmetrics.recording.fork import ForkAware, watch_forks
 from agentmetrics.recording.recorder import Recorder
 
@@ -125,7 +126,9 @@ class Budgets(ForkAware):
 
     def _notice_others(self) -> None:
         """Warn of thresholds that were passed by what other processes spent, too."""
-        self._warn(self._newly_passed(self._states, time.time()))
+        now = time.time()
+        self._warn(self._newly_passed(self._states, now))
+        self._warn_unpriced(self._states, now)
 
     def close(self) -> None:
         """Admit every call from now on."""
@@ -185,6 +188,8 @@ class Budgets(ForkAware):
             with lock:
                 self._unreserve(reserving, most)
                 passed = self._spend(states, ended)
+            if ended.cost_usd is None:
+                self._warn_unpriced(states, time.time())
             if self._shared is not None and reservation is not None:
                 self._shared.settle(reservation)
             self._warn(passed)
@@ -256,7 +261,7 @@ class Budgets(ForkAware):
             if most is None:
                 return None
             known = Ceiling.of(most.input_tokens, most.output_tokens)
-            tokens = known._replace(service_tier=most.service_tier)
+            tokens = known._replace(service_tier=tier_at(most.service_tier, call.place))
             cost = self._pipeline.prices.most_usd(call.provider, call.model, *tokens)
             return None if cost is None or not cost >= 0 else round(cost * NANO)
         except Exception as error:  # what is sent may be anything
@@ -292,6 +297,13 @@ class Budgets(ForkAware):
     def _warn(self, passed: Iterable[_Passed]) -> None:
         for notice in passed:  # without the lock: a logging handler may ask how budgets stand
             self._notices.tell(*notice)
+
+    def _warn_unpriced(self, states: Iterable[BudgetState], now: float) -> None:
+        """Say once a period of each budget that there are calls which it cannot see the cost of."""
+        for state in states:
+            calls = state.newly_unpriced(now)
+            if calls:
+                self._notices.tell_unpriced(state.budget, calls)
 
     def _of(self, call: LLMCall) -> tuple[BudgetState, ...]:
         """The budgets of a call, by the labels that it has now."""

@@ -69,6 +69,14 @@ class Notices(ForkAware):
             self._waiting.put((budget, status, threshold))
             self._ensure_thread()
 
+    def tell_unpriced(self, budget: Budget, calls: int) -> None:
+        """Say that so many calls of ``budget`` are not in what it has spent."""
+        logger.warning(
+            "the %s budget %r does not see what %d of its calls cost: they used tokens and have no "
+            "known price; give their models one in AGENTMETRICS_PRICES_FILE",
+            budget.period, budget.name, calls,
+        )  # fmt: skip
+
     def _ensure_thread(self) -> None:
         with self._starting:
             if self._thread is None:

@@ -48,6 +48,7 @@ class _InPeriod:
     aside_nano: int = 0
     aside_unpriced_calls: int = 0
     passed: set[float] = field(default_factory=set)
+    told_unpriced: bool = False
 
     @property
     def spent_nano(self) -> int:
@@ -116,6 +117,15 @@ class BudgetState:
             new = sorted(reached - at.passed)
             at.passed |= reached
             return new
+
+    def newly_unpriced(self, now: float) -> int:
+        """How many calls have no price, where some do now and none did before in this period."""
+        with lock:
+            at = self._at(now)
+            if at.told_unpriced or not at.unpriced_calls:
+                return 0
+            at.told_unpriced = True
+            return at.unpriced_calls
 
     def status(self, now: float) -> BudgetStatus:
         """How it stands at ``now`` (Unix seconds)."""

@@ -61,7 +61,7 @@ class Intake:
         ended = self._clock() - perf_counter() + call.ended
         raw = (
             int(ended) // BUCKET_SECONDS, call.agent_name, call.provider, call.model,
-            call.served_model, call.status, self.names, call.extra,
+            call.served_model, call.status, self.names, call.extra, call.cost_source,
         )  # fmt: skip
         segment = self._owner.spool.segment
         number = segment.numbers.get(raw)

@@ -122,6 +122,7 @@ MIGRATIONS: Migrations = (
         )
         """,
     ),
+    ("ALTER TABLE agentmetrics_ledger ADD COLUMN cost_source TEXT NOT NULL DEFAULT ''",),
 )
 
 _LOCK = 0x6167656E746D6574

@@ -36,7 +36,8 @@ else:
     HAS_LOCKS = True
 
 MAGIC = b"amspool\n"
-VERSION = 1
+VERSION = 2
+"""Of the files that are written; older ones are read. From 2 on, keys have a ``cost_source``."""
 HEADER_BYTES = 4096
 _HEADER = struct.Struct("<8sII")
 _UNSPOOLED = struct.Struct("<q")

@@ -74,7 +74,9 @@ Numbers = tuple[int, ...]
 class Key(NamedTuple):
     """What a row is of. ``bucket`` is its first second (Unix time), ``dimensions`` JSON.
 
-    ``model`` is the one that was asked for, ``served_model`` the one that the response named.
+    ``model`` is the one that was asked for, ``served_model`` the one that the response named, and
+    ``cost_source`` whose figure the cost is: ``list`` of the prices, if they have one, ``provider``
+    or ``gateway`` of the response, ``program`` of the program; empty in rows of older versions.
     """
 
     bucket: int
@@ -84,6 +86,7 @@ class Key(NamedTuple):
     served_model: str
     status: str
     dimensions: str
+    cost_source: str = ""
 
 
 def dimensions_text(dimensions: Mapping[str, str]) -> str:
@@ -183,6 +186,7 @@ def key_of(call: LLMCall, names: tuple[str, ...], ended: float) -> Key:
         clean_label(call.served_model),
         call.status,
         dimensions_text(dict(zip(names, values, strict=False))),
+        call.cost_source,
     )
 
 
@@ -202,7 +206,8 @@ class Tally:
 
     def _row(self, key: Key) -> Row:
         if len(self.rows) >= MAX_ROWS:
-            key = Key(key.bucket, OTHER, OTHER, OTHER, OTHER, key.status, "{}")
+            names = (OTHER,) * 4
+            key = Key(key.bucket, *names, key.status, "{}", key.cost_source)
         row = self.rows.get(key)
         if row is None:
             row = self.rows[key] = Row(key, tuple(s for s in self._spends if s.covers(key)))

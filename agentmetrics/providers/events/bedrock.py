@@ -83,7 +83,7 @@ def read_metrics(reading: Reading, event: object) -> None:
             reading.usage = whole
 
 
-_LEFT_OUT = ("cache_creation_1h_tokens", "reasoning_tokens")
+_LEFT_OUT = ("cache_creation_1h_tokens", "reasoning_tokens", "unknown_tokens")
 
 BY_FIELD: Mapping[str, Read] = {
     # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStreamOutput.html

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from agentmetrics.recording.metric import clean_label
 from agentmetrics.sources.wrap.hosts import provider_at
 from agentmetrics.sources.wrap.requests import Recording
 from agentmetrics.sources.wrap.stainless import record_requests
@@ -35,4 +36,6 @@ def attach(client: Any, recording: Recording) -> None:
     name = type(client).__name__
     elsewhere = next((told for part, told in _ELSEWHERE.items() if part in name), None)
     provider = elsewhere or provider_at(client.base_url, "anthropic")
+    region = getattr(client, "region", None) or getattr(client, "aws_region", None)
+    recording.place = clean_label(region) if elsewhere else ""
     record_requests(client, recording, provider, _PATHS)

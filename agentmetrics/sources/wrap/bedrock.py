@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentmetrics.providers.lines import parsed
+from agentmetrics.recording.metric import clean_label
 from agentmetrics.sources.wrap.methods import record
 from agentmetrics.sources.wrap.requests import Asked, Recording, Request
 
@@ -23,6 +24,7 @@ def attach(client: Any, recording: Recording) -> None:
     service = client.meta.service_model.service_name
     if service != SERVICE:
         raise TypeError(f"wrap() records boto3's client of {SERVICE}, not of {service}")
+    recording.place = clean_label(client.meta.region_name)
     record(client, "converse", recording, _read, _take_converse)
     record(client, "converse_stream", recording, _read, _take_stream)
     record(client, "invoke_model", recording, _read_invoke, _take_invoke)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from agentmetrics.providers.lines import parsed
+from agentmetrics.recording.metric import clean_label
 from agentmetrics.sources.wrap.methods import record
 from agentmetrics.sources.wrap.requests import Asked, Recording, Request
 
@@ -26,6 +27,8 @@ program's by itself makes several requests.
 def attach(client: Any, recording: Recording) -> None:
     """Record the requests of a ``genai.Client``, ``aio`` included."""
     provider = "google_vertexai" if getattr(client, "vertexai", False) else "google_genai"
+    if provider == "google_vertexai":
+        recording.place = clean_label(getattr(client._api_client, "location", None))
     for models in ("models", "aio.models"):
         for name, speaks in _METHODS.items():
             record(client, f"{models}.{name}", recording, _reader(provider, speaks), _take)

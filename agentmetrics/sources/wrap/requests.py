@@ -9,6 +9,7 @@ from agentmetrics.calls.facts import UNKNOWN, Ceiling
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.errors import BudgetExceeded
 from agentmetrics.pipeline import Pipeline
+from agentmetrics.pricing.places import is_listed
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.sources.ceiling import ceiling_of_body
@@ -35,12 +36,13 @@ _NOT_UNDERSTOOD = Asked(UNKNOWN, UNKNOWN)
 
 
 class Recording:
-    """How the requests of one client are recorded."""
+    """How the requests of one client are recorded; ``place`` is the region that it speaks to."""
 
     def __init__(
         self, agent_name: str | None, provider: str | None, recorder: Recorder | None
     ) -> None:
         self.agent_name, self.provider, self.recorder = agent_name, provider, recorder
+        self.place = ""
         self.pipeline()  # settings that cannot be used stop the program now
 
     def pipeline(self) -> Pipeline:
@@ -91,6 +93,8 @@ class Request(track_call):
         model = (clean_label(asked.model) if isinstance(asked.model, str) else "") or UNKNOWN
         provider = recording.provider or asked.provider
         self._place(pipeline, recording.agent_name, provider, model)
+        if not is_listed(provider, recording.place):
+            self._call.place = recording.place
 
     def _most(self) -> Ceiling | None:
         sent = self._asked.sent

@@ -22,6 +22,7 @@ from agentmetrics.pipeline import Pipeline, pipeline_of
 from agentmetrics.providers.failures import ErrorInResponse
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
+from agentmetrics.sources.langchain.callbacks.asked import keep_for
 from agentmetrics.sources.langchain.callbacks.attribution import Metadata, is_graph_node
 from agentmetrics.sources.langchain.callbacks.errors import is_interrupt
 from agentmetrics.sources.langchain.callbacks.fallbacks import (
@@ -249,6 +250,8 @@ class MetricsCallbackHandler(Marker):
             if type(call) is LLMCall:
                 try:
                     read_response(call, response, run_id)
+                    if call.kept_for:
+                        keep_for(call)
                     if instrumented or get_llm_cache() is not None:
                         note_lookup(call, response)
                 except ErrorInResponse as error:

@@ -17,6 +17,7 @@ from agentmetrics.pipeline import Pipeline
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.sources.ceiling import ceiling_of
 from agentmetrics.sources.langchain.around import extra_values_here, parent_around
+from agentmetrics.sources.langchain.callbacks.asked import NOTES, Asked
 from agentmetrics.sources.langchain.callbacks.attribution import (
     UNNAMED_GRAPH,
     Metadata,
@@ -38,6 +39,7 @@ from agentmetrics.sources.langchain.callbacks.usage import requested
 from agentmetrics.sources.seen import note
 
 _PLAIN = (str, int, float)
+_NOTHING: Metadata = {}
 
 
 def start_call(
@@ -63,6 +65,13 @@ def start_call(
         call.extra = extra_values_here(
             pipeline.extra_labels, metadata, nearest_run(scope), parent_run_id
         )
+    note_asked = NOTES.get(provider)
+    if note_asked is not None:
+        sent = messages[0] if messages else ()
+        asked = Asked(
+            metadata or _NOTHING, invocation_params or _NOTHING, serialized or _NOTHING, sent
+        )
+        note_asked(call, asked)
     if call.started >= pipeline.next_look:
         pipeline.look(call.started)
     if pipeline.is_watched:  # apart, for what a closure costs the plain case

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from agentmetrics.calls.facts import FOUND, UNKNOWN, LLMCall, Unread
+from agentmetrics.providers.costs import WHERE, told_cost
 from agentmetrics.providers.finish_reasons import (
     REFUSAL,
     STOP,
@@ -148,10 +149,30 @@ def _read_served(call: LLMCall, served: Mapping[str, Any], response: LLMResult) 
             model = model[: (model * 2).find(model, 1)]
         call.serve(model)
     tier = served.get("service_tier")
-    if tier != "default" and (tier or "usage" in served or "serviceTier" in served):
+    if tier != "default" and (
+        tier or "usage" in served or "serviceTier" in served or "performanceConfig" in served
+    ):
         call.service_tier = service_tier_of(served)
+    block = served.get("token_usage") or (response.llm_output or _NOTHING).get("token_usage")
+    if (
+        "cost" in served
+        or "headers" in served
+        or (type(block) is dict and not WHERE.isdisjoint(block))
+    ):
+        _read_cost(call, served, block)
     if call.provider == UNKNOWN:
         call.provider, call.series = clean_label(served.get("model_provider")) or UNKNOWN, None
+
+
+def _read_cost(call: LLMCall, served: Mapping[str, Any], block: object) -> None:
+    """What the provider or a gateway says that it cost.
+
+    Headers are sent before a stream has cost anything.
+    """
+    headers = None if call.first_token else served.get("headers")
+    told = told_cost({**served, "token_usage": block}, headers)
+    if told is not None:
+        call.cost(told)
 
 
 def _read_finish(call: LLMCall, served: Mapping[str, Any], message: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from agentmetrics.calls.facts import LLMCall
 from agentmetrics.providers.counts import Count, Doubts
+from agentmetrics.providers.details import unknown_tokens
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.metric import class_name
 
@@ -49,6 +50,9 @@ def _plausible(block: Mapping[str, Any]) -> Usage | None:
         outputs.get(f"{tier}reasoning"),
         inputs.get("audio"),
         outputs.get("audio"),
+        inputs.get("image"),
+        outputs.get("image"),
+        unknown_tokens(block),
     )
     return usage if usage.stands else None
 
@@ -73,6 +77,9 @@ def _rest(block: Mapping[str, Any], model: str) -> Usage:
         "reasoning_tokens": outputs.get(f"{tier}reasoning"),
         "audio_input_tokens": inputs.get("audio"),
         "audio_output_tokens": outputs.get("audio"),
+        "image_input_tokens": inputs.get("image"),
+        "image_output_tokens": outputs.get("image"),
+        "unknown_tokens": unknown_tokens(block),
         "total_tokens": block.get("total_tokens") if is_told else None,
     }
     return Usage.told(counts, model, doubts)
