@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from agentmetrics.calls import log_points
 from agentmetrics.calls.facts import KINDS, LIST, UNKNOWN, AgentRun, Ceiling, Fact, LLMCall, Scope
+from agentmetrics.calls.failed import read_error
 from agentmetrics.calls.outcome import ERROR, SUCCESS, status_of
 from agentmetrics.calls.table import OpenTable, RunId
 from agentmetrics.catalog import (
@@ -372,12 +373,12 @@ class Pipeline(ForkAware):
     def finish(self, fact: Fact, error: BaseException | None = None) -> None:
         """Record what was taken out of the table: a success, or what ``error`` makes of it."""
         fact.ended = perf_counter()
-        if isinstance(fact, LLMCall) and fact.cost_usd is not None:
-            self._check_cost(fact)
         if error is None:
             fact.status = SUCCESS
         else:
             self._read_error(fact, error)
+        if isinstance(fact, LLMCall) and fact.cost_usd is not None:
+            self._check_cost(fact)
         self._hand_on(fact)
 
     def _check_cost(self, call: LLMCall) -> None:
@@ -394,8 +395,12 @@ class Pipeline(ForkAware):
             self.failed("record", problem)
             status, error_type = ERROR, OTHER
         fact.status = status
-        if status == ERROR and isinstance(fact, LLMCall):
-            fact.error_type = error_type
+        if isinstance(fact, LLMCall):
+            doubt = read_error(fact, error)  # it may have a bill
+            if doubt is not None:
+                self.failed("record", doubt)
+            if status == ERROR:
+                fact.error_type = error_type
 
     def _hand_on(self, fact: Fact) -> None:
         try:

@@ -123,7 +123,8 @@ class LLMCall:
     name; ``served_model`` is the one that the response names, empty where it names none.
     ``finish_reason`` is one of ``catalog.FINISH_REASONS``, or empty. ``last_chunk`` is when the
     last chunk of a stream came whose chunks are seen, and ``longest_gap`` the longest time between
-    two of them. ``api_seconds`` is the provider's own account of the time it took, 0 where it gives
+    two of them. ``told`` is what a source keeps of the usage that a stream tells in pieces.
+    ``api_seconds`` is the provider's own account of the time it took, 0 where it gives
     none. ``service_tier`` is the one that served, where it is priced apart (``flex``, ``batch``).
     ``place`` is the region that it is served in, where that may cost something else, and
     ``kept_for`` how long the request asks for what is written to a cache to be kept.
@@ -152,6 +153,7 @@ class LLMCall:
     served_model: str = field(default="", init=False)
     finish_reason: str = field(default="", init=False)
     usage: Usage | None = field(default=None, init=False)
+    told: Any = field(default=None, init=False)
     api_seconds: float = field(default=0.0, init=False)
     service_tier: str = field(default="", init=False)
     place: str = field(default="", init=False)

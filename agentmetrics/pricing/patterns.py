@@ -22,6 +22,7 @@ _VENDORS = ("anthropic.", "amazon.", "regional.anthropic.")
 region are called so, and say no more than the model's own name."""
 
 _ALIAS = "-latest"
+_NUMBER = re.compile(r"\d")
 _SNAPSHOT = re.compile(r"[\d.-]*\d")
 """What follows the name of a family, after a hyphen, in that of one of its models."""
 
@@ -69,21 +70,27 @@ class Patterns:
         said = [(most, -place) for most, place in self._said(name) if most >= least]
         return -max(said)[1] if said else None  # the first of those that say as much
 
-    def stands_for(self, name: str) -> set[int]:
+    def stands_for(self, name: str, bare: bool) -> set[int] | None:
         """The places of all that an alias which moves may stand for; of any other name none.
 
-        ``mistral-large-latest`` may stand for each ``mistral-large-2411``. One that has a place of
-        its own is followed there by the list itself.
+        ``mistral-large-latest`` may stand for each ``mistral-large-2411``, and so may the name of
+        the family, where that is an alias as well: ``bare``. ``None`` where the list does not know
+        the alias by its name, which says no version. One that has a place of its own is followed
+        there by the list itself.
         """
-        place = self._names.get(name)
-        alone = place is not None and list(self._names.values()).count(place) == 1
-        if not name.endswith(_ALIAS) or alone:
+        family = name.removesuffix(_ALIAS)
+        if family == name and not (bare and not _NUMBER.search(name)):
             return set()
-        family = name.removesuffix(_ALIAS) + "-"
+        place = self._names.get(name)
+        if place is None:
+            return set() if _NUMBER.search(family) else None
+        if list(self._names.values()).count(place) == 1:
+            return set()
         return {
-            place
-            for known, place in self._names.items()
-            if known.startswith(family) and _SNAPSHOT.fullmatch(known.removeprefix(family))
+            other
+            for known, other in self._names.items()
+            if known.startswith(f"{family}-")
+            and _SNAPSHOT.fullmatch(known.removeprefix(f"{family}-"))
         }
 
     def _said(self, name: str) -> Iterator[tuple[int, int]]:

@@ -23,6 +23,17 @@ _SAYS_ITS_PLACE = re.compile(r"(?:global|regional|us|us-gov|eu|apac|au|ca|in|jp)
 https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html
 """
 
+_DIFFERS_FROM_THE_LIST = re.compile(r"us-gov\.|(?:eu|apac|au|ca|in|jp)\.amazon\.")
+"""Profiles of Bedrock that the list prices like others, and AWS does not.
+
+https://aws.amazon.com/bedrock/pricing: GovCloud, and Amazon's own models outside of America
+"""
+
+_VERTEX = frozenset({"google_vertexai", "vertexai", "vertex_ai"})
+_OTHERWISE_ON_VERTEX = re.compile(r"gemini-2\.0-flash(?!-lite)")
+"""https://cloud.google.com/vertex-ai/generative-ai/pricing: half more than on the Gemini API, which
+the list's price is of."""
+
 _SAME_EVERYWHERE = re.compile(
     r"(?:gemini-[12]\.|gemini-embedding|text-embedding|claude-3|claude-(?:opus|sonnet)-4(?!-[2-9]\b))"
 )
@@ -63,11 +74,16 @@ def place_in(model: str) -> str:
     return (path["location"] or "") if path else ""
 
 
-def factor_at(name: Name, place: str) -> float | None:
+def factor_at(name: Name, place: str, reported: str = "") -> float | None:
     """What the listed price of a model is multiplied with at a place; ``None`` where nobody knows.
 
-    ``name`` is the one under which the list has it.
+    ``name`` is the one under which the list has it, and ``reported`` what the provider was called.
     """
+    if name.provider == "aws" and _DIFFERS_FROM_THE_LIST.match(name.model):
+        return None
+    if name.provider == "google" and (place or reported.replace("-", "_") in _VERTEX):
+        if _OTHERWISE_ON_VERTEX.match(name.model):
+            return None
     if is_listed(name.provider, place):
         return 1.0
     if name.provider == "aws":

@@ -145,7 +145,7 @@ class Prices:
             entry = source.find(name)
             if entry is not None:
                 price = entry.price(tier, name.provider)
-                factor = factor_at(name, place)
+                factor = factor_at(name, place, provider)
                 if factor != 1.0:
                     price = UNKNOWN if factor is None else price.times(factor)
                 return Quote(entry.provider.id, entry.model.id, source.edition(), price)

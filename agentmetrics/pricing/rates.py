@@ -157,6 +157,8 @@ class Rates:
             return None
         cost = self.request + input_tokens * self.input + output_tokens * self.output
         if usage.has_details:
+            if not usage.is_bill:
+                return None
             if usage.cache_read_tokens:
                 cost += usage.cache_read_tokens * self.cache_read
             if usage.cache_creation_tokens:
@@ -200,7 +202,7 @@ class InputOnly:
         return InputOnly(self.rates.times(factor))
 
     def cost_usd(self, usage: Usage) -> float | None:
-        if usage.output_tokens:
+        if usage.output_tokens or not usage.is_bill:
             return None
         known = usage if usage.output_tokens == 0 else replace(usage, output_tokens=0)
         return self.rates.cost_usd(known)

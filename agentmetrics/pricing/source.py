@@ -100,6 +100,12 @@ _AT_THEIR_PRICE = {
 }
 """The makers whose own models cost what they take themselves, where somebody else serves them."""
 
+_BARE_ALIASES = frozenset({"mistral"})
+"""Providers for whom the name of a family is that of its latest model.
+
+https://docs.mistral.ai/getting-started/models
+"""
+
 _OPEN_WEIGHTS = re.compile("gpt-oss")
 """Models that their maker does not serve, so that everybody has a price of their own."""
 
@@ -284,9 +290,10 @@ class Listing:
             place = patterns.meant(name.model)
             if place is not None:
                 found = entries[place]
-                others = (entries[other] for other in patterns.stands_for(name.model))
+                others = patterns.stands_for(name.model, provider.id in _BARE_ALIASES)
                 # An alias that moves has the price of what it stands for, which nobody says.
-                return found if all(map(found.costs_as, others)) else None
+                is_one = others is not None and all(found.costs_as(entries[o]) for o in others)
+                return found if is_one else None
         return None
 
     def _sellers(self, name: Name) -> Iterator[Provider]:

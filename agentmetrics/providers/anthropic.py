@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentmetrics.providers.counts import Counts, sum_known, with_cache
+from agentmetrics.providers.counts import Count, Counts, sum_known, with_cache
 from agentmetrics.providers.fields import field, first_of, parts_of
 
 
-def anthropic_usage(block: object) -> Counts:
+def anthropic_usage(block: object, count: Count) -> Counts:
     """The ``usage`` of a message.
 
     https://docs.anthropic.com/en/api/messages: input_tokens leaves out both kinds of cache, and all
@@ -16,6 +16,7 @@ def anthropic_usage(block: object) -> Counts:
     """
     counts = with_cache(
         block,
+        count,
         fresh="input_tokens",
         output="output_tokens",
         read="cache_read_input_tokens",
@@ -25,8 +26,8 @@ def anthropic_usage(block: object) -> Counts:
     )
     for iteration in parts_of(block, "iterations"):
         if field(iteration, "type") == "compaction":
-            more = anthropic_usage(iteration)
-            counts = {name: sum_known((count, more[name])) for name, count in counts.items()}
+            more = anthropic_usage(iteration, count)
+            counts = {name: sum_known((told, more[name])) for name, told in counts.items()}
     return counts
 
 

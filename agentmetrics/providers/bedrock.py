@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
-from agentmetrics.providers.counts import Counts, sum_known, token_count, with_cache
+from agentmetrics.providers.counts import Count, Counts, sum_known, with_cache
 from agentmetrics.providers.fields import field, first_of, parts_of
 
 METRICS = "amazon-bedrock-invocationMetrics"
@@ -17,43 +18,48 @@ _HEADER = "x-amzn-bedrock-"
 INPUT_HEADER = f"{_HEADER}input-token-count"
 
 
-def converse_usage(block: object) -> Counts:
+def converse_usage(block: object, count: Count) -> Counts:
     """The ``usage`` of Converse, and of Nova's own format, which names the cache otherwise.
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html: inputTokens
     leaves out what was read from or written to the cache.
     """
     is_nova = field(block, "cacheReadInputTokenCount") is not None
-    return with_cache(
+    counts = with_cache(
         block,
+        count,
         fresh="inputTokens",
         output="outputTokens",
         read="cacheReadInputTokenCount" if is_nova else "cacheReadInputTokens",
         created="cacheWriteInputTokenCount" if is_nova else "cacheWriteInputTokens",
         created_1h=sum_known(
-            token_count(field(part, "inputTokens"), "inputTokens")
+            count(field(part, "inputTokens"), "inputTokens")
             for part in parts_of(block, "cacheDetails")
             if field(part, "ttl") == "1h"
         ),
     )
+    return {**counts, "total_tokens": count(field(block, "totalTokens"), "totalTokens")}
 
 
-def with_thinking(response: object, counts: Counts) -> Counts:
+def with_thinking(response: object, counts: Counts, count: Count) -> Counts:
     """The counts of Converse with what the model itself says of its thinking.
 
     That has to be asked for: ``additionalModelResponseFieldPaths=["/usage"]``.
     """
     thinking = first_of(response, (_THINKING,))
-    return counts if thinking is None else {**counts, "reasoning_tokens": thinking}
+    if thinking is None:
+        return counts
+    return {**counts, "reasoning_tokens": count(thinking, "thinking_tokens")}
 
 
 _THINKING = ("additionalModelResponseFields", "usage", "output_tokens_details", "thinking_tokens")
 
 
-def stream_metrics(block: object) -> Counts:
+def stream_metrics(block: object, count: Count) -> Counts:
     """The metrics that Bedrock adds to the last chunk that InvokeModel streams."""
     return with_cache(
         block,
+        count,
         fresh="inputTokenCount",
         output="outputTokenCount",
         read="cacheReadInputTokenCount",
@@ -61,10 +67,11 @@ def stream_metrics(block: object) -> Counts:
     )
 
 
-def passed_on_headers(block: object) -> Counts:
+def passed_on_headers(block: object, count: Count) -> Counts:
     """The headers of what InvokeModel does not stream, as langchain-aws hands them on."""
     return with_cache(
         block,
+        count,
         fresh="prompt_tokens",
         output="completion_tokens",
         read="cache_read_input_tokens",
@@ -72,7 +79,7 @@ def passed_on_headers(block: object) -> Counts:
     )
 
 
-def header_counts(response: object) -> Counts | None:
+def header_counts(response: object, count: Count) -> Counts | None:
     """The headers of what InvokeModel does not stream, from what boto3 returns; else ``None``.
 
     They are there whichever model it is, and leave out the cache.
@@ -80,20 +87,30 @@ def header_counts(response: object) -> Counts | None:
     headers = first_of(response, (HEADERS,))
     if not isinstance(headers, Mapping) or INPUT_HEADER not in headers:
         return None
-    counts = {name: _number(headers.get(f"{_HEADER}{name}-token-count")) for name in _IN_HEADERS}
+    told = {name: number_in(headers.get(f"{_HEADER}{name}-token-count")) for name in _IN_HEADERS}
     return with_cache(
-        counts, fresh="input", output="output", read="cache-read-input", created="cache-write-input"
+        told,
+        count,
+        fresh="input",
+        output="output",
+        read="cache-read-input",
+        created="cache-write-input",
     )
 
 
 _IN_HEADERS = ("input", "output", "cache-read-input", "cache-write-input")
 
 
-def _number(text: object) -> object:
-    return int(text) if isinstance(text, str) and text.isdecimal() else text
+def number_in(text: object) -> object:
+    """The number in a header; what is none stays as it is."""
+    return int(text) if isinstance(text, str) and _DIGITS.fullmatch(text) else text
 
 
-def llama_counts(response: object) -> Counts | None:
+_DIGITS = re.compile(r"[0-9]{1,18}")
+"""Of an integer that is quickly made; more are no count of tokens."""
+
+
+def llama_counts(response: object, count: Count) -> Counts | None:
     """The body of Meta's models; ``None`` for anything else.
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-meta.html
@@ -101,12 +118,12 @@ def llama_counts(response: object) -> Counts | None:
     if field(response, "generation") is None:  # LangChain's sums of its chunks' counts have none
         return None
     return {
-        "input_tokens": field(response, "prompt_token_count"),
-        "output_tokens": field(response, "generation_token_count"),
+        "input_tokens": count(field(response, "prompt_token_count"), "prompt_token_count"),
+        "output_tokens": count(field(response, "generation_token_count"), "generation_token_count"),
     }
 
 
-def titan_counts(response: object) -> Counts | None:
+def titan_counts(response: object, count: Count) -> Counts | None:
     """The body of Amazon's Titan models, a chunk of their streams, or their embeddings; else
     ``None``.
 
@@ -120,5 +137,8 @@ def titan_counts(response: object) -> Counts | None:
         total = 0
     elif total is None:
         replies = [field(result, "tokenCount") for result in parts_of(response, "results")]
-        total = sum_known(token_count(count, "tokenCount") for count in replies)
-    return {"input_tokens": prompt, "output_tokens": total}
+        total = sum_known(count(tokens, "tokenCount") for tokens in replies)
+    return {
+        "input_tokens": count(prompt, "inputTextTokenCount"),
+        "output_tokens": count(total, "totalOutputTextTokenCount"),
+    }

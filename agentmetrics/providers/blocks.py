@@ -16,48 +16,47 @@ from agentmetrics.providers.bedrock import (
     with_thinking,
 )
 from agentmetrics.providers.cohere import cohere_units
-from agentmetrics.providers.counts import Counts
+from agentmetrics.providers.counts import Count, Counts
 from agentmetrics.providers.details import unknown_tokens
 from agentmetrics.providers.embeddings import embedding_counts
 from agentmetrics.providers.fields import Path, field, first_of
 from agentmetrics.providers.gemini import gemini_usage, interaction_usage
-from agentmetrics.providers.xai import with_reasoning_beside
+from agentmetrics.providers.perplexity import research_usage
 
 
-def counts_of(response: object) -> Counts | None:
+def counts_of(response: object, count: Count) -> Counts | None:
     """The counts in a provider SDK's response, or in the same as plain data; ``None`` without any.
 
-    Raises ``ValueError`` on what counts no tokens.
+    ``count`` makes each of them of what the response says.
     """
-    counts = embedding_counts(response)
+    counts = embedding_counts(response, count)
     if counts is not None:
         return counts
     for path in _BLOCKS:
         block = first_of(response, (path,))
         if block is not None:
-            counts = with_thinking(response, _of_block(block))
+            counts = with_thinking(response, _of_block(block, count), count)
             unknown = unknown_tokens(block)
             return counts if unknown is None else {**counts, "unknown_tokens": unknown}
     if field(response, "eval_count") is not None:  # Ollama has no block
-        return _of_block(response)
+        return _of_block(response, count)
     for read in (header_counts, llama_counts, titan_counts):
-        counts = read(response)
+        counts = read(response, count)
         if counts is not None:
             return counts
     return None
 
 
-def _of_block(block: object) -> Counts:
+def _of_block(block: object, count: Count) -> Counts:
     for needed, marks, read in _EXCLUSIVE:
         if any(field(block, mark) is not None for mark in marks):
             if needed is None or field(block, needed) is not None:
-                return read(block)
-    return _spelled(block)
+                return read(block, count)
+    return _spelled(block, count)
 
 
-def _spelled(block: object) -> Counts:
-    counts = {name: first_of(block, paths) for name, paths in _SPELLINGS.items()}
-    return with_reasoning_beside(block, counts)
+def _spelled(block: object, count: Count) -> Counts:
+    return {name: count(first_of(block, paths), name) for name, paths in _SPELLINGS.items()}
 
 
 def served_model(response: object) -> str | None:
@@ -132,6 +131,7 @@ _SPELLINGS: Mapping[str, tuple[Path, ...]] = {
         ("output_tokens_details", "reasoning_tokens"),
         *_tiers("output_token_details", "reasoning"),
         ("details", "reasoning_tokens"),  # pydantic-ai
+        ("reasoning_tokens",),  # xAI's SDK
     ),
     "audio_input_tokens": (
         ("prompt_tokens_details", "audio_tokens"),
@@ -156,12 +156,14 @@ _SPELLINGS: Mapping[str, tuple[Path, ...]] = {
         ("output_tokens_details", "image_tokens"),  # OpenAI's images
         ("output_token_details", "image"),
     ),
+    "total_tokens": (("total_tokens",),),
 }
 
 
-_Exclusive = tuple["str | None", tuple[str, ...], Callable[[object], Counts]]
+_Exclusive = tuple["str | None", tuple[str, ...], Callable[[object, Count], Counts]]
 _EXCLUSIVE: tuple[_Exclusive, ...] = (
     (None, ("cache_write_input_tokens",), passed_on_headers),
+    ("prompt_tokens", ("citation_tokens", "num_search_queries"), research_usage),
     ("prompt_tokens", ("cache_read_input_tokens", "cache_creation_input_tokens"), _spelled),
     (
         None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from agentmetrics.providers.fields import Path, field, first_of
 
@@ -24,6 +25,26 @@ def failure_of(response: object) -> ErrorInResponse | None:
             if isinstance(name, str) and name.endswith("Exception"):  # Bedrock's, in a stream
                 return ErrorInResponse(name[:1].upper() + name[1:])
     return None
+
+
+def response_of(error: BaseException) -> Any:
+    """The response that an SDK's or a framework's error carries; ``None`` without one.
+
+    It was billed, and then something was found wrong with it: OpenAI's ``LengthFinishReasonError``
+    and ``ContentFilterFinishReasonError`` (https://github.com/openai/openai-python/blob/main/
+    helpers.md), Instructor's retries that gave up (https://python.useinstructor.com/concepts/
+    retrying), a body that an SDK could not validate.
+    """
+    return first_of(error, _CARRIED)
+
+
+_CARRIED: tuple[Path, ...] = (
+    ("completion",),
+    ("last_completion",),
+    ("body",),
+    ("response",),
+    ("raw_response",),
+)
 
 
 def _is_error(error: object) -> bool:

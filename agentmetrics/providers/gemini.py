@@ -4,49 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 
-from agentmetrics.providers.counts import Counts, sum_known, token_count
+from agentmetrics.providers.counts import Count, Counts, sum_known
 from agentmetrics.providers.fields import field, first_of, parts_of
 
 
-def gemini_usage(block: object) -> Counts:
+def gemini_usage(block: object, count: Count) -> Counts:
     """The ``UsageMetadata`` of a response, or of the Live API, which names the output otherwise.
 
     https://ai.google.dev/api/generate-content#UsageMetadata: thoughts are billed as output and
     tool-use prompts as input, and neither is in the count beside it.
     """
 
-    def count(snake: str, camel: str) -> int | None:
-        return token_count(first_of(block, ((snake,), (camel,))), snake)
+    def said(snake: str, camel: str) -> int | None:
+        return count(first_of(block, ((snake,), (camel,))), snake)
 
-    thoughts = count("thoughts_token_count", "thoughtsTokenCount")
-    candidates = count("candidates_token_count", "candidatesTokenCount")
+    thoughts = said("thoughts_token_count", "thoughtsTokenCount")
+    candidates = said("candidates_token_count", "candidatesTokenCount")
     if candidates is None:
-        candidates = count("response_token_count", "responseTokenCount")
+        candidates = said("response_token_count", "responseTokenCount")
     sent = sum_known(
         (
-            count("prompt_token_count", "promptTokenCount"),
-            count("tool_use_prompt_token_count", "toolUsePromptTokenCount"),
+            said("prompt_token_count", "promptTokenCount"),
+            said("tool_use_prompt_token_count", "toolUsePromptTokenCount"),
         )
     )
     received = sum_known((candidates, thoughts))
-    sent_as = _by_modality(block, "prompt_tokens_details", "promptTokensDetails")
+    sent_as = _by_modality(block, count, "prompt_tokens_details", "promptTokensDetails")
     received_as = _by_modality(
         block,
+        count,
         *("candidates_tokens_details", "candidatesTokensDetails"),
         *("response_tokens_details", "responseTokensDetails"),
     )
-    if received is None and sent == count("total_token_count", "totalTokenCount") is not None:
+    total = said("total_token_count", "totalTokenCount")
+    if received is None and sent == total is not None:
         received = 0  # which is left out
     return {
         "input_tokens": sent,
         "output_tokens": received,
-        "cache_read_tokens": count("cached_content_token_count", "cachedContentTokenCount"),
+        "cache_read_tokens": said("cached_content_token_count", "cachedContentTokenCount"),
         "reasoning_tokens": thoughts,
         "audio_input_tokens": sent_as.get("AUDIO"),
         "audio_output_tokens": received_as.get("AUDIO"),
         "image_input_tokens": sent_as.get("IMAGE"),
         "image_output_tokens": received_as.get("IMAGE", 0 if received_as else None),
         "unknown_tokens": sum_known((*_but(sent_as, _TOLD_OR_AS_TEXT), *_but(received_as, _TOLD))),
+        "total_tokens": total,
     }
 
 
@@ -56,14 +59,14 @@ _TOLD_OR_AS_TEXT = _TOLD | {"VIDEO", "DOCUMENT"}
 video."""
 
 
-def _by_modality(block: object, *names: str) -> dict[str, int]:
+def _by_modality(block: object, count: Count, *names: str) -> dict[str, int]:
     """The ``ModalityTokenCount``, one for each modality, where there are any."""
     counts: dict[str, int] = {}
     for part in (part for name in names for part in parts_of(block, name)):
         modality = field(part, "modality")
         modality = str(getattr(modality, "value", modality))  # google-genai has an enumeration
-        count = token_count(first_of(part, (("token_count",), ("tokenCount",))), names[0])
-        counts[modality] = counts.get(modality, 0) + (count or 0)
+        tokens = count(first_of(part, (("token_count",), ("tokenCount",))), names[0])
+        counts[modality] = counts.get(modality, 0) + (tokens or 0)
     return counts
 
 
@@ -71,19 +74,20 @@ def _but(counts: Mapping[str, int], known: Set[str]) -> Iterator[int]:
     return (count for modality, count in counts.items() if count and modality not in known)
 
 
-def interaction_usage(block: object) -> Counts:
+def interaction_usage(block: object, count: Count) -> Counts:
     """The ``usage`` of an interaction; thoughts and tool-use prompts are beside the rest, too.
 
     https://ai.google.dev/api/interactions-api
     """
 
-    def count(kind: str) -> int | None:
-        return token_count(field(block, f"total_{kind}_tokens"), f"total_{kind}_tokens")
+    def said(kind: str) -> int | None:
+        return count(field(block, f"total_{kind}_tokens"), f"total_{kind}_tokens")
 
-    thoughts = count("thought")
+    thoughts = said("thought")
     return {
-        "input_tokens": sum_known((count("input"), count("tool_use"))),
-        "output_tokens": sum_known((count("output"), thoughts)),
-        "cache_read_tokens": count("cached"),
+        "input_tokens": sum_known((said("input"), said("tool_use"))),
+        "output_tokens": sum_known((said("output"), thoughts)),
+        "cache_read_tokens": said("cached"),
         "reasoning_tokens": thoughts,
+        "total_tokens": count(field(block, "total_tokens"), "total_tokens"),
     }

@@ -66,19 +66,18 @@ def _read_completion(call: Told, answer: Mapping[str, Any]) -> bool:
         details = usage.get(name)
         if details is not None and _counts(details):
             return False
+    sent, received = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if type(sent) is not int or type(received) is not int:
+        return False
+    if usage.get("total_tokens") not in (None, sent + received):
+        return False
     reason = meaning_of(choice.get("finish_reason"))
     if reason == STOP:
         if message.get("tool_calls") or message.get("function_call"):
             reason = TOOL_CALLS
         elif message.get("refusal"):
             reason = REFUSAL
-    return _tell(
-        call,
-        usage.get("prompt_tokens"),
-        usage.get("completion_tokens"),
-        answer.get("model"),
-        reason,
-    )
+    return _tell(call, sent, received, answer.get("model"), reason)
 
 
 def _counts(details: object) -> bool:
@@ -104,7 +103,10 @@ def _read_message(call: Told, answer: Mapping[str, Any]) -> bool:
 def _tell(call: Told, sent: object, received: object, model: object, reason: str) -> bool:
     if type(sent) is not int or type(received) is not int or type(model) is not str:
         return False
-    call.usage, call.finish_reason = Usage.plain(sent, received), reason
+    usage = Usage.plain(sent, received)
+    if usage.doubt is not None:
+        return False
+    call.usage, call.finish_reason = usage, reason
     call.serve(model)
     return True
 

@@ -28,13 +28,15 @@ class Reading:
     """What a response, or the events of a stream so far, have said.
 
     ``api_seconds`` is the provider's own account of the time, 0 where it gives none. ``failure`` is
-    the error that it was instead. ``cost`` is what the provider says that it cost. ``headers`` are
-    those of a raw response. ``begun`` is what an event left for a later one of its stream. What a
-    later part says stands for what an earlier one did: counts are of the whole, and never added up.
+    the error that it was instead. ``doubt`` is why something in any part of it was left out, since
+    it cannot be. ``cost`` is what the provider says that it cost. ``headers`` are those of a raw
+    response. ``begun`` is what an event left for a later one of its stream. What a later part says
+    stands for what an earlier one did: counts are of the whole, and never added up.
     """
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
+        self.doubt: ValueError | None = None
         self.served_model = ""
         self.service_tier = ""
         self.api_seconds = 0.0
@@ -57,10 +59,7 @@ class Reading:
         return self._reason
 
     def take(self, response: object) -> None:
-        """Read a whole response, or the last event of a stream that is in place of one.
-
-        Raises ``ValueError`` on counts of tokens that cannot be.
-        """
+        """Read a whole response, or the last event of a stream that is in place of one."""
         self.failure = failure_of(response)
         self.serve(response)
         self._reason = finish_reason_of(response) or self._reason
@@ -84,15 +83,20 @@ class Reading:
         self._reason = meaning_of(getattr(word, "name", word)) or self._reason
 
     def count(self, response: object) -> None:
-        """Note the usage in a response, if it has any, and the provider's time.
-
-        Raises ``ValueError`` on usage that cannot be.
-        """
+        """Note the usage in a response, if it has any, and the provider's time."""
         self.api_seconds = provider_seconds(response) or self.api_seconds
         self.cost = told_cost(response, self.headers) or self.cost
         usage = Usage.from_response(response)
-        if usage is not None and not usage.is_empty:
+        if usage is None:
+            return
+        self.doubt = self.doubt or usage.doubt
+        if not usage.is_empty and (self.usage is None or _says_more(usage, self.usage)):
             self.usage = usage
+
+
+def _says_more(usage: Usage, before: Usage) -> bool:
+    """Whether it stands for what an earlier part of the same stream said: nothing does not."""
+    return bool(usage.total_tokens or not before.total_tokens)
 
 
 Read = Callable[[Reading, Any], bool]

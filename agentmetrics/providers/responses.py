@@ -15,8 +15,7 @@ _BATCH = "batch"
 def read_response(reader: StreamReader, response: object) -> None:
     """Let ``reader`` read a response, or all events of a stream that were kept.
 
-    What is no response of a known provider has nothing to say. Raises ``ValueError`` on counts of
-    tokens that cannot be, with what else there is to know in the reader.
+    What is no response of a known provider has nothing to say.
     """
     inner, is_of_batch, reader.headers = unwrapped(response)
     if is_of_batch:

@@ -32,8 +32,7 @@ class StreamReader(Reading):
     def read(self, event: object) -> bool:
         """Read an event; whether the model says something in it: text, thinking, a tool call.
 
-        What is no event of a known stream has nothing to say. Raises ``ValueError`` on counts of
-        tokens that cannot be.
+        What is no event of a known stream has nothing to say.
         """
         if isinstance(event, str | bytes | bytearray):
             said = [self._read(inner) for inner in self._lines.events(event)]  # all are read

@@ -11,6 +11,7 @@ from typing import Any
 
 from agentmetrics import catalog
 from agentmetrics.calls.facts import FOUND, PROGRAM, LLMCall, ToolExecution
+from agentmetrics.calls.failed import read_error
 from agentmetrics.calls.outcome import ERROR, SUCCESS, status_of
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.pipeline import Pipeline
@@ -53,7 +54,8 @@ def record_call(
     call. ``cost_usd`` is what it cost where that is known, else the price list says. ``cached`` is
     a call that a cache answered: no provider was asked, and nothing is billed. ``status`` is one of
     ``success``, ``error``, ``cancelled`` and ``interrupted``, by default what ``error_type`` makes
-    of it, which is a value of the label of that name, or an exception. ``started`` is when it
+    of it, which is a value of the label of that name, or an exception, whose response is read where
+    it carries one and no tokens are passed. ``started`` is when it
     began, in Unix seconds or as a ``datetime``; without it the call ended just now. Without a
     duration no latency is recorded. ``service_tier`` is the one that served, such as ``batch``,
     where that is priced apart. ``agent_name`` defaults to that of the enclosing agent, found
@@ -89,9 +91,14 @@ def record_call(
     if first is not None and call.started + first <= call.ended:
         call.first_token = call.started + first
     try:
-        call.usage = usage.checked() if usage is not None else _plain(input_tokens, output_tokens)
-    except Exception as error:
+        call.usage = _told(usage, input_tokens, output_tokens)
+    except Exception as error:  # somebody's own class
         wrong.found(error)
+    doubt = call.usage.doubt if call.usage is not None else None
+    if issubclass(type(error_type), BaseException):
+        doubt = read_error(call, error_type) or doubt  # type: ignore[arg-type]
+    if doubt is not None:
+        wrong.found(doubt)
     if cost_usd is not None:
         call.cost(Told(cost_usd, PROGRAM))
     pipeline.record(call)
@@ -205,10 +212,10 @@ def _unix_seconds(moment: Any) -> float:
     return amount(moment.timestamp() if issubclass(type(moment), datetime) else moment)
 
 
-def _plain(input_tokens: int | None, output_tokens: int | None) -> Usage | None:
-    if input_tokens is None is output_tokens:
+def _told(usage: Usage | None, input_tokens: int | None, output_tokens: int | None) -> Usage | None:
+    if usage is None and input_tokens is None is output_tokens:
         return None
-    return Usage.plain(input_tokens, output_tokens)
+    return (usage or Usage(input_tokens, output_tokens)).as_told
 
 
 def _check_usage(usage: object, input_tokens: int | None, output_tokens: int | None) -> None:

@@ -86,6 +86,8 @@ class Progress:
         if self.has_ended:
             return
         self.has_ended, self.error = True, error or self._reader.failure
+        if self._reader.doubt is not None:  # once, however many events have it
+            self._opened.pipeline.failed("record_stream", self._reader.doubt)
         if self._call.is_unmetered:
             self._call.unread = Unread(self.kind.__name__, ADVICE_STREAM)
         if self.block_is_left:

@@ -122,21 +122,21 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
                 self._call.cost(Told(dollars(cost_usd), PROGRAM))
         except Exception as error:
             self._pipeline.failed("record_usage", error)
-        try:
-            self._call.usage = Usage.of(
-                input_tokens=input_tokens,
-                output_tokens=output_tokens,
-                cache_read_tokens=cache_read_tokens,
-                cache_creation_tokens=cache_creation_tokens,
-                cache_creation_1h_tokens=cache_creation_1h_tokens,
-                reasoning_tokens=reasoning_tokens,
-                audio_input_tokens=audio_input_tokens,
-                audio_output_tokens=audio_output_tokens,
-                image_input_tokens=image_input_tokens,
-                image_output_tokens=image_output_tokens,
-            )
-        except Exception as error:
-            self._pipeline.failed("record_usage", error)
+        told = Usage(
+            input_tokens,
+            output_tokens,
+            cache_read_tokens,
+            cache_creation_tokens,
+            cache_creation_1h_tokens,
+            reasoning_tokens,
+            audio_input_tokens,
+            audio_output_tokens,
+            image_input_tokens,
+            image_output_tokens,
+        )
+        self._call.usage = usage = told.as_told
+        if usage.doubt is not None:
+            self._pipeline.failed("record_usage", usage.doubt)
 
     def record_response(self, response: object) -> None:
         """Record usage, the serving model and the finish reason from a provider's response.
@@ -157,6 +157,8 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
             call.usage = reader.usage
         except Exception as error:
             self._pipeline.failed("record_response", error)
+        if reader.doubt is not None:
+            self._pipeline.failed("record_response", reader.doubt)
         call.serve(reader.served_model)
         call.finish_reason = reader.finish_reason
         call.service_tier = reader.service_tier or call.service_tier

@@ -34,8 +34,21 @@ def _astream(model: Any, config: Any) -> None:
     asyncio.run(read())
 
 
+def _events(model: Any, config: Any) -> None:
+    _ = model.stream_events(PROMPT, config, version="v3").output
+
+
+def _aevents(model: Any, config: Any) -> None:
+    async def read() -> None:
+        await (await model.astream_events(PROMPT, config, version="v3"))
+        await asyncio.sleep(0.01)  # the end event comes after the output
+
+    asyncio.run(read())
+
+
 UNARY: Mapping[str, Callable[[Any, Any], None]] = {"invoke": _invoke, "ainvoke": _ainvoke}
 STREAMED: Mapping[str, Callable[[Any, Any], None]] = {"stream": _stream, "astream": _astream}
+EVENTS: Mapping[str, Callable[[Any, Any], None]] = {"events": _events, "aevents": _aevents}
 WAYS = {**UNARY, **STREAMED}
 
 
@@ -57,7 +70,7 @@ def ask(case: Case, way: str, url: str, callbacks: Sequence[Any]) -> Exception |
     """Run a case and return what the model raised, which is the case's own affair."""
     model = _model(case.wire, case.name, url)
     try:
-        WAYS[way](model, {"callbacks": list(callbacks)})
+        (EVENTS.get(way) or WAYS[way])(model, {"callbacks": list(callbacks)})
     except Exception as error:
         return error
     return None

@@ -18,7 +18,9 @@ class Bill:
 
     ``None`` is what the provider did not say; ``details`` holds what is above 0. ``model`` is the
     one that served, which is the one to price; of a call that failed it is the one that was
-    ``asked`` for.
+    ``asked`` for, unless its response is known. ``not_understood`` is how often a part had to be
+    left out, since it cannot be. ``seen`` are the tokens that the model saw, input and output,
+    where these are not what is billed.
     """
 
     provider: str
@@ -31,9 +33,17 @@ class Bill:
     api_seconds: float | None = None
     asked: str = ""
     finish_reason: str = ""
+    not_understood: int = 0
+    seen: tuple[int, int] | None = field(default=None, compare=False)
 
     def without(self, lost: Container[str], asked: str) -> Bill:
-        """What is left to know of it when ``lost`` is not passed on: ``asked`` for the model."""
+        """What is left to know of it when ``lost`` is not passed on: ``asked`` for the model, and
+        what the model saw for the ``bill``."""
+        if "bill" in lost and self.seen is not None:
+            sent, received = self.seen
+            return replace(self, input_tokens=sent, output_tokens=received, seen=None).without(
+                lost, asked
+            )
         return replace(
             self,
             model=asked if "model" in lost else self.model,
@@ -43,6 +53,8 @@ class Bill:
             details={name: count for name, count in self.details.items() if name not in lost},
             api_seconds=None if "api_seconds" in lost else self.api_seconds,
             finish_reason=self._finish_reason_without(lost),
+            not_understood=0 if "cache_read" in lost else self.not_understood,  # nor misunderstood
+            seen=None,
         )
 
     def _finish_reason_without(self, lost: Container[str]) -> str:

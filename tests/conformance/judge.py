@@ -18,7 +18,6 @@ class Verdict:
 
     expected: Bill
     found: list[Bill]
-    handler_errors: float
     still_active: float
     raised: Exception | None
 
@@ -30,7 +29,6 @@ class Verdict:
         (found,) = self.found
         names = [field.name for field in fields(Bill)]
         wrong = [n for n in names if getattr(found, n) != getattr(self.expected, n)]
-        wrong += ["handler_errors"] * bool(self.handler_errors)
         wrong += ["active"] * bool(self.still_active)
         wrong += ["status"] * (self.raised is not None and self.expected.status != "error")
         return tuple(wrong)
@@ -46,7 +44,6 @@ def judge(case: Case, way: str, url: str) -> Verdict:
     return Verdict(
         expected,
         found,
-        recorder.value("agentmetrics_handler_errors_total"),
         recorder.value("llm_active_calls"),
         raised,
     )

@@ -33,6 +33,7 @@ def recorded(recorder: MemoryRecorder) -> list[Bill]:
             recorder.histogram("llm_api_latency_seconds", provider=labels["provider"]).sum,
             labels["model"],
             _values(recorder, "llm_finish_reasons_total", "finish_reason", **labels),
+            int(recorder.value("agentmetrics_handler_errors_total")),
         )
         for labels, status in _finished(recorder)
     ]

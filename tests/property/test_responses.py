@@ -41,6 +41,7 @@ ANYTHING = st.recursive(
     ),
     max_leaves=15,
 )
+_OTHER_WIRES = {name for _, marks, _ in _EXCLUSIVE for name in marks} | {"eval_count"}
 BODIES = [case.body or list(case.events) for case in all_cases()]
 
 
@@ -87,6 +88,50 @@ def test_a_recorded_response_with_a_count_that_cannot_be(body: Any, data: st.Dat
         with track_call("openai", "gpt-4o", recorder=RECORDER) as call:
             call.record_response(form)
     assert_sane()
+
+
+WIRES = {
+    "OpenAI": ("prompt_tokens", "completion_tokens", "total_tokens"),
+    "OpenAI's responses": ("input_tokens", "output_tokens", "total_tokens"),
+    "Gemini": ("promptTokenCount", "candidatesTokenCount", "totalTokenCount"),
+    "Converse": ("inputTokens", "outputTokens", "totalTokens"),
+}
+_BESIDE = sorted(
+    {name for path in _PATHS for name in path[-2:]}
+    - {name for names in WIRES.values() for name in names}
+    - {"usage", "usage_metadata", "usageMetadata", "meta", *_OTHER_WIRES}
+    | {"cost", "cost_details", "total_cost", "cost_in_usd_ticks", "estimated_cost", "cacheDetails"}
+    | {"thoughtsTokenCount", "toolUsePromptTokenCount", "promptTokensDetails", "iterations"}
+)
+
+
+@given(
+    st.sampled_from(sorted(WIRES)),
+    st.tuples(st.integers(0, 10_000), st.integers(0, 10_000), COUNTS | st.just(10**400)),
+    st.dictionaries(
+        st.sampled_from(_BESIDE), ANYTHING | st.just(10**400) | st.lists(COUNTS), max_size=5
+    ),
+)
+def test_input_and_output_count_whatever_is_beside_them(
+    wire: str, counts: tuple[int, int, Any], beside: dict[str, Any]
+) -> None:
+    usage = {**beside, **dict(zip(WIRES[wire], counts, strict=True))}
+    for form in (usage, as_object(usage)):
+        before = [RECORDER.value(name) for name in _COUNTED]
+        with track_call("openai", "gpt-4o", recorder=RECORDER) as call:
+            call.record_response({"usage": form})
+        tokens, unpriced, wrong = (
+            RECORDER.value(name) - old for name, old in zip(_COUNTED, before, strict=True)
+        )
+        assert tokens >= counts[0] + counts[1]
+        assert wrong in (0, 1, 2)  # of the tokens, and of the cost
+        assert call.cost_usd is None or 0 <= call.cost_usd < 1e6
+        assert unpriced in (0, 1)
+        assert unpriced == (call.cost_usd is None)
+    assert_sane()
+
+
+_COUNTED = ("llm_tokens_total", "llm_unpriced_calls_total", "agentmetrics_handler_errors_total")
 
 
 def _holders(value: Any) -> Any:

@@ -180,10 +180,26 @@ class TestWhatCannotBe:
         assert recorder.value("llm_cost_usd_total") == pytest.approx(MINI_USD)
         assert not_understood(recorder) == 1
 
-    def test_tokens_that_cannot_be_leave_a_call_without_tokens(self, recorder, wrong):
+    def test_tokens_that_cannot_be_leave_those_that_can_without_a_price(self, recorder, wrong):
         record_call(*GPT, duration_seconds=1, input_tokens=wrong, output_tokens=100)
         assert calls(recorder) == not_understood(recorder) == 1
-        assert recorder.value("llm_tokens_total") == 0
+        assert recorder.value("llm_tokens_total") == 100
+        assert recorder.value("llm_unpriced_calls_total") == 1
+
+
+class TestAUsageThatCannotBe:
+    def test_a_usage_whose_parts_cannot_be_leaves_the_whole(self, recorder):
+        record_call(*GPT, duration_seconds=1, usage=Usage(1000, 100, cache_read_tokens=1001))
+        assert calls(recorder) == not_understood(recorder) == 1
+        assert recorder.value("llm_tokens_total") == 1100
+        assert recorder.value("llm_token_details_total") == 0
+        assert recorder.value("llm_unpriced_calls_total") == 1
+
+    def test_a_usage_of_which_a_response_left_out_a_part_is_counted_as_such(self, recorder):
+        block = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 50}
+        record_call(*GPT, duration_seconds=1, usage=Usage.from_response({"usage": block}))
+        assert calls(recorder) == not_understood(recorder) == 1
+        assert recorder.value("llm_tokens_total") == 1100
 
 
 class TestWrongArguments:

@@ -156,10 +156,17 @@ class TestCohere:
         message = AIMessage("hello", response_metadata={"token_count": counts})
         assert ended(recorder, "cohere", chat(message)) == {"input": 7, "output": 4}
 
-    def test_coheres_other_calls_say_what_the_model_saw_which_is_not_billed(self, recorder):
-        message = answer(tokens=(502, 4))
-        message.response_metadata = {"token_count": {"input_tokens": 502.0, "output_tokens": 4.0}}
-        assert ended(recorder, "cohere", chat(message)) == {}
+    def test_coheres_other_calls_say_what_the_model_saw_which_has_no_price(self, recorder):
+        message = answer(tokens=(502, 4), model="command-a-03-2025")
+        message.response_metadata["token_count"] = {"input_tokens": 502.0, "output_tokens": 4.0}
+        assert ended(recorder, "cohere", chat(message)) == {"input": 502, "output": 4}
+        assert recorder.value("llm_unpriced_calls_total") == 1
+        assert recorder.value("agentmetrics_handler_errors_total") == 0
+
+    def test_coheres_tokens_have_no_price_wherever_the_package_puts_them(self, recorder):
+        message = answer(tokens=(502, 4), model="command-a-03-2025")
+        assert ended(recorder, "cohere", chat(message)) == {"input": 502, "output": 4}
+        assert recorder.value("llm_unpriced_calls_total") == 1
 
     @pytest.mark.parametrize("counts", [None, 7, "total_tokens", [], {}])
     def test_coheres_counts_in_another_shape_are_unknown(self, recorder, counts):

@@ -378,7 +378,7 @@ SHAPES: dict[str, tuple[Any, Said]] = {
                 "num_search_queries": 5,
             },
         },
-        CHATTED._replace(usage=Usage(33, 70)),
+        CHATTED._replace(usage=Usage(33, 670, reasoning_tokens=600)),
     ),
     # https://docs.litellm.ai/docs/completion/prompt_caching
     "LiteLLM, of Anthropic": (

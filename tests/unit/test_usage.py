@@ -359,10 +359,13 @@ class TestAResponse:
             {"prompt_token_count": None, "candidates_token_count": 1},
         ],
     )
-    def test_a_response_with_counts_that_cannot_be_is_refused(self, block, wrong):
+    def test_a_response_with_counts_that_cannot_be_has_the_rest(self, block, wrong):
         broken = {name: wrong if value is None else value for name, value in block.items()}
-        with pytest.raises(ValueError, match="is not a valid token count"):
-            Usage.from_response({"usage": broken})
+        usage = Usage.from_response({"usage": broken})
+        assert usage is not None
+        assert (usage.input_tokens, usage.output_tokens) == (None, 1)
+        assert "is not a valid token count" in str(usage.doubt)
+        assert not usage.is_bill
 
     @pytest.mark.parametrize("model", [5, ["gpt"], None])
     def test_a_response_names_a_model_only_in_text(self, model):
@@ -509,9 +512,6 @@ class TestAnythingAtAll:
             ),
         )
     )
-    def test_anything_at_all_is_usage_or_none_or_a_value_error(self, response):
-        try:
-            usage = Usage.from_response(response)
-        except ValueError:
-            return
-        assert usage is None or usage.total_tokens >= 0
+    def test_anything_at_all_is_usage_or_none(self, response):
+        usage = Usage.from_response(response)
+        assert usage is None or (usage.total_tokens >= 0 and usage.stands)

@@ -78,11 +78,9 @@ def read_metrics(reading: Reading, event: object) -> None:
     before = reading.usage
     reading.count({METRICS: event[METRICS]})
     if before is not None and reading.usage is not None:
-        details = {name: getattr(before, name) for name in _LEFT_OUT}
-        try:
-            reading.usage = replace(reading.usage, **details).checked()
-        except ValueError:  # they do not go together
-            return
+        whole = replace(reading.usage, **{name: getattr(before, name) for name in _LEFT_OUT})
+        if reading.usage.doubt is None and whole.stands:  # else they do not go together
+            reading.usage = whole
 
 
 _LEFT_OUT = ("cache_creation_1h_tokens", "reasoning_tokens", "unknown_tokens")

@@ -42,7 +42,7 @@ def _chat_bill(case: Case) -> Bill:
     # https://learn.microsoft.com/en-us/azure/ai-foundry/openai/reference; a completion that was
     # filtered is an error, which AzureChatOpenAI raises where it does not stream.
     bill = chat_bill(case, "azure")
-    if not case.failed and not case.streamed:
+    if not case.failed and not case.streamed and bill.status == "success":
         if any(choice["finish_reason"] == "content_filter" for choice in case.body["choices"]):
             return replace(bill, model=case.model, status="error", error_type="content_filter")
     return bill

@@ -30,13 +30,16 @@ def _bill(case: Case) -> Bill:
         usage, error = case.body.get("usage"), ""
     if not usage or "billed_units" not in usage:
         return without_usage(PROVIDER, case.model, error)
-    billed = usage["billed_units"]
+    billed, cached = usage["billed_units"], usage.get("cached_tokens") or 0
+    is_part = cached <= billed["input_tokens"]  # what is not was no part of the bill
     return Bill(
         PROVIDER,
         case.model,
         billed["input_tokens"],
         billed["output_tokens"],
-        details(cache_read=usage.get("cached_tokens")),
+        details(cache_read=cached if is_part else 0),
+        not_understood=int(not is_part),
+        seen=(usage["tokens"]["input_tokens"], usage["tokens"]["output_tokens"]),
     )
 
 

@@ -52,23 +52,65 @@ def chat_bill(case: Case, provider: str) -> Bill:
     bill = Bill(provider, model, api_seconds=_processing_seconds(case))
     if kind := failure(case):
         bill = replace(bill, model=case.model, status="error", error_type=kind)
-    usage = next((o["usage"] for o in reversed(objects(case)) if o.get("usage")), None)
+    told = [o["usage"] for o in objects(case) if o.get("usage")]
+    usage = next((u for u in reversed(told) if u["prompt_tokens"] or u["completion_tokens"]), None)
     if usage is None:
         return bill
+    if error := _parsing_error(case):
+        bill = replace(bill, status="error", error_type=error)
+    return _tokens(bill, usage)
+
+
+def _tokens(bill: Bill, usage: Mapping[str, Any]) -> Bill:
+    """The tokens of a usage; what its total shows to be beside the two counts is billed, too.
+
+    https://docs.x.ai/docs/guides/reasoning, https://ai.google.dev/gemini-api/docs/openai
+    """
     prompt = usage.get("prompt_tokens_details") or {}
     completion = usage.get("completion_tokens_details") or {}
+    sent, received = usage["prompt_tokens"], usage["completion_tokens"]
+    cached, written = prompt.get("cached_tokens") or 0, prompt.get("cache_write_tokens") or 0
+    reasoning, wrong = completion.get("reasoning_tokens") or 0, False
+    beside = (usage.get("total_tokens") or sent + received) - sent - received
+    if beside and "gemini" in bill.model:
+        received, reasoning = received + beside, beside
+    elif beside and beside == reasoning:
+        received += reasoning
+    elif beside and beside == cached + written:
+        sent += beside
+    else:
+        wrong = bool(beside)
+    if cached + written > sent:
+        cached, written, wrong = 0, 0, True
+    if reasoning > received:
+        reasoning, wrong = 0, True
     return replace(
         bill,
-        input_tokens=usage["prompt_tokens"],
-        output_tokens=usage["completion_tokens"],
+        input_tokens=sent,
+        output_tokens=received,
         details=details(
-            cache_read=prompt.get("cached_tokens"),
-            cache_creation=prompt.get("cache_write_tokens"),
+            cache_read=cached,
+            cache_creation=written,
             audio_input=prompt.get("audio_tokens"),
-            reasoning=completion.get("reasoning_tokens"),
+            reasoning=reasoning,
             audio_output=completion.get("audio_tokens"),
         ),
+        not_understood=int(wrong),
     )
+
+
+def _parsing_error(case: Case) -> str:
+    """What OpenAI's SDK raises of an answer that was asked for in a format, and is not whole.
+
+    https://github.com/openai/openai-python/blob/main/helpers.md
+    """
+    if "response_format" not in case.options.get("model_kwargs", {}):
+        return ""
+    reasons = [choice["finish_reason"] for o in objects(case) for choice in o["choices"]]
+    return next((_UNPARSED[reason] for reason in reasons if reason in _UNPARSED), "")
+
+
+_UNPARSED: Mapping[str, str] = {"length": "other", "content_filter": "content_filter"}
 
 
 def _processing_seconds(case: Case) -> float | None:

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from langchain_core.globals import get_llm_cache
-from langchain_core.outputs import LLMResult
+from langchain_core.outputs import ChatGenerationChunk, LLMResult
 
 from agentmetrics.calls.facts import LLMCall, RetrieverQuery, ToolExecution
 from agentmetrics.config.active import active, in_use
@@ -49,9 +49,9 @@ from agentmetrics.sources.langchain.callbacks.streaming import (
     event_carries_output,
 )
 from agentmetrics.sources.langchain.callbacks.usage import (
+    doubt_about,
     note_unread,
     read_chunk,
-    read_first_chunk,
     read_response,
 )
 
@@ -206,11 +206,12 @@ class MetricsCallbackHandler(Marker):
                     if gap > call.longest_gap:
                         call.longest_gap = gap
                     call.last_chunk = now
-                    if call.usage is not None:
-                        read_chunk(call, chunk)
                 elif chunk_carries_output(token, chunk):
                     call.first_token = call.last_chunk = perf_counter()
-                    read_first_chunk(call, chunk)
+                if type(chunk) is ChatGenerationChunk:
+                    message = chunk.message
+                    if getattr(message, "usage_metadata", None):
+                        read_chunk(call, message)
         except Exception as error:
             pipeline.failed("on_llm_new_token", error)
 
@@ -259,6 +260,8 @@ class MetricsCallbackHandler(Marker):
                 except Exception as error:  # the call counts, its tokens do not
                     pipeline.failed("on_llm_end", error)
                     note_unread(call, response)
+                if call.usage is not None and (doubt := doubt_about(call)) is not None:
+                    pipeline.failed("on_llm_end", doubt)
                 pipeline.succeed(call)
             elif call is not None:
                 pipeline.finish(call)
@@ -504,6 +507,8 @@ def _read(pipeline: Pipeline, event: str, call: LLMCall, response: LLMResult, ru
     """Read a response; where it cannot be read the call counts, and its tokens do not."""
     try:
         read_response(call, response, run_id)
+        if (doubt := doubt_about(call)) is not None:
+            pipeline.failed(event, doubt)
     except ErrorInResponse:  # the one that was raised says more
         return
     except Exception as error:

@@ -48,10 +48,13 @@ def _bedrock(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> N
 def _cohere(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:
     # https://docs.cohere.com/reference/chat: billed_units is the bill, tokens what the model saw
     # with what Cohere put around it. langchain-cohere hands on the first of a stream, with a
-    # total, and the second else.
+    # total, and the second else: then nobody knows what it cost.
     counts = served.get("token_count")
-    billed = isinstance(counts, Mapping) and "total_tokens" in counts
-    call.usage = Usage.from_response({"usage": counts}) if billed else None
+    if isinstance(counts, Mapping):
+        seen = {"tokens": counts}
+        call.usage = Usage.from_response({"usage": counts if "total_tokens" in counts else seen})
+    elif call.usage is not None:
+        call.usage = Usage.told({**call.usage.counts, "is_bill": False})
 
 
 def _mistral(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:
@@ -66,6 +69,24 @@ def _openrouter(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -
     # https://openrouter.ai/docs/api-reference/errors: it is the upstream provider's.
     if served.get("finish_reason") == "error":
         raise ErrorInResponse(502)
+
+
+def _perplexity(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:
+    # Of deep research langchain-perplexity hands on what is billed beside the output as if it were
+    # a part of it; see ``research_usage``.
+    for choices in response.generations:
+        for generation in choices:
+            block = getattr(getattr(generation, "message", None), "usage_metadata", None) or {}
+            details = block.get("output_token_details") or {}
+            if "citation_tokens" in details:
+                told = {
+                    "prompt_tokens": block.get("input_tokens"),
+                    "completion_tokens": block.get("output_tokens"),
+                    "reasoning_tokens": details.get("reasoning"),
+                    "citation_tokens": details["citation_tokens"],
+                }
+                call.usage = Usage.from_response({"usage": told})
+                return
 
 
 def _azure(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:
@@ -88,5 +109,6 @@ QUIRKS: Mapping[str, Amend] = {
     "cohere": _cohere,
     "mistral": _mistral,
     "openrouter": _openrouter,
+    "perplexity": _perplexity,
 }
 """By the provider of the call."""

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from agentmetrics.calls.facts import FOUND, UNKNOWN, LLMCall, Unread
 from agentmetrics.providers.costs import WHERE, told_cost
-from agentmetrics.providers.details import unknown_tokens
 from agentmetrics.providers.finish_reasons import (
     REFUSAL,
     STOP,
@@ -21,14 +20,14 @@ from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.sources.langchain.callbacks.latency import REPORTING, api_seconds, header_seconds
 from agentmetrics.sources.langchain.callbacks.quirks import COMPACTING, QUIRKS
+from agentmetrics.sources.langchain.callbacks.told import Told
+from agentmetrics.sources.langchain.callbacks.usage_metadata import usage_of
 
 if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
 
 _NOTHING: Mapping[str, Any] = {}
-_SERVICE_TIERS = ("flex", "priority")
 _SPEAK_MORE = REPORTING | QUIRKS.keys()
-_TELL_SO_FAR = frozenset({"openai", "deepseek"})
 _ADVICE = (
     "set usage_metadata on the model's messages, or record such calls with track_call() and "
     "record_usage()"
@@ -62,8 +61,7 @@ def read_response(call: LLMCall, response: LLMResult, run_id: UUID) -> None:
     from LangChain's LLM cache carry ``total_cost: 0`` in their usage and are marked cached. The
     answer that was put there is marked too, when another call has found it before this one has
     ended; but its message has an id that names the run that made it.
-    Raises ``ValueError`` on usage that cannot be, ``ErrorInResponse`` for an error that the
-    provider's package passed over.
+    Raises ``ErrorInResponse`` for an error that the provider's package passed over.
     """
     message: Any = None
     served: Mapping[str, Any] = _NOTHING
@@ -82,10 +80,9 @@ def read_response(call: LLMCall, response: LLMResult, run_id: UUID) -> None:
                 if usage.get("total_cost") == 0 and str(run_id) not in (message.id or ""):
                     call.lookup = FOUND
                     return
-                if call.first_token:
-                    _read_streamed(call, usage)
-                else:
-                    call.usage = _usage(usage)
+                told = call.told
+                block = usage if told is None else told.instead_of(usage)
+                call.usage = usage_of(block, call)
                 if (
                     call.provider in _SPEAK_MORE
                     and (call.provider not in COMPACTING or type(message.content) is list)
@@ -103,9 +100,7 @@ def read_response(call: LLMCall, response: LLMResult, run_id: UUID) -> None:
     block = output.get("token_usage") or output.get("usage")
     if block:
         call.usage = Usage.from_response({"usage": block})
-    elif call.first_token:
-        _read_streamed(call, None)
-    if call.usage is None:
+    if call.usage is None:  # of chunks, where it was told in a stream
         call.usage = Usage.from_response(served)
     if call.provider in _SPEAK_MORE or "headers" in served:
         _read_more(call, served, response)
@@ -114,28 +109,32 @@ def read_response(call: LLMCall, response: LLMResult, run_id: UUID) -> None:
         note_unread(call, next(texts, response) if message is None else message)
 
 
+def doubt_about(call: LLMCall) -> ValueError | None:
+    """Why a part of what was read of a call's usage was left out, where no chunk said it."""
+    if call.usage is None or (call.told is not None and call.told.is_in_doubt):
+        return None
+    return call.usage.doubt
+
+
 def note_unread(call: LLMCall, response: object) -> None:
     """Note in a call that this response says nothing of its tokens."""
     call.unread = Unread.of(response, _ADVICE_STREAM if call.first_token else _ADVICE)
 
 
-def read_first_chunk(call: LLMCall, chunk: Any) -> None:
-    """Let a stream that tells its usage so far, in every chunk, begin to.
+def read_chunk(call: LLMCall, message: Any) -> None:
+    """Put the usage so far of a stream into its call, from the message of a chunk that has some.
 
-    Servers of OpenAI's wire that do (vLLM's ``continuous_usage_stats``) count from the start
-    of the response every time, and LangChain adds those counts up.
+    Raises ``ValueError``, once a stream, where a part of it was left out, since it cannot be.
     """
-    message: Any = getattr(chunk, "message", None)
-    block = getattr(message, "usage_metadata", None)
-    if block and message.response_metadata.get("model_provider") in _TELL_SO_FAR:
-        call.usage = _usage(block)
-
-
-def read_chunk(call: LLMCall, chunk: Any) -> None:
-    """The usage so far of a stream that tells it; the last stands for the call."""
-    block = getattr(getattr(chunk, "message", None), "usage_metadata", None)
-    if block:
-        call.usage = _usage(block)
+    block, told = message.usage_metadata, call.told
+    if told is None:
+        call.told = told = Told(block)
+    else:
+        told.take(block, call.provider, message.response_metadata.get("model_provider"))
+    call.usage = usage_of(told.block, call)
+    if call.usage.doubt is not None and not told.is_in_doubt:
+        told.is_in_doubt = True
+        raise call.usage.doubt
 
 
 def _read_served(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:
@@ -197,15 +196,6 @@ def _refuses(message: Any) -> bool:
     )
 
 
-def _read_streamed(call: LLMCall, usage: Mapping[str, Any] | None) -> None:
-    """Undo how LangChain joined the chunks of a stream, which adds their numbers.
-
-    Usage that the chunks told so far stands.
-    """
-    if usage is not None and call.usage is None:
-        call.usage = _usage(usage)
-
-
 def _read_more(call: LLMCall, served: Mapping[str, Any], response: LLMResult) -> None:
     """What only some providers and packages say."""
     amend = QUIRKS.get(call.provider)
@@ -215,47 +205,3 @@ def _read_more(call: LLMCall, served: Mapping[str, Any], response: LLMResult) ->
         call.api_seconds = header_seconds(served["headers"])
     elif call.provider in REPORTING:
         call.api_seconds = api_seconds(served, response.llm_output or _NOTHING)
-
-
-def _usage(block: Mapping[str, Any]) -> Usage:
-    """LangChain's ``UsageMetadata``: input includes what was cached, details are subsets.
-
-    Nothing is answered to a prompt of 0 tokens: packages write that for what they were not told.
-    """
-    inputs, outputs = block.get("input_token_details"), block.get("output_token_details")
-    tokens = block.get("input_tokens")
-    if tokens == 0 and block.get("output_tokens"):
-        return Usage.of(output_tokens=block["output_tokens"])
-    if not (inputs and any(inputs.values())) and not (outputs and any(outputs.values())):
-        return Usage.plain(tokens, block.get("output_tokens"))
-    inputs, outputs = inputs or _NOTHING, outputs or _NOTHING
-    tier = _tier(inputs)
-    return Usage(
-        tokens,
-        block.get("output_tokens"),
-        inputs.get(f"{tier}cache_read"),
-        inputs.get(f"{tier}cache_creation") or _ephemeral(inputs),
-        inputs.get("ephemeral_1h_input_tokens"),
-        outputs.get(f"{tier}reasoning"),
-        inputs.get("audio"),
-        outputs.get("audio"),
-        inputs.get("image"),
-        outputs.get("image"),
-        unknown_tokens(block),
-    ).checked()
-
-
-def _tier(details: Mapping[str, Any]) -> str:
-    # langchain-openai puts OpenAI's service tier in front of the details that it prices apart.
-    for tier in _SERVICE_TIERS:
-        if tier in details:
-            return f"{tier}_"
-    return ""
-
-
-def _ephemeral(details: Mapping[str, Any]) -> Any:
-    # langchain-anthropic, not streamed: the two kinds beside "cache_creation": 0.
-    if "ephemeral_5m_input_tokens" not in details:
-        return details.get("cache_creation")
-    kinds = (details["ephemeral_5m_input_tokens"], details.get("ephemeral_1h_input_tokens"))
-    return sum(kind or 0 for kind in kinds)
