@@ -247,7 +247,8 @@ class _CallSeries:
     @lazily
     def count_billed(self) -> Batch:
         """A success whose tokens and price are known, which is nearly every call."""
-        meter, ones, own = self._meter, self._wanted_ones, [(*self._own, *self._extra)]
+        meter, ones = self._meter, self._wanted_ones
+        own = [(*self._own, *self._extra)]  # one for all that have no label of their own
         bound = meter.bind_each(
             [
                 *ones,

@@ -45,14 +45,14 @@ class CardinalityLimit(Layer):
         return values if passes else self._rejected(metric, values)
 
     def bind_each(self, wanted: Sequence[Wanted]) -> list[Any]:
+        passes = self._passes
         with self._step:
-            passes = [self._passes(metric, sets[0]) for metric, sets in wanted]
-        return self._next.bind_each(
-            [
-                (metric, sets if passed else [self._rejected(metric, values) for values in sets])
-                for (metric, sets), passed in zip(wanted, passes, strict=True)
-            ]
-        )
+            past = [each for each in wanted if not passes(each[0], each[1][0])]
+        return self._next.bind_each(self._limited(wanted) if past else wanted)
+
+    def _limited(self, wanted: Sequence[Wanted]) -> Sequence[Wanted]:
+        outward = self.outward_values
+        return [(metric, [outward(metric, values) for values in sets]) for metric, sets in wanted]
 
     def _passes(self, metric: Metric, values: tuple[str, ...]) -> bool:
         """Whether a label set is one of those within the limit; to be asked under the lock."""
