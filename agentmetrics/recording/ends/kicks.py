@@ -53,8 +53,15 @@ class Kicks:
         self.stop()
         with suppress(OSError):
             self.told.send(b"over")
+        self.told.close()
 
     def _run(self) -> None:
+        try:
+            self._kick()
+        finally:
+            self._heard.close()
+
+    def _kick(self) -> None:
         while _sender(self._heard) != os.getpid():  # a fork in C has the socket, too
             pass
         while True:
