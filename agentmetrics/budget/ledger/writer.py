@@ -1,4 +1,8 @@
-"""From the spool to rows in the database: batches, each written once, off the hot path."""
+"""From the spool to rows in the database: batches, each written once, off the hot path.
+
+Longer than other modules: the attempts of the ledger's thread, of whoever flushes and of the end of
+the program are one thing, since each has to know what became of the one before.
+"""
 
 from __future__ import annotations
 
