@@ -26,7 +26,7 @@ MOVES = (
     "2026-03-01 12:00:00",  # it stands still
     "+1d",
 )
-ROUNDS = times(short=2, whole=60)
+ROUNDS = times(short=2, whole=20)
 MANY = 50
 
 
