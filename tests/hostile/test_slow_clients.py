@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from types import ModuleType
 
 import anyio
 import psutil
@@ -69,6 +70,21 @@ def recorder() -> PrometheusRecorder:
     with track_call("openai", "gpt-4o-mini", agent_name="planner", recorder=recorder) as call:
         call.record_usage(input_tokens=10, output_tokens=2)
     return recorder
+
+
+@pytest.fixture
+def hurried(
+    recorder: PrometheusRecorder, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[ModuleType, float], None]:
+    """``hurried(threaded, 0.2)``: a connection to this server has so many seconds for its request
+    and as many for the response, which is large."""
+
+    def hurry(server: ModuleType, seconds: float) -> None:
+        recorder.registry.register(Large())
+        monkeypatch.setattr(server, "REQUEST_SECONDS", seconds)
+        monkeypatch.setattr(server, "RESPONSE_SECONDS", seconds)
+
+    return hurry
 
 
 @pytest.fixture
@@ -151,11 +167,9 @@ class TestTheThreadServer:
 
     @pytest.mark.parametrize("sent", [b"", ASK])
     def test_a_connection_that_is_not_done_in_time_is_closed(
-        self, recorder: PrometheusRecorder, monkeypatch: pytest.MonkeyPatch, sent: bytes
+        self, recorder: PrometheusRecorder, hurried: Callable[..., None], sent: bytes
     ) -> None:
-        recorder.registry.register(Large())
-        monkeypatch.setattr(threaded, "REQUEST_SECONDS", 0.2)
-        monkeypatch.setattr(threaded, "RESPONSE_SECONDS", 0.2)
+        hurried(threaded, 0.2)
         before = threading.active_count()
         with start_http_server_in_thread(recorder) as server, ExitStack() as stack:
             connected(stack, server.port, sent, many=1)
@@ -206,14 +220,12 @@ class TestTheAsyncioServer:
     def test_connections_that_send_or_read_nothing_are_closed_and_keep_out_no_scraper(
         self,
         recorder: PrometheusRecorder,
-        monkeypatch: pytest.MonkeyPatch,
+        hurried: Callable[..., None],
         sent: bytes,
         many: int,
         proves: Proves,
     ) -> None:
-        recorder.registry.register(Large())
-        monkeypatch.setattr(aio, "REQUEST_SECONDS", 1.0)
-        monkeypatch.setattr(aio, "RESPONSE_SECONDS", 1.0)
+        hurried(aio, 1.0)
         with start_blocking_portal("asyncio") as portal, ExitStack() as stack:
             server = portal.call(functools.partial(start_http_server, recorder))
             connected(stack, server.socket.port, sent, many)

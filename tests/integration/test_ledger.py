@@ -508,9 +508,9 @@ class TestTheSpendOfAScope:
         spend = ledger.follow({}, *ALL_TIME)
         call(recorder)
         ledger.flush()
-        assert len(ledger._writer._spends) == 1
+        assert len(ledger._writer._followed.spends) == 1
         del spend
-        assert len(ledger._writer._spends) == 0
+        assert len(ledger._writer._followed.spends) == 0
         call(recorder)
         ledger.flush()
 

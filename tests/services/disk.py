@@ -1,11 +1,11 @@
-"""A disk of its own for a test, as small as it likes, and read-only when it says so."""
+"""A disk of its own for a test, as small as it likes, full or read-only when it says so."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,9 +22,24 @@ class Disk:
         options = f"size={kib}k,mode=700,uid={os.geteuid()}"
         _as_root("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(self.path))
 
-    def remount(self, how: str) -> None:
-        """``ro`` or ``rw``, or ``size=…``."""
-        _as_root("mount", "-o", f"remount,{how}", str(self.path))
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """Nothing is made here or opened for writing meanwhile; what is open by then goes on."""
+        _as_root("mount", "--bind", str(self.path), str(self.path))
+        try:
+            _as_root("mount", "-o", "remount,bind,ro", str(self.path))
+            yield
+        finally:
+            self.unmount()
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """There is no room at all meanwhile."""
+        self.fill()
+        try:
+            yield
+        finally:
+            self.empty()
 
     def fill(self) -> None:
         """Leave no room at all."""

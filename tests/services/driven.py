@@ -27,11 +27,14 @@ NANO_USD_PER_CALL = 750_000
 class Driven:
     """The program; every call of a method waits for its answer."""
 
-    def __init__(self, url: str, spool: Path | None, log: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, url: str, spool: Path | None, log: Path, env: Mapping[str, str], program: str
+    ) -> None:
+        self.url, self.spool = url, spool
         of_spool = {} if spool is None else {"DRIVEN_SPOOL": str(spool)}
         with log.open("ab") as said:
             self.process = subprocess.Popen(
-                [sys.executable, driven.__file__],
+                [sys.executable, program],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=said,
@@ -54,7 +57,8 @@ class Driven:
         assert answer, self.log
         return answer
 
-    def _tell(self, line: str) -> str:
+    def tell(self, line: str) -> str:
+        """Its answer to a line."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{line}\n".encode())
         self.process.stdin.flush()
@@ -65,24 +69,24 @@ class Driven:
         return self._log.read_text()
 
     def calls(self, many: int) -> None:
-        assert self._tell(f"calls {many}") == "made"
+        assert self.tell(f"calls {many}") == "made"
 
     def flush(self) -> bool:
         """Whether everything is in the database now."""
-        return self._tell("flush") == "written"
+        return self.tell("flush") == "written"
 
     def jump(self, seconds: float) -> None:
-        self._tell(f"jump {seconds}")
+        self.tell(f"jump {seconds}")
 
     def lost(self) -> dict[str, int]:
-        told: dict[str, int] = json.loads(self._tell("lost"))
+        told: dict[str, int] = json.loads(self.tell("lost"))
         return told
 
     def spool_bytes(self) -> float:
-        return float(self._tell("spool"))
+        return float(self.tell("spool"))
 
     def end(self) -> None:
-        assert self._tell("end") == "ended"
+        assert self.tell("end") == "ended"
         self._close()
         assert self.process.wait(SECONDS) == 0, self.log
 
@@ -115,12 +119,17 @@ Drive = Callable[..., Driven]
 
 @pytest.fixture
 def drive(tmp_path: Path) -> Iterator[Drive]:
-    """``drive(url, spool)`` starts a program; what still runs at the end of the test is killed."""
+    """``drive(url, spool)`` starts a program; what still runs at the end of the test is killed.
+
+    ``program`` is the file of another one than ``tests/integration/apps/driven.py``.
+    """
     with ExitStack() as running:
 
-        def start(url: str, spool: Path | None = None, **env: str) -> Driven:
-            program = Driven(url, spool, tmp_path / "driven.log", env)
-            running.callback(program.kill)
-            return program
+        def start(
+            url: str, spool: Path | None = None, program: str = driven.__file__, **env: str
+        ) -> Driven:
+            started = Driven(url, spool, tmp_path / "driven.log", env, program)
+            running.callback(started.kill)
+            return started
 
         yield start

@@ -98,12 +98,24 @@ class PostgresServer:
         self.stop(how)
         self.start()
 
-    def pause(self) -> None:
-        """Stop every process of it where it is: connections are taken, and nothing is answered."""
-        self._signal_all(signal.SIGSTOP)
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """It is not there meanwhile."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
 
-    def resume(self) -> None:
-        self._signal_all(signal.SIGCONT)
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Every process of it is stopped where it is: connections are taken, and nothing is
+        answered."""
+        self._signal_all(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal_all(signal.SIGCONT)
 
     def _signal_all(self, how: int) -> None:
         assert self._process is not None
@@ -111,6 +123,13 @@ class PostgresServer:
         for process in (postmaster, *postmaster.children(recursive=True)):
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(how)
+
+    @contextmanager
+    def locked(self, url: str, tables: str) -> Iterator[None]:
+        """Another session keeps these tables to itself, for readers as well."""
+        with psycopg.connect(url) as other:
+            other.execute(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
+            yield
 
     @contextmanager
     def stuck(self, url: str, table: str, begin: Callable[[], None]) -> Iterator[int]:
@@ -129,6 +148,13 @@ class PostgresServer:
             finally:
                 with suppress(ProcessLookupError):
                     os.kill(found[0], signal.SIGCONT)
+
+    @contextmanager
+    def frozen(self, url: str, table: str, begin: Callable[[], None]) -> Iterator[None]:
+        """That process is stopped as well: nobody is left there who could give up."""
+        with self.stuck(url, table, begin) as process:
+            os.kill(process, signal.SIGSTOP)
+            yield
 
     def url(self, database: str) -> str:
         return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"

@@ -237,7 +237,7 @@ class TestADatabaseThatIsNotTheOneOfBefore:
         ledger = opened(url, recorder)
         call(recorder)
         ledger.flush()
-        mark = ledger._writer._written
+        mark = ledger._writer._sums.written
         for _ in range(2):
             call(recorder)
         ledger.flush()

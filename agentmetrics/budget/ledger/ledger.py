@@ -282,7 +282,7 @@ class Ledger:
 
     def reservations(self) -> Reservations:
         """What calls that are under way have reserved in its database, on another connection."""
-        return Reservations(self._url)
+        return Reservations(self._url, self._database.seen)
 
     def _prune_old(self) -> None:
         if self._retention_seconds is not None:

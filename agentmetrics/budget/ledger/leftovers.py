@@ -82,16 +82,16 @@ class Leftovers:
         lost: Counter[str] = Counter()
         calls = 0
 
-        def rows_after(mark: int) -> Mapping[Key, Row]:
+        def rows_after(mark: int | None) -> Mapping[Key, Row]:
             nonlocal calls
             lost.clear()
             tally = Tally()
             for place, key, amounts in records:
-                if place <= mark:
+                if mark is not None and place <= mark:
                     continue
                 if key is None:
                     lost["torn"] += 1
-                elif key.bucket < forgotten:  # and with it the mark that would tell
+                elif mark is None and key.bucket < forgotten:  # as may be what had told of it
                     lost["too_old"] += amounts[0]
                 else:
                     tally.add(key, amounts)

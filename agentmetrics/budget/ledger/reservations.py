@@ -16,11 +16,12 @@ from sqlalchemy import (
     union_all,
 )
 
-from agentmetrics.budget.ledger.database import Database, DatabaseAway, exact_sums, whole_sums
+from agentmetrics.budget.ledger.database import Database, DatabaseAway, Seen
 from agentmetrics.budget.ledger.demand import ANSWER_SECONDS, LEASE_SECONDS, Demand, Refusal
 from agentmetrics.budget.ledger.engine import WRITES, make_keeping_engine
 from agentmetrics.budget.ledger.lines import KeptLine
 from agentmetrics.budget.ledger.schema import LEDGER, RESERVATIONS, RESERVED_FOR
+from agentmetrics.budget.ledger.statements import exact_sums, whole_sums
 from agentmetrics.recording.fork import ForkAware, held_lock, watch_forks
 
 MOST_NANO = 2**62
@@ -41,8 +42,8 @@ class Reservations(Database, ForkAware):
 
     write_seconds = ANSWER_SECONDS
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
+    def __init__(self, url: str, seen: Seen | None = None) -> None:
+        super().__init__(url, seen=seen)
         self._engine = make_keeping_engine(self.url)
         self._line = None if self._is_sqlite else KeptLine(self._engine)
         self._lines = self._line
@@ -132,6 +133,8 @@ class Reservations(Database, ForkAware):
         if self._using.acquire(timeout=ANSWER_SECONDS):
             try:
                 self._engine.dispose()
+                if self._line is not None:
+                    self._line.let_go()
             finally:
                 self._using.release()
 

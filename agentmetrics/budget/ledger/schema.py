@@ -124,7 +124,7 @@ MIGRATIONS: Migrations = (
     ),
 )
 
-_LOCK = 0x6167656E746D6574
+MIGRATION_LOCK = 0x6167656E746D6574
 """The advisory lock of PostgreSQL under which one process migrates: 'agentmet' in ASCII."""
 
 
@@ -158,7 +158,7 @@ def migrate(connection: Connection, migrations: Migrations = MIGRATIONS) -> None
     if version_of(connection) == len(migrations):
         return
     if connection.dialect.name == "postgresql":  # a writing transaction of SQLite is alone anyway
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
     before = check_not_newer(connection, migrations)
     if not before:
         VERSION.create(connection, checkfirst=True)

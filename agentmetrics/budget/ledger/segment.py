@@ -67,6 +67,7 @@ class Segment:
         "first",
         "keys",
         "last",
+        "name_places",
         "next_place",
         "numbers",
         "path",
@@ -86,6 +87,8 @@ class Segment:
         """The numbers of keys, by what calls have of them."""
         self.keys: dict[int, Key] = {}
         """The keys of these numbers."""
+        self.name_places: list[int] = []
+        """Those places that hold no call, but a part of a key."""
         self._next_number = count(1).__next__
         self.path: Path | None = None
         self._file: IO[bytes] | None = None
@@ -96,6 +99,7 @@ class Segment:
         self.keys[number] = key
         for negative, where, text in parts_of(number, key):
             place = self.next_place()
+            self.name_places.append(place)
             check = check_of_part(negative, where, text, place)
             self._pack(PART, place, negative, where, text, check)
         self.numbers[raw] = number
@@ -136,7 +140,7 @@ class Segment:
 
     def let_names_go(self) -> None:
         """Keep nothing but its bytes, once all of it was taken and nothing more comes."""
-        self.numbers, self.keys = {}, {}
+        self.numbers, self.keys, self.name_places = {}, {}, []
 
     def read_again(self, mark: int, upto: int) -> Iterator[tuple[Key, Numbers]]:
         """What the places after ``mark`` hold, up to and with ``upto``, by its bytes alone."""

@@ -115,6 +115,10 @@ class Spend:
         """Whether what a row costs belongs to it."""
         return self.start <= key.bucket < self.end and self.scope.covers(key)
 
+    def begin(self, waiting: Spent) -> None:
+        """Begin with what waits to be written; what the database has is added by ``refresh``."""
+        self._nano_usd, self._unpriced_calls = waiting
+
     def add(self, nano_usd: int) -> None:
         self._nano_usd += nano_usd
 

@@ -196,7 +196,7 @@ class Spool:
     def let_go_of_cut(self) -> int:
         """Read no more from files that were cut short under this process, and go on in another.
 
-        Returns how many places were not read by then: those of calls that are lost.
+        Returns how many records were not read by then: those of calls that are lost.
         """
         lost = 0
         for segment in list(self._segments):
@@ -204,7 +204,8 @@ class Spool:
                 continue
             if segment is self.segment:
                 self.rotate()
-            lost += max(0, segment.last - self._taken)
+            names = sum(self._taken < place <= segment.last for place in segment.name_places)
+            lost += max(0, segment.last - self._taken - names)
             self._taken = max(self._taken, segment.last)
             self._segments.remove(segment)
             segment.remove()

@@ -216,5 +216,11 @@ class Tally:
     def follow(self, spend: Follower) -> None:
         """Let a spend that is new among ``spends`` grow with the rows that are there."""
         for row in self.rows.values():
-            if spend.covers(row.key):
+            if spend not in row.followed_by and spend.covers(row.key):
                 row.followed_by += (spend,)
+
+    def follow_all(self, spends: Iterable[Follower]) -> None:
+        """Let spends grow with its rows from now on; what is in them already is in the spends."""
+        self._spends = spends
+        for spend in spends:
+            self.follow(spend)

@@ -1,22 +1,27 @@
-"""From the spool to rows in the database: batches, each written once, off the hot path."""
+"""From the spool to rows in the database: batches, each written once, off the hot path.
+
+Longer than other modules: the attempts of the ledger's thread, of whoever flushes and of the end of
+the program are one thing, since each has to know what became of the one before.
+"""
 
 from __future__ import annotations
 
 import random
 import time
-import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from itertools import count
 
 from agentmetrics.budget.ledger.database import Database, DatabaseAway
 from agentmetrics.budget.ledger.intake import Intake
 from agentmetrics.budget.ledger.leftovers import Leftovers, taken_up
+from agentmetrics.budget.ledger.losses import Losses
 from agentmetrics.budget.ledger.place import SpoolPlace
 from agentmetrics.budget.ledger.segment import Segment
-from agentmetrics.budget.ledger.spend import Spend, Spent
+from agentmetrics.budget.ledger.spend import Spend
 from agentmetrics.budget.ledger.spool import Spool
-from agentmetrics.budget.ledger.tally import Key, Row, Tally
+from agentmetrics.budget.ledger.sums import Batch, Followed, Sums
+from agentmetrics.budget.ledger.turn import Turn
 from agentmetrics.budget.ledger.upkeep import Upkeep
 from agentmetrics.calls.facts import LLMCall
 from agentmetrics.errors import LedgerUnavailable
@@ -40,25 +45,10 @@ CLOSING_SECONDS = 10.0
 """How long the end of a program waits for a database that is away: the disk of a container may not
 outlive it."""
 CLOSING_PAUSE_SECONDS = 0.2
-FOLD_WAITS_SECONDS = 0.2
-"""How long an addition waits for another thread's, which takes milliseconds."""
 DRAINING_SECONDS = 1.0
 """How long the end of a program waits for calls that are just being written to the spool."""
 LEFTOVERS_SECONDS = 15.0
 """How often it is looked for what dead processes left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows that are written together: all that the places behind ``after`` up to ``upto`` hold."""
-
-    after: int
-    upto: int
-    rows: Mapping[Key, Row]
-
-    @property
-    def calls(self) -> int:
-        return sum(row.calls for row in self.rows.values())
 
 
 _CLOSED = "the ledger is closed and accepts no more calls"
@@ -84,16 +74,16 @@ class Writer(ForkAware):
         self._interval = flush_interval_seconds
         self._clock, self._upkeep = clock, upkeep
         self._problems = LogOnce()
-        self._meters: list[LedgerMeter] = []
-        self._lost_before: dict[str, int] = {}
-        self._spends: weakref.WeakSet[Spend] = weakref.WeakSet()
+        self._losses = Losses(database.shown, self._problems)
+        self._followed = Followed()
         self._periodic: PeriodicFlush | None = None
         self._is_closed = False
+        self._closings = count()
         self.last_failure: str | None = None
         """What the last attempt to write said, if it failed."""
         self.last_success: float | None = None
         """When the last attempt to write succeeded, in Unix time."""
-        self._writing, self._folding = held_lock(), held_lock()
+        self._writing = held_lock()
         self._heir: Writer | None = None
         self._begin_anew()
         watch_forks(self)
@@ -102,12 +92,11 @@ class Writer(ForkAware):
 
     def _begin_anew(self) -> None:
         """As a writer with nothing to write; so does a forked child, whose parent has the rest."""
-        self._is_writing = self._is_adding = False
+        self._is_writing = False
         self._busy_since: float | None = None
+        self._starting = Turn()
         self.spool = Spool(self._place, self._problems)
-        self._written = 0
-        self._tally = Tally(self._spends)
-        self._batch: Batch | None = None
+        self._sums = Sums(self.spool, self._followed)
         self._may_be_written = False
         """Whether an attempt to write the batch got as far as the database, which did not say what
         became of it."""
@@ -128,9 +117,7 @@ class Writer(ForkAware):
         if self._is_closed:
             raise RuntimeError(_CLOSED)
         meter.begin(self.pending_rows, lambda: self.spool.file_bytes, lambda: self.last_success)
-        self._meters.append(meter)
-        while self._lost_before:  # before anybody could count it
-            meter.lost(*self._lost_before.popitem())
+        self._losses.hear(meter)
         return Intake(self, names, self._clock)
 
     def grow(self, full: Segment) -> Segment | None:
@@ -149,7 +136,14 @@ class Writer(ForkAware):
         self._heir = heir
 
     def _ensure_thread(self) -> None:
-        if self._periodic is not None or self._is_closed:
+        if self._periodic is None and not self._is_closed and self._starting.begin(0.0):
+            try:
+                self._start_thread()
+            finally:
+                self._starting.end()
+
+    def _start_thread(self) -> None:
+        if self._periodic is not None:  # another thread was faster
             return
         try:
             self._periodic = PeriodicFlush(self, self._interval)
@@ -169,68 +163,24 @@ class Writer(ForkAware):
         Intake(self, names, self._clock).take(call, calls)
 
     def fold(self) -> None:
-        """Add up the calls that have ended. No I/O.
-
-        Waits for a moment only: who asks may hold a lock that a signal handler wants which has
-        interrupted just this in another thread.
-        """
-        if not self._folding.acquire(timeout=FOLD_WAITS_SECONDS):
-            return
-        try:
-            if self._is_adding:  # by a signal handler, in the middle of an addition
-                return
-            self._is_adding = True
-            try:
-                for key, amounts in self.spool.take():
-                    self._tally.add(key, amounts)
-            except BaseException:  # such as Ctrl-C: nobody knows how far the last addition got
-                self._add_up_anew()
-                raise
-            finally:
-                self._is_adding = False
-        finally:
-            self._folding.release()
-
-    def _add_up_anew(self) -> None:
-        """Everything that was taken and is in no batch, from the spool."""
-        since = self._written if self._batch is None else self._batch.upto
-        self._tally = Tally()
-        for key, amounts in self.spool.rows_after(since, self.spool.taken):
-            self._tally.add(key, amounts)
-        for spend in self._spends:
-            self._tally.follow(spend)
+        """Add up the calls that have ended. No I/O, and no waiting to speak of."""
+        self._sums.fold()
 
     def follow(self, spend: Spend) -> None:
-        """Keep a spend current for as long as somebody holds it."""
-        with self._folding:
-            self._ensure_thread()  # others may spend, and a ledger come back, without a call here
-            self.fold()
-            self._spends.add(spend)
-            self._tally.follow(spend)
-            waiting = self._unwritten(spend)
-            spend.add(waiting.nano_usd)
-            spend.miss(waiting.unpriced_calls)
-
-    def _unwritten(self, spend: Spend) -> Spent:
-        rows = [*self._tally.rows.values(), *(self._batch.rows.values() if self._batch else ())]
-        of_spend = [row for row in rows if spend.covers(row.key)]
-        return Spent(
-            sum(row.cost_nano_usd for row in of_spend), sum(row.unpriced_calls for row in of_spend)
-        )
+        """Keep a spend current for as long as somebody holds it. No more waiting than ``fold``."""
+        self._ensure_thread()  # others may spend, and a ledger come back, without a call here
+        self._sums.follow(spend)
 
     def pending_rows(self) -> int:
-        """How many rows wait to be written."""
-        with self._folding:
-            self.fold()
-            return len(self._tally.rows) + (len(self._batch.rows) if self._batch else 0)
+        """How many rows wait to be written. No more waiting than ``fold``."""
+        return self._sums.pending_rows()
 
     def flush(self) -> None:
         """What the thread does: write, unless the database was away a moment ago, and upkeep."""
         notice_fork()
-        with self._folding:
-            self.lose("torn", self.spool.let_go_of_cut())
-            self.fold()
-        self.spool.look_after(self._written)
+        self.lose("torn", self._sums.let_go_of_cut())
+        self.fold()
+        self.spool.look_after(self._sums.written)
         if time.monotonic() >= self._not_before:
             with suppress(LedgerUnavailable):  # counted and logged
                 self.write()
@@ -242,19 +192,20 @@ class Writer(ForkAware):
 
         Raises ``LedgerUnavailable``.
         """
-        with self._alone():
+        with self._alone(TURN_SECONDS):
             self._database.prepare()
             yield self._database
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self, seconds: float) -> Iterator[None]:
         """Let nobody else at the database, nor a fork happen.
 
-        Raises ``LedgerUnavailable`` when that takes too long, and in a signal handler that
-        interrupted just this.
+        Raises ``LedgerUnavailable`` when that takes longer, and in a signal handler that
+        interrupted just this. One that interrupted an addition waits for nobody, since who is at
+        the database may wait for that.
         """
         with later():
-            if not self._writing.acquire(timeout=TURN_SECONDS):
+            if not self._writing.acquire(timeout=0.0 if self._sums.is_interrupted else seconds):
                 raise DatabaseAway(f"{self._database.shown!r}: another thread waits for its answer")
             try:
                 if self._is_writing:
@@ -274,7 +225,7 @@ class Writer(ForkAware):
 
         Raises ``LedgerUnavailable``; nothing is lost by that.
         """
-        with self._alone():
+        with self._alone(TURN_SECONDS):
             try:
                 self._write_batches()
                 self._refresh()
@@ -288,16 +239,11 @@ class Writer(ForkAware):
             self._failures, self._not_before, self.last_failure = 0, 0.0, None
 
     def _write_batches(self) -> None:
-        if self._batch is not None:  # of an attempt that failed
-            self._write_batch(self._batch)
-        with self._folding:
-            self.fold()
-            # In a signal handler that has interrupted an addition, a call is taken and not added.
-            if self._is_adding or not self._tally.rows:
-                return
-            batch = self._batch = Batch(self._written, self.spool.taken, self._tally.rows)
-            self._tally = Tally(self._spends)
-        self._write_batch(batch)
+        if self._sums.batch is not None:  # of an attempt that failed
+            self._write_batch(self._sums.batch)
+        batch = self._sums.next_batch()
+        if batch is not None:
+            self._write_batch(batch)
 
     def _write_batch(self, batch: Batch) -> None:
         self._database.prepare()
@@ -310,21 +256,14 @@ class Writer(ForkAware):
         while added.mark < batch.upto:
             # It is not the database that had what was before, or somebody took this process for
             # dead: what is behind the mark is missing there.
-            batch = self._rest_of(batch, added.mark)
+            batch = self._sums.rest_of(batch, added.mark)
             added = self._database.add(self.spool.writer, added.mark, batch.upto, batch.rows)
-        self._tell(LedgerMeter.written)
+        self._losses.tell(LedgerMeter.written)
         self.last_success = self._clock()
         self.lose("unwritable", added.refused_calls)
-        with self._folding:
-            self._batch, self._may_be_written = None, False
-            self._written = batch.upto
+        self._sums.done(batch)
+        self._may_be_written = False
         self.spool.forget(batch.upto)
-
-    def _rest_of(self, batch: Batch, mark: int) -> Batch:
-        tally = Tally()
-        for key, amounts in self.spool.rows_after(mark, batch.upto):
-            tally.add(key, amounts)
-        return Batch(mark, batch.upto, tally.rows)
 
     def take_up(self) -> None:
         """Write what dead processes left in their spools.
@@ -340,18 +279,13 @@ class Writer(ForkAware):
             logger.warning("the ledger has taken up %s", taken_up(found))
 
     def _refresh(self) -> None:
-        spends = list(self._spends)
-        if not spends:
-            return
-        self._database.prepare()
-        written = self._database.spent(spends)
-        with self._folding:  # nothing was written since: all else is in memory
-            self.fold()
-            for spend, known in zip(spends, written, strict=True):
-                spend.refresh(known.plus(self._unwritten(spend)))
+        spends = list(self._followed.spends)
+        if spends:
+            self._database.prepare()
+            self._sums.refresh(spends, self._database.spent(spends))
 
     def _failed(self, error: LedgerUnavailable) -> None:
-        self._tell(LedgerMeter.failed)
+        self._losses.tell(LedgerMeter.failed)
         if not self._failures:
             logger.warning(
                 "the ledger cannot be written to; calls are kept until it is back: %s",
@@ -364,33 +298,15 @@ class Writer(ForkAware):
 
     def refuse(self, calls: int) -> None:
         """Count calls with numbers that no database can hold; logged once."""
-        self._problems.warn(
-            "unwritable",
-            "a call has numbers that the ledger cannot hold: it is lost",
-        )
-        self._count_lost("unwritable", calls)
+        self._losses.refuse(calls)
 
     def miss(self, calls: int) -> None:
         """Count calls that end when the ledger is closed; logged once."""
-        self._problems.warn("closed", "a call ended as its ledger was closed: it is lost")
-        self._count_lost("closed", calls)
+        self._losses.miss(calls)
 
     def lose(self, reason: str, calls: int) -> None:
         """Log and count calls that are lost, for one of the reasons of the catalogue."""
-        if not calls:
-            return
-        logger.error("the ledger %s lost %d calls: %s", self._database.shown, calls, reason)
-        self._count_lost(reason, calls)
-
-    def _count_lost(self, reason: str, calls: int) -> None:
-        if not self._meters:
-            self._lost_before[reason] = self._lost_before.get(reason, 0) + calls
-        self._tell(lambda meter: meter.lost(reason, calls))
-
-    def _tell(self, what: Callable[[LedgerMeter], None]) -> None:
-        for meter in self._meters:
-            with suppress(Exception):  # a backend that fails is no reason to write anything twice
-                what(meter)
+        self._losses.lose(reason, calls)
 
     def finish(self) -> None:
         """Write what is left, as the last that is done; ends the thread.
@@ -403,10 +319,9 @@ class Writer(ForkAware):
 
     def close(self) -> None:
         """Write what is left, as ``finish``; calls that end later are not taken any more."""
-        with self._folding:
-            if self._is_closed:
-                return
-            self._is_closed = True
+        self._is_closed = True
+        if next(self._closings):  # somebody else does, or has
+            return
         self.spool.close(is_written=self._finish())
 
     def _finish(self) -> bool:
@@ -419,11 +334,11 @@ class Writer(ForkAware):
         if not waiting or not self.spool.is_on_disk:  # what has ended meanwhile
             self.spool.rotate()
             is_drained = self._drain()
-            waiting = self._waiting_calls() if waiting else self._write_last(deadline)
+            waiting = self._sums.waiting_calls() if waiting else self._write_last(deadline)
         if waiting:
             self._leave(waiting)
         else:
-            self.spool.forget(self._written)
+            self.spool.forget(self._sums.written)
         return is_drained and not waiting
 
     def _drain(self) -> bool:
@@ -446,15 +361,12 @@ class Writer(ForkAware):
         """Write what is left; how many calls could not be until then, in monotonic time."""
         while True:
             left = max(0.0, deadline - time.monotonic())
-            if self._writing.acquire(timeout=left):
-                try:
-                    with self._alone(), self._database.in_time(left):
-                        self._write_batches()
-                except LedgerUnavailable as error:
-                    self.last_failure = str(error)
-                finally:
-                    self._writing.release()
-            waiting = self._waiting_calls()
+            try:
+                with self._alone(left), self._database.in_time(left):
+                    self._write_batches()
+            except LedgerUnavailable as error:
+                self.last_failure = str(error)
+            waiting = self._sums.waiting_calls()
             if not waiting:
                 return 0
             if time.monotonic() >= deadline:
@@ -462,7 +374,8 @@ class Writer(ForkAware):
             time.sleep(CLOSING_PAUSE_SECONDS)
 
     def _leave(self, calls: int) -> None:
-        unknown = self._batch.calls if self._batch and self._may_be_written else 0
+        batch = self._sums.batch
+        unknown = batch.calls if batch is not None and self._may_be_written else 0
         if self._place is None or not self.spool.is_on_disk:
             self.lose("database_away", calls - unknown)
             self.lose("unanswered", unknown)
@@ -475,11 +388,6 @@ class Writer(ForkAware):
             unknown,
             self.failure or "the previous write did not finish",
         )
-
-    def _waiting_calls(self) -> int:
-        with self._folding:
-            self.fold()
-            return self._tally.calls + (self._batch.calls if self._batch else 0)
 
     def after_fork_in_child(self) -> None:
         self._begin_anew()

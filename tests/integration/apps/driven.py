@@ -66,9 +66,10 @@ class Program:
         return "ended"
 
 
-def main() -> None:
+def serve(made: type[Program]) -> None:
+    """Do what the input says."""
     spool = os.environ.get("DRIVEN_SPOOL")
-    program = Program(os.environ["DRIVEN_URL"], Path(spool) if spool else None)
+    program = made(os.environ["DRIVEN_URL"], Path(spool) if spool else None)
     print("ready", flush=True)
     for line in sys.stdin:
         word, *arguments = line.split()
@@ -76,4 +77,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(Program)
