@@ -46,8 +46,8 @@ with the length of a run and with the machine, the rest may not.
   last flush, one second by default, and UDP loses what it likes.
 - **Code of yours that never returns.** What of your own runs inside a call of ours, such as a
   logging handler, is guarded against what it raises, and not against its hanging.
-- **Generators that change context variables, before Python 3.12.** Of ours none is changed while the
-  garbage collector closes them, since the interpreter can crash of it; your own, and those of
+- **Generators that change context variables, before Python 3.12.** None of ours is changed while
+  the garbage collector closes them, since the interpreter can crash of it; your own, and those of
   frameworks, are theirs.
 - **A fork made in C while another thread asks for the interpreter's lock.** Such a child can hang
   in CPython itself, with or without this library; `os.fork` and `multiprocessing` do not.
