@@ -32,11 +32,10 @@ from agentmetrics.exposition import (
     start_http_server_in_thread,
     threaded,
 )
-from tests.hostile import times
 from tests.hostile.conftest import Proves
 
 MANY = 300
-UNREAD = times(short=20, whole=100)
+UNREAD = 20
 """Clients that read nothing of six megabytes, which are in memory for each."""
 ASK = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 
