@@ -18,7 +18,7 @@ from tests.services.disk import Disk
 
 ROOT = Path(__file__).parents[2]
 SMALL_KIB = 256
-AGENTS = times(short=60, whole=120)
+AGENTS = 60
 """So many that their series do not fit on that disk."""
 SHOPS = times(short=2000, whole=10_000)
 

@@ -14,10 +14,10 @@ from tests.hostile.conftest import Proves
 from tests.services.driven import in_ledger
 from tests.services.postgres import PostgresServer
 
-NAMES = times(short=40_000, whole=1_000_000)
-SMALLER = times(short=20, whole=1)
+NAMES = times(short=24_000, whole=1_000_000)
+SMALLER = times(short=32, whole=1)
 """What is bounded is bounded so much earlier, or a short run would not get there."""
-ALLOWED_MB = times(short=3, whole=30)
+ALLOWED_MB = times(short=2, whole=30)
 """What may come when all bounds are reached: it was 230 bytes a name, which would be more."""
 
 PROGRAM = """

@@ -60,6 +60,20 @@ def test_every_wait_has_a_deadline_or_a_reason() -> None:
     assert set(waits_without_deadline()) == WITHOUT.keys()
 
 
+def test_the_ledger_enters_no_lock_for_which_it_would_wait_for_ever() -> None:
+    # Who holds one may be interrupted by a handler that wants what the one who waits has.
+    entered = {
+        (path.name, ast.unparse(item.context_expr))
+        for path in (PACKAGE / "budget" / "ledger").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.With)
+        for item in node.items
+        if isinstance(item.context_expr, ast.Attribute)
+    }
+    # Whoever makes a file holds this one, and waits for nobody meanwhile.
+    assert entered == {("spool.py", "self._growing")}
+
+
 def test_every_socket_of_ours_has_a_timeout_as_it_is_made() -> None:
     found = {
         (str(path.relative_to(PACKAGE)), ast.unparse(node))

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from agentmetrics import Ledger, MemoryRecorder, configure, get_ledger, track_call
-from agentmetrics.budget.ledger.database import Snapshot
+from agentmetrics.budget.ledger.snapshot import Snapshot
 from agentmetrics.budget.ledger.tally import Amounts
 from agentmetrics.budget.periods import zone_of
 from agentmetrics.calls.facts import LLMCall

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import tzinfo
 from statistics import median
 
-from agentmetrics.budget.ledger.database import Snapshot
+from agentmetrics.budget.ledger.snapshot import Snapshot
 from agentmetrics.budget.periods import BUCKET_SECONDS, Span, earlier
 
 HOUR_SECONDS = 3600

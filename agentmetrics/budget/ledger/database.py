@@ -7,7 +7,6 @@ nobody who was not writing just then.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -15,15 +14,14 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, select, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from agentmetrics.budget.ledger import schema
+from agentmetrics.budget.ledger import schema, statements
 from agentmetrics.budget.ledger.engine import (
     WRITES,
     checked_url,
@@ -34,7 +32,6 @@ from agentmetrics.budget.ledger.engine import (
     use_write_ahead_log,
 )
 from agentmetrics.budget.ledger.lines import Lines
-from agentmetrics.budget.ledger.records import MOST
 from agentmetrics.budget.ledger.schema import (
     CLAIMS,
     LEDGER,
@@ -42,8 +39,9 @@ from agentmetrics.budget.ledger.schema import (
     NewerSchemaError,
     SchemaVersionError,
 )
-from agentmetrics.budget.ledger.spend import CALL_LABELS, Spend, Spent
-from agentmetrics.budget.ledger.tally import AMOUNTS, Amounts, Key, Row
+from agentmetrics.budget.ledger.snapshot import Snapshot
+from agentmetrics.budget.ledger.spend import Spend, Spent
+from agentmetrics.budget.ledger.tally import Key, Row
 from agentmetrics.budget.ledger.url import without_password
 from agentmetrics.errors import LedgerUnavailable
 
@@ -119,9 +117,9 @@ class Database:
         self.was_reached = False
         """Whether a transaction has begun since somebody has set this to false."""
         insert = _INSERT[self._engine.dialect.name]
-        self._upsert = _upsert(insert)
-        self._make_mark, self._move_mark = _marks(insert)
-        self._claim = _claim(insert)
+        self._upsert = statements.upsert(insert)
+        self._make_mark, self._move_mark = statements.marks(insert)
+        self._claim = statements.claim(insert)
 
     def prepare(self) -> None:
         """Make the tables, or bring them to the newest version, if that was not done yet."""
@@ -164,7 +162,7 @@ class Database:
         """
 
         def add(connection: Connection, upsert: _Upsert) -> Added:
-            moved = {**_mark(writer, upto), "after": after}
+            moved = {**statements.mark(writer, upto), "after": after}
             if connection.execute(self._move_mark, moved).first() is None:
                 return Added(self._mark_of(connection, writer), 0)
             return Added(upto, upsert(connection, rows))
@@ -178,11 +176,11 @@ class Database:
         ``upto``; ``None`` where there is no mark, since nothing was written or it was forgotten."""
 
         def add(connection: Connection, upsert: _Upsert) -> Added:
-            is_new = connection.execute(self._make_mark, _mark(writer, 0)).rowcount == 1
+            is_new = connection.execute(self._make_mark, statements.mark(writer, 0)).rowcount == 1
             mark = self._mark_of(connection, writer)
             if mark >= upto:
                 return Added(mark, 0)
-            connection.execute(self._move_mark, {**_mark(writer, upto), "after": mark})
+            connection.execute(self._move_mark, {**statements.mark(writer, upto), "after": mark})
             return Added(upto, upsert(connection, rows_after(None if is_new else mark)))
 
         return self._added(add)
@@ -193,7 +191,7 @@ class Database:
                 with self._writing() as connection:
                     return add(connection, self._upsert_all)
             except (DBAPIError, OverflowError) as error:
-                if not _is_of_a_row(error):
+                if not statements.is_of_a_row(error):
                     raise
                 with self._writing() as connection:
                     return add(connection, self._upsert_each)
@@ -201,7 +199,7 @@ class Database:
     def _upsert_all(self, connection: Connection, rows: Mapping[Key, Row]) -> int:
         # Every writer locks rows in the same order, and so none waits for one that waits for it.
         if rows:
-            records = [_record(rows[key]) for key in sorted(rows)]
+            records = [statements.record(rows[key]) for key in sorted(rows)]
             if connection.execute(self._upsert, records).rowcount != len(records):
                 raise OverflowError
         return 0
@@ -212,10 +210,10 @@ class Database:
         for key in sorted(rows):
             try:
                 with connection.begin_nested():
-                    if connection.execute(self._upsert, _record(rows[key])).rowcount != 1:
+                    if connection.execute(self._upsert, statements.record(rows[key])).rowcount != 1:
                         raise OverflowError
             except (DBAPIError, OverflowError) as error:
-                if not _is_of_a_row(error):
+                if not statements.is_of_a_row(error):
                     raise
                 refused += rows[key].calls
         return refused
@@ -232,30 +230,8 @@ class Database:
 
     def spent(self, spends: Sequence[Spend]) -> list[Spent]:
         """What each of these has spent, as far as it is written."""
-        with self._sentences(), self._reading() as connection:
-            return [self._spent(connection, spend) for spend in spends]
-
-    def _spent(self, connection: Connection, spend: Spend) -> Spent:
-        names = [LEDGER.c[name] for name in (*CALL_LABELS, "served_model", "dimensions")]
-        sums = exact_sums(LEDGER.c.cost_nano_usd, LEDGER.c.unpriced_calls)
-        query = (
-            select(*names, *sums)
-            .where(LEDGER.c.bucket >= spend.start, LEDGER.c.bucket < spend.end)
-            .where(*(LEDGER.c[name] == value for name, value in spend.scope.columns().items()))
-            .group_by(*names)
-        )
-        found = (
-            Spent(*whole_sums(row[len(names) :]))
-            for row in connection.execute(query)
-            if spend.scope.takes(
-                row.agent_name,
-                row.provider,
-                row.model,
-                row.served_model,
-                json.loads(row.dimensions),
-            )
-        )
-        return reduce(Spent.plus, found, Spent(0, 0))
+        with self.snapshot() as snapshot:
+            return [snapshot.spent(spend) for spend in spends]
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
@@ -318,99 +294,3 @@ class Database:
             said = error_text(error)
             kind = DatabaseAway if _AWAY.search(said) else LedgerUnavailable
             raise kind(f"{self.shown!r}: {reason_for(said, self.url)}") from None
-
-
-class Snapshot:
-    """The ledger as it was at one moment."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def amounts(self, start: int, end: int, columns: Sequence[str]) -> list[tuple[Any, ...]]:
-        """For each set of values of these columns the values and their ``Amounts``.
-
-        ``start`` and ``end`` are Unix seconds on a quarter of an hour; the end is not in it.
-        """
-        by = [LEDGER.c[name] for name in columns]
-        sums = exact_sums(*(LEDGER.c[name] for name in AMOUNTS))
-        query: Select[Any] = (
-            select(*by, *sums)
-            .where(LEDGER.c.bucket >= start, LEDGER.c.bucket < end)
-            .group_by(*by)
-            .having(func.count() > 0)  # without columns there would be a row of nothing
-        )
-        return [
-            (*row[: len(by)], Amounts(*whole_sums(row[len(by) :])))
-            for row in self._connection.execute(query)
-        ]
-
-
-_HALF = 1 << 32
-
-
-def exact_sums(*columns: ColumnElement[int]) -> list[ColumnElement[Any]]:
-    """The sums of columns, each in two halves, which ``whole_sums`` puts together: SQLite's sum of
-    integers fails where it is larger than one of them can be."""
-    return [func.sum(half) for column in columns for half in (column // _HALF, column % _HALF)]
-
-
-def whole_sums(halves: Sequence[Any]) -> list[int]:
-    """What ``exact_sums`` has found."""
-    numbers = list(map(int, halves))
-    return [high * _HALF + low for high, low in zip(numbers[::2], numbers[1::2], strict=True)]
-
-
-def _is_of_a_row(error: BaseException) -> bool:
-    """Whether a row is at fault, which will never pass: its numbers, or a constraint or trigger
-    that somebody added. Anything else passes, and is tried again."""
-    if isinstance(error, DataError | IntegrityError | OverflowError):
-        return True
-    return getattr(getattr(error, "orig", None), "sqlstate", None) in _REFUSED_ROW
-
-
-_REFUSED_ROW = ("P0001", "44000")
-"""A trigger of PostgreSQL's that raises, and a view's check."""
-
-
-def _upsert(insert: Any) -> Any:
-    """The statement that adds a row to what is there, and does nothing where a sum would be larger
-    than the database can hold: SQLite would make a float of it."""
-    row = insert(LEDGER)
-    return row.on_conflict_do_update(
-        index_elements=[LEDGER.c.bucket, LEDGER.c.key_hash],
-        set_={name: LEDGER.c[name] + row.excluded[name] for name in AMOUNTS},
-        where=and_(*(LEDGER.c[name] <= MOST - row.excluded[name] for name in AMOUNTS)),
-    ).execution_options(preserve_rowcount=True)
-
-
-def _marks(insert: Any) -> tuple[Any, Any]:
-    """A writer's mark, made unless it is there; and moved, if it is where the writer left it."""
-    mark = insert(WRITERS).values(
-        writer=bindparam("named"), batch=bindparam("upto"), written_at=bindparam("now")
-    )
-    moved = mark.on_conflict_do_update(
-        index_elements=[WRITERS.c.writer],
-        set_={"batch": mark.excluded.batch, "written_at": mark.excluded.written_at},
-        where=WRITERS.c.batch == bindparam("after"),
-    ).returning(WRITERS.c.batch)
-    made = mark.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-    return made, moved
-
-
-def _mark(writer: str, upto: int) -> dict[str, Any]:
-    return {"named": writer, "upto": upto, "now": int(time.time())}
-
-
-def _claim(insert: Any) -> Any:
-    """A claim, which answers if it is the claimant's own."""
-    claim = insert(CLAIMS)
-    return claim.on_conflict_do_update(
-        index_elements=[CLAIMS.c.claimed],
-        set_={"claimant": claim.excluded.claimant},
-        where=CLAIMS.c.claimant == claim.excluded.claimant,
-    ).returning(CLAIMS.c.claimed)
-
-
-def _record(row: Row) -> dict[str, Any]:
-    sums = {name: getattr(row, name) for name in AMOUNTS}
-    return {"key_hash": schema.key_hash(row.key), **row.key._asdict(), **sums}

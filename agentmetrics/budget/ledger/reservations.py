@@ -16,11 +16,12 @@ from sqlalchemy import (
     union_all,
 )
 
-from agentmetrics.budget.ledger.database import Database, DatabaseAway, Seen, exact_sums, whole_sums
+from agentmetrics.budget.ledger.database import Database, DatabaseAway, Seen
 from agentmetrics.budget.ledger.demand import ANSWER_SECONDS, LEASE_SECONDS, Demand, Refusal
 from agentmetrics.budget.ledger.engine import WRITES, make_keeping_engine
 from agentmetrics.budget.ledger.lines import KeptLine
 from agentmetrics.budget.ledger.schema import LEDGER, RESERVATIONS, RESERVED_FOR
+from agentmetrics.budget.ledger.statements import exact_sums, whole_sums
 from agentmetrics.recording.fork import ForkAware, held_lock, watch_forks
 
 MOST_NANO = 2**62

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any
 
-from agentmetrics.budget.ledger.database import Snapshot
+from agentmetrics.budget.ledger.snapshot import Snapshot
 from agentmetrics.budget.ledger.tally import Amounts, Key
 from agentmetrics.budget.periods import (
     PACE_SHARE,

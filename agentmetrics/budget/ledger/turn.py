@@ -12,6 +12,8 @@ class Turn:
     lock lets them in, and they find things half done. And whoever waits for a thread that a handler
     has interrupted may hold what the handler wants. So every wait is for some seconds, and who
     cannot have a turn leaves a note to the next who can.
+
+    A child of a fork is to make its own: it does not know how far a turn of its parent's had come.
     """
 
     __slots__ = ("_is_taken", "_lock")

@@ -1,4 +1,8 @@
-"""From the spool to rows in the database: batches, each written once, off the hot path."""
+"""From the spool to rows in the database: batches, each written once, off the hot path.
+
+Longer than other modules: the attempts of the ledger's thread, of whoever flushes and of the end of
+the program are one thing, since each has to know what became of the one before.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +77,6 @@ class Writer(ForkAware):
         self._losses = Losses(database.shown, self._problems)
         self._followed = Followed()
         self._periodic: PeriodicFlush | None = None
-        self._starting = Turn()
         self._is_closed = False
         self._closings = count()
         self.last_failure: str | None = None
@@ -91,6 +94,7 @@ class Writer(ForkAware):
         """As a writer with nothing to write; so does a forked child, whose parent has the rest."""
         self._is_writing = False
         self._busy_since: float | None = None
+        self._starting = Turn()
         self.spool = Spool(self._place, self._problems)
         self._sums = Sums(self.spool, self._followed)
         self._may_be_written = False
