@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentmetrics import ConfigurationError, Ledger, MemoryRecorder, labels, track_call
-from agentmetrics.budget.ledger import leftovers, segment, spool
+from agentmetrics.budget.ledger import leftovers, segment, spool, writer
 from agentmetrics.budget.ledger import place as places
-from agentmetrics.budget.ledger.database import Database
+from agentmetrics.budget.ledger.database import Added, Database
 from agentmetrics.budget.ledger.records import RECORD, read
 from agentmetrics.budget.ledger.segment import HEADER_BYTES, SegmentFullError, in_memory
 from agentmetrics.budget.ledger.spool import Spool
@@ -669,3 +669,34 @@ def test_a_file_that_goes_while_its_directory_is_measured_is_no_full_disk(
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")  # listed, and not there when it is asked
     places.SpoolPlace(tmp_path).prepare(1024)
     assert list(tmp_path.iterdir()) == [tmp_path / "gone"]
+
+
+def test_a_close_beside_a_write_that_has_no_answer_yet_says_that_its_calls_are_unknown(
+    url, recorder, monkeypatch, caplog
+) -> None:
+    monkeypatch.setattr(writer, "CLOSING_SECONDS", 0.2)
+    ledger = opened(url, recorder)
+    call(recorder)
+    add, reached, may_go_on = Database.add, threading.Event(), threading.Event()
+
+    def without_answer(database: Database, *batch: object) -> Added:
+        added = add(database, *batch)
+        reached.set()
+        assert may_go_on.wait(60)
+        return added
+
+    monkeypatch.setattr(Database, "add", without_answer)
+    writes = threading.Thread(target=ledger.flush)
+    writes.start()
+    try:
+        assert reached.wait(60)
+        call(recorder)
+        with caplog.at_level(logging.WARNING):
+            ledger.close()
+    finally:
+        may_go_on.set()
+        writes.join(60)
+    assert "2 calls are kept in" in caplog.text
+    assert "whether 1 of them are written already" in caplog.text
+    monkeypatch.undo()
+    assert calls_in(url) == 2
