@@ -561,6 +561,22 @@ class TestAppending:
         owed.patience_seconds = 0.0
         assert self.taken(owed) == 1
 
+    def test_appending_that_has_not_gone_on_is_seen_without_reading_all_that_is_free(self):
+        class Counted(bytearray):
+            read = 0
+
+            def __getitem__(self, at):
+                found = super().__getitem__(at)
+                Counted.read += len(found)
+                return found
+
+        owed = self.spool()
+        self.append(owed)
+        assert self.taken(owed) == 1
+        owed.segment.buffer = Counted(owed.segment.buffer)
+        assert self.taken(owed) == 0
+        assert 0 < Counted.read < len(owed.segment.buffer) / 10
+
     def test_appending_in_the_middle_of_appending_is_one_place_further(self, url, recorder):
         """The collector ends abandoned calls at any instruction."""
         ledger = opened(url, recorder)
