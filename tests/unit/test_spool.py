@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -695,7 +696,7 @@ def test_a_close_beside_a_write_that_has_no_answer_yet_says_that_its_calls_are_u
     call(recorder)
     add, reached, may_go_on = Database.add, threading.Event(), threading.Event()
 
-    def without_answer(database: Database, *batch: object) -> Added:
+    def without_answer(database: Database, *batch: Any) -> Added:
         added = add(database, *batch)
         reached.set()
         assert may_go_on.wait(60)
