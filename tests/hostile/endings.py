@@ -27,7 +27,7 @@ from agentmetrics import (
 )
 from tests.unit.scripted import Chat, StreamingChat, answer
 
-AT_ONCE = 100
+AT_ONCE = 50
 
 
 class BrokenError(Exception):
@@ -100,7 +100,7 @@ def _repeated(once: Callable[[Here], object]) -> Callable[[Here, int], None]:
 
 
 def _at_once(once: Callable[[Here], Coroutine[Any, Any, object]]) -> Callable[[Here, int], None]:
-    """On an event loop, a hundred at a time."""
+    """On an event loop, fifty at a time."""
 
     async def end(here: Here, times: int) -> None:
         for _ in range(times // AT_ONCE):

@@ -22,7 +22,9 @@ HEAD = """\
 Once `configure()` has returned, nothing that goes wrong in metrics reaches the program: no call
 into this library hangs, raises, kills the process or shows what is secret. What is lost is counted,
 and what is wrong is logged once per kind and counted in `agentmetrics_handler_errors_total`. Before
-that, the opposite holds: a bad setting stops `configure()` with one clear sentence.
+that, the opposite holds: a bad setting stops `configure()` with one clear sentence. What does reach
+the program later is meant to: the `BudgetExceeded` of a budget that blocks, and the errors that are
+documented for wrong arguments of your own.
 
 This page is what is tried against that promise. Each row is a test of `tests/hostile`, with what
 it did and what came of it in its whole form; each assertion behind it is in the test.
@@ -44,6 +46,9 @@ with the length of a run and with the machine, the rest may not.
   last flush, one second by default, and UDP loses what it likes.
 - **Code of yours that never returns.** What of your own runs inside a call of ours, such as a
   logging handler, is guarded against what it raises, and not against its hanging.
+- **Generators that change context variables, before Python 3.12.** None of ours is changed while
+  the garbage collector closes them, since the interpreter can crash of it; your own, and those of
+  frameworks, are theirs.
 - **A fork made in C while another thread asks for the interpreter's lock.** Such a child can hang
   in CPython itself, with or without this library; `os.fork` and `multiprocessing` do not.
 """

@@ -15,7 +15,7 @@ from tests.hostile import times
 from tests.hostile.conftest import Proves
 from tests.hostile.programs import collected
 
-TIMES = times(short=3_000, whole=100_000)
+TIMES = times(short=2_000, whole=100_000)
 
 
 @pytest.mark.parametrize("way", collected.WAYS)

@@ -32,8 +32,11 @@ from agentmetrics.exposition import (
     start_http_server_in_thread,
     threaded,
 )
+from tests.hostile.conftest import Proves
 
 MANY = 300
+UNREAD = 20
+"""Clients that read nothing of six megabytes, which are in memory for each."""
 ASK = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -131,18 +134,30 @@ def held_by_server(port: int) -> int:
 
 
 class TestTheThreadServer:
-    @pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\nAcc", ASK])
+    @pytest.mark.parametrize(
+        "sent",
+        [b"", b"GET /metrics HTTP/1.1\r\nAcc", ASK],
+        ids=["nothing is sent", "half a request is sent", "nothing is read"],
+    )
     def test_connections_that_send_or_read_nothing_have_few_threads_and_keep_out_no_scraper(
-        self, recorder: PrometheusRecorder, sent: bytes
+        self, recorder: PrometheusRecorder, sent: bytes, proves: Proves
     ) -> None:
         recorder.registry.register(Large())
         before = threading.active_count()
         with start_http_server_in_thread(recorder) as server, ExitStack() as stack:
             connected(stack, server.port, sent)
             assert threading.active_count() <= before + 1 + threaded.MAX_CONNECTIONS
+            began = time.monotonic()
             eventually(lambda: status(server.url) == 200)
-            assert threading.active_count() <= before + 1 + threaded.MAX_CONNECTIONS
+            seconds = time.monotonic() - began
+            threads = threading.active_count() - before
+            assert threads <= 1 + threaded.MAX_CONNECTIONS
         eventually(lambda: threading.active_count() <= before)
+        proves(
+            f"{MANY} connections to the server of start_http_server_in_thread",
+            f"{threads} threads, of at most {threaded.MAX_CONNECTIONS + 1}; a scrape is answered "
+            f"after {seconds:.1f} s",
+        )
 
     def test_one_connection_too_many_is_told_so(self, recorder: PrometheusRecorder) -> None:
         with start_http_server_in_thread(recorder) as server, ExitStack() as stack:
@@ -198,17 +213,30 @@ class TestTheThreadServer:
 class TestTheAsyncioServer:
     pytestmark = pytest.mark.asyncio_alone
 
-    @pytest.mark.parametrize("sent", [b"", ASK])
+    @pytest.mark.parametrize(
+        ("sent", "many"), [(b"", MANY), (ASK, UNREAD)], ids=["nothing is sent", "nothing is read"]
+    )
     def test_connections_that_send_or_read_nothing_are_closed_and_keep_out_no_scraper(
-        self, recorder: PrometheusRecorder, hurried: Callable[..., None], sent: bytes
+        self,
+        recorder: PrometheusRecorder,
+        hurried: Callable[..., None],
+        sent: bytes,
+        many: int,
+        proves: Proves,
     ) -> None:
         hurried(aio, 1.0)
         with start_blocking_portal("asyncio") as portal, ExitStack() as stack:
             server = portal.call(functools.partial(start_http_server, recorder))
-            connected(stack, server.socket.port, sent, 20 if sent else MANY)
+            connected(stack, server.socket.port, sent, many)
+            began = time.monotonic()
             eventually(lambda: status(f"{server.url}metrics") == 200)
+            seconds = time.monotonic() - began
             eventually(lambda: held_by_server(server.socket.port) <= 1)  # the scraper's
             portal.call(server.close)
+        proves(
+            f"{many} connections to the server of start_http_server, deadlines of 1 s",
+            f"0 left open; a scrape is answered after {seconds:.1f} s",
+        )
 
 
 Answer = Callable[[dict[str, object]], str]
@@ -217,7 +245,7 @@ Answer = Callable[[dict[str, object]], str]
 class TestTheApplications:
     @pytest.mark.anyio
     async def test_slow_scrapes_take_no_thread_of_the_application(
-        self, recorder: PrometheusRecorder, held: Held, anyio_backend: str
+        self, recorder: PrometheusRecorder, held: Held, anyio_backend: str, proves: Proves
     ) -> None:
         app, statuses = make_asgi_app(recorder), []
 
@@ -231,9 +259,9 @@ class TestTheApplications:
         scope = {"type": "http", "method": "GET", "headers": []}
         with anyio.fail_after(60):
             async with anyio.create_task_group() as tasks:
-                for _ in range(80):
+                for _ in range(MANY):
                     tasks.start_soon(app, scope, receive, send)
-                while len(statuses) < 80 - apps.MAX_THREADS - apps.MAX_WAITING:
+                while len(statuses) < MANY - apps.MAX_THREADS - apps.MAX_WAITING:
                     await anyio.sleep(0.01)
                 pool = to_thread.current_default_thread_limiter()
                 assert pool.borrowed_tokens == 0
@@ -243,10 +271,15 @@ class TestTheApplications:
                 assert set(statuses) == {503}
                 held.may_go.set()
         assert statuses.count(200) == apps.MAX_THREADS + apps.MAX_WAITING
-        assert len(statuses) == 80
+        assert len(statuses) == MANY
+        proves(
+            f"{MANY} scrapes at a time of an ASGI application",
+            f"{apps.MAX_THREADS} threads of its own and 0 of the application's pool; "
+            f"{statuses.count(200)} are answered, {statuses.count(503)} told at once to come again",
+        )
 
     def test_a_wsgi_application_that_is_busy_says_so_at_once(
-        self, recorder: PrometheusRecorder, held: Held
+        self, recorder: PrometheusRecorder, held: Held, proves: Proves
     ) -> None:
         app = make_wsgi_app(recorder)
         answers: list[str] = []
@@ -259,13 +292,19 @@ class TestTheApplications:
             thread.start()
         for _ in threads:
             assert held.entered.acquire(timeout=60)
-        ask()
-        assert answers == ["503 Service Unavailable"]
+        more = MANY - apps.MAX_SCRAPES
+        for _ in range(more):
+            ask()
+        assert answers == ["503 Service Unavailable"] * more
         held.may_go.set()
         for thread in threads:
             thread.join(60)
         ask()
-        assert answers[1:] == ["200 OK"] * (apps.MAX_SCRAPES + 1)
+        assert answers[more:] == ["200 OK"] * (apps.MAX_SCRAPES + 1)
+        proves(
+            f"{MANY} scrapes of a WSGI application, {apps.MAX_SCRAPES} of which are not done yet",
+            f"{more} told at once to come again; {apps.MAX_SCRAPES} threads held",
+        )
 
 
 header = st.one_of(

@@ -1,0 +1,158 @@
+"""A program that forks beside eight busy threads: ``python -m …forking KIND TIMES LEDGER_URL``.
+
+Each child makes a call and ends. Prints how the children ended as JSON, ``null`` for one that hung,
+and how many calls the threads have made.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+from agentmetrics import (
+    LedgerUnavailable,
+    MemoryRecorder,
+    configure,
+    get_ledger,
+    get_recorder,
+    track_call,
+)
+from agentmetrics.pipeline import pipeline_of
+
+CHILD_SECONDS = 60.0
+CALLING = 4
+SLOW = "takes_its_time"
+
+made = [0] * (CALLING + 1)
+is_over = threading.Event()
+
+
+def call(agent: str, model: str = "gpt-4o-mini") -> None:
+    with track_call("openai", model, agent_name=agent) as tracked:
+        tracked.record_usage(10, 5)
+
+
+def calls(number: int) -> None:
+    call("parent")
+    made[number] += 1
+
+
+def calls_of_new_models(numbers: count[int] = count()) -> None:  # noqa: B008
+    call("parent", f"model-{next(numbers)}")
+    made[CALLING] += 1
+
+
+def make_recorders() -> None:
+    pipeline_of(MemoryRecorder())
+
+
+def write() -> None:
+    ledger = get_ledger()
+    assert ledger is not None
+    with suppress(LedgerUnavailable):
+        ledger.flush()
+    get_recorder().flush()
+
+
+def import_slowly() -> None:
+    sys.modules.pop(SLOW, None)
+    __import__(SLOW)
+
+
+def busy(does: Callable[[], object]) -> None:
+    while not is_over.wait(0.001):
+        does()
+
+
+def in_child() -> None:
+    call("child")
+
+
+def forked(fork: Callable[[], int], begin: Callable[[], object]) -> int:
+    child = fork()
+    if child:
+        return child
+    code = 1
+    try:
+        begin()
+        in_child()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def fork() -> int:
+    return forked(os.fork, lambda: None)
+
+
+def fork_in_c() -> int:
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1.0)  # no thread asks for Python's lock between fork and hook
+    try:
+        # CPython wants the hook of whoever forks.
+        return forked(ctypes.PyDLL(None).fork, ctypes.pythonapi.PyOS_AfterFork_Child)
+    finally:
+        sys.setswitchinterval(usual)
+
+
+def exit_code(child: int) -> int | None:
+    deadline = time.monotonic() + CHILD_SECONDS
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    return None
+
+
+def process() -> int | None:
+    child = multiprocessing.get_context("fork").Process(target=in_child)
+    child.start()
+    child.join(CHILD_SECONDS)
+    if child.exitcode is None:
+        child.kill()
+        child.join()
+        return None
+    return child.exitcode
+
+
+KINDS: dict[str, Callable[[], int | None]] = {
+    "os.fork": lambda: exit_code(fork()),
+    "a fork in C": lambda: exit_code(fork_in_c()),
+    "multiprocessing": process,
+}
+
+
+def main(kind: str, times: int, url: str) -> None:
+    configure(backend="prometheus", ledger_url=url)
+    modules = Path(tempfile.mkdtemp())
+    sys.path.insert(0, str(modules))
+    modules.joinpath(f"{SLOW}.py").write_text("import time\ntime.sleep(0.02)\n")
+    works: list[Callable[[], object]] = [
+        *(lambda number=number: calls(number) for number in range(CALLING)),
+        *(calls_of_new_models, make_recorders, write, import_slowly),
+    ]
+    threads = [threading.Thread(target=busy, args=(each,)) for each in works]
+    for thread in threads:
+        thread.start()
+    codes = [KINDS[kind]() for _ in range(times)]
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    print(json.dumps([codes, sum(made)]), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
