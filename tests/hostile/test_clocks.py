@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile import clocked, times
+from tests.hostile import times
 from tests.hostile.conftest import Proves
+from tests.hostile.programs import clocked
 from tests.services.driven import NANO_USD_PER_CALL, Drive, Driven
 from tests.services.faketime import Clock
 

@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 
@@ -22,11 +22,7 @@ import pytest
 from agentmetrics import (
     Budget,
     BudgetExceeded,
-    Budgets,
-    Ledger,
     LedgerUnavailable,
-    MemoryRecorder,
-    track_call,
 )
 from agentmetrics.budget.ledger import database, place, schema, writer
 from agentmetrics.budget.ledger.database import Database
@@ -34,12 +30,13 @@ from agentmetrics.budget.ledger.demand import Demand
 from agentmetrics.budget.periods import Span
 from tests.hostile import ROWS, times
 from tests.hostile.conftest import Proves
+from tests.hostile.served import LOST, TABLE, Program
 from tests.services.driven import SECONDS, Drive, Driven, in_ledger
 from tests.services.postgres import PostgresServer
 from tests.services.webserver import wait_for
 
-LOST = "agentmetrics_ledger_calls_lost_total"
-TABLE = "agentmetrics_ledger"
+BLOCKING = Budget("all", limit_usd=1e6, period="daily", action="block")
+RESERVING = Budget("all", 1e6, action="block", reserve="max_tokens", reserve_in="ledger")
 CALLS = times(short=700, whole=20_000)
 
 
@@ -55,74 +52,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(writer, "CLOSING_SECONDS", 1.0)
 
 
-class Program:
-    """A ledger whose server there is trouble with, and somebody whose budgets ask it."""
-
-    def __init__(self, server: PostgresServer, spool: Path, url: str = "") -> None:
-        self.url, self.spool, self._server = url or server.new_database(), spool, server
-        self.recorder, self.careful = MemoryRecorder(), MemoryRecorder()
-        self.ledger = Ledger(
-            f"{self.url}?connect_timeout=2", spool_dir=spool, flush_interval_seconds=0.1
-        )
-        self.ledger.attach(self.recorder)
-        self.made, self.slowest = 0, 0.0
-
-    def calls(self, many: int = 1) -> None:
-        for _ in range(many):
-            began = perf_counter()
-            self.call(self.recorder)
-            self.slowest = max(self.slowest, perf_counter() - began)
-        self.made += many
-
-    def call(self, recorder: MemoryRecorder) -> None:
-        with track_call("openai", "gpt-4o-mini", agent_name="driven", recorder=recorder) as made:
-            made.record_usage(1000, 1000)
-
-    def reserve(self) -> None:
-        """Make a call that costs nothing, for which the most that it could cost is reserved."""
-        with track_call(
-            "openai",
-            "gpt-4o-mini",
-            recorder=self.careful,
-            max_input_tokens=1,
-            max_output_tokens=1,
-        ):
-            pass
-
-    def may_reserve(self) -> bool:
-        with suppress(BudgetExceeded):
-            self.reserve()
-            return True
-        return False
-
-    @contextmanager
-    def in_trouble(self, which: str) -> Iterator[None]:
-        """There is this trouble with the server, and the ledger's thread has met it."""
-        server, failed = self._server, self.failed_writes()
-        every = ", ".join(table.name for table in schema.METADATA.tables.values())
-        kinds: dict[str, Callable[[], AbstractContextManager[object]]] = {
-            "stopped": server.stopped,
-            "paused": server.paused,
-            "frozen": lambda: server.frozen(self.url, TABLE, self.calls),
-            "locked": lambda: server.stuck(self.url, TABLE, self.calls),
-            "locked for readers": lambda: server.locked(self.url, every),
-        }
-        with kinds[which]():
-            if which not in ("frozen", "locked"):  # where nobody waits yet
-                self.calls()
-                wait_for(lambda: self.ledger.failure or self.failed_writes() > failed, SECONDS)
-            yield
-
-    def is_back(self) -> bool:
-        return self.ledger.failure is None
-
-    def lost(self) -> float:
-        return self.recorder.value(LOST)
-
-    def failed_writes(self) -> float:
-        return self.recorder.value("agentmetrics_ledger_writes_total", status="error")
-
-
 @pytest.fixture
 def program(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[Program]:
     made = Program(postgres_server, tmp_path / "spool")
@@ -132,26 +61,13 @@ def program(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[Program
     made.ledger.close()
 
 
-@contextmanager
-def careful(program: Program) -> Iterator[None]:
-    """Somebody is refused calls while the ledger does not answer."""
-    budget = Budget("all", limit_usd=1e6, period="daily", action="block")
-    ledger = program.ledger
-    budgets = Budgets([budget], program.careful, ledger=ledger, on_ledger_error="block")
-    budgets.load()
-    try:
-        yield
-    finally:
-        budgets.close()
-
-
 @pytest.mark.parametrize(
     "which", ["stopped", "paused", "frozen", "locked", "locked for readers"], ids=str
 )
 def test_a_server_in_trouble_holds_nobody_up_and_has_every_call_once_in_the_end(
     which: str, program: Program, proves: Proves
 ) -> None:
-    with careful(program):
+    with program.careful_with(BLOCKING):
         program.call(program.careful)
         with program.in_trouble(which):
             program.calls(CALLS)
@@ -251,23 +167,10 @@ def migrate(url: str) -> None:
         younger.execute(f"UPDATE {schema.VERSION.name} SET version = version + 1")
 
 
-@contextmanager
-def reserving(program: Program) -> Iterator[Budget]:
-    """Somebody whose calls are reserved for in the ledger."""
-    budget = Budget("all", 1e6, action="block", reserve="max_tokens", reserve_in="ledger")
-    ledger = program.ledger
-    budgets = Budgets([budget], program.careful, ledger=ledger, on_ledger_error="block")
-    budgets.load()
-    try:
-        yield budget
-    finally:
-        budgets.close()
-
-
 def test_an_older_program_goes_on_when_a_newer_one_has_migrated_and_the_server_was_away(
     program: Program, postgres_server: PostgresServer, proves: Proves
 ) -> None:
-    with reserving(program):
+    with program.careful_with(RESERVING):
         migrate(program.url)
         with postgres_server.stopped():
             program.calls(CALLS)
@@ -299,9 +202,9 @@ def test_locks_that_another_session_keeps_hold_up_no_start_and_no_call(
         program.calls(CALLS)
         other.execute(unlock, [schema.MIGRATION_LOCK])
         wait_for(program.is_back, SECONDS)
-        with reserving(program) as budget:
+        with program.careful_with(RESERVING):
             program.reserve()
-            own = Demand(budget.calls(), budget.period, Span(0, 0), 0).lock
+            own = Demand(RESERVING.calls(), RESERVING.period, Span(0, 0), 0).lock
             other.execute(lock, [own])
             for _ in range(2):
                 with pytest.raises(BudgetExceeded, match="unreachable"):

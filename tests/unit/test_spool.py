@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentmetrics import ConfigurationError, Ledger, MemoryRecorder, labels, track_call
-from agentmetrics.budget.ledger import leftovers, segment, spool
+from agentmetrics.budget.ledger import leftovers, segment, spool, writer
 from agentmetrics.budget.ledger import place as places
-from agentmetrics.budget.ledger.database import Database
+from agentmetrics.budget.ledger.database import Added, Database
 from agentmetrics.budget.ledger.records import (
     PART,
     RECORD,
@@ -584,6 +584,22 @@ class TestAppending:
         owed.patience_seconds = 0.0
         assert self.taken(owed) == 1
 
+    def test_appending_that_has_not_gone_on_is_seen_without_reading_all_that_is_free(self):
+        class Counted(bytearray):
+            read = 0
+
+            def __getitem__(self, at):
+                found = super().__getitem__(at)
+                Counted.read += len(found)
+                return found
+
+        owed = self.spool()
+        self.append(owed)
+        assert self.taken(owed) == 1
+        owed.segment.buffer = Counted(owed.segment.buffer)
+        assert self.taken(owed) == 0
+        assert 0 < Counted.read < len(owed.segment.buffer) / 10
+
     def test_appending_in_the_middle_of_appending_is_one_place_further(self, url, recorder):
         """The collector ends abandoned calls at any instruction."""
         ledger = opened(url, recorder)
@@ -692,3 +708,34 @@ def test_a_file_that_goes_while_its_directory_is_measured_is_no_full_disk(
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")  # listed, and not there when it is asked
     places.SpoolPlace(tmp_path).prepare(1024)
     assert list(tmp_path.iterdir()) == [tmp_path / "gone"]
+
+
+def test_a_close_beside_a_write_that_has_no_answer_yet_says_that_its_calls_are_unknown(
+    url, recorder, monkeypatch, caplog
+) -> None:
+    monkeypatch.setattr(writer, "CLOSING_SECONDS", 0.2)
+    ledger = opened(url, recorder)
+    call(recorder)
+    add, reached, may_go_on = Database.add, threading.Event(), threading.Event()
+
+    def without_answer(database: Database, *batch: Any) -> Added:
+        added = add(database, *batch)
+        reached.set()
+        assert may_go_on.wait(60)
+        return added
+
+    monkeypatch.setattr(Database, "add", without_answer)
+    writes = threading.Thread(target=ledger.flush)
+    writes.start()
+    try:
+        assert reached.wait(60)
+        call(recorder)
+        with caplog.at_level(logging.WARNING):
+            ledger.close()
+    finally:
+        may_go_on.set()
+        writes.join(60)
+    assert "2 calls are kept in" in caplog.text
+    assert "whether 1 of them are written already" in caplog.text
+    monkeypatch.undo()
+    assert calls_in(url) == 2

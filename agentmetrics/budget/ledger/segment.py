@@ -42,6 +42,8 @@ HEADER_BYTES = 4096
 _HEADER = struct.Struct("<8sII")
 _UNSPOOLED = struct.Struct("<q")
 _UNSPOOLED_AT = HEADER_BYTES - _UNSPOOLED.size
+_NOTHING = bytes(128 * RECORD.size)
+"""More places than threads are ever ended at once that were just writing to theirs."""
 SUFFIX = ".spool"
 NEW_SUFFIX = ".new"
 
@@ -161,6 +163,12 @@ class Segment:
         """Whether the record at this place is complete."""
         at = self._base + (place + 1) * RECORD.size
         return any(self.buffer[at - 8 : at])
+
+    def is_begun_behind(self, place: int) -> bool:
+        """Whether anything is in the places just behind this one."""
+        start = self._base + (place + 1) * RECORD.size
+        behind = self.buffer[start : start + len(_NOTHING)]
+        return bool(behind != _NOTHING[: len(behind)])
 
     @property
     def file_bytes(self) -> int:

@@ -149,7 +149,8 @@ class Spool:
     def _give_up_hole(self, segment: Segment) -> bool:
         """Whether the place that comes next is passed over: those behind it are written."""
         place = self._taken + 1
-        if not self._is_anything_behind(place, segment):
+        # Asked before every call of a budget: nearly always there is nothing.
+        if segment is self.segment and not segment.is_begun_behind(place):
             self._hole = None
             return False
         now = time.monotonic()
@@ -159,11 +160,6 @@ class Spool:
             return False
         self._taken = place
         return True
-
-    def _is_anything_behind(self, place: int, segment: Segment) -> bool:
-        if segment is not self.segment:
-            return True
-        return any(record[-1] for record in segment.records_from(place + 1, _READ_AT_ONCE))
 
     def rows_after(self, mark: int, upto: int) -> Iterator[tuple[Key, Numbers]]:
         """What the places after ``mark`` hold, up to and with ``upto``, as far as it is there."""

@@ -375,7 +375,9 @@ class Writer(ForkAware):
 
     def _leave(self, calls: int) -> None:
         batch = self._sums.batch
-        unknown = batch.calls if batch is not None and self._may_be_written else 0
+        # Another thread's attempt may still be under way, which nobody waits for any longer.
+        is_unknown = self._may_be_written or (self._is_writing and self._database.was_reached)
+        unknown = batch.calls if batch is not None and is_unknown else 0
         if self._place is None or not self.spool.is_on_disk:
             self.lose("database_away", calls - unknown)
             self.lose("unanswered", unknown)
