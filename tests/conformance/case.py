@@ -18,7 +18,8 @@ class Bill:
 
     ``None`` is what the provider did not say; ``details`` holds what is above 0. ``model`` is the
     one that served, which is the one to price; of a call that failed it is the one that was
-    ``asked`` for.
+    ``asked`` for. ``cost`` is in USD where the response or the provider's page of prices says it,
+    ``unpriced`` where nobody can know it, and ``None`` where that is not looked at.
     """
 
     provider: str
@@ -31,6 +32,7 @@ class Bill:
     api_seconds: float | None = None
     asked: str = ""
     finish_reason: str = ""
+    cost: float | str | None = None
 
     def without(self, lost: Container[str], asked: str) -> Bill:
         """What is left to know of it when ``lost`` is not passed on: ``asked`` for the model."""
@@ -43,6 +45,7 @@ class Bill:
             details={name: count for name, count in self.details.items() if name not in lost},
             api_seconds=None if "api_seconds" in lost else self.api_seconds,
             finish_reason=self._finish_reason_without(lost),
+            cost=None if "cost" in lost else self.cost,
         )
 
     def _finish_reason_without(self, lost: Container[str]) -> str:
@@ -58,6 +61,7 @@ class Case:
     ``model`` is the model that is asked for, ``asked`` how the package names it where that is
     another name; ``options`` go to the LangChain model's constructor.
     ``ends`` is ``complete``, or ``cut`` where the connection closes after the last event.
+    ``cost`` is what it costs by the page of prices in ``source``, or ``unpriced``.
     ``ways`` is how it is run, where that is not both ways of its kind. ``lost`` names what the
     response says and the LangChain package keeps to itself, so that it must come out as unknown.
     """
@@ -75,6 +79,7 @@ class Case:
     events: tuple[Any, ...] = ()
     ends: str = "complete"
     ways: tuple[str, ...] = ()
+    cost: float | str | None = None
     lost: tuple[str, ...] = ()
 
     @property

@@ -42,7 +42,12 @@ def _anthropic(call: LLMCall, asked: Asked) -> None:
 
 
 def _times_to_live(params: Params, messages: Sequence[Any]) -> Iterator[str]:
-    blocks = [params, *_dicts(params.get("tools")), *_dicts(params.get("system"))]
+    blocks = [
+        params,
+        *_dicts([params.get("model_kwargs")]),
+        *_dicts(params.get("tools")),
+        *_dicts(params.get("system")),
+    ]
     for message in messages:
         content = getattr(message, "content", None)
         if type(content) is list:

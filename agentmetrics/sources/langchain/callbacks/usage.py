@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -86,6 +87,9 @@ def read_response(call: LLMCall, response: LLMResult, run_id: UUID) -> None:
                     _read_streamed(call, usage)
                 else:
                     call.usage = _usage(usage)
+                    raw = served.get("token_usage")
+                    if type(raw) is dict and any(map(any, _details_of(raw))):
+                        call.usage = _with_the_rest(call.usage, raw)
                 if (
                     call.provider in _SPEAK_MORE
                     and (call.provider not in COMPACTING or type(message.content) is list)
@@ -242,6 +246,24 @@ def _usage(block: Mapping[str, Any]) -> Usage:
         inputs.get("image"),
         outputs.get("image"),
         unknown_tokens(block),
+    ).checked()
+
+
+def _details_of(raw: Mapping[str, Any]) -> list[Iterable[Any]]:
+    details = (raw.get("prompt_tokens_details"), raw.get("completion_tokens_details"))
+    return [each.values() for each in details if type(each) is dict]
+
+
+def _with_the_rest(usage: Usage, raw: Mapping[str, Any]) -> Usage:
+    """What LangChain has no place for, of a usage of OpenAI's wire: images, and what is unknown."""
+    whole = Usage.from_response({"usage": raw})
+    if whole is None:
+        return usage
+    return replace(
+        usage,
+        image_input_tokens=whole.image_input_tokens,
+        image_output_tokens=whole.image_output_tokens,
+        unknown_tokens=whole.unknown_tokens,
     ).checked()
 
 
