@@ -9,6 +9,9 @@ from typing import Any
 from tests.conformance.case import Bill, Case, details
 from tests.conformance.wires.wire import ERROR_TYPES, NO_KEY, Wire, named_sse, sse_done
 
+ODD = ("video_tokens", "hologram_tokens")
+"""Details that no price is known of."""
+
 _BY_CODE: Mapping[str, str] = {
     "context_length_exceeded": "context_length",
     "content_filter": "content_filter",
@@ -94,6 +97,9 @@ def _tokens(bill: Bill, usage: Mapping[str, Any]) -> Bill:
             audio_input=prompt.get("audio_tokens"),
             reasoning=reasoning,
             audio_output=completion.get("audio_tokens"),
+            image_input=prompt.get("image_tokens"),
+            image_output=completion.get("image_tokens"),
+            unknown=sum(part.get(name, 0) for part in (prompt, completion) for name in ODD),
         ),
         not_understood=int(wrong),
     )
