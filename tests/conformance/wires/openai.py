@@ -74,6 +74,14 @@ def _tokens(bill: Bill, usage: Mapping[str, Any]) -> Bill:
     sent, received = usage["prompt_tokens"], usage["completion_tokens"]
     cached, written = prompt.get("cached_tokens") or 0, prompt.get("cache_write_tokens") or 0
     reasoning, wrong = completion.get("reasoning_tokens") or 0, False
+    if "citation_tokens" in usage:  # https://docs.perplexity.ai/getting-started/pricing
+        reasoning = usage["reasoning_tokens"]
+        return replace(
+            bill,
+            input_tokens=sent,
+            output_tokens=received + reasoning,
+            details=details(reasoning=reasoning),
+        )
     beside = (usage.get("total_tokens") or sent + received) - sent - received
     if beside and "gemini" in bill.model:
         received, reasoning = received + beside, beside

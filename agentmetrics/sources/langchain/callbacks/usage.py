@@ -84,7 +84,9 @@ def read_response(call: LLMCall, response: LLMResult, run_id: UUID) -> None:
                 block = usage if told is None else told.instead_of(usage)
                 call.usage = usage_of(block, call)
                 raw = served.get("token_usage") if told is None else None
-                if type(raw) is dict and any(map(any, _details_of(raw))):
+                if type(raw) is dict and (
+                    "citation_tokens" in raw or any(map(any, _details_of(raw)))
+                ):
                     call.usage = _with_the_rest(call.usage, raw)
                 if (
                     call.provider in _SPEAK_MORE
@@ -216,10 +218,11 @@ def _details_of(raw: Mapping[str, Any]) -> list[Iterable[Any]]:
 
 
 def _with_the_rest(usage: Usage, raw: Mapping[str, Any]) -> Usage:
-    """What LangChain has no place for, of a usage of OpenAI's wire: images, and what is unknown."""
+    """What LangChain has no place for, of a usage of OpenAI's wire: images, what is unknown, and
+    what Perplexity's deep research has beside the output."""
     whole = Usage.from_response({"usage": raw})
-    if whole is None:
-        return usage
+    if whole is None or "citation_tokens" in raw:
+        return whole or usage
     return usage.but_with(
         image_input_tokens=whole.image_input_tokens,
         image_output_tokens=whole.image_output_tokens,
