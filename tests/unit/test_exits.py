@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 
@@ -120,3 +123,33 @@ def test_a_push_at_exit_and_no_end_that_is_heard_of_are_a_contradiction() -> Non
     )
     with pytest.raises(ConfigurationError, match=r"AGENTMETRICS_FLUSH_AT_EXIT=False: .* leave out"):
         make_push_at_exit(settings, MemoryRecorder())
+
+
+def test_nothing_is_open_once_the_ends_are_left_alone() -> None:
+    program = """
+        import gc, os, threading
+        from agentmetrics import MemoryRecorder, configure, track_call
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+        files = len(os.listdir("/proc/self/fd"))
+        configure(MemoryRecorder())
+        with track_call("openai", "gpt-4o-mini") as call:
+            call.record_usage(1, 1)
+        hooked = len(os.listdir("/proc/self/fd")) - files
+        child = os.fork()
+        if not child:
+            gc.collect()
+            os._exit(0)
+        os.waitpid(child, 0)
+        configure(MemoryRecorder(), flush_at_exit=False)
+        gc.collect()
+        while len(os.listdir("/proc/self/fd")) > files:
+            pass
+        print(hooked)
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("2\n", "")

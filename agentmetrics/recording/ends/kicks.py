@@ -37,6 +37,7 @@ class Kicks:
         self._heard.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
         self._kicking = native_lock()
         self._is_stopped = False
+        self._process = os.getpid()
 
     def begin(self) -> bool:
         """Start the thread; ``False`` where there are no more."""
@@ -49,20 +50,24 @@ class Kicks:
         return not was_stopped
 
     def end(self) -> None:
-        """Let the thread end: there is nothing to kick for any more."""
+        """Let the thread end: there is nothing to kick for any more, and ``told`` is closed."""
         self.stop()
         with suppress(OSError):
             self.told.send(b"over")
+        self.told.close()
+        if os.getpid() != self._process:  # the thread is its parent's
+            self._heard.close()
 
     def _run(self) -> None:
-        while _sender(self._heard) != os.getpid():  # a fork in C has the socket, too
+        while _sender(self._heard) != self._process:  # a fork in C has the socket, too
             pass
         while True:
             time.sleep(PAUSE_SECONDS)
             with self._kicking:
                 if self._is_stopped:
-                    return
+                    break
                 signal.pthread_kill(self._main or 0, self._number)
+        self._heard.close()
 
 
 def _sender(heard: Any) -> int | None:
