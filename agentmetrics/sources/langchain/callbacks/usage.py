@@ -9,7 +9,7 @@ from uuid import UUID
 
 from agentmetrics.calls.facts import FOUND, UNKNOWN, LLMCall, Unread
 from agentmetrics.providers.costs import WHERE, told_cost
-from agentmetrics.providers.details import unknown_tokens
+from agentmetrics.providers.details import KNOWN, unknown_tokens
 from agentmetrics.providers.finish_reasons import (
     REFUSAL,
     STOP,
@@ -245,7 +245,7 @@ def _usage(block: Mapping[str, Any]) -> Usage:
         outputs.get("audio"),
         inputs.get("image"),
         outputs.get("image"),
-        unknown_tokens(block),
+        None if KNOWN.issuperset(inputs) and KNOWN.issuperset(outputs) else unknown_tokens(block),
     ).checked()
 
 
