@@ -17,7 +17,7 @@ _HOLDERS = (
 )
 """Where usages have their details, each a part of the input or of the output."""
 
-_KNOWN = frozenset(
+KNOWN = frozenset(
     {
         # Read, see ``blocks``; of LangChain with and without OpenAI's service tiers
         *("cached_tokens", "cache_write_tokens", "reasoning_tokens", "thinking_tokens"),
@@ -36,6 +36,7 @@ _KNOWN = frozenset(
         *("character_count", "web_search_requests"),
     }
 )
+"""The names of details that are read, or say nothing that has a price of its own."""
 
 _BESIDE = ("prompt_audio_seconds",)
 """Fields of a usage that are billed by other units than tokens.
@@ -52,7 +53,7 @@ def unknown_tokens(block: object) -> int | None:
     """
     holders = (field(block, holder) for holder in _HOLDERS)
     details = chain.from_iterable(map(_items, holders))
-    unknown = [value for name, value in details if name not in _KNOWN]
+    unknown = [value for name, value in details if name not in KNOWN]
     unknown += [field(block, name) for name in _BESIDE]
     return sum(map(_amount, unknown)) or None
 

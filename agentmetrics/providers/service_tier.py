@@ -48,7 +48,7 @@ _LATENCY: tuple[Path, ...] = (
 
 
 def _priced_apart(name: object) -> str:
-    if name in _PLAIN:
+    if not name or name in _PLAIN:  # Mistral's SDK has a value for what was not set
         return ""
     tier = clean_label(name).lower().replace("@", "_")  # which is for a place
     tier = tier[: (tier * 2).find(tier, 1)]  # LangChain joins those of several streamed choices

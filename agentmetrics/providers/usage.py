@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from agentmetrics.providers.blocks import counts_of, served_model
@@ -98,6 +98,10 @@ class Usage:
     def counts(self) -> Counts:
         """All of its counts, by name."""
         return {name: getattr(self, name) for name in _COUNTS}
+
+    def but_with(self, **counts: Any) -> Usage:
+        """This usage with other counts in these fields."""
+        return replace(self, **counts)._but(self.is_bill, self.doubt)
 
     @property
     def as_told(self) -> Usage:

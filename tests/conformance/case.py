@@ -20,7 +20,9 @@ class Bill:
     one that served, which is the one to price; of a call that failed it is the one that was
     ``asked`` for, unless its response is known. ``not_understood`` is how often a part had to be
     left out, since it cannot be. ``seen`` are the tokens that the model saw, input and output,
-    where these are not what is billed.
+    where these are not what is billed. ``cost`` is in USD where the response or the provider's page
+    of prices says it, ``unpriced`` where nobody can know it, and ``None`` where that is not looked
+    at.
     """
 
     provider: str
@@ -34,6 +36,7 @@ class Bill:
     asked: str = ""
     finish_reason: str = ""
     not_understood: int = 0
+    cost: float | str | None = None
     seen: tuple[int, int] | None = field(default=None, compare=False)
 
     def without(self, lost: Container[str], asked: str) -> Bill:
@@ -55,6 +58,7 @@ class Bill:
             finish_reason=self._finish_reason_without(lost),
             not_understood=0 if "cache_read" in lost else self.not_understood,  # nor misunderstood
             seen=None,
+            cost=None if "cost" in lost else self.cost,
         )
 
     def _finish_reason_without(self, lost: Container[str]) -> str:
@@ -70,6 +74,7 @@ class Case:
     ``model`` is the model that is asked for, ``asked`` how the package names it where that is
     another name; ``options`` go to the LangChain model's constructor.
     ``ends`` is ``complete``, or ``cut`` where the connection closes after the last event.
+    ``cost`` is what it costs by the page of prices in ``source``, or ``unpriced``.
     ``ways`` is how it is run, where that is not both ways of its kind. ``lost`` names what the
     response says and the LangChain package keeps to itself, so that it must come out as unknown.
     """
@@ -87,6 +92,7 @@ class Case:
     events: tuple[Any, ...] = ()
     ends: str = "complete"
     ways: tuple[str, ...] = ()
+    cost: float | str | None = None
     lost: tuple[str, ...] = ()
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from agentmetrics import MetricsCallbackHandler
 from tests.conformance.ask import ask
 from tests.conformance.case import Bill, Case
+from tests.conformance.cost import told_cost
 from tests.conformance.finish import finish_reason
 from tests.conformance.reading import own_recorder, recorded
 from tests.conformance.wires import WIRES
@@ -41,6 +42,8 @@ def judge(case: Case, way: str, url: str) -> Verdict:
     expected, found = expected_of(case), recorded(recorder)
     if expected.api_seconds is None:  # then it is the caller's view, which no response can say
         found = [replace(one, api_seconds=None) for one in found]
+    if expected.cost is None:
+        found = [replace(one, cost=None) for one in found]
     return Verdict(
         expected,
         found,
@@ -56,5 +59,6 @@ def expected_of(case: Case) -> Bill:
 
 def bill_of(case: Case) -> Bill:
     """What a response says of its call; only a success ends for a reason of the model's."""
-    bill = WIRES[case.wire].bill(case)
+    told = told_cost(case)
+    bill = replace(WIRES[case.wire].bill(case), cost=case.cost if told is None else told)
     return replace(bill, finish_reason=finish_reason(case)) if bill.status == "success" else bill

@@ -7,6 +7,8 @@ from agentmetrics.pipeline import Options, pipeline_of
 from agentmetrics.pricing import Prices
 from tests.conformance.case import Bill
 
+UNPRICED = "unpriced"
+
 _OPTIONS = Options(prices=Prices())
 """Made once: without, the settings are read anew for every recorder, which takes longest."""
 
@@ -34,6 +36,7 @@ def recorded(recorder: MemoryRecorder) -> list[Bill]:
             labels["model"],
             _values(recorder, "llm_finish_reasons_total", "finish_reason", **labels),
             int(recorder.value("agentmetrics_handler_errors_total")),
+            _cost(recorder),
         )
         for labels, status in _finished(recorder)
     ]
@@ -65,6 +68,12 @@ def _tokens(recorder: MemoryRecorder, token_type: str, **labels: str) -> int | N
     )
     found = recorder.value("llm_tokens_total", **labels, token_type=token_type)
     return int(found) if known or found else None
+
+
+def _cost(recorder: MemoryRecorder) -> float | str:
+    if recorder.value("llm_unpriced_calls_total"):
+        return UNPRICED
+    return round(recorder.value("llm_cost_usd_total"), 9)
 
 
 def _details(recorder: MemoryRecorder, **labels: str) -> dict[str, int]:

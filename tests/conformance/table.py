@@ -101,9 +101,9 @@ def _head(cases: Sequence[Case], runs: Mapping[str, Mapping[str, Sequence[str]]]
         "`astream`; an HTTP error in all four, and a stream that repeats its usage in the events",
         "of version 3, too. What it bills is read from the raw response by code that uses neither",
         "LangChain nor agentmetrics. A run is exact when one call is recorded with exactly that",
-        "provider, model, tokens, details, status and error type, with the provider's own time if",
-        "it reports one, with one count of what was not understood where a part cannot be, and no",
-        "call is left active.",
+        "provider, model, tokens, details, status and error type, with the provider's own time and",
+        "cost if it reports them, at the price of its page where a case states that, with one",
+        "count of what was not understood where a part cannot be, and no call is left active.",
         "",
         f"**{exact} of {len(cases)} cases are exact, in {sum(map(len, runs.values()))} runs.**",
         "",
@@ -229,12 +229,18 @@ def _wire(
             f"| [{case.name}](../tests/conformance/cases/{case.id}.json) "
             f"| {case.about} ([source]({case.source})) | {bill.provider} | {bill.model} "
             f"| {_count(bill.input_tokens)} | {_count(bill.output_tokens)} "
-            f"| {_listed(bill.details) or NONE} | {_end(bill)} | {_exact(runs[case.id])} |"
+            f"| {_details(bill)} | {_end(bill)} | {_exact(runs[case.id])} |"
         )
 
 
 def _count(tokens: int | None) -> str:
     return NONE if tokens is None else str(tokens)
+
+
+def _details(bill: Bill) -> str:
+    """The parts of the tokens, and the cost where that is looked at."""
+    cost = f"{bill.cost:.9g} USD" if isinstance(bill.cost, float | int) else bill.cost
+    return ", ".join(filter(None, (_listed(bill.details), cost))) or NONE
 
 
 def _end(bill: Bill) -> str:

@@ -144,5 +144,5 @@ class TestImages:
         assert recorder.value("llm_unpriced_calls_total") == 1
 
     def test_more_images_than_output_cannot_be(self):
-        with pytest.raises(ValueError, match="image output"):
+        with pytest.raises(ValueError, match="image_output"):
             Usage.of(input_tokens=1, output_tokens=5, image_output_tokens=6)

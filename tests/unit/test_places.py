@@ -165,6 +165,11 @@ class TestATier:
         assert service_tier_of(said) == "flex+optimized"
         assert service_tier_of({"performanceConfig": {"latency": "standard"}}) == ""
 
+    def test_one_that_mistrals_sdk_has_not_been_told_is_none(self):
+        from mistralai.client.types import UNSET
+
+        assert service_tier_of({"usage": {"service_tier": UNSET}}) == ""
+
     def test_a_name_of_one_says_no_place(self):
         assert service_tier_of({"service_tier": "x@global"}) == "x_global"
 

@@ -192,7 +192,7 @@ class TestAResponseToLangChain:
     def test_a_message_whose_usage_cannot_be_is_logged_by_the_class_of_the_result(
         self, config, logged
     ):
-        message = answer(tokens=(-1, 5))
+        message = answer(tokens=(-1, -1))
         Chat(answers=[message]).invoke("x", config=config)
         assert logged() == [
             "could not fully record on_llm_end: ValueError",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from agentmetrics.providers.bedrock import METRICS
 from agentmetrics.providers.deltas import has_output
@@ -78,7 +77,7 @@ def read_metrics(reading: Reading, event: object) -> None:
     before = reading.usage
     reading.count({METRICS: event[METRICS]})
     if before is not None and reading.usage is not None:
-        whole = replace(reading.usage, **{name: getattr(before, name) for name in _LEFT_OUT})
+        whole = reading.usage.but_with(**{name: getattr(before, name) for name in _LEFT_OUT})
         if reading.usage.doubt is None and whole.stands:  # else they do not go together
             reading.usage = whole
 

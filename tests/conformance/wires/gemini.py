@@ -74,17 +74,19 @@ def _bill(case: Case) -> Bill:
         details(
             cache_read=usage.get("cachedContentTokenCount"),
             reasoning=thoughts,
-            audio_input=_audio(usage, "promptTokensDetails"),
-            audio_output=_audio(usage, "candidatesTokensDetails"),
+            audio_input=_of_modality(usage, "promptTokensDetails", "AUDIO"),
+            audio_output=_of_modality(usage, "candidatesTokensDetails", "AUDIO"),
+            image_input=_of_modality(usage, "promptTokensDetails", "IMAGE"),
+            image_output=_of_modality(usage, "candidatesTokensDetails", "IMAGE"),
         ),
         status="error" if error else "success",
         error_type=error,
     )
 
 
-def _audio(usage: Mapping[str, Any], name: str) -> int:
+def _of_modality(usage: Mapping[str, Any], name: str, modality: str) -> int:
     modalities = usage.get(name, ())
-    return sum(m["tokenCount"] for m in modalities if m["modality"] == "AUDIO")
+    return sum(m["tokenCount"] for m in modalities if m["modality"] == modality)
 
 
 def _error_type(case: Case, objects: Iterable[Mapping[str, Any]]) -> str:

@@ -9,6 +9,9 @@ from typing import Any
 from tests.conformance.case import Bill, Case, details
 from tests.conformance.wires.wire import ERROR_TYPES, NO_KEY, Wire, named_sse, sse_done
 
+ODD = ("video_tokens", "hologram_tokens")
+"""Details that no price is known of."""
+
 _BY_CODE: Mapping[str, str] = {
     "context_length_exceeded": "context_length",
     "content_filter": "content_filter",
@@ -71,6 +74,14 @@ def _tokens(bill: Bill, usage: Mapping[str, Any]) -> Bill:
     sent, received = usage["prompt_tokens"], usage["completion_tokens"]
     cached, written = prompt.get("cached_tokens") or 0, prompt.get("cache_write_tokens") or 0
     reasoning, wrong = completion.get("reasoning_tokens") or 0, False
+    if "citation_tokens" in usage:  # https://docs.perplexity.ai/getting-started/pricing
+        reasoning = usage["reasoning_tokens"]
+        return replace(
+            bill,
+            input_tokens=sent,
+            output_tokens=received + reasoning,
+            details=details(reasoning=reasoning),
+        )
     beside = (usage.get("total_tokens") or sent + received) - sent - received
     if beside and "gemini" in bill.model:
         received, reasoning = received + beside, beside
@@ -94,6 +105,9 @@ def _tokens(bill: Bill, usage: Mapping[str, Any]) -> Bill:
             audio_input=prompt.get("audio_tokens"),
             reasoning=reasoning,
             audio_output=completion.get("audio_tokens"),
+            image_input=prompt.get("image_tokens"),
+            image_output=completion.get("image_tokens"),
+            unknown=sum(part.get(name, 0) for part in (prompt, completion) for name in ODD),
         ),
         not_understood=int(wrong),
     )

@@ -7,7 +7,6 @@ is sent is kept but that.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from agentmetrics.calls.facts import LLMCall
@@ -42,7 +41,12 @@ def _anthropic(call: LLMCall, asked: Asked) -> None:
 
 
 def _times_to_live(params: Params, messages: Sequence[Any]) -> Iterator[str]:
-    blocks = [params, *_dicts(params.get("tools")), *_dicts(params.get("system"))]
+    blocks = [
+        params,
+        *_dicts([params.get("model_kwargs")]),
+        *_dicts(params.get("tools")),
+        *_dicts(params.get("system")),
+    ]
     for message in messages:
         content = getattr(message, "content", None)
         if type(content) is list:
@@ -96,6 +100,6 @@ def keep_for(call: LLMCall) -> None:
     if not written:
         return
     if call.kept_for == HOUR:
-        call.usage = replace(usage, cache_creation_1h_tokens=written)
+        call.usage = usage.but_with(cache_creation_1h_tokens=written)
     else:
-        call.usage = replace(usage, unknown_tokens=(usage.unknown_tokens or 0) + written)
+        call.usage = usage.but_with(unknown_tokens=(usage.unknown_tokens or 0) + written)

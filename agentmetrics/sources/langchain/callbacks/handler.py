@@ -262,6 +262,8 @@ class MetricsCallbackHandler(Marker):
                     note_unread(call, response)
                 if call.usage is not None and (doubt := doubt_about(call)) is not None:
                     pipeline.failed("on_llm_end", doubt)
+                    if call.is_unmetered:
+                        note_unread(call, response)
                 pipeline.succeed(call)
             elif call is not None:
                 pipeline.finish(call)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -83,6 +83,11 @@ def read_response(call: LLMCall, response: LLMResult, run_id: UUID) -> None:
                 told = call.told
                 block = usage if told is None else told.instead_of(usage)
                 call.usage = usage_of(block, call)
+                raw = served.get("token_usage") if told is None else None
+                if type(raw) is dict and (
+                    "citation_tokens" in raw or any(map(any, _details_of(raw)))
+                ):
+                    call.usage = _with_the_rest(call.usage, raw)
                 if (
                     call.provider in _SPEAK_MORE
                     and (call.provider not in COMPACTING or type(message.content) is list)
@@ -205,3 +210,21 @@ def _read_more(call: LLMCall, served: Mapping[str, Any], response: LLMResult) ->
         call.api_seconds = header_seconds(served["headers"])
     elif call.provider in REPORTING:
         call.api_seconds = api_seconds(served, response.llm_output or _NOTHING)
+
+
+def _details_of(raw: Mapping[str, Any]) -> list[Iterable[Any]]:
+    details = (raw.get("prompt_tokens_details"), raw.get("completion_tokens_details"))
+    return [each.values() for each in details if type(each) is dict]
+
+
+def _with_the_rest(usage: Usage, raw: Mapping[str, Any]) -> Usage:
+    """What LangChain has no place for, of a usage of OpenAI's wire: images, what is unknown, and
+    what Perplexity's deep research has beside the output."""
+    whole = Usage.from_response({"usage": raw})
+    if whole is None or "citation_tokens" in raw:
+        return whole or usage
+    return usage.but_with(
+        image_input_tokens=whole.image_input_tokens,
+        image_output_tokens=whole.image_output_tokens,
+        unknown_tokens=whole.unknown_tokens,
+    ).as_told

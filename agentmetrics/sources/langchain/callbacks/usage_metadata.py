@@ -7,7 +7,7 @@ from typing import Any
 
 from agentmetrics.calls.facts import LLMCall
 from agentmetrics.providers.counts import Count, Doubts
-from agentmetrics.providers.details import unknown_tokens
+from agentmetrics.providers.details import KNOWN, unknown_tokens
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.metric import class_name
 
@@ -52,7 +52,7 @@ def _plausible(block: Mapping[str, Any]) -> Usage | None:
         outputs.get("audio"),
         inputs.get("image"),
         outputs.get("image"),
-        unknown_tokens(block),
+        None if KNOWN.issuperset(inputs) and KNOWN.issuperset(outputs) else unknown_tokens(block),
     )
     return usage if usage.stands else None
 
