@@ -27,7 +27,7 @@ MOVES = (
     "2026-03-01 12:00:00",  # it stands still
     "+1d",
 )
-ROUNDS = times(short=2, whole=20)
+ROUNDS = times(short=1, whole=20)
 MANY = 50
 
 
