@@ -27,7 +27,7 @@ MOVES = (
     "2026-03-01 12:00:00",  # it stands still
     "+1d",
 )
-ROUNDS = times(short=2, whole=20)
+ROUNDS = times(short=1, whole=20)
 MANY = 50
 
 
@@ -107,7 +107,7 @@ def test_a_clock_that_jumps_under_open_calls_changes_no_sum(moved: Moved, proves
 def test_what_a_program_with_one_clock_leaves_is_taken_up_by_one_with_another(
     moved: Moved, proves: Proves
 ) -> None:
-    moves = [*MOVES, NOW] * times(short=1, whole=4)
+    moves = [*MOVES, NOW] * times(short=1, whole=2)
     for how in moves:
         with closing(sqlite3.connect(moved.file, isolation_level=None)) as holder:
             holder.execute("BEGIN IMMEDIATE")
