@@ -76,7 +76,7 @@ class SharedReserve(ForkAware):
         self._settled: dict[str, float] = {}
         """When each call ended (Unix time) that is not written yet, as far as is known."""
         self._written: dict[str, float] = {}
-        """When each reservation is given back (Unix time) whose call is written."""
+        """When each reservation is given back (monotonic time) whose call is written."""
         self._not_before = 0.0
         self._renew_at = self._used_at = 0.0
         self._is_connected = False
@@ -166,13 +166,13 @@ class SharedReserve(ForkAware):
             settled = dict(self._settled)
         if settled:
             self._ledger.flush()
-            now = time.time()
+            written, now = time.monotonic(), time.time()
             with self._lock:
                 for id_, ended in settled.items():
                     self._settled.pop(id_, None)
                     is_late = not 0 <= now - ended < LATE_SECONDS
-                    self._written[id_] = now + 2 * OLDEST_SECONDS if is_late else now
-        now = time.time()
+                    self._written[id_] = written + 2 * OLDEST_SECONDS if is_late else written
+        now = time.monotonic()
         with self._lock:
             released = {id_ for id_, at in self._written.items() if at <= now}
         if released:
