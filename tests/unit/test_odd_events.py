@@ -355,8 +355,14 @@ class TestAResponse:
         ("more", "details"),
         [
             ({"thinking_units": 9, "by_modality": {"text": [1, 2]}}, {}),
-            ({"input_token_details": {"cache_read": 4, "video": 3}}, {"cache_read": 4}),
-            ({"output_token_details": {"reasoning": 2, "draft": {"a": 1}}}, {"reasoning": 2}),
+            (
+                {"input_token_details": {"cache_read": 4, "video": 3}},
+                {"cache_read": 4, "unknown": 3},
+            ),
+            (
+                {"output_token_details": {"reasoning": 2, "draft": {"a": 1}}},
+                {"reasoning": 2, "unknown": 1},
+            ),
             ({"input_token_details": None, "output_token_details": None}, {}),
         ],
         ids=str,
