@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -84,10 +84,15 @@ def read_response(call: LLMCall, response: LLMResult, run_id: UUID) -> None:
                 block = usage if told is None else told.instead_of(usage)
                 call.usage = usage_of(block, call)
                 raw = served.get("token_usage") if told is None else None
-                if type(raw) is dict and (
-                    "citation_tokens" in raw or any(map(any, _details_of(raw)))
-                ):
-                    call.usage = _with_the_rest(call.usage, raw)
+                if raw.__class__ is dict:  # written out: it is asked of nearly every call
+                    sent = raw.get("prompt_tokens_details")
+                    received = raw.get("completion_tokens_details")
+                    if (
+                        (sent.__class__ is dict and any(sent.values()))
+                        or (received.__class__ is dict and any(received.values()))
+                        or "citation_tokens" in raw
+                    ):
+                        call.usage = _with_the_rest(call.usage, raw)
                 if (
                     call.provider in _SPEAK_MORE
                     and (call.provider not in COMPACTING or type(message.content) is list)
@@ -158,11 +163,13 @@ def _read_served(call: LLMCall, served: Mapping[str, Any], response: LLMResult) 
         tier or "usage" in served or "serviceTier" in served or "performanceConfig" in served
     ):
         call.service_tier = service_tier_of(served)
-    block = served.get("token_usage") or (response.llm_output or _NOTHING).get("token_usage")
+    block = served.get("token_usage")
+    if block is None and response.llm_output:
+        block = response.llm_output.get("token_usage")
     if (
-        "cost" in served
+        (block.__class__ is dict and not WHERE.isdisjoint(block))
+        or "cost" in served
         or "headers" in served
-        or (type(block) is dict and not WHERE.isdisjoint(block))
     ):
         _read_cost(call, served, block)
     if call.provider == UNKNOWN:
@@ -210,11 +217,6 @@ def _read_more(call: LLMCall, served: Mapping[str, Any], response: LLMResult) ->
         call.api_seconds = header_seconds(served["headers"])
     elif call.provider in REPORTING:
         call.api_seconds = api_seconds(served, response.llm_output or _NOTHING)
-
-
-def _details_of(raw: Mapping[str, Any]) -> list[Iterable[Any]]:
-    details = (raw.get("prompt_tokens_details"), raw.get("completion_tokens_details"))
-    return [each.values() for each in details if type(each) is dict]
 
 
 def _with_the_rest(usage: Usage, raw: Mapping[str, Any]) -> Usage:
