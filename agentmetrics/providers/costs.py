@@ -109,7 +109,13 @@ def _with_own_key(usage: object, cost: object) -> object:
 
 def _number(figure: Any) -> float:
     """A figure as a number; not a number where it is none."""
-    return figure if type(figure) is float or type(figure) is int else math.nan
+    if type(figure) is float or (type(figure) is int and abs(figure) < _MANY):
+        return figure
+    return math.nan
+
+
+_MANY = 2**63
+"""More than any unit of money has in a cost; far more are no float either."""
 
 
 def _of_text(figure: Any) -> float:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agentmetrics import MemoryRecorder, track_call
+from agentmetrics.calls.facts import LLMCall
 from agentmetrics.pipeline import Options, pipeline_of
 from agentmetrics.pricing import Prices
 from agentmetrics.providers.blocks import _BLOCKS, _EXCLUSIVE, _SPELLINGS
 from agentmetrics.providers.streams import _BY_FIELD, _BY_TYPE
+from agentmetrics.sources.langchain.callbacks.usage_metadata import usage_of
 from tests.conformance.case import all_cases
 from tests.conformance.without import as_object
 
@@ -101,10 +103,12 @@ _BESIDE = sorted(
     - {name for names in WIRES.values() for name in names}
     - {"usage", "usage_metadata", "usageMetadata", "meta", *_OTHER_WIRES}
     | {"cost", "cost_details", "total_cost", "cost_in_usd_ticks", "estimated_cost", "cacheDetails"}
-    | {"thoughtsTokenCount", "toolUsePromptTokenCount", "promptTokensDetails", "iterations"}
+    | {"thoughtsTokenCount", "toolUsePromptTokenCount", "promptTokensDetails"}
 )
 
 
+@example("OpenAI", (294, 294, 588), {"cost_in_usd_ticks": 10**400})
+@example("OpenAI", (294, 294, 588), {"cost": 10**400, "cost_details": {"x": 10**400}})
 @given(
     st.sampled_from(sorted(WIRES)),
     st.tuples(st.integers(0, 10_000), st.integers(0, 10_000), COUNTS | st.just(10**400)),
@@ -129,6 +133,39 @@ def test_input_and_output_count_whatever_is_beside_them(
         assert unpriced in (0, 1)
         assert unpriced == (call.cost_usd is None)
     assert_sane()
+
+
+_DETAILS = st.dictionaries(
+    st.sampled_from(
+        (
+            *("cache_read", "cache_creation", "reasoning", "audio", "image"),
+            *("flex", "flex_cache_read", "citation_tokens", "new"),
+            *("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"),
+        )
+    ),
+    ANYTHING | st.just(10**400),
+    max_size=4,
+)
+
+
+@given(
+    st.integers(1, 10_000),
+    st.integers(0, 10_000),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "total_tokens": COUNTS | st.just(10**400),
+            "input_token_details": _DETAILS | COUNTS,
+            "output_token_details": _DETAILS | COUNTS,
+        },
+    ),
+)
+def test_the_same_of_what_langchain_hands_on(sent: int, received: int, rest: Any) -> None:
+    call = LLMCall("writer", "openai", "gpt-4o", 0.0)
+    usage = usage_of({"input_tokens": sent, "output_tokens": received, **rest}, call)
+    assert usage.stands
+    assert usage.total_tokens >= sent + received
+    assert usage.is_bill == (usage.doubt is None)
 
 
 _COUNTED = ("llm_tokens_total", "llm_unpriced_calls_total", "agentmetrics_handler_errors_total")

@@ -1003,7 +1003,9 @@ class TestTrackCall:
         with track_call("openai", "gpt-4o") as call:
             call.record_response({"usage": {"prompt_tokens": wrong}})
         assert calls(recorder) == {("unknown", "success"): 2}
-        assert recorder.value("llm_tokens_total") == 0
+        assert recorder.value("llm_tokens_total") == 5
+        assert recorder.value("llm_cost_usd_total") == 0
+        assert recorder.value("llm_unpriced_calls_total") == 1
         assert errors(recorder) == {"record_usage": 1, "record_response": 1}
 
     @pytest.mark.parametrize("response", [None, "text", {}, object(), answer(tokens=None)])

@@ -219,8 +219,6 @@ def _read_more(call: LLMCall, served: Mapping[str, Any], response: LLMResult) ->
         call.api_seconds = api_seconds(served, response.llm_output or _NOTHING)
 
 
-
-
 def _with_the_rest(usage: Usage, raw: Mapping[str, Any]) -> Usage:
     """What LangChain has no place for, of a usage of OpenAI's wire: images, what is unknown, and
     what Perplexity's deep research has beside the output."""

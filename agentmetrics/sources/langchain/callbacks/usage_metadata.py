@@ -22,26 +22,33 @@ def usage_of(block: Mapping[str, Any], call: LLMCall) -> Usage:
     What cannot be is left out, and is the ``doubt`` of the rest.
     """
     try:
-        usage = _plausible(block)
-    except Exception:  # details that are none
-        usage = None
-    return usage or _rest(block, call.priced_model)
+        sent, received = block["input_tokens"], block["output_tokens"]
+        total = block.get("total_tokens")
+        if (
+            type(sent) is int is type(received)
+            and (not total or total == sent + received)
+            and (sent or not received)
+        ):
+            inputs, outputs = block.get("input_token_details"), block.get("output_token_details")
+            if not (inputs and any(inputs.values())) and not (outputs and any(outputs.values())):
+                return Usage.plain(sent, received)
+            usage = _detailed(block, sent, received, inputs or _NOTHING, outputs or _NOTHING)
+            if usage.stands:
+                return usage
+    except Exception:  # details that are none: they are looked at closely
+        pass
+    return _rest(block, call.priced_model)
 
 
-def _plausible(block: Mapping[str, Any]) -> Usage | None:
-    """Nearly every usage; ``None`` for one that is to be looked at closely."""
-    sent, received = block["input_tokens"], block["output_tokens"]
-    total = block.get("total_tokens")
-    if type(sent) is not int or type(received) is not int or (not sent and received):
-        return None
-    if total and total != sent + received:
-        return None
-    inputs, outputs = block.get("input_token_details"), block.get("output_token_details")
-    if not (inputs and any(inputs.values())) and not (outputs and any(outputs.values())):
-        return Usage.plain(sent, received)
-    inputs, outputs = inputs or _NOTHING, outputs or _NOTHING
+def _detailed(
+    block: Mapping[str, Any],
+    sent: int,
+    received: int,
+    inputs: Mapping[str, Any],
+    outputs: Mapping[str, Any],
+) -> Usage:
     tier = _tier(inputs)
-    usage = Usage(
+    return Usage(
         sent,
         received,
         inputs.get(f"{tier}cache_read"),
@@ -54,7 +61,6 @@ def _plausible(block: Mapping[str, Any]) -> Usage | None:
         outputs.get("image"),
         None if KNOWN.issuperset(inputs) and KNOWN.issuperset(outputs) else unknown_tokens(block),
     )
-    return usage if usage.stands else None
 
 
 def _rest(block: Mapping[str, Any], model: str) -> Usage:
