@@ -135,6 +135,11 @@ class ExemplarHistogram(StoredHistogram):
         return HistogramValue(self.bounds, tuple(self.counts), self.sum, kept)
 
 
+_lock = held_lock(STORES)
+"""Of all stores of the process. With one each, a thread that updates several would hold one and
+wait for another, which a thread may hold in which the collector, or a signal handler, ends a call
+just then, and waits for the first."""
+
 Series = StoredCounter | StoredGauge | StoredHistogram
 
 
@@ -151,7 +156,7 @@ class Store(ForkAware):
         gauge: type[StoredGauge] = StoredGauge,
         histogram: type[StoredHistogram] = StoredHistogram,
     ) -> None:
-        self.lock = held_lock(STORES)
+        self.lock = _lock
         self.metrics: dict[str, Metric] = {}
         self.series: dict[str, dict[tuple[str, ...], Any]] = {}
         self.anchor = Anchor()
