@@ -5,7 +5,7 @@
 # make site      the docs as a site, in build/site
 # make pictures  the dashboards in the docs, from a demo that runs for a quarter of an hour
 # make soak      two minutes of processes that are killed, on databases that come and go
-# make hostile   the whole of what is tried against metrics, which CI does in short
+# make hostile   the whole of what is tried against metrics, which CI does in short: ten minutes
 # make bench     what a call costs, beside a hand-written handler; what plugins cost, beside their peers
 # make peers     what other LangChain handlers make of the conformance cases
 PYTHON ?= python3
@@ -123,7 +123,8 @@ docs: $(VENV)/.dev
 	$(BIN)/python -m tests.conformance
 	$(BIN)/python -m tests.ends
 
-# docs/conformance.md and docs/ends.md are compared by tests, which have run all that is in them.
+# docs/conformance.md and docs/ends.md are compared by tests, which have run all that is in them;
+# docs/reliability.md by tests that run it in short.
 docs-current: $(VENV)/.dev
 	$(BIN)/python docs/generate.py --check
 
@@ -135,11 +136,10 @@ site: $(VENV)/.dev
 pictures: panels
 	$(BIN)/python -m tests.panels.pictures
 
-# SOAK="--seed 7 --seconds 600 --json" for another one
-# 500 times as long as in CI: each callback and each public function 100 000 times.
 hostile: $(VENV)/.dev
-	HOSTILE_SCALE=2000 $(BIN)/python -m pytest tests/hostile --numprocesses $(WORKERS) --dist worksteal
+	$(BIN)/python -m tests.hostile --numprocesses=$(WORKERS) --dist=worksteal
 
+# SOAK="--seed 7 --seconds 600 --json" for another one
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.soak $(SOAK)
 

@@ -14,7 +14,7 @@ from agentmetrics.backends.delivery import Connection, Datagrams, HostRoute, Rou
 from agentmetrics.backends.sending import SendingRecorder
 from agentmetrics.budget.ledger.url import without_password
 from agentmetrics.calls.attribution import attribute, nearest_run
-from agentmetrics.calls.context import current_run, extra_values
+from agentmetrics.calls.context import extra_values, run_here
 from agentmetrics.calls.facts import (
     AgentRun,
     Ceiling,
@@ -142,7 +142,6 @@ __all__ = [
     "clean_label",
     "close_all",
     "close_at_exit",
-    "current_run",
     "extra_values",
     "make_asgi_app",
     "make_wsgi_app",
@@ -153,6 +152,7 @@ __all__ = [
     "prometheus_recorder",
     "renewed_lock",
     "row",
+    "run_here",
     "skip_at_exit",
     "span_here",
     "start_http_server_in_thread",

@@ -128,6 +128,13 @@ def ended(recorder: MemoryRecorder) -> list[LLMCall]:
     return heard
 
 
+@pytest.fixture(scope="module")
+def only_our_objects() -> None:
+    """What earlier tests have left alive is not among ``gc.get_objects()``, nor gone through."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def hooks() -> Iterator[None]:
     """LangChain's hooks, put back afterwards: it has no way to remove one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from agentmetrics.calls.context import current_run
+from agentmetrics.calls.context import run_here
 from agentmetrics.calls.facts import AgentRun, LLMCall
 from agentmetrics.errors import BudgetExceeded
 from agentmetrics.pipeline import CeilingOf
@@ -36,7 +36,7 @@ def hold_to_run_limits(call: LLMCall, ceiling: CeilingOf) -> Callable[[LLMCall],
 def _around(call: LLMCall) -> Iterator[AgentRun]:
     """Every run that a call is inside of: by attribution, and by where it is made."""
     seen = set()
-    for innermost in (call.run, current_run.get()):
+    for innermost in (call.run, run_here()):
         run = innermost
         while run is not None and id(run) not in seen:
             seen.add(id(run))

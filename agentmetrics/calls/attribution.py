@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentmetrics.calls.context import current_run
+from agentmetrics.calls.context import run_here
 from agentmetrics.calls.facts import UNKNOWN, AgentRun, Scope
 
 
@@ -13,7 +13,7 @@ def attribute(
 
     The name is the one that was told, else that of the run around, else ``otherwise``.
     """
-    run = current_run.get() if scope is None else nearest_run(scope)
+    run = run_here() if scope is None else nearest_run(scope)
     if name is None:
         name = run.agent_name if run is not None else otherwise
     if run is not None and (run.ended or run.agent_name != name):
@@ -23,7 +23,7 @@ def attribute(
 
 def nearest_run(scope: Scope | None) -> AgentRun | None:
     """The run that began last of those around: the scope's, and an ``InstrumentedAgent``'s."""
-    around = current_run.get()
+    around = run_here()
     if scope is None or scope.run is None:
         return around
     return around if around is not None and around.started > scope.run.started else scope.run
@@ -32,5 +32,5 @@ def nearest_run(scope: Scope | None) -> AgentRun | None:
 def runs_around(scope: Scope | None) -> list[AgentRun]:
     """The runs around, the one that began last first."""
     of_scope = None if scope is None else scope.run
-    runs = [run for run in (of_scope, current_run.get()) if run is not None]
+    runs = [run for run in (of_scope, run_here()) if run is not None]
     return sorted(runs, key=lambda run: run.started, reverse=True)

@@ -9,14 +9,42 @@ from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
 
 from agentmetrics.calls.facts import AgentRun
+from agentmetrics.recording.collector import is_collecting
 from agentmetrics.recording.metric import clean_label
 
 current_run: ContextVar[AgentRun | None] = ContextVar("agentmetrics_run", default=None)
-"""The run of the ``InstrumentedAgent`` around."""
+"""The run of the ``InstrumentedAgent`` around, where :func:`run_here` finds it."""
 
 R = TypeVar("R")
 
-_labels: ContextVar[Mapping[str, str]] = ContextVar("agentmetrics_labels", default={})  # noqa: B039
+
+class _Labels(dict[str, str]):
+    """What a block has set, what is around it included."""
+
+    is_left = False
+    """As ``AgentRun.is_left``."""
+
+    def __init__(self, values: Mapping[str, str], around: _Labels | None) -> None:
+        super().__init__(values)
+        self.around = around
+
+
+_labels: ContextVar[_Labels | None] = ContextVar("agentmetrics_labels", default=None)
+
+
+def run_here() -> AgentRun | None:
+    """The run of the ``InstrumentedAgent`` around."""
+    run = current_run.get()
+    while run is not None and run.is_left:
+        run = run.around
+    return run
+
+
+def _labels_here() -> _Labels | None:
+    labels = _labels.get()
+    while labels is not None and labels.is_left:
+        labels = labels.around
+    return labels
 
 
 @contextmanager
@@ -25,12 +53,17 @@ def labels(**values: str) -> Iterator[None]:
 
     Only names listed in ``AGENTMETRICS_EXTRA_LABELS`` are recorded; nested blocks are combined.
     """
-    token = _labels.set({**_labels.get(), **values})
+    around = _labels_here()
+    own = _Labels({**(around or {}), **values}, around)
+    token = _labels.set(own)
     try:
         yield
     finally:
-        with suppress(ValueError):  # left in another context, as an async generator may be
-            _labels.reset(token)
+        if is_collecting():
+            own.is_left = True
+        else:
+            with suppress(ValueError):  # left in another context, as an async generator may be
+                _labels.reset(token)
 
 
 def bound(function: Callable[..., R]) -> Callable[..., R]:
@@ -61,7 +94,7 @@ def extra_values(
     if not names:
         return ()
     of_run = {} if run is None else dict(zip(names, run.extra, strict=False))
-    return first_values(names, (*told, _labels.get(), of_run))
+    return first_values(names, (*told, _labels_here() or {}, of_run))
 
 
 def first_values(names: tuple[str, ...], sources: tuple[Mapping[str, Any], ...]) -> tuple[str, ...]:

@@ -28,7 +28,8 @@ class AgentRun:
     ``outer_name`` is an agent's name that a framework already had where the run began, so that
     it is not about what is inside. ``extra_is_open`` is that of a run that begins in a framework
     which has not shown all values of its extra labels yet. ``rss_bytes`` is the resident memory of
-    the process when it began, where it was read.
+    the process when it began, where it was read. ``is_left`` is that of a run whose block is gone
+    and could not put back what was around: whoever finds it in the context is in ``around``.
     """
 
     kind: ClassVar[str] = "agent"
@@ -47,6 +48,7 @@ class AgentRun:
     cost_usd: float = field(default=0.0, init=False)
     rss_bytes: int | None = field(default=None, init=False)
     around: AgentRun | None = field(default=None, init=False)
+    is_left: bool = field(default=False, init=False)
     max_cost_usd: float | None = field(default=None, init=False)
     spent_usd: float = field(default=0.0, init=False)
     run: ClassVar[None] = None  # it is in no other's totals

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from agentmetrics.calls.facts import AgentRun, Fact, LLMCall, Scope, ToolExecution
 from agentmetrics.calls.outcome import CANCELLED
+from agentmetrics.recording.collector import COLLECTING, is_collecting
 from agentmetrics.recording.exemplars import OPENTELEMETRY, current_span
 from agentmetrics.recording.exits import end_at_exit
 from agentmetrics.recording.fork import (
@@ -152,6 +153,9 @@ class OpenTable(ForkAware):
         """``take`` for what others can be in: they still find it, for as long as the id lives."""
         if not NOTICED[0]:
             notice_fork()
+        if COLLECTING[0] and is_collecting():
+            self._note_end(run_id)
+            return None
         opened = self._open.pop(run_id.int, None)
         if opened is None:
             return None
@@ -161,11 +165,22 @@ class OpenTable(ForkAware):
         return opened.fact
 
     def take(self, run_id: RunId) -> Fact | None:
-        """Take a fact out of the table to finish it; ``None`` when it has ended or never began."""
+        """Take a fact out of the table to finish it; ``None`` when it has ended or never began.
+
+        ``None`` as well for what the garbage collector ends, which is cancelled at the next event.
+        """
         if not NOTICED[0]:
             notice_fork()
+        if COLLECTING[0] and is_collecting():
+            self._note_end(run_id)
+            return None
         opened = self._open.pop(run_id.int, None)
         return None if opened is None else opened.fact
+
+    def _note_end(self, run_id: RunId) -> None:
+        opened = self._open.get(run_id.int)
+        if opened is not None:
+            self._abandon(opened)
 
     def _abandon(self, opened: _Open) -> None:
         self.abandoned.append((opened, perf_counter()))

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, ClassVar, cast
 
+from agentmetrics.recording.collector import is_collecting
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.sources.functions import is_recorded, recorded
 from agentmetrics.sources.runs import OpenRun
@@ -77,6 +78,7 @@ class _Entry:
             around is not None
             and around.agent is agent
             and not around.run.fact.ended
+            and not around.run.fact.is_left
             and method not in around.methods
         ):
             self.run, self.methods, self._began = around.run, around.methods | {method}, False
@@ -91,8 +93,9 @@ class _Entry:
             try:
                 yield
             finally:
-                with suppress(ValueError):  # thrown away in another context, which never saw this
-                    _entry_around.reset(token)
+                if not is_collecting():
+                    with suppress(ValueError):  # thrown away in another context: it never saw this
+                        _entry_around.reset(token)
 
     def left(self, error: BaseException | None = None) -> None:
         """The method is over, and with the one that began it the run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from time import perf_counter
 
-from agentmetrics.calls.context import current_run, extra_values
+from agentmetrics.calls.context import extra_values, run_here
 from agentmetrics.calls.facts import AgentRun, LLMCall
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.errors import ConfigurationError
@@ -30,7 +30,7 @@ def expect(
     pipeline = pipeline_for(recorder)
     names = [clean_label(name) for name in _several("agents", agents)]
     asked = [_split(model) for model in _several("models", models)]
-    extra = extra_values(pipeline.extra_labels, (), current_run.get())
+    extra = extra_values(pipeline.extra_labels, (), run_here())
     now = perf_counter()
     for name in names:
         pipeline.expect(AgentRun(name, now, extra))

@@ -10,9 +10,11 @@ import asyncio
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Protocol
+
+from agentmetrics.recording.collector import is_collecting
 
 _MARK = "__agentmetrics__"
 
@@ -125,7 +127,7 @@ def _stream(entry: Entry, generator: Generator[Any, Any, Any]) -> Generator[Any,
             try:
                 step = functools.partial(generator.send, (yield item))
             except GeneratorExit:
-                with entry.inside():
+                with nullcontext() if is_collecting() else entry.inside():
                     generator.close()
                 raise
             except BaseException as thrown:

@@ -12,6 +12,7 @@ from agentmetrics.calls.facts import AgentRun
 from agentmetrics.calls.table import OwnRunId
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.errors import ConfigurationError
+from agentmetrics.recording.collector import is_collecting
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.sources.amounts import amount
@@ -37,7 +38,7 @@ class OpenRun:
         if max_cost_usd is not None:
             self.fact.max_cost_usd = self._limit(max_cost_usd)
             self._pipeline.guard(hold_to_run_limits)
-        self._around = AgentAround(recorder)
+        self._around = AgentAround(recorder, self.fact)
         self._pipeline.start(self._run_id, self.fact)
 
     def _limit(self, max_cost_usd: float) -> float:
@@ -51,13 +52,19 @@ class OpenRun:
     @contextmanager
     def inside(self) -> Iterator[None]:
         """Everything in the block belongs to the run."""
+        if current_run.get() is self.fact:
+            yield
+            return
         tokens = current_run.set(self.fact), agent_around.set(self._around)
         try:
             yield
         finally:
-            with suppress(ValueError):  # thrown away in another context, which never saw these
-                current_run.reset(tokens[0])
-                agent_around.reset(tokens[1])
+            if is_collecting():
+                self.fact.is_left = True
+            else:
+                with suppress(ValueError):  # thrown away in another context, which never saw these
+                    current_run.reset(tokens[0])
+                    agent_around.reset(tokens[1])
 
     def left(self, error: BaseException | None = None) -> None:
         """The run is over, as a success or as what ``error`` makes of it."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentmetrics.calls.attribution import attribute
-from agentmetrics.calls.context import current_run, extra_values
+from agentmetrics.calls.context import extra_values, run_here
 from agentmetrics.calls.facts import AgentRun, LLMCall, ToolExecution
 from agentmetrics.pipeline import Pipeline
 from agentmetrics.sources.frameworks import Placed, frameworks
@@ -44,7 +44,7 @@ def _place(
     default = pipeline.options.default_agent_name
     fact.agent_name, fact.run = attribute(agent_name, None, default)
     if pipeline.extra_labels:
-        fact.extra = extra_values(pipeline.extra_labels, (labels,), current_run.get())
+        fact.extra = extra_values(pipeline.extra_labels, (labels,), run_here())
 
 
 def extra_here(pipeline: Pipeline, labels: Mapping[str, Any]) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ def extra_here(pipeline: Pipeline, labels: Mapping[str, Any]) -> tuple[str, ...]
 
 def place_run(pipeline: Pipeline, run: AgentRun) -> None:
     """Give a run that begins here the extra labels' values, and what is around it."""
-    run.around = current_run.get()
+    run.around = run_here()
     try:
         if any(framework.place_run(pipeline, run) for framework in frameworks()):
             return

@@ -34,12 +34,12 @@ from agentmetrics import (
 )
 from agentmetrics.config.active import replaced
 from agentmetrics.pipeline import Options, pipeline_of
-from tests.hostile import SCALE
+from tests.hostile import times
 from tests.hostile.objects import value
 from tests.unit.scripted import assert_settled
 
-TIMES = 50 * SCALE
-"""How often each is tried; 100 000 times with ``make hostile``."""
+TIMES = times(short=50, whole=100_000)
+"""How often each is tried."""
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from typing import Any, cast
 from langchain_core.tracers.context import register_configure_hook
 
 from agentmetrics.calls.attribution import nearest_run
-from agentmetrics.calls.context import current_run
+from agentmetrics.calls.context import run_here
 from agentmetrics.calls.facts import AgentRun
 from agentmetrics.pipeline import Pipeline
-from agentmetrics.sources.around import agent_around
+from agentmetrics.sources.around import agent_here
 from agentmetrics.sources.frameworks import Placed, add_framework
 from agentmetrics.sources.langchain.around import (
     extra_values_here,
@@ -54,7 +54,7 @@ class LangChain:
     def place_run(self, pipeline: Pipeline, run: AgentRun) -> bool:
         if not langchain_config():
             return False
-        run.extra = extra_values_here(pipeline.extra_labels, None, current_run.get())
+        run.extra = extra_values_here(pipeline.extra_labels, None, run_here())
         run.outer_name = metadata_around().get("lc_agent_name", "")
         return True
 
@@ -73,7 +73,7 @@ class _HandlerOfAgent:
     """
 
     def get(self) -> Marker | None:
-        around = agent_around.get()
+        around = agent_here()
         if around is None:
             return None
         if around.handler is None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from agentmetrics.calls import attribution
 from agentmetrics.calls.attribution import nearest_run, runs_around
-from agentmetrics.calls.context import current_run
+from agentmetrics.calls.context import current_run, run_here
 from agentmetrics.calls.facts import AgentRun, Scope
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.sources.langchain.callbacks.scope import ChainRun
@@ -135,7 +135,7 @@ def begins_with_graph(explicit: str | None, metadata: Metadata | None, graph: Ch
         return False
     if metadata and metadata.get("lc_agent_name") == graph.name:
         return graph.outer_graph == graph.name
-    return stated_name(explicit, metadata, graph.run) is None and current_run.get() is None
+    return stated_name(explicit, metadata, graph.run) is None and run_here() is None
 
 
 def is_graph_node(tags: list[str] | None) -> bool:
