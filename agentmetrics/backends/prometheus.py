@@ -75,8 +75,10 @@ class PrometheusRecorder(StoreRecorder):
         with _lock:
             collector = _collectors.get(registry)
             if collector is None:
-                collector = _StoreCollector(_store(directory, exemplars), registry)
+                collector = _StoreCollector(_store(directory, exemplars))
                 _collectors[registry] = collector
+                _make_re_entrant(registry)
+                collector.announce(registry)
         super().__init__(collector.store)
         if exemplars not in (None, self.keeps_exemplars):
             raise ConfigurationError(
@@ -99,10 +101,10 @@ class PrometheusRecorder(StoreRecorder):
                 return
             self.store.declare(metric)
             try:
-                self._collector.announce()
+                self._collector.announce(self.registry)
             except ValueError as error:
                 self.store.forget(metric)
-                self._collector.announce()
+                self._collector.announce(self.registry)
                 raise ConfigurationError(
                     f"{metric.name} is already on this Prometheus registry, from something "
                     "other than agentmetrics: unregister it or set AGENTMETRICS_NAMESPACE"
@@ -114,9 +116,7 @@ class PrometheusRecorder(StoreRecorder):
         sets: Sequence[GaugeSeries],
         observations: Sequence[HistogramSeries],
     ) -> Batch:
-        if isinstance(self.store, MultiprocessStore) and are_written(
-            (*adds, *sets, *observations)
-        ):
+        if isinstance(self.store, MultiprocessStore) and are_written((*adds, *sets, *observations)):
             return self.store.batch(adds, sets, observations)
         return super().batch(adds, sets, observations)
 
@@ -152,18 +152,12 @@ def prometheus_recorder_in(recorder: Recorder) -> PrometheusRecorder | None:
 class _StoreCollector(Collector):
     """A store as prometheus-client's registry reads it."""
 
-    def __init__(self, store: Store, registry: CollectorRegistry) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
-        self._registry = registry
         self._is_announcing = self._is_registered = False
         self._announced = 0
-        if not hasattr(registry._lock, "_is_owned"):
-            # Re-entrant: a signal handler may make the first call while the program registers or
-            # collects something. And no child of a fork finds it locked for ever.
-            registry._lock = renewed_lock()  # type: ignore[assignment]
-        self.announce()
 
-    def announce(self) -> None:
+    def announce(self, registry: CollectorRegistry) -> None:
         """Have the registry know the names of all metrics: it asks a collector for them when that
         registers, and not again. Under this module's lock.
 
@@ -178,14 +172,14 @@ class _StoreCollector(Collector):
                 self._announced = len(self.store.metrics)
                 if self._is_registered:
                     self._is_registered = False
-                    self._registry.unregister(self)
-                self._registry.register(self)
+                    registry.unregister(self)
+                registry.register(self)
                 self._is_registered = True
         finally:
             self._is_announcing = False
 
     def describe(self) -> list[PrometheusFamily]:
-        return [_family(metric) for metric in self.store.metrics.values()]
+        return [_family(metric) for metric in self.store.metrics.copy().values()]
 
     def collect(self) -> Iterator[PrometheusFamily]:
         for collected in self.store.collect():
@@ -196,6 +190,13 @@ class _StoreCollector(Collector):
         if metric.kind == "gauge" or not prometheus_client.metrics._use_created:
             return {}
         return self.store.created(metric)
+
+
+def _make_re_entrant(registry: CollectorRegistry) -> None:
+    """A signal handler may make the first call while the program registers or collects something;
+    and no child of a fork is to find the lock locked for ever."""
+    if not hasattr(registry._lock, "_is_owned"):
+        registry._lock = renewed_lock()  # type: ignore[assignment]
 
 
 def _family(metric: Metric) -> PrometheusFamily:

@@ -163,7 +163,7 @@ class MultiprocessStore(Store):
         with self.lock:
             self.through.catch_up()
             with self._turn() as is_ours:
-                for metric in self.metrics.values() if is_ours else ():
+                for metric in self.metrics.copy().values() if is_ours else ():
                     if metric.is_live and metric.kind == "gauge":
                         self._end(metric)
         tidy(self._directory)
@@ -171,7 +171,7 @@ class MultiprocessStore(Store):
     def _end(self, metric: Metric) -> None:
         shown = self._shown.get(metric.name, set())
         # A child that has nothing to show makes no file for it.
-        kept = {of for of, series in self.series[metric.name].items() if series.value}
+        kept = {of for of, series in self.series[metric.name].copy().items() if series.value}
         for label_values in shown | kept:
             self.in_file(metric, label_values).set(0.0)
 

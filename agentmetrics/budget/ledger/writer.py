@@ -254,6 +254,12 @@ class Writer(ForkAware):
         interrupted just this.
         """
         with later():
+            if self._folding._is_owned():  # type: ignore[attr-defined]
+                # By an addition that a signal handler has interrupted: who is at the database may
+                # wait for the end of just that.
+                raise LedgerUnavailable(
+                    f"{self._database.shown!r}: this thread is in the middle of an addition"
+                )
             if not self._writing.acquire(timeout=TURN_SECONDS):
                 raise DatabaseAway(f"{self._database.shown!r}: another thread waits for its answer")
             try:
