@@ -97,17 +97,17 @@ class MultiprocessStore(Store):
         sets: Sequence[GaugeSeries],
         observations: Sequence[HistogramSeries],
     ) -> Batch:
-        """See ``Recorder.batch``; for series of this store, all of which are written in one turn."""
+        """See ``Recorder.batch``; for series of this store. All of them are written in one turn."""
         update_slots = slots_batch(len(adds), len(sets), 0)(*adds, *sets)
-        counts: list[Any] = [series.count for series in cast("Sequence[Any]", observations)]
+        notes: list[Any] = [series.count for series in cast("Sequence[Any]", observations)]
         split = len(adds) + len(sets)
         series: tuple[Any, ...] = (*adds, *sets, *observations)
         write_all = self.through.write_all
 
         def apply(*values: float) -> None:
             update_slots(*values[:split])
-            for count, value in zip(counts, values[split:], strict=True):
-                count(value)
+            for note, value in zip(notes, values[split:], strict=True):
+                note(value)
             write_all(series)
 
         return apply
