@@ -542,7 +542,12 @@ def pipeline_of(recorder: Recorder, options: Options | None = None) -> Pipeline:
         with _making:
             found = recorder.anchor.pipeline  # somebody may have been faster
             if not isinstance(found, Pipeline):
-                return Pipeline(recorder, options)
+                try:
+                    return Pipeline(recorder, options)
+                except ConfigurationError:
+                    found = recorder.anchor.pipeline
+                    if not isinstance(found, Pipeline):  # which a signal handler has made
+                        raise
     if options is not None:
         found.adopt(options)
     return found

@@ -218,10 +218,10 @@ class SendingStore(Store):
         observed = {metric.name: (metric, series) for metric, series in self.observed()}
         changes = Changes()
         with self.lock:
-            for name, family in self.series.items():
+            for name, family in self.series.copy().items():
                 if name in observed and observed[name][1]:
                     continue
-                for series in family.values():
+                for series in family.copy().values():
                     series.take(changes)
         for metric, read in observed.values():
             changes.gauges += [(self.line_of(metric, values), n) for values, n in read]  # type: ignore[misc]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import prometheus_client.metrics
@@ -20,10 +20,12 @@ from agentmetrics.backends.multiprocess import (
     DIRECTORY_VARIABLE,
     MultiprocessCollector,
     MultiprocessStore,
+    are_written,
 )
 from agentmetrics.errors import ConfigurationError
 from agentmetrics.recording.exemplars import Exemplar
-from agentmetrics.recording.fork import STORES, held_lock, renew_in_children
+from agentmetrics.recording.fork import STORES, held_lock, renewed_lock
+from agentmetrics.recording.instruments import Batch, CounterSeries, GaugeSeries, HistogramSeries
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.recorder import Recorder
@@ -73,9 +75,10 @@ class PrometheusRecorder(StoreRecorder):
         with _lock:
             collector = _collectors.get(registry)
             if collector is None:
-                collector = _collectors[registry] = _StoreCollector(_store(directory, exemplars))
-                renew_in_children(registry._lock)
-                registry.register(collector)
+                collector = _StoreCollector(_store(directory, exemplars))
+                _collectors[registry] = collector
+                _make_re_entrant(registry)
+                collector.announce(registry)
         super().__init__(collector.store)
         if exemplars not in (None, self.keeps_exemplars):
             raise ConfigurationError(
@@ -96,18 +99,26 @@ class PrometheusRecorder(StoreRecorder):
             if metric.name in self.store.metrics:
                 self.store.declare(metric)  # which compares the two
                 return
-            # The registry asks a collector for its names when it registers, and not again.
-            self.registry.unregister(self._collector)
             self.store.declare(metric)
             try:
-                self.registry.register(self._collector)
+                self._collector.announce(self.registry)
             except ValueError as error:
                 self.store.forget(metric)
-                self.registry.register(self._collector)
+                self._collector.announce(self.registry)
                 raise ConfigurationError(
                     f"{metric.name} is already on this Prometheus registry, from something "
                     "other than agentmetrics: unregister it or set AGENTMETRICS_NAMESPACE"
                 ) from error
+
+    def batch(
+        self,
+        adds: Sequence[CounterSeries | GaugeSeries],
+        sets: Sequence[GaugeSeries],
+        observations: Sequence[HistogramSeries],
+    ) -> Batch:
+        if isinstance(self.store, MultiprocessStore) and are_written((*adds, *sets, *observations)):
+            return self.store.batch(adds, sets, observations)
+        return super().batch(adds, sets, observations)
 
     def exposition(self, accept: str = "") -> Exposition:
         """The response to a scrape: text 0.0.4, or OpenMetrics if the ``Accept`` header asks for
@@ -143,9 +154,32 @@ class _StoreCollector(Collector):
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self._is_announcing = self._is_registered = False
+        self._announced = 0
+
+    def announce(self, registry: CollectorRegistry) -> None:
+        """Have the registry know the names of all metrics: it asks a collector for them when that
+        registers, and not again. Under this module's lock.
+
+        What is declared in the middle of this, by a signal handler, is left to what it interrupts.
+        Raises ``ValueError`` when a name is taken.
+        """
+        if self._is_announcing:
+            return
+        self._is_announcing = True
+        try:
+            while not self._is_registered or self._announced != len(self.store.metrics):
+                self._announced = len(self.store.metrics)
+                if self._is_registered:
+                    self._is_registered = False
+                    registry.unregister(self)
+                registry.register(self)
+                self._is_registered = True
+        finally:
+            self._is_announcing = False
 
     def describe(self) -> list[PrometheusFamily]:
-        return [_family(metric) for metric in self.store.metrics.values()]
+        return [_family(metric) for metric in self.store.metrics.copy().values()]
 
     def collect(self) -> Iterator[PrometheusFamily]:
         for collected in self.store.collect():
@@ -156,6 +190,13 @@ class _StoreCollector(Collector):
         if metric.kind == "gauge" or not prometheus_client.metrics._use_created:
             return {}
         return self.store.created(metric)
+
+
+def _make_re_entrant(registry: CollectorRegistry) -> None:
+    """A signal handler may make the first call while the program registers or collects something;
+    and no child of a fork is to find the lock locked for ever."""
+    if not hasattr(registry._lock, "_is_owned"):
+        registry._lock = renewed_lock()  # type: ignore[assignment]
 
 
 def _family(metric: Metric) -> PrometheusFamily:

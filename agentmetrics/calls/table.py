@@ -12,7 +12,7 @@ import itertools
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from sys import modules
 from time import perf_counter
 from typing import Any, Protocol
@@ -32,6 +32,9 @@ from agentmetrics.recording.fork import (
 from agentmetrics.recording.said import later
 
 SWEEPS_PER_TTL = 20
+ENDING_WAITS_SECONDS = 0.1
+"""How long another thread is waited for that ends what was abandoned: a moment only, since that may
+want a lock which this thread holds, where a signal handler or the collector has come here."""
 
 
 class RunId(Protocol):
@@ -185,13 +188,19 @@ class OpenTable(ForkAware):
     def end_abandoned(self) -> None:
         """End, as cancelled, what was abandoned and what is older than the time to live."""
         notice_fork()
-        with later(), self._ending:
-            while self.abandoned:
-                self._cancel(*self.abandoned.popleft())
-            now = perf_counter()
-            if now >= self._next_sweep:
-                self._next_sweep = now + self.ttl_seconds / SWEEPS_PER_TTL
-                self._sweep(now)
+        with later():
+            if not self._ending.acquire(timeout=ENDING_WAITS_SECONDS):
+                return
+            try:
+                with suppress(IndexError):  # or who came here in the middle of this has ended it
+                    while self.abandoned:
+                        self._cancel(*self.abandoned.popleft())
+                now = perf_counter()
+                if now >= self._next_sweep:
+                    self._next_sweep = now + self.ttl_seconds / SWEEPS_PER_TTL
+                    self._sweep(now)
+            finally:
+                self._ending.release()
 
     def _sweep(self, now: float) -> None:
         for opened in list(self._open.values()):  # in the order they were opened
@@ -206,7 +215,7 @@ class OpenTable(ForkAware):
     def end_all(self) -> None:
         """End everything, as cancelled: the process ends. The youngest first, since a run adds up
         what happened in it."""
-        with later(), self._ending:
+        with later():
             self.end_abandoned()
             for opened in reversed(list(self._open.values())):
                 self._cancel(opened, perf_counter())

@@ -85,7 +85,7 @@ def header_counts(response: object, count: Count) -> Counts | None:
     They are there whichever model it is, and leave out the cache.
     """
     headers = first_of(response, (HEADERS,))
-    if not isinstance(headers, Mapping) or INPUT_HEADER not in headers:
+    if not isinstance(headers, Mapping) or headers.get(INPUT_HEADER) is None:
         return None
     told = {name: number_in(headers.get(f"{_HEADER}{name}-token-count")) for name in _IN_HEADERS}
     return with_cache(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from agentmetrics.providers.fields import Path, field, first_of
@@ -16,12 +17,16 @@ class ErrorInResponse(Exception):  # noqa: N818 - not an error of ours
         self.code = code
 
 
+_MOST_NAMES = 100
+"""What only says that it is a mapping may have names without end."""
+
+
 def failure_of(response: object) -> ErrorInResponse | None:
     """The error that a response, or an event of a stream, is; ``None`` for any other."""
     if field(response, "type") == "error" or _is_error(field(response, "error")):
         return ErrorInResponse(first_of(response, _CODES))
     if isinstance(response, Mapping):
-        for name in response:
+        for name in islice(response, _MOST_NAMES):
             if isinstance(name, str) and name.endswith("Exception"):  # Bedrock's, in a stream
                 return ErrorInResponse(name[:1].upper() + name[1:])
     return None

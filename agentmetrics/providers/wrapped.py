@@ -60,7 +60,7 @@ def _inside_of_http(response: Any) -> Any:
     if body is None:
         return None
     whole = parsed(body)
-    if isinstance(whole, dict) and isinstance(headers, Mapping) and INPUT_HEADER in headers:
+    if isinstance(whole, dict) and isinstance(headers, Mapping) and headers.get(INPUT_HEADER):
         return {**whole, HEADERS[0]: {HEADERS[1]: dict(headers)}}
     return body if whole is None else whole
 
@@ -71,7 +71,8 @@ def _headers_of(response: object) -> Any:
 
 def _with_body(response: Mapping[str, Any]) -> Mapping[str, Any]:
     """What boto3 returns, with the body in it if that was read and put there."""
-    body = response.get("body") if HEADERS[0] in response else None
+    # Not ``in``: what only says that it is a mapping may be looked through without end.
+    body = None if response.get(HEADERS[0]) is None else response.get("body")
     if isinstance(body, str | bytes | bytearray):
         body = parsed(body)
     return {**body, HEADERS[0]: response[HEADERS[0]]} if isinstance(body, dict) else response

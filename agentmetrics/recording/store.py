@@ -135,6 +135,11 @@ class ExemplarHistogram(StoredHistogram):
         return HistogramValue(self.bounds, tuple(self.counts), self.sum, kept)
 
 
+_lock = held_lock(STORES)
+"""Of all stores of the process. With one each, a thread that updates several would hold one and
+wait for another, which a thread may hold in which the collector, or a signal handler, ends a call
+just then, and waits for the first."""
+
 Series = StoredCounter | StoredGauge | StoredHistogram
 
 
@@ -151,7 +156,7 @@ class Store(ForkAware):
         gauge: type[StoredGauge] = StoredGauge,
         histogram: type[StoredHistogram] = StoredHistogram,
     ) -> None:
-        self.lock = held_lock(STORES)
+        self.lock = _lock
         self.metrics: dict[str, Metric] = {}
         self.series: dict[str, dict[tuple[str, ...], Any]] = {}
         self.anchor = Anchor()
@@ -244,21 +249,22 @@ class Store(ForkAware):
         with self.lock:
             return [
                 Family(metric, list(_values(self.series[name])))
-                for name, metric in self.metrics.items()
+                for name, metric in self.metrics.copy().items()
             ]
 
     def created(self, metric: Metric) -> dict[tuple[str, ...], float]:
         """When each series of a counter or histogram began at 0, in Unix time."""
         notice_fork()
         with self.lock:
-            return {values: series.created for values, series in self.series[metric.name].items()}
+            series = self.series[metric.name].copy()
+            return {values: each.created for values, each in series.items()}
 
     def reset(self) -> None:
         notice_fork()
         with self.lock:
-            for name, metric in self.metrics.items():
+            for name, metric in self.metrics.copy().items():
                 if not metric.is_live:  # what is in flight is no history
-                    for series in self.series[name].values():
+                    for series in self.series[name].copy().values():
                         series.reset()
 
     def after_fork_in_child(self) -> None:
@@ -283,7 +289,7 @@ def _observed_series(metric: Metric, value: Observed) -> list[tuple[tuple[str, .
 
 
 def _values(family: dict[tuple[str, ...], Series]) -> Iterator[tuple[tuple[str, ...], Value]]:
-    for values, series in family.items():
+    for values, series in family.copy().items():  # a signal handler may add some
         if isinstance(series, StoredHistogram):
             yield values, series.read()
         else:

@@ -61,12 +61,18 @@ class Progress:
 
     def read(self, event: object) -> None:
         """Read an event that has arrived, and put what it says into the call."""
+        try:
+            self._read(event)
+        except Exception as error:  # somebody's object: its attributes may do anything
+            self._opened.pipeline.failed("record_stream", error)
+
+    def _read(self, event: object) -> None:
         call, reader, now = self._call, self._reader, perf_counter()
+        said = False
         try:
             said = reader.read(event)
         except Exception as error:
             self._opened.pipeline.failed("record_stream", error)
-            said = False
         if call.first_token:
             call.note_chunk(now)
         elif said:

@@ -1,82 +1,92 @@
-"""A signal handler flushes, records and reads while the program does the same: nothing hangs."""
+"""A signal handler flushes, records and reads while the program does the same: nothing hangs, and
+every call counts."""
 
 from __future__ import annotations
 
+import json
+import re
+import socket
 import subprocess
 import sys
-import textwrap
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.hostile import times
 from tests.hostile.conftest import Proves
-
-PROGRAM = """
-    import signal, sys, threading, time
-    from agentmetrics import (
-        Budget, Ledger, LedgerUnavailable, MemoryRecorder, configure, get_ledger, get_recorder,
-        record_call, track_call, track_run,
-    )
-    backend, url, seconds = sys.argv[1:]
-    made = {"memory": {}, "statsd": {"statsd_port": 9}, "prometheus": {}}[backend]
-    configure(backend=backend, ledger_url=url, budgets=[Budget("b", 1e6, action="block")], **made)
-    calls = 0
-    def everything():
-        global calls
-        with track_run("a", max_cost_usd=1e6), track_call("openai", "gpt-4o-mini") as call:
-            call.record_usage(1, 1)
-        record_call("openai", "gpt-4o-mini", input_tokens=1, output_tokens=1)
-        get_recorder().flush()
-        if backend == "memory":
-            get_recorder().value("llm_calls_total")
-        try:
-            get_ledger().flush()
-            get_ledger().summary()
-        except LedgerUnavailable:
-            pass
-        calls += 1
-    handled = 0
-    def handler(*_):
-        global handled
-        everything()
-        handled += 1
-        signal.setitimer(signal.ITIMER_REAL, 0.005)  # none inside of another, without end
-    signal.signal(signal.SIGALRM, handler)
-    everything()  # what the first call imports and makes is there
-    stop = threading.Event()
-    def record():
-        while not stop.is_set():
-            record_call("openai", "gpt-4o-mini", agent_name="t", input_tokens=1, output_tokens=1)
-    threads = [threading.Thread(target=record, daemon=True) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    signal.setitimer(signal.ITIMER_REAL, 0.01)
-    deadline = time.monotonic() + float(seconds)
-    while time.monotonic() < deadline:
-        everything()
-    signal.signal(signal.SIGALRM, signal.SIG_IGN)
-    stop.set()
-    print(handled, calls)
-"""
-
+from tests.hostile.programs import signalled
 
 SECONDS = times(short=2, whole=20)
+PATIENCE_SECONDS = 60
 
 
-@pytest.mark.parametrize("backend", ["memory", "statsd", "prometheus"])
-def test_a_storm_of_signals_hangs_nothing(backend: str, tmp_path: Path, proves: Proves) -> None:
-    program = [sys.executable, "-c", textwrap.dedent(PROGRAM), backend]
+class Daemon:
+    """A StatsD daemon over TCP, for one program."""
+
+    def __init__(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        self._text = b""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        try:
+            connection, _ = self._listening.accept()
+        except OSError:  # closed: the program sends nothing
+            return
+        with connection:
+            while received := connection.recv(1 << 16):
+                self._text += received
+
+    def close(self) -> None:
+        """Wait for no program any more."""
+        with suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)  # which ends the waiting, as close does not
+        self._listening.close()
+        self._thread.join(PATIENCE_SECONDS)
+
+    def calls(self) -> int:
+        """How many it has heard of, once the program is over."""
+        self._thread.join(PATIENCE_SECONDS)
+        lines = re.findall(rb"^llm_calls_total[^:]*:([\d.]+)\|c", self._text, re.MULTILINE)
+        return int(sum(map(float, lines)))
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    daemon = Daemon()
+    yield daemon
+    daemon.close()
+
+
+@pytest.mark.parametrize("backend", ["memory", "statsd", "prometheus", "multiprocess"])
+def test_a_storm_of_signals_hangs_nothing_and_costs_no_call(
+    backend: str, daemon: Daemon, tmp_path: Path, proves: Proves
+) -> None:
+    program = [sys.executable, "-m", signalled.__name__, backend, str(SECONDS), str(tmp_path)]
     done = subprocess.run(
-        [*program, f"sqlite:///{tmp_path}/x.db", str(SECONDS)],
+        [*program, str(daemon.port)],
         capture_output=True,
         text=True,
-        timeout=120 + SECONDS,
+        timeout=signalled.PATIENCE_SECONDS + SECONDS + 60,
     )
-    assert not done.returncode, done.stderr
-    handled, rounds = map(int, done.stdout.split())
-    assert 0 < handled < rounds
+    assert not done.returncode, done.stderr[-5000:]
+    handled, made, counted = json.loads(done.stdout)
+    if backend == "statsd":
+        counted["daemon"] = daemon.calls()
+    assert handled > 0
+    assert set(counted.values()) == {made}, (made, counted, done.stderr)
+    assert "could not fully record" not in done.stderr
     proves(
-        f"{handled:,} signals that record, flush and read while the program does",
-        f"0 hung, 0 raised; {rounds:,} rounds of two calls and a flush in all",
+        f"{handled:,} signals that record, flush and read while the program and two threads do",
+        f"0 hung, 0 raised; {made:,} of {made:,} calls are in {_and(sorted(counted))}",
     )
+
+
+def _and(names: list[str]) -> str:
+    *others, last = (f"the {name}" for name in names)
+    return f"{', '.join(others)} and {last}" if others else last

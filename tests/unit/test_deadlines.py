@@ -85,3 +85,36 @@ def test_every_socket_of_ours_has_a_timeout_as_it_is_made() -> None:
         and not any(keyword.arg == "timeout" for keyword in node.keywords)
     }
     assert found == set()
+
+
+def test_every_program_that_is_started_has_a_deadline() -> None:
+    found = {
+        (str(path.relative_to(PACKAGE)), ast.unparse(node.func))
+        for path in PACKAGE.rglob("*.py")
+        if not str(path.relative_to(PACKAGE)).startswith(PROGRAMS)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).startswith(("subprocess.", "os.system", "os.popen", "os.wait"))
+        and not any(keyword.arg == "timeout" for keyword in node.keywords)
+    }
+    assert found == set()
+
+
+def test_a_database_is_opened_in_one_place_which_gives_it_its_deadlines() -> None:
+    opening = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func).split(".")[-1] in {"create_engine", "create_async_engine"}
+        )
+        or (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func) in {"sqlite3.connect", "psycopg.connect"}
+        )
+    }
+    assert opening == {"budget/ledger/engine.py"}
+    text = ast.unparse(ast.parse((PACKAGE / "budget/ledger/engine.py").read_text()))
+    for deadline in ("'timeout'", "'connect_timeout'", "'tcp_user_timeout'"):
+        assert deadline in text

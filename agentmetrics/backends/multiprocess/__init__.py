@@ -3,6 +3,12 @@
 from agentmetrics.backends.multiprocess.collector import MultiprocessCollector
 from agentmetrics.backends.multiprocess.compaction import sweep_dead_workers
 from agentmetrics.backends.multiprocess.directory import DIRECTORY_VARIABLE
-from agentmetrics.backends.multiprocess.store import MultiprocessStore
+from agentmetrics.backends.multiprocess.store import MultiprocessStore, are_written
 
-__all__ = ["DIRECTORY_VARIABLE", "MultiprocessCollector", "MultiprocessStore", "sweep_dead_workers"]
+__all__ = [
+    "DIRECTORY_VARIABLE",
+    "MultiprocessCollector",
+    "MultiprocessStore",
+    "are_written",
+    "sweep_dead_workers",
+]

@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import os
 import struct
+import threading
 from contextlib import suppress
 from inspect import getclosurevars
 from pathlib import Path
+from types import CellType
 from typing import Any, cast
 
 from prometheus_client import mmap_dict
 from prometheus_client import values as client_values
 from prometheus_client.mmap_dict import MmapedDict
 
-from agentmetrics.recording.fork import renew_in_children
+from agentmetrics.recording.fork import renewed_lock
 from agentmetrics.recording.log_once import LogOnce
 
 ENTRY_BYTES = 28
@@ -157,18 +159,18 @@ class Files:
     """
 
     def __init__(self) -> None:
-        inside = getclosurevars(values.ValueClass.close_all_files.__func__).nonlocals
-        self._lock: Any = inside["lock"]
+        close_all = values.ValueClass.close_all_files.__func__
+        inside = getclosurevars(close_all).nonlocals
+        self.lock = _re_entrant(_cell_of(close_all, "lock"))
+        """prometheus-client's own, of all values in files."""
         self._files: dict[str, MmapedDict] = inside["files"]
         changed = getclosurevars(values.ValueClass._MmapedValue__check_for_pid_change).nonlocals
         self._owner, self._me = changed["pid"], changed["process_identifier"]
         self._values: list[Any] = inside["values"]
-        # One for all values, which prometheus-client leaves locked in a child of a fork.
-        renew_in_children(self._lock)
         values.MmapedDict = ReservedFile
         self._counted: set[_Series] = set()
         self._problems = LogOnce()
-        with self._lock:
+        with self.lock:
             for kind, file in list(self._files.items()):
                 if not isinstance(file, ReservedFile):
                     self._put(kind, file)
@@ -179,7 +181,7 @@ class Files:
         Returns how many files that were, and how many series newly found no room.
         """
         remade, came, is_waiting = 0, list[str](), False
-        with self._lock:
+        with self.lock:
             if self._owner["value"] != self._me():  # in a child that has made none yet
                 return 0, 0
             for kind, file in list(self._files.items()):
@@ -236,6 +238,23 @@ class Files:
             )
         else:
             self._problems.over("remade")
+
+
+def _cell_of(function: Any, name: str) -> CellType:
+    cell: CellType = function.__closure__[function.__code__.co_freevars.index(name)]
+    return cell
+
+
+def _re_entrant(cell: CellType) -> threading.RLock:
+    """Have a re-entrant lock in this cell, one that is free in every child of a fork.
+
+    With prometheus-client's own, which is neither, a thread hangs that the collector lets end a
+    call in the middle of an update, and the child of a fork hangs.
+    """
+    if not hasattr(cell.cell_contents, "_is_owned"):
+        cell.cell_contents = renewed_lock()
+    found: threading.RLock = cell.cell_contents
+    return found
 
 
 def _series(key: str) -> _Series:

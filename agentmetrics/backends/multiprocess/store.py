@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 import time
 import weakref
-from contextlib import suppress
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import prometheus_client
 from prometheus_client import values
@@ -17,9 +21,12 @@ from agentmetrics.backends.multiprocess.compaction import tidy
 from agentmetrics.backends.multiprocess.directory import DIRECTORY_VARIABLE, check_directory
 from agentmetrics.backends.multiprocess.files import Files
 from agentmetrics.backends.multiprocess.successor import make_way
+from agentmetrics.backends.multiprocess.through import Through
+from agentmetrics.recording.batches import slots_batch
 from agentmetrics.recording.exits import close_at_exit
 from agentmetrics.recording.fork import NOTICED, notice_fork, renew_in_children
 from agentmetrics.recording.health import FILES_REMADE, FILES_SKIPPED, SERIES_UNWRITTEN
+from agentmetrics.recording.instruments import Batch, CounterSeries, GaugeSeries, HistogramSeries
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.periodic import PeriodicFlush
 from agentmetrics.recording.store import Store, StoredCounter, StoredGauge, StoredHistogram
@@ -46,27 +53,64 @@ class MultiprocessStore(Store):
                 "set it in the environment of the process"
             )
         self._files = Files()
+        self.through = Through(self._files.lock)
         self._directory = Path(directory)
-        self._written: dict[str, Any] = {}
+        self._in_files: dict[str, Any] = {}
         self._shown: dict[str, set[tuple[str, ...]]] = {}
+        self._begun = count()
         self._periodic: PeriodicFlush | None = None
         self._tidied = time.monotonic()
         self._make_way()
         tidy(self._directory)
 
-    def written(self, metric: Metric, values: tuple[str, ...]) -> Any:
-        """prometheus-client's own child for a series, backed by this process' file."""
-        if self._periodic is None:
-            # Not before the first series: a preloading server forks its workers without one.
-            with suppress(RuntimeError):  # at the very end of a program no thread can begin
-                self._periodic = PeriodicFlush(self, OBSERVED_INTERVAL_SECONDS)
-            close_at_exit(_AtEnd(self))
-        if metric.name not in self._written:
-            made = self._written[metric.name] = _client_metric(metric)
+    def bind(self, metric: Metric, values: tuple[str, ...]) -> Any:
+        found = super().bind(metric, values)
+        if not found.is_in_file:
+            if not next(self._begun):
+                self._begin()
+            with self.lock:
+                self.through.write(found)
+        return found
+
+    def _begin(self) -> None:
+        """At the first series, and not before: a preloading server forks its workers without a
+        thread."""
+        with suppress(RuntimeError):  # at the very end of a program no thread can begin
+            self._periodic = PeriodicFlush(self, OBSERVED_INTERVAL_SECONDS)
+        close_at_exit(_AtEnd(self))
+
+    def in_file(self, metric: Metric, values: tuple[str, ...]) -> Any:
+        """prometheus-client's own child for a series, backed by this process' file.
+
+        To be asked for in the turn of ``through``.
+        """
+        parent = self._in_files.get(metric.name)
+        if parent is None:
+            parent = self._in_files[metric.name] = _client_metric(metric)
             if metric.labels:
-                renew_in_children(made._lock)
-        parent = self._written[metric.name]
+                renew_in_children(parent._lock)
         return parent.labels(*values) if metric.labels else parent
+
+    def batch(
+        self,
+        adds: Sequence[CounterSeries | GaugeSeries],
+        sets: Sequence[GaugeSeries],
+        observations: Sequence[HistogramSeries],
+    ) -> Batch:
+        """See ``Recorder.batch``; for series of this store. All of them are written in one turn."""
+        update_slots = slots_batch(len(adds), len(sets), 0)(*adds, *sets)
+        notes: list[Any] = [series.count for series in cast("Sequence[Any]", observations)]
+        split = len(adds) + len(sets)
+        series: tuple[Any, ...] = (*adds, *sets, *observations)
+        write_all = self.through.write_all
+
+        def apply(*values: float) -> None:
+            update_slots(*values[:split])
+            for note, value in zip(notes, values[split:], strict=True):
+                note(value)
+            write_all(series)
+
+        return apply
 
     def flush(self) -> None:
         """Write the gauges that are read from callbacks, and look after the files.
@@ -77,21 +121,39 @@ class MultiprocessStore(Store):
         if time.monotonic() >= self._tidied + TIDY_INTERVAL_SECONDS:
             self._tidied = time.monotonic()
             tidy(self._directory)
-        self._look_after_files()
-        for metric, series in self.observed():
-            for label_values, value in series:
-                self.written(metric, label_values).set(value)
-            shown = {label_values for label_values, _ in series}
-            for gone in self._shown.get(metric.name, set()) - shown:
-                self.written(metric, gone).set(0.0 if metric.is_live else math.nan)
-            self._shown[metric.name] = shown
+        observed = list(self.observed())  # before the turn: it runs code of the program's own
+        with self._turn() as is_ours:
+            if is_ours:
+                self._look_after_files()
+                for metric, series in observed:
+                    self._show(metric, dict(series))
+        with self.lock:
+            self.through.catch_up()
+
+    def _show(self, metric: Metric, series: dict[tuple[str, ...], Any]) -> None:
+        for label_values, value in series.items():
+            self.in_file(metric, label_values).set(value)
+        for gone in self._shown.get(metric.name, set()) - series.keys():
+            self.in_file(metric, gone).set(0.0 if metric.is_live else math.nan)
+        self._shown[metric.name] = set(series)
 
     def _look_after_files(self) -> None:
         remade, unwritten = self._files.look_after()
         if remade:
-            self.written(FILES_REMADE, ()).inc(remade)
+            self.in_file(FILES_REMADE, ()).inc(remade)
         if unwritten:
-            self.written(SERIES_UNWRITTEN, ()).inc(unwritten)
+            self.in_file(SERIES_UNWRITTEN, ()).inc(unwritten)
+
+    @contextmanager
+    def _turn(self) -> Iterator[bool]:
+        """Have the files alone, if that is so; in a signal handler it may not be."""
+        if not self.through.begin():
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self.through.end()
 
     def end(self) -> None:
         """Show nothing in flight of this process, which is about to end, and tidy up after others.
@@ -99,20 +161,26 @@ class MultiprocessStore(Store):
         If it goes on nevertheless, the next flush and the next update show what is in flight again.
         """
         with self.lock:
-            for metric in self.metrics.values():
-                if metric.is_live and metric.kind == "gauge":
-                    self._end(metric)
+            self.through.catch_up()
+            with self._turn() as is_ours:
+                for metric in self.metrics.copy().values() if is_ours else ():
+                    if metric.is_live and metric.kind == "gauge":
+                        self._end(metric)
         tidy(self._directory)
 
     def _end(self, metric: Metric) -> None:
         shown = self._shown.get(metric.name, set())
         # A child that has nothing to show makes no file for it.
-        kept = {of for of, series in self.series[metric.name].items() if series.value}
+        kept = {of for of, series in self.series[metric.name].copy().items() if series.value}
         for label_values in shown | kept:
-            self.written(metric, label_values).set(0.0)
+            self.in_file(metric, label_values).set(0.0)
 
     def after_fork_in_child(self) -> None:
         self._shown.clear()  # it is the parent's: the child would write that it is gone
+        self.through.forget()
+        for family in self.series.values():
+            for series in family.values():
+                series.disown()
         self._make_way()
         super().after_fork_in_child()
 
@@ -120,7 +188,9 @@ class MultiprocessStore(Store):
         with suppress(OSError):
             repaired = make_way(self._directory)
             if repaired:
-                self.written(FILES_SKIPPED, ()).inc(repaired)
+                with self._turn() as is_ours:
+                    if is_ours:
+                        self.in_file(FILES_SKIPPED, ()).inc(repaired)
 
 
 class _AtEnd:
@@ -147,76 +217,146 @@ def _client_metric(metric: Metric) -> Any:
     return prometheus_client.Gauge(metric.name, metric.help, multiprocess_mode=mode, **arguments)
 
 
+def are_written(series: Iterable[object]) -> bool:
+    """Whether all of these are series of such a store."""
+    return {*map(type, series)} <= {_WrittenCounter, _WrittenGauge, _WrittenHistogram}
+
+
 class _WrittenCounter(StoredCounter):
-    __slots__ = ("_file",)
+    __slots__ = ("_find", "_through", "_value", "_written")
 
     def __init__(self, store: MultiprocessStore, metric: Metric, values: tuple[str, ...]) -> None:
         super().__init__(store, metric, values)
-        self._file = store.written(metric, values)
+        self._through = store.through
+        self._find: Callable[[], Any] = partial(store.in_file, metric, values)
+        self._value: Any = None
+        self._written = 0.0
+
+    @property
+    def is_in_file(self) -> bool:
+        return self._value is not None
 
     def inc(self, amount: float = 1.0) -> None:
+        if not amount >= 0:
+            raise ValueError(f"a counter cannot be incremented by {amount}")
         if not NOTICED[0]:
             notice_fork()
         with self.lock:
-            super().inc(amount)
-            self._file.inc(amount)
+            self.value += amount
+            self._through.write(self)
 
     def reset(self) -> None:  # of this process; the files of others are theirs
         super().reset()
-        self._file.reset()
+        self._through.write(self)
+
+    def write(self) -> None:
+        if self._value is None:
+            self._value = self._find()._value
+        value = self.value
+        if value != self._written:
+            self._value.inc(value - self._written)
+            self._written = value
+
+    def disown(self) -> None:
+        self._written = self.value
 
 
 class _WrittenGauge(StoredGauge):
-    __slots__ = ("_file",)
+    __slots__ = ("_file", "_find", "_through")
 
     def __init__(self, store: MultiprocessStore, metric: Metric, values: tuple[str, ...]) -> None:
         super().__init__(store, metric, values)
-        self._file = store.written(metric, values)
-        self._file.set(0)  # a process that had this number before may have left its own
+        self._through = store.through
+        self._find: Callable[[], Any] = partial(store.in_file, metric, values)
+        self._file: Any = None
+
+    @property
+    def is_in_file(self) -> bool:
+        return self._file is not None
 
     def set(self, value: float) -> None:
         if not NOTICED[0]:
             notice_fork()
         with self.lock:
-            super().set(value)
-            self._file.set(value)
+            self.value = value
+            self._through.write(self)
 
     def inc(self, amount: float = 1.0) -> None:
         if not NOTICED[0]:
             notice_fork()
         with self.lock:
-            super().inc(amount)
-            self._file.set(self.value)
+            self.value += amount
+            self._through.write(self)
 
     def dec(self, amount: float = 1.0) -> None:
-        if not NOTICED[0]:
-            notice_fork()
-        with self.lock:
-            super().dec(amount)
-            self._file.set(self.value)
+        self.inc(-amount)
 
     def reset(self) -> None:
         super().reset()
-        self._file.set(0)
+        self._through.write(self)
+
+    def write(self) -> None:
+        if self._file is None:
+            self._file = self._find()
+        self._file.set(self.value)
+
+    def disown(self) -> None:
+        """What the parent has set is in its own file."""
 
 
 class _WrittenHistogram(StoredHistogram):
-    __slots__ = ("_file",)
+    __slots__ = ("_changed", "_file", "_find", "_through", "_written", "_written_sum")
 
     def __init__(self, store: MultiprocessStore, metric: Metric, values: tuple[str, ...]) -> None:
         self._file: Any = None
         super().__init__(store, metric, values)
-        self._file = store.written(metric, values)
+        self._through = store.through
+        self._find: Callable[[], Any] = partial(store.in_file, metric, values)
+        self._changed: set[int] = set()
+        """Buckets whose count in the file may not be that in memory."""
+        self._written = [0] * len(self.counts)
+        self._written_sum = 0.0
+
+    @property
+    def is_in_file(self) -> bool:
+        return self._file is not None
+
+    def observe(self, value: float) -> None:
+        if value != value:
+            raise ValueError("a histogram cannot observe NaN")
+        if not NOTICED[0]:
+            notice_fork()
+        with self.lock:
+            self.count(value)
+            self._through.write(self)
+
+    def count(self, value: float) -> None:
+        """Observe it in memory alone."""
+        bucket = bisect_left(self.bounds, value)
+        self.counts[bucket] += 1
+        self.sum += value
+        self._changed.add(bucket)
 
     def reset(self) -> None:
         super().reset()
         if self._file is not None:  # it is while the series is made: the file keeps what it has
-            for part in (self._file._sum, *self._file._buckets):
-                part.set(0)
+            self._changed.update(range(len(self.counts)))
+            self._through.write(self)
 
-    def observe(self, value: float) -> None:
-        if not NOTICED[0]:
-            notice_fork()
-        with self.lock:
-            super().observe(value)
-            self._file.observe(value)
+    def write(self) -> None:
+        if self._file is None:
+            self._file = self._find()
+        total = self.sum
+        if total != self._written_sum:
+            self._file._sum.inc(total - self._written_sum)
+            self._written_sum = total
+        while self._changed:
+            bucket = self._changed.pop()
+            count = self.counts[bucket]
+            if count != self._written[bucket]:
+                self._file._buckets[bucket].inc(count - self._written[bucket])
+                self._written[bucket] = count
+
+    def disown(self) -> None:
+        self._changed.clear()
+        self._written, self._written_sum = list(self.counts), self.sum

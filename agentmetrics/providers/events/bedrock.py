@@ -72,7 +72,7 @@ def _texts(reading: Reading, event: object) -> bool:
 
 def read_metrics(reading: Reading, event: object) -> None:
     """Read what Bedrock adds to the last chunk of whatever model: the bill, without details."""
-    if not isinstance(event, Mapping) or METRICS not in event:
+    if not isinstance(event, Mapping) or event.get(METRICS) is None:
         return
     before = reading.usage
     reading.count({METRICS: event[METRICS]})

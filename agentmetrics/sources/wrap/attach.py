@@ -103,6 +103,7 @@ def _sdk_of(client: object) -> _SDK | None:
 
 
 def _name_of(client: object) -> str:
-    cls = client if isinstance(client, type) else type(client)
-    kind = "the class " if isinstance(client, type) else ""
+    is_class = issubclass(type(client), type)  # and not what only says so
+    cls: Any = client if is_class else type(client)
+    kind = "the class " if is_class else ""
     return f"{kind}{cls.__module__}.{cls.__qualname__}"

@@ -1,0 +1,41 @@
+"""A call is made in the middle of another one, as a signal handler makes it: both count."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.hostile import times
+from tests.hostile.conftest import Proves
+from tests.hostile.programs import interrupted
+
+PLACES = times(short=10, whole=150)
+
+
+@pytest.mark.parametrize("backend", ["memory", "statsd", "prometheus", "multiprocess"])
+def test_no_call_is_lost_to_one_that_is_made_in_the_middle_of_it(
+    backend: str, tmp_path: Path, proves: Proves
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", interrupted.__name__, backend, str(PLACES), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert not done.returncode, done.stderr[-5000:]
+    came = json.loads(done.stdout)
+    assert came.pop("errors") == 0
+    interrupts = made = 0
+    for work, of in came.items():
+        places, calls = of.pop("places"), of.pop("calls")
+        assert places[0] > PLACES / 2, work
+        assert set(of.values()) == {calls}, (work, of)
+        interrupts, made = interrupts + places[0], made + calls
+    proves(
+        f"{interrupts:,} interrupts of calls, first calls of a recorder, readings and flushes",
+        f"0 hung, 0 raised, {made:,} of {made:,} calls in the metrics and in the ledger",
+    )
