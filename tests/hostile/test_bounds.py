@@ -37,7 +37,7 @@ def test_tokens_that_no_model_has_are_no_count(ledger: Ledger, recorder: MemoryR
     ledger.flush()
     assert recorder.value("agentmetrics_ledger_calls_lost_total") == 0
     assert recorder.value("llm_cost_usd_total", agent_name="poisoned") == 0
-    assert recorder.value("llm_unmetered_calls_total", agent_name="poisoned") == 1
+    assert recorder.value("llm_unpriced_calls_total") == 1
     assert ledger.summary().total.calls == 1001
 
 

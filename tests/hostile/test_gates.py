@@ -212,12 +212,14 @@ def test_a_cost_that_cannot_be_is_counted_nowhere(
 
 
 @pytest.mark.parametrize("tokens", NO_BOUNDS, ids=class_of)
-def test_usage_that_cannot_be_is_counted_nowhere(tokens: Any, recorder: MemoryRecorder) -> None:
+def test_usage_that_cannot_be_has_no_price_and_what_can_be_of_it_counts(
+    tokens: Any, recorder: MemoryRecorder
+) -> None:
     with track_call("openai", "gpt-4o", recorder=recorder) as tracked:
         tracked.record_response({"usage": {"prompt_tokens": tokens, "completion_tokens": 1}})
     with track_call("openai", "gpt-4o", recorder=recorder) as tracked:
         tracked.record_usage(tokens, 1)
-    assert recorder.value("llm_unmetered_calls_total") == 2
-    assert recorder.value("llm_tokens_total") == 0
+    assert recorder.value("llm_unpriced_calls_total") == 2
+    assert recorder.value("llm_tokens_total") == 2
     assert recorder.value("llm_cost_usd_total") == 0
     assert recorder.value("agentmetrics_handler_errors_total") == 2

@@ -58,6 +58,9 @@ def hostile(random: Random) -> Iterator[str]:
         yield "".join(parts)
 
 
+OVER = b"over"
+
+
 @contextmanager
 def listening() -> Iterator[tuple[int, list[bytes]]]:
     """A port, and the lines that have come to it by UDP."""
@@ -66,13 +69,13 @@ def listening() -> Iterator[tuple[int, list[bytes]]]:
         listener.bind(("127.0.0.1", 0))
 
         def listen() -> None:
-            while packet := listener.recv(65_535):
+            while (packet := listener.recv(65_535)) != OVER:
                 lines.extend(packet.split(b"\n"))
 
         thread = threading.Thread(target=listen, daemon=True)
         thread.start()
         yield listener.getsockname()[1], lines
-        listener.sendto(b"", listener.getsockname())
+        listener.sendto(OVER, listener.getsockname())
         thread.join(60)
 
 

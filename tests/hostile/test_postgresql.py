@@ -7,6 +7,7 @@ said to be; in the end it is in the ledger once.
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import signal
@@ -81,6 +82,7 @@ def test_a_server_in_trouble_holds_nobody_up_and_has_every_call_once_in_the_end(
             began = perf_counter()
             child = os.fork()
             if not child:
+                faulthandler.dump_traceback_later(SECONDS, exit=True)
                 with suppress(BaseException):
                     program.calls(3)
                     program.ledger.close()

@@ -29,6 +29,7 @@ from agentmetrics.recording.health import FILES_REMADE, FILES_SKIPPED, SERIES_UN
 from agentmetrics.recording.instruments import Batch, CounterSeries, GaugeSeries, HistogramSeries
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.periodic import PeriodicFlush
+from agentmetrics.recording.recorder import Wanted
 from agentmetrics.recording.store import Store, StoredCounter, StoredGauge, StoredHistogram
 
 OBSERVED_INTERVAL_SECONDS = 1.0
@@ -66,11 +67,22 @@ class MultiprocessStore(Store):
     def bind(self, metric: Metric, values: tuple[str, ...]) -> Any:
         found = super().bind(metric, values)
         if not found.is_in_file:
-            if not next(self._begun):
-                self._begin()
-            with self.lock:
-                self.through.write(found)
+            self._write_first([found])
         return found
+
+    def bind_each(self, wanted: Sequence[Wanted]) -> list[Any]:
+        bound = super().bind_each(wanted)
+        new = [series for series in bound if not series.is_in_file]
+        if new:
+            self._write_first(new)
+        return bound
+
+    def _write_first(self, series: Sequence[Any]) -> None:
+        """Show series at 0, which no update has yet."""
+        if not next(self._begun):
+            self._begin()
+        with self.lock:
+            self.through.write_all(series)
 
     def _begin(self) -> None:
         """At the first series, and not before: a preloading server forks its workers without a
