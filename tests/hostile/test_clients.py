@@ -22,7 +22,7 @@ from tests.hostile.conftest import Proves
 from tests.hostile.objects import HostileError, hostile, value
 from tests.unit.scripted import assert_settled
 
-TIMES = times(short=30, whole=20_000)
+TIMES = times(short=30, whole=2_000)
 
 
 @pytest.fixture

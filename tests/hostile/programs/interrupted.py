@@ -126,17 +126,18 @@ def main(backend: str, most: int, directory: Path) -> None:
         if isinstance(recorder, PrometheusRecorder):
             recorder.exposition()
 
-    made: list[Recorder] = []
+    made: dict[str, Recorder] = {}
 
     def first_calls(agent: str) -> None:
         """The first of a recorder, which the interrupt may make as well."""
-        if len(made) < int(agent):
-            made.append(
+        if agent not in made:
+            made.setdefault(
+                agent,
                 MemoryRecorder()
                 if backend != "prometheus"
-                else PrometheusRecorder(CollectorRegistry())
+                else PrometheusRecorder(CollectorRegistry()),
             )
-        calls("a", made[-1])
+        calls("a", made[agent])
 
     agents = count(1)
 
@@ -180,13 +181,13 @@ def main(backend: str, most: int, directory: Path) -> None:
         came[work] = {"places": [len(names), places], "calls": 10 * len(names), **done}
     agents = count(1)
     names, places = tried(first_calls)
-    firsts = sum(counted(made[int(name) - 1])["a"] for name in names)
+    firsts = sum(counted(made[name])["a"] for name in names)
     came["first calls"] = {
         "places": [len(names), places],
         "calls": 10 * len(names),
         "metrics": firsts,
     }
-    came["errors"] += sum(total(each, HANDLER_ERRORS) for each in made)
+    came["errors"] += sum(total(each, HANDLER_ERRORS) for each in made.values())
     print(json.dumps(came))
     faulthandler.cancel_dump_traceback_later()
 
