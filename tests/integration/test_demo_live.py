@@ -30,6 +30,7 @@ NOT_SHOWN = {
     "agentmetrics_multiprocess_files_remade_total": "the demo is one process",
     "agentmetrics_multiprocess_series_unwritten_total": "the demo is one process",
     "agentmetrics_ledger_calls_lost_total": "the demo's ledger is always reachable",
+    "llm_cost_difference_usd_total": "no provider of the demo says what a call has cost",
 }
 SECONDS = 120.0
 """The most in which everything is seen once; half a minute where the machine is not busy."""

@@ -190,7 +190,9 @@ def test_several_workers_are_one_machine_of_several_processes(workers: Workers) 
     assert workers.value("system_cpu_limit_cores") <= (psutil.cpu_count() or 1)
     assert 0 < workers.value("system_disk_percent") <= 100
     # A process that lists its open files has the list open, too.
-    assert workers.value("system_process_open_fds") == sum(one.num_fds() + 1 for one in alive)
+    wait_for(
+        lambda: workers.value("system_process_open_fds") == sum(one.num_fds() + 1 for one in alive)
+    )
     assert workers.value("system_process_resident_memory_bytes") == pytest.approx(
         sum(one.memory_info().rss for one in alive), rel=0.1
     )
