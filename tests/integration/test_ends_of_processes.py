@@ -159,8 +159,10 @@ ALL = {**TERMINATED, **BY_ITSELF, **PARENTS}
 
 @pytest.mark.parametrize("how", ALL)
 def test_a_process_ends_as_it_would_without_metrics(ended, how: str) -> None:
-    # A child that is terminated on a busy machine may not get to write; its calls are taken up.
-    printed = re.sub(r"the ledger has taken up \d+ calls .*\n", "", ended[how].printed)
+    printed = ended[how].printed
+    if how in PARENTS:
+        # Known fault: now and then the flush of a child leaves calls, which its parent takes up.
+        printed = re.sub(r"the ledger has taken up \d+ calls .*\n", "", printed)
     assert (ended[how].code, printed) == (ALL[how], "")
     assert ended[how].is_ready == (how in TERMINATED)
 
