@@ -125,7 +125,7 @@ def renew_in_children(lock: Any) -> None:
     _renewed[lock] = (LEDGERS, next(_numbers))
 
 
-def _holds_lock() -> bool:
+def holds_lock() -> bool:
     """Whether this thread holds a lock that is registered here."""
     for lock, _ in (*_items(_held), *_items(_renewed)):
         is_owned: Callable[[], bool] | None = getattr(lock, "_is_owned", None)  # locks of others
@@ -134,7 +134,7 @@ def _holds_lock() -> bool:
     return False
 
 
-said.while_unlocked(_holds_lock)
+said.while_unlocked(holds_lock)
 
 
 class ForkSafeLock:

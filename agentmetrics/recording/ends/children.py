@@ -60,10 +60,13 @@ def _then(told: Callable[..., object] | None, flush: Callable[[], None]) -> Call
 
 
 def _flush_after_threads(flush: Callable[[], None]) -> None:
-    """Flush, and once more when the threads have ended that the child waits for after this."""
+    """Flush, and once more when the threads have ended that the child waits for after this.
+
+    So, too, where they have ended by then: what they did during the flush may be in none of it.
+    """
+    others = _other_threads()
     flush()
-    here = threading.current_thread()
-    others = [t for t in threading.enumerate() if t is not here and not t.daemon]
+    others |= _other_threads()
     if not others:
         return
 
@@ -73,6 +76,12 @@ def _flush_after_threads(flush: Callable[[], None]) -> None:
         flush()
 
     threading.Thread(target=flush_last, name="agentmetrics-last-flush", daemon=False).start()
+
+
+def _other_threads() -> set[threading.Thread]:
+    """Those that the end of a process waits for, but the one that asks and the main one."""
+    mine = threading.current_thread(), threading.main_thread()
+    return {t for t in threading.enumerate() if t not in mine and not t.daemon}
 
 
 _FAMILIES = _Family("multiprocessing"), _Family("billiard")

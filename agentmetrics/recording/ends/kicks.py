@@ -3,12 +3,14 @@
 Python notes a signal at once and calls its handler at the interpreter's next look. When the main
 thread goes to sleep in between, as one easily does that has waited for the GIL, the handler is
 called when it wakes up, which may be never. A second signal interrupts its sleep. That the first
-has come is told by faulthandler, which writes at once, in C; what it writes is thrown away.
+has come is told by faulthandler, which writes at once, in C; what it writes is thrown away. A
+handler that has come at a bad moment waits for a kick, too.
 """
 
 from __future__ import annotations
 
 import _socket
+import itertools
 import os
 import signal
 import struct
@@ -19,7 +21,10 @@ from typing import Any
 
 from agentmetrics.recording.ends.work import native_lock, start
 
+QUICK_PAUSE_SECONDS = 0.002
+QUICK_KICKS = 25
 PAUSE_SECONDS = 0.05
+"""Between kicks, at first and later."""
 
 
 class Kicks:
@@ -61,8 +66,8 @@ class Kicks:
     def _run(self) -> None:
         while _sender(self._heard) != self._process:  # a fork in C has the socket, too
             pass
-        while True:
-            time.sleep(PAUSE_SECONDS)
+        for kick in itertools.count():
+            time.sleep(QUICK_PAUSE_SECONDS if kick < QUICK_KICKS else PAUSE_SECONDS)
             with self._kicking:
                 if self._is_stopped:
                     break

@@ -18,27 +18,38 @@ from types import FrameType
 
 from agentmetrics.recording.ends.kicks import Kicks
 from agentmetrics.recording.ends.work import start
+from agentmetrics.recording.fork import holds_lock
+
+POSTPONEMENTS = 20
+"""How often a handler that has interrupted us waits for the next kick, some 2 ms each."""
 
 
 class _Handler:
-    """What SIGTERM does: flush, and die of it."""
+    """What SIGTERM does: flush, and die of it.
+
+    It flushes where it has interrupted the program: nothing that the program does comes after that.
+    """
 
     def __init__(self) -> None:
         self.flush: Callable[[], None] = _nothing
         self.kicks: Kicks | None = None
+        self.postponements = POSTPONEMENTS
         self.is_postponed = False
         self.due: int | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        is_safe = not _is_ours(frame) and not holds_lock()
+        if not is_safe and not self.is_postponed and self.postponements:
+            self.postponements -= 1  # what was interrupted goes on until the next kick
+            return
         if self.kicks is not None and not self.kicks.stop():
             return  # a kick that comes when the handler has begun
         signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
         if self.is_postponed:
             self.due = number
-        elif not _is_ours(frame):
-            self.flush()
-            os.kill(os.getpid(), number)
-        # Else the interrupted code may hold one of our locks, and gives it back as it goes on.
+        elif is_safe:
+            self._end(number)
+        # Else it is somewhere in us for long. It may hold what a flush needs, and so goes on.
         elif not start(lambda: self._end(number)):
             os.kill(os.getpid(), number)
 
@@ -75,6 +86,7 @@ def hook(flush: Callable[[], None]) -> None:
             if not kicks.begin():
                 return
             _handler.flush, _handler.kicks = flush, kicks
+            _handler.postponements = POSTPONEMENTS
             signal.signal(signal.SIGTERM, _handler)
             faulthandler.register(signal.SIGTERM, kicks.told, all_threads=False, chain=True)
 
@@ -116,9 +128,5 @@ def _is_caught_in_c() -> bool:
 
 
 def _is_ours(frame: FrameType | None) -> bool:
-    """Whether the interrupted code is inside of this package or a plugin of it."""
-    while frame is not None:
-        if str(frame.f_globals.get("__name__")).startswith("agentmetrics"):
-            return True
-        frame = frame.f_back
-    return False
+    """Whether the interrupted code is of this package or a plugin of it."""
+    return frame is not None and str(frame.f_globals.get("__name__")).startswith("agentmetrics")
