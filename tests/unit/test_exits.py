@@ -117,9 +117,11 @@ def test_what_is_open_ends_as_cancelled_and_only_once() -> None:
 def test_what_a_thread_records_during_the_flush_at_a_childs_end_is_in_a_second_one() -> None:
     program = """
         import threading
-        
+
+        from agentmetrics.recording.ends import children
+
         may_end = threading.Event()
-        thread = threading.Thread(target=may_end.wait)
+        thread = threading.Thread(target=may_end.wait, args=[30])
         thread.start()
 
         def flush():
