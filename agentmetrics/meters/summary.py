@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any
 
 from agentmetrics import catalog
 from agentmetrics.calls.outcome import CANCELLED, ERROR
@@ -20,10 +19,12 @@ from agentmetrics.recording.summary.rows import (
 from agentmetrics.recording.summary.summary import RecorderSummary
 from agentmetrics.recording.values import Family, HistogramValue, Value
 
-R = TypeVar("R")
 Key = tuple[str, ...]
 Source = tuple[Metric, Mapping[str, str]]
 """A counter or gauge, and which of its series count."""
+
+Row = dict[str, Any]
+"""The fields of a row by name."""
 
 _CALLS: dict[str, Source] = {
     "calls": (catalog.LLM_CALLS, {}),
@@ -79,7 +80,7 @@ def summarize(families: Sequence[Family], is_off: Callable[[str], bool]) -> Reco
     """The summary of these series; see ``Recorder.summary``."""
     read = _Reading(families)
 
-    def agents(by: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    def agents(by: Mapping[str, str]) -> Iterator[Row]:
         return read.rows(by, _AGENTS, _COST, _CALL_TIMES)
 
     models = read.rows({"provider": "provider", "model": "model"}, _MODELS, _COST, _CALL_TIMES)
@@ -87,9 +88,11 @@ def summarize(families: Sequence[Family], is_off: Callable[[str], bool]) -> Reco
     budgets = read.rows({"budget": "budget", "period": "period"}, _BUDGETS, _LIMITS, {})
     total = next(agents({}), {})
     return RecorderSummary(
-        agents=_busiest_first(AgentNumbers(**row) for row in agents({"agent": "agent_name"})),
-        models=_busiest_first(ModelNumbers(**row) for row in models),
-        tools=_busiest_first(ToolNumbers(**row) for row in tools),
+        agents=tuple(
+            AgentNumbers(**row) for row in _busiest_first(agents({"agent": "agent_name"}))
+        ),
+        models=tuple(ModelNumbers(**row) for row in _busiest_first(models)),
+        tools=tuple(ToolNumbers(**row) for row in _busiest_first(tools)),
         budgets=tuple(BudgetNumbers(**row) for row in budgets),
         total=AgentNumbers("total", **total),
         turned_off=tuple(sorted(filter(is_off, _READ))),
@@ -99,24 +102,19 @@ def summarize(families: Sequence[Family], is_off: Callable[[str], bool]) -> Reco
 summarize_with(summarize)
 
 
-def _busiest_first(rows: Iterator[R]) -> tuple[R, ...]:
-    """The most expensive first, then who has made most of whatever is counted first."""
-    kept = [row for row in rows if _says_something(row)]
-    return tuple(sorted(kept, key=_importance))
+def _busiest_first(rows: Iterator[Row]) -> list[Row]:
+    """The most expensive first, then who has made most; without those that did nothing."""
+    return sorted(filter(_did_something, rows), key=_importance)
 
 
-def _says_something(row: Any) -> bool:
-    return any(isinstance(value, int | float) and value for value in asdict(row).values())
+def _did_something(row: Row) -> bool:
+    return any(value for value in row.values() if not isinstance(value, str))
 
 
-def _importance(row: Any) -> tuple[Any, ...]:
-    values = asdict(row)
-    counts = [values.get(name, 0) for name in ("calls", "executions", "runs")]
-    return (-(values.get("cost_usd") or 0.0), *(-count for count in counts), *_names(values))
-
-
-def _names(values: Mapping[str, Any]) -> list[str]:
-    return [value for value in values.values() if isinstance(value, str)]
+def _importance(row: Row) -> tuple[Any, ...]:
+    numbers = [row.get(name, 0) for name in ("cost_usd", "calls", "executions", "runs")]
+    names = [value for value in row.values() if isinstance(value, str)]
+    return (*(-number for number in numbers), *names)
 
 
 class _Reading:
@@ -131,10 +129,10 @@ class _Reading:
         counts: Mapping[str, Source],
         amounts: Mapping[str, Metric],
         quantiles: Mapping[str, tuple[Metric, float]],
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Iterator[Row]:
         """A dictionary for each set of values of the labels ``by``, which it has by these names."""
         labels = tuple(by.values())
-        found: dict[Key, dict[str, Any]] = {}
+        found: dict[Key, Row] = {}
 
         def put(name: str, numbers: Mapping[Key, Any]) -> None:
             for key, number in numbers.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentmetrics.recording.summary import html
@@ -79,7 +80,7 @@ class RecorderSummary:
         columns = width or shutil.get_terminal_size().columns
         tables = (laid(table, columns, rows, encoding) for table in self.tables())
         parts = ["\n".join(table.lines()) for table in tables]
-        sentences = "\n".join(self.sentences())
+        sentences = "\n".join(fill(sentence, columns) for sentence in self.sentences())
         return "\n\n".join([*parts, sentences] if sentences else parts)
 
     def line(self) -> str:

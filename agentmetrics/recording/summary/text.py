@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from agentmetrics.recording.summary.tables import Column, Table
 from agentmetrics.recording.unseen import visible
 
-NAME_WIDTH = 8
+NAME_WIDTH = 16
 """Names are folded, but to no less than this; rather another column goes."""
 _BETWEEN = "  "
 
