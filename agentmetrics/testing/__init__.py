@@ -34,7 +34,10 @@ def pytest_runtest_makereport(
     """Add what was recorded to the report of a test that fails."""
     outcome = yield
     recorder = getattr(item, "funcargs", {}).get("agent_metrics")
-    if call.when == "call" and call.excinfo is not None and recorder is not None:
-        from agentmetrics.testing.recorded import recorded
+    if call.when != "call" or call.excinfo is None or recorder is None:
+        return
+    from agentmetrics.recording.recorder import Recorder
+    from agentmetrics.testing.recorded import recorded
 
+    if isinstance(recorder, Recorder):  # and not what a fixture of the program's own is
         outcome.get_result().sections.append(("agent_metrics", recorded(recorder)))

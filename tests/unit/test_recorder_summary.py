@@ -386,3 +386,8 @@ def test_a_recorder_of_ones_own_shows_itself_too() -> None:
         update = NoopRecorder.update
 
     assert repr(Own()) == "<Own: keeps no values to show>"
+
+
+def test_half_a_millionth_is_rounded_as_the_ledger_rounds_it(recorder: MemoryRecorder) -> None:
+    record_call("openai", "gpt-4o", duration_seconds=1, cost_usd=0.0021615)
+    assert "0.002162" in recorder.summary().text(width=80)

@@ -8,7 +8,9 @@ from html import escape
 from agentmetrics.recording.summary.tables import Column, Table
 from agentmetrics.recording.unseen import visible
 
-_NUMBER = ' style="text-align:right"'
+_BELOW = ' style="margin-bottom:1em"'
+_TITLE = ' style="text-align:left;font-weight:bold;white-space:nowrap"'
+_NUMBER = ' style="text-align:right;padding-left:1em;white-space:nowrap"'
 _NAME = ' style="text-align:left" dir="auto"'  # of any script, without turning the row around
 
 
@@ -28,9 +30,8 @@ def _table(table: Table, limit: int) -> str:
 
 def _elements(table: Table, shown: int) -> Iterator[str]:
     columns = table.columns
-    titles = (_cell("th", column, column.title, ' scope="col"') for column in columns)
-    yield f"<table><caption>{_text(table.title)}</caption>"
-    yield f"<thead><tr>{''.join(titles)}</tr></thead><tbody>"
+    yield f"<table{_BELOW}><caption{_TITLE}>{_text(table.title)}</caption>"
+    yield f"<thead><tr>{''.join(map(_title, columns))}</tr></thead><tbody>"
     for number in range(shown):
         yield f"<tr>{''.join(_cell('td', c, c.cells[number]) for c in columns)}</tr>"
     if table.rows > shown:
@@ -43,9 +44,15 @@ def _elements(table: Table, shown: int) -> Iterator[str]:
     yield "</table>"
 
 
-def _cell(element: str, column: Column, text: str, more: str = "") -> str:
+def _cell(element: str, column: Column, text: str) -> str:
     side = _NAME if column.is_name else _NUMBER
-    return f"<{element}{more}{side}>{_text(text)}</{element}>"
+    return f"<{element}{side}>{_text(text)}</{element}>"
+
+
+def _title(column: Column) -> str:
+    side = _NAME if column.is_name else _NUMBER
+    lines = "<br>".join(map(_text, column.title.split("\n")))
+    return f'<th scope="col"{side}>{lines}</th>'
 
 
 def _text(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TypeVar
 
 from agentmetrics.recording.summary.rows import (
@@ -166,7 +167,10 @@ def _digits(usd: float | None) -> int:
 
 
 def _usd(value: float | None, digits: int) -> str:
-    return UNKNOWN if value is None else f"{round(value, 9):,.{digits}f}"  # nano-dollars, as kept
+    """An amount, rounded as the ledger's are, which are whole nano-dollars."""
+    if value is None:
+        return UNKNOWN
+    return f"{Decimal(round(value * 10**9)).scaleb(-9):,.{digits}f}"
 
 
 def _priced(row: ModelNumbers, digits: int) -> str:
