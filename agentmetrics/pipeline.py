@@ -30,6 +30,7 @@ from agentmetrics.catalog import (
     is_off,
 )
 from agentmetrics.errors import BudgetExceeded, ConfigurationError
+from agentmetrics.meters import summary  # noqa: F401 - recorders show themselves by it
 from agentmetrics.meters.agent import AgentMeter
 from agentmetrics.meters.base import Instruments
 from agentmetrics.meters.cache import CacheMeter
