@@ -307,6 +307,19 @@ class TestOnlySome:
         done = filled.cost("--agent", "zzz")
         assert "--since 1970-01-01 --by agent` shows all 24\n" in done.stderr
 
+    def test_a_name_is_looked_for_in_postgresql_as_well(self, postgres):
+        url = postgres()
+        with Ledger(url) as ledger:
+            ledger.record_external(1.5, provider="openai", model="gpt-4o", agent_name="planner")
+            ledger.record_external(2.5, provider="openai", model="gpt-4o", agent_name="writer")
+        done = run("cost", "--url", url, "--agent", "planner", "--json")
+        assert json.loads(done.stdout)["total"]["cost_usd"] == 1.5
+        done = run("cost", "--url", url, "--model", "gpt4o")
+        assert (done.exit_code, done.stderr) == (
+            2,
+            "agentmetrics: the ledger has no model 'gpt4o': did you mean 'gpt-4o'?\n",
+        )
+
     def test_a_name_of_another_time_has_no_calls_in_this_one(self, filled):
         done = filled.cost("--agent", "writer", "--until", "2025-11-18")
         assert (done.exit_code, done.stderr) == (0, "")
@@ -337,7 +350,7 @@ class TestAYoungLedger:
         week = lines(books.cost("--period", "week").stdout)
         assert f"Previous week: no trend, since {begun}" in week
         found = json.loads(books.cost("--json").stdout)
-        assert (found["trend"], found["is_younger"]) == (None, True)
+        assert (found["trend"], found["ledger_is_younger"]) == (None, True)
         assert found["ledger_since"] == "2025-11-18T12:00:00+01:00"
 
     def test_a_ledger_that_began_early_in_the_period_before_has_a_trend(self, books):
@@ -345,7 +358,7 @@ class TestAYoungLedger:
         books.spend("2025-11-01 09:00", "planner", 4_000_000)
         books.clock.set("2025-11-19 14:30", ZONE)
         found = json.loads(books.cost("--json", "--period", "month").stdout)
-        assert (found["trend"], found["is_younger"]) == (0.0, False)
+        assert (found["trend"], found["ledger_is_younger"]) == (0.0, False)
 
 
 class TestCSV:

@@ -177,7 +177,7 @@ class TestTheTrend:
         shop.spend(1, "2025-11-18 12:00")
         shop.spend(2, "2025-11-19 12:00")
         summary = shop.at("2025-11-19 14:30").summary("daily")
-        assert (usd(summary.previous), summary.trend, summary.is_younger) == (1, None, True)
+        assert (usd(summary.previous), summary.trend, summary.ledger_is_younger) == (1, None, True)
         assert [group.trend for group in summary.groups] == [None]
         shop.spend(2, "2025-11-20 12:00")
         assert shop.at("2025-11-20 14:30").summary("daily").trend == 0
@@ -189,13 +189,17 @@ class TestTheTrend:
         assert (
             shop.at("2025-11-20 00:00")
             .summary(since=datetime(2025, 11, 19), until=datetime(2025, 11, 20))
-            .is_younger
+            .ledger_is_younger
             is is_younger
         )
 
     def test_the_trend_of_an_empty_ledger_is_none(self, shop):
         summary = shop.at("2025-11-19 14:30").summary("daily")
-        assert (summary.trend, summary.ledger_since, summary.is_younger) == (None, None, True)
+        assert (summary.trend, summary.ledger_since, summary.ledger_is_younger) == (
+            None,
+            None,
+            True,
+        )
 
 
 class TestTheProjection:
@@ -445,7 +449,10 @@ class TestPlainData:
         assert (data["total"]["cost_nano_usd"], data["total"]["cost_usd"]) == (3 * 10**9, 3.0)
         assert data["trend"] == 2.0
         assert (data["step"], data["only"]) == ("daily", {})
-        assert (data["ledger_since"], data["is_younger"]) == ("2025-11-01T10:00:00+01:00", False)
+        assert (data["ledger_since"], data["ledger_is_younger"]) == (
+            "2025-11-01T10:00:00+01:00",
+            False,
+        )
         assert (data["projected_cost_nano_usd"], data["projected_cost_usd"]) == (6 * 10**9, 6.0)
         (group,) = data["groups"]
         assert group["labels"] == {"tenant": "acme"}

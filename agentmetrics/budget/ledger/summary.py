@@ -67,8 +67,8 @@ class Summary:
     wall-clock time (to the quarter of an hour) if the last period is still in progress;
     ``previous_whole`` is the total for all of it. ``trend`` is the cost relative to ``previous``:
     0.5 is half more, -0.5 half less. It is ``None`` when there was none then, when the cost now is
-    not known, and when the ledger, whose oldest row is of ``ledger_since``, ``is_younger`` than the
-    stretch it would be compared with.
+    not known, and when the ledger, whose oldest row is of ``ledger_since``, is younger than the
+    stretch that it would be compared with: ``ledger_is_younger``.
 
     ``projected_cost_nano_usd`` is the projected cost of the current period at its end, at the rate
     so far; ``None`` unless the last period is the current one and whole, enough of it has passed
@@ -90,7 +90,7 @@ class Summary:
     previous_whole: Amounts
     trend: float | None
     ledger_since: datetime | None
-    is_younger: bool
+    ledger_is_younger: bool
     projected_cost_nano_usd: int | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class Summary:
             "since": self.since.isoformat(),
             "until": self.until.isoformat(),
             "ledger_since": self.ledger_since.isoformat() if self.ledger_since else None,
-            "is_younger": self.is_younger,
+            "ledger_is_younger": self.ledger_is_younger,
             "total": self.total.as_dict(),
             "previous": self.previous.as_dict(),
             "previous_whole": self.previous_whole.as_dict(),
@@ -147,10 +147,10 @@ def answer(question: Question, snapshot: Snapshot) -> Summary:
     if before != question.before:
         previous = _by_labels(question, snapshot, whole_buckets(before))
     began = snapshot.began()
-    is_younger = _is_younger(began, before)
+    ledger_is_younger = _is_younger(began, before)
 
     def trend(amounts: Amounts, earlier: Amounts) -> float | None:
-        return None if is_younger else _trend(amounts, earlier)
+        return None if ledger_is_younger else _trend(amounts, earlier)
 
     def group(values: Labels) -> Group:
         own, then = groups[values], previous.get(values, _NOTHING)
@@ -178,7 +178,7 @@ def answer(question: Question, snapshot: Snapshot) -> Summary:
         previous_whole=_total(previous_whole),
         trend=trend(total, _total(previous)),
         ledger_since=None if began is None else local(began),
-        is_younger=is_younger,
+        ledger_is_younger=ledger_is_younger,
         projected_cost_nano_usd=_projected(question, snapshot),
     )
 

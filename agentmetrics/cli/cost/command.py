@@ -23,6 +23,7 @@ def cost(
     by: Annotated[
         Optional[list[str]],  # noqa: UP045 - typer evaluates it, on Python 3.10 too
         typer.Option(
+            metavar="LABELS",
             help="agent, provider, model, served_model, status or an extra label; "
             "comma-separated. With day, week or month, a table of each day, week or month.",
             show_default="agent",

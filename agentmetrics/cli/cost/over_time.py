@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from textwrap import wrap
 
 from rich.cells import chop_cells
 from rich.table import Table
@@ -94,7 +95,8 @@ def _column(series: Series, heading: int, digits: int) -> Column:
     cells = [words.cell(own, digits) for own in series.amounts]
     footer = words.cost(series.total, digits)
     widest = max(heading, numbers("", cells, footer).least)
-    lines = [line for name in series.names for line in chop_cells(name, widest)]
+    parts = (part for name in series.names for part in wrap(name, widest) or [name])
+    lines = [line for part in parts for line in chop_cells(part, widest)]  # letters may be wide
     return numbers("\n".join(lines), cells, footer)
 
 

@@ -180,9 +180,9 @@ class _Sheet:
         for x, name in ((5.0, "calls"), (6.5, "cost, USD"), (_WIDTH - _MARGIN, "trend")):
             self._text(x, name, color=_SOFT, ha="right")
         self._text(6.75, "share", color=_SOFT)
-        for name, calls, cost, share, trend in rows:
+        for number, (name, calls, cost, share, trend) in enumerate(rows, start=1):
             self._y += 1.1 * _LINE
-            is_total = name == "total" and rows[-1][0] == name and (name, calls) == rows[-1][:2]
+            is_total = number == len(rows)
             weight = "bold" if is_total else "normal"
             self._rule(is_total)
             self._text(_MARGIN, _cut(name, 42), weight=weight)

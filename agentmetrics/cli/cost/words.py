@@ -47,7 +47,7 @@ def comparison(summary: Summary) -> str:
     word, count = WORDS[summary.period], summary.count
     before = f"Previous {word}" if count == 1 else f"Previous {count} {word}s"
     came_to, whole, digits = summary.previous, summary.previous_whole, _digits_of_both(summary)
-    if summary.is_younger and summary.ledger_since:
+    if summary.ledger_is_younger and summary.ledger_since:
         began = _day(summary.ledger_since)
         if not whole.calls:
             return f"{before}: no trend, since the ledger begins on {began}."
