@@ -211,17 +211,9 @@ class TestTheTime:
     @pytest.mark.parametrize(
         ("arguments", "title"),
         [
-            (["--since", "today"], "Wed 19 Nov 2025,"),
             (["--since", "Yesterday"], "Tue 18 Nov 2025 to Wed 19 Nov 2025,"),
-            (["--since", "1d"], "Tue 18 Nov 2025 to Wed 19 Nov 2025,"),
             (["--since", "7d", "--until", "today"], "Wed 12 Nov 2025 to Tue 18 Nov 2025,"),
-            (["--since", "7 days ago"], "Wed 12 Nov 2025 to Wed 19 Nov 2025,"),
-            (["--since", "2w"], "Wed 5 Nov 2025 to Wed 19 Nov 2025,"),
-            (["--since", "monday"], "Mon 17 Nov 2025 to Wed 19 Nov 2025,"),
-            (["--since", "wednesday"], "Wed 19 Nov 2025,"),
-            (["--since", "thursday"], "Thu 13 Nov 2025 to Wed 19 Nov 2025,"),
             (["--since", "36h"], "Tue 18 Nov 2025 02:30 to Thu 20 Nov 2025 00:00,"),
-            (["--since", "2025-11", "--until", "tomorrow"], "Sat 1 Nov 2025 to Wed 19 Nov 2025,"),
             (["--this-month"], "November 2025,"),
             (["--by", "day,agent"], "Thu 6 Nov 2025 to Wed 19 Nov 2025,"),
             (["--by", "week,agent"], "Mon 1 Sep 2025 to Sun 23 Nov 2025,"),
@@ -499,12 +491,6 @@ class TestWhatCannotBe:
     def test_a_time_that_ends_before_it_begins_is_refused(self, filled):
         done = filled.cost("--since", "2025-11-02", "--until", "2025-11-01")
         assert "ends before it begins" in self.sentence(done, 2)
-
-    @pytest.mark.parametrize(
-        "said", ["2025-02-30", "2025-13", "7", "-7d", "\u0667d", "", "1m", "999999w"]
-    )
-    def test_what_looks_like_a_time_and_is_none_is_refused(self, filled, said):
-        assert f"--since {said!r} is " in self.sentence(filled.cost(f"--since={said}"), 2)
 
     @pytest.mark.parametrize(
         "span",

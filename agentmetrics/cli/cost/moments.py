@@ -34,8 +34,8 @@ def moment(option: str, said: str, now: float, zone: tzinfo) -> datetime:
         if _MONTH.fullmatch(text):
             return datetime.fromisoformat(f"{text}-01")
         return datetime.fromisoformat(said.strip().replace("Z", "+00:00"))
-    except OverflowError:
-        raise ValueError(f"{option} {said!r} is before the year 1") from None
+    except (OverflowError, OSError):  # the second is Windows', of what was before 1970
+        raise ValueError(f"{option} {said!r} is before any calendar") from None
     except ValueError:
         raise ValueError(f"{option} {said!r} is not a time{_meant(text)}") from None
 

@@ -46,7 +46,8 @@ def made(report: Report) -> bytes:
         element("title", title),
         element("style", style),
     )
-    return document(element("html", head, element("body", *_body(report, title)), lang="en"))
+    body = element("body", element("main", *_main(report, title)), _footer(report))
+    return document(element("html", head, body, lang="en"))
 
 
 def _style() -> str:
@@ -60,7 +61,7 @@ def _colours(named: Sequence[str], others: str) -> str:
     return "".join(f".{name} {{ fill: {colour}; }}\n" for name, colour in classes)
 
 
-def _body(report: Report, title: str) -> Iterator[Element]:
+def _main(report: Report, title: str) -> Iterator[Element]:
     summary = report.summary
     yield element("h1", title, dir="auto")
     if not summary.total.calls and not summary.previous_whole.calls:
@@ -87,12 +88,12 @@ def _body(report: Report, title: str) -> Iterator[Element]:
     if report.budgets:
         yield element("h2", "Budgets")
         yield _scrolled(_by_budget(report.budgets), "Budgets")
-    when = datetime.fromtimestamp(report.now, summary.since.tzinfo)
-    yield element(
-        "footer",
-        f"Made by agentmetrics {version('llm-agentmetrics')} on {when:%Y-%m-%d %H:%M}, "
-        f"{summary.timezone}.",
-    )
+
+
+def _footer(report: Report) -> Element:
+    when = datetime.fromtimestamp(report.now, report.summary.since.tzinfo)
+    made_by = f"Made by agentmetrics {version('llm-agentmetrics')}"
+    return element("footer", f"{made_by} on {when:%Y-%m-%d %H:%M}, {report.summary.timezone}.")
 
 
 def _numbers(summary: Summary) -> Element:
