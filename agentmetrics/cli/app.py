@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -13,6 +12,7 @@ from agentmetrics.cli import check as checking
 from agentmetrics.cli import notices, ops, prices
 from agentmetrics.cli import serve as serving
 from agentmetrics.cli.console import fail, messages, require
+from agentmetrics.cli.cost.command import cost
 
 if TYPE_CHECKING:
     from agentmetrics.cli.demo.stack import Programs
@@ -40,19 +40,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.command("cost")(cost)
 app.add_typer(prices.app, name="prices")
 app.add_typer(ops.app, name="ops")
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")]
-
-
-class Period(str, Enum):
-    """What ``cost`` sums up."""
-
-    DAY = "day"
-    WEEK = "week"
-    MONTH = "month"
 
 
 def _print_version(asked: bool) -> None:
@@ -162,49 +155,3 @@ def serve(
     if directory is None:
         fail("pass the directory to serve, or set PROMETHEUS_MULTIPROC_DIR", code=2)
     serving.run(directory, host, port)
-
-
-@app.command()
-def cost(
-    by: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(
-            help="agent, provider, model, served_model, status or an extra label; comma-separated.",
-            show_default="agent",
-        ),
-    ] = None,
-    period: Annotated[Period, typer.Option(help="Period to sum up.")] = Period.DAY,
-    since: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            help="Start date or time, such as 2025-11-01 or 2025-11-01T18:00.",
-            show_default="the start of the period",
-        ),
-    ] = None,
-    until: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="End date or time, exclusive.", show_default="the end of the period"),
-    ] = None,
-    csv: Annotated[bool, typer.Option("--csv", help="Print every period and row as CSV.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
-    url: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            help="URL of the ledger; by default, AGENTMETRICS_LEDGER_URL.", show_default=False
-        ),
-    ] = None,
-) -> None:
-    """Show what calls cost this day, week or month, beside the previous one and a projection.
-
-    With AGENTMETRICS_BUDGETS_FILE, also shows how much of each budget is spent. Days are in
-    AGENTMETRICS_TIMEZONE. Programs may write to the ledger at the same time.
-    """
-    require("ledger", "sqlalchemy")
-    from agentmetrics.cli import cost as costs
-    from agentmetrics.cli.cost_report import ask
-
-    if csv and json:
-        fail("use --csv or --json, not both", code=2)
-    report = ask(period.value, ",".join(by or ["agent"]), since, until, url)
-    show = costs.print_csv if csv else costs.print_json if json else costs.print_table
-    show(report)

@@ -41,11 +41,22 @@ def numbers(title: str, cells: Sequence[str], footer: str = "") -> Column:
     return Column(title, cells, footer, _widest(title, footer, *cells), options)
 
 
-def bars(title: str, parts: Iterable[float], whole: float) -> Column:
+def bars(title: str, parts: Iterable[float], whole: float, width: int = BAR_WIDTH) -> Column:
     """What parts make up of a whole."""
     size = whole or 1
-    cells = [Bar(size, 0, part, width=BAR_WIDTH, color="cyan") for part in parts]
-    return Column(title, cells, "", BAR_WIDTH, {"width": BAR_WIDTH})
+    cells = [Bar(size, 0, part, width=width, color="cyan") for part in parts]
+    return Column(title, cells, "", width, {"width": width})
+
+
+def fits(columns: Sequence[Column], width: int) -> bool:
+    """Whether these columns have room beside each other."""
+    return room_beside(columns, width) + _BETWEEN >= 0
+
+
+def room_beside(columns: Sequence[Column], width: int) -> int:
+    """How many characters are left for a column more."""
+    taken = sum(column.least + _BETWEEN for column in columns)
+    return width - taken - 1  # which is after the last
 
 
 def fitted(
@@ -53,7 +64,7 @@ def fitted(
 ) -> Table:
     """A table without as many of the ``expendable`` titles, the first first, as do not fit."""
     for gone in expendable:
-        if sum(column.least + _BETWEEN for column in columns) <= width + 1:  # none after the last
+        if fits(columns, width):
             break
         columns = [column for column in columns if column.title != gone]
     table = titled_table(title, **options)

@@ -206,7 +206,7 @@ def test_calls_of_another_agent_and_calls_still_active_are_differences() -> None
 
 
 def spent(agent: str, nano_usd: int) -> Group:
-    return Group({"agent_name": agent}, Amounts(calls=1, cost_nano_usd=nano_usd), Amounts())
+    return Group({"agent_name": agent}, Amounts(calls=1, cost_nano_usd=nano_usd), Amounts(), None)
 
 
 def test_a_cost_that_the_ledger_has_otherwise_is_a_difference() -> None:

@@ -154,6 +154,19 @@ class TestTheCore:
 
         assert of("all") == set().union(*map(of, EXTRAS))
 
+    def test_a_ledger_in_postgresql_without_its_driver_says_what_to_install(
+        self, environment: Environments
+    ):
+        told = environment("ledger").run(
+            "import agentmetrics\n"
+            "try:\n"
+            "    agentmetrics.get_recorder()\n"
+            "except agentmetrics.ConfigurationError as error:\n"
+            "    print(error)\n",
+            AGENTMETRICS_LEDGER_URL="postgresql://joe@host/spend",
+        )
+        assert told.endswith("pip install 'llm-agentmetrics[postgres]'")
+
     @pytest.mark.parametrize("backend", ["prometheus", "statsd"])
     def test_a_backend_without_its_extra_says_what_to_install(
         self, environment: Environments, backend
@@ -235,6 +248,12 @@ def test_a_ledger_keeps_what_was_recorded(environment: Environments, tmp_path, e
         done = environment(extras).command("cost", "--json", AGENTMETRICS_LEDGER_URL=url)
         assert (done.returncode, done.stderr) == (0, "")
         assert json.loads(done.stdout)["total"]["calls"] == 1
+        page = tmp_path / "cost.html"
+        done = environment(extras).command("cost", "--html", str(page), AGENTMETRICS_LEDGER_URL=url)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert b"</html>" in page.read_bytes()  # and so its style was in the wheel
+        done = environment(extras).command("cost", "--png", "cost.png", AGENTMETRICS_LEDGER_URL=url)
+        assert done.stderr.endswith("install it with: pip install 'llm-agentmetrics[png]'\n")
 
 
 @pytest.mark.parametrize("extras", ["ops", "all"])

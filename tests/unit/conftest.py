@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from tests.clock import Clock, one_clock
 
 if TYPE_CHECKING:
     from agentmetrics import MetricsCallbackHandler
+    from tests.unit.books import Books
 
 # Grafana's builders, which make the boards, need Python 3.11.
 collect_ignore = ["test_board_builders.py"] if sys.version_info < (3, 11) else []
@@ -49,6 +51,17 @@ def clock() -> Iterator[Clock]:
     """Unix time, and what calls are timed with, as the test sets it."""
     with one_clock() as clock:
         yield clock
+
+
+@pytest.fixture
+def books(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Books]:
+    """A ledger to fill; the command that reads it goes by the same clock."""
+    from tests.unit.books import Books
+
+    monkeypatch.setattr("time.time", clock)
+    books = Books(tmp_path / "spend.db", clock)
+    yield books
+    books.ledger.close()
 
 
 @pytest.fixture(scope="module")

@@ -6,85 +6,35 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from typer.testing import Result
 
-from agentmetrics import Ledger, MemoryRecorder
+from agentmetrics import Ledger
 from agentmetrics.budget.ledger import schema
 from agentmetrics.budget.ledger.database import Database
-from agentmetrics.calls.facts import LLMCall
-from agentmetrics.cli import cost_report
-from agentmetrics.pipeline import Options, pipeline_of
-from agentmetrics.providers.usage import Usage
-from tests.clock import Clock
+from agentmetrics.cli.cost import report as cost_report
+from tests.unit.books import ZONE, Books, lines
 from tests.unit.test_cli import in_a_process, on_a_terminal, run
 
 pytestmark = pytest.mark.usefixtures("no_settings")
-
-ZONE = "Europe/Berlin"
-
-
-@pytest.fixture
-def clock(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The one clock, which the command goes by, too."""
-    monkeypatch.setattr("time.time", clock)
-    return clock
-
-
-class Books:
-    """A ledger to fill, and the command that reads it."""
-
-    def __init__(self, path: Path, clock: Clock) -> None:
-        self.clock = clock
-        self.url = f"sqlite:///{path}"
-        self.recorder = MemoryRecorder()
-        pipeline_of(self.recorder, Options(extra_labels=("tenant",)))
-        self.ledger = Ledger(self.url, clock=clock, flush_interval_seconds=3600.0)
-        self.ledger.attach(self.recorder)
-
-    def spend(
-        self, when: str, agent: str, tokens: int | None, model: str = "gpt-4o", tenant: str = ""
-    ) -> None:
-        self.clock.set(when, ZONE)
-        call = LLMCall(agent, "openai", model, 0.0, extra=(tenant,))
-        call.usage = None if tokens is None else Usage(tokens, tokens // 100)
-        pipeline_of(self.recorder).finish(call)
-        self.ledger.flush()
-
-    def cost(self, *arguments: str, **environment: str) -> Result:
-        environment = {"COLUMNS": "80", "AGENTMETRICS_TIMEZONE": ZONE, **environment}
-        return run("cost", *arguments, AGENTMETRICS_LEDGER_URL=self.url, **environment)
-
-
-@pytest.fixture
-def books(tmp_path: Path, clock: Clock) -> Iterator[Books]:
-    books = Books(tmp_path / "spend.db", clock)
-    yield books
-    books.ledger.close()
 
 
 @pytest.fixture
 def filled(books: Books) -> Books:
     """A Wednesday half past two, and what was spent until then."""
-    books.spend("2025-11-18 10:00", "researcher", 400_000)
-    books.spend("2025-11-18 20:00", "researcher", 4_000_000)
-    books.spend("2025-11-19 09:00", "researcher", 600_000)
-    books.spend("2025-11-19 09:20", "researcher", 200_000, tenant="acme")
-    books.spend("2025-11-19 10:00", "planner", 200_000, "gpt-4o")
-    books.spend("2025-11-19 11:00", "planner", 1_500_000, "a-model-of-mine")
-    books.spend("2025-11-19 12:00", "writer", None)
-    books.spend("2025-11-19 12:00", "local", 1000, "a-model-of-mine")
+    books.call("2025-11-10 10:00", "researcher", 400)
+    books.call("2025-11-18 10:00", "researcher", 400_000)
+    books.call("2025-11-18 20:00", "researcher", 4_000_000)
+    books.call("2025-11-19 09:00", "researcher", 600_000)
+    books.call("2025-11-19 09:20", "researcher", 200_000, tenant="acme")
+    books.call("2025-11-19 10:00", "planner", 200_000, "gpt-4o")
+    books.call("2025-11-19 11:00", "planner", 1_500_000, "a-model-of-mine")
+    books.call("2025-11-19 12:00", "writer", None)
+    books.call("2025-11-19 12:00", "local", 1000, "a-model-of-mine")
+    books.ledger.flush()
     books.clock.set("2025-11-19 14:30", ZONE)
     return books
-
-
-def lines(text: str) -> list[str]:
-    """What was printed, without the space around it and lines of nothing else."""
-    text = text.replace("\N{EN DASH}", "-")
-    return [" ".join(line.split()) for line in text.splitlines() if line.strip(" ─")]
 
 
 class TestTheTable:
@@ -107,6 +57,7 @@ class TestTheTable:
         ]
 
     def test_the_table_says_of_no_period_that_its_unknown_cost_was_nothing(self, books):
+        books.spend("2025-11-10 10:00", "researcher", 400)
         books.spend("2025-11-18 10:00", "local", 1000, "a-model-of-mine")
         books.spend("2025-11-19 10:00", "researcher", 400_000)
         books.clock.set("2025-11-19 14:30", ZONE)
@@ -179,8 +130,11 @@ class TestTheTable:
 
     def test_the_table_has_one_line_for_the_time_before_the_first_call(self, filled):
         done = filled.cost("--since", "1970-01-01")
-        assert lines(done.stdout)[3:6] == [
-            "Thu 1 Jan 1970 to Mon 17 Nov 2025 0 0.0000",
+        assert lines(done.stdout)[3:5] == [
+            "Thu 1 Jan 1970 to Sun 9 Nov 2025 0 0.0000",
+            "Mon 10 Nov 2025 1 0.0010",
+        ]
+        assert lines(done.stdout)[12:14] == [
             "Tue 18 Nov 2025 2 11.4400 ████████████",
             "Wed 19 Nov 2025 6 2.6000+ ██▋",
         ]
@@ -230,7 +184,8 @@ class TestTheTable:
         assert shown in books.cost().stdout
 
     def test_the_table_shows_a_trend_off_the_scale_as_such(self, books):
-        books.spend("2025-11-18 09:00", "planner", 1000)
+        for when in ("2025-11-17 09:00", "2025-11-18 09:00"):
+            books.spend(when, "planner", 1000)
         books.spend("2025-11-19 10:00", "planner", 1_000_000)
         assert "> +999%" in books.cost().stdout
 
@@ -250,6 +205,152 @@ class TestTheTable:
         )  # fmt: skip
         assert "\x1b[1mCost of Wed 19 Nov 2025" in said
         assert re.search("\x1b\\[36;49m█+", said)
+
+
+class TestTheTime:
+    @pytest.mark.parametrize(
+        ("arguments", "title"),
+        [
+            (["--since", "Yesterday"], "Tue 18 Nov 2025 to Wed 19 Nov 2025,"),
+            (["--since", "7d", "--until", "today"], "Wed 12 Nov 2025 to Tue 18 Nov 2025,"),
+            (["--since", "36h"], "Tue 18 Nov 2025 02:30 to Thu 20 Nov 2025 00:00,"),
+            (["--this-month"], "November 2025,"),
+            (["--by", "day,agent"], "Thu 6 Nov 2025 to Wed 19 Nov 2025,"),
+            (["--by", "week,agent"], "Mon 1 Sep 2025 to Sun 23 Nov 2025,"),
+            (["--by", "month,agent"], "Sun 1 Dec 2024 to Sun 30 Nov 2025,"),
+            (["--by", "day,agent", "--period", "week"], "Mon 17 Nov 2025 to Sun 23 Nov 2025,"),
+            (["--chart"], "Thu 6 Nov 2025 to Wed 19 Nov 2025,"),
+            (["--chart", "--since", "yesterday"], "Tue 18 Nov 2025 to Wed 19 Nov 2025,"),
+        ],
+    )
+    def test_the_time_may_be_said_as_people_say_it(self, filled, arguments, title):
+        said = " ".join(filled.cost(*arguments, COLUMNS="200").stdout.split())
+        assert f"Cost of {title}" in said
+
+    def test_the_time_of_last_month_is_all_of_it_against_the_one_before(self, books):
+        for when in ("2025-08-31 12:00", "2025-09-20 12:00", "2025-10-31 23:50"):
+            books.spend(when, "planner", 4_000_000)
+        books.spend("2025-11-19 14:30", "planner", 4_000_000)
+        found = json.loads(books.cost("--last-month", "--json").stdout)
+        assert (found["since"], found["until"]) == (
+            "2025-10-01T00:00:00+02:00",
+            "2025-11-01T00:00:00+01:00",
+        )
+        assert (found["period"], found["total"]["calls"], found["trend"]) == ("monthly", 1, 0.0)
+
+    def test_a_day_ago_is_a_day_on_the_wall_where_it_had_25_hours(self, books):
+        books.spend("2025-10-26 00:10", "planner", 1000)
+        books.clock.set("2025-10-27 00:30", ZONE)
+        found = json.loads(books.cost("--since", "1d", "--json").stdout)
+        assert found["since"] == "2025-10-26T00:00:00+02:00"
+        assert found["total"]["calls"] == 1
+
+
+class TestOnlySome:
+    def test_only_calls_of_an_agent_are_summed_up(self, filled):
+        done = filled.cost("--agent", "planner", "--by", "model")
+        said = lines(done.stdout)
+        assert said[0] == "Cost of Wed 19 Nov 2025, Europe/Berlin, agent planner"
+        assert [line.split()[0] for line in said[3:6]] == ["gpt-4o", "a-model-of-mine", "total"]
+        assert "researcher" not in filled.cost("--agent", "planner", "--agent=writer").stdout
+
+    def test_only_calls_of_both_an_agent_and_a_model_are_summed_up(self, filled):
+        asked = ("--agent=planner", "--agent=local", "--model=a-model-of-mine", "--json")
+        found = json.loads(filled.cost(*asked).stdout)
+        assert found["only"] == {"agent_name": ["planner", "local"], "model": ["a-model-of-mine"]}
+        assert {g["labels"]["agent_name"]: g["calls"] for g in found["groups"]} == {
+            "planner": 1,
+            "local": 1,
+        }
+        (_, *rows) = filled.cost(*asked[:-1], "--csv").stdout.splitlines()
+        assert len(rows) == 2
+
+    def test_a_model_is_also_the_one_that_served(self, filled):
+        with Database(filled.url)._engine.begin() as connection:
+            connection.exec_driver_sql(
+                "UPDATE agentmetrics_ledger SET served_model = 'gpt-4o-2024-08-06' "
+                "WHERE agent_name = 'planner' AND model = 'gpt-4o'"
+            )
+        assert "0.520000" in filled.cost("--model", "gpt-4o-2024-08-06").stdout
+        assert "2.6000" in filled.cost("--model", "gpt-4o").stdout
+
+    @pytest.mark.parametrize(
+        ("asked", "said"),
+        [
+            (["--agent", "plannr"], "no agent 'plannr': did you mean 'planner'?"),
+            (["--agent", "PLANNER"], "no agent 'PLANNER': did you mean 'planner'?"),
+            (["--model", "mine"], "no model 'mine': did you mean 'a-model-of-mine'?"),
+            (
+                ["--agent", "zzz"],
+                "no agent 'zzz'; it has 'local', 'planner', 'researcher', 'writer'",
+            ),
+        ],
+    )
+    def test_a_name_that_the_ledger_does_not_have_is_said_with_those_near_it(
+        self, filled, asked, said
+    ):
+        done = filled.cost("--agent", "planner", *asked)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr == f"agentmetrics: the ledger has {said}\n"
+
+    def test_of_many_names_none_is_said_where_none_is_near(self, filled):
+        for number in range(20):
+            filled.spend("2025-11-19 12:00", f"agent-{number}", 1000)
+        done = filled.cost("--agent", "zzz")
+        assert "--since 1970-01-01 --by agent` shows all 24\n" in done.stderr
+
+    def test_a_name_is_looked_for_in_postgresql_as_well(self, postgres):
+        url = postgres()
+        with Ledger(url) as ledger:
+            ledger.record_external(1.5, provider="openai", model="gpt-4o", agent_name="planner")
+            ledger.record_external(2.5, provider="openai", model="gpt-4o", agent_name="writer")
+        done = run("cost", "--url", url, "--agent", "planner", "--json")
+        assert json.loads(done.stdout)["total"]["cost_usd"] == 1.5
+        done = run("cost", "--url", url, "--model", "gpt4o")
+        assert (done.exit_code, done.stderr) == (
+            2,
+            "agentmetrics: the ledger has no model 'gpt4o': did you mean 'gpt-4o'?\n",
+        )
+
+    def test_a_name_of_another_time_has_no_calls_in_this_one(self, filled):
+        done = filled.cost("--agent", "writer", "--until", "2025-11-18")
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert done.stdout == "No calls: Mon 17 Nov 2025, Europe/Berlin, agent writer.\n"
+
+    def test_an_empty_name_is_refused(self, filled):
+        done = filled.cost("--model", "")
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert "model: a value to select by must have at least one character" in done.stderr
+
+    def test_budgets_are_not_beside_some_of_the_calls_only(self, filled, tmp_path):
+        path = tmp_path / "budgets.toml"
+        path.write_text("[budgets.all]\nlimit_usd = 10")
+        for asked, count in (((), 1), (("--agent", "planner"), 0)):
+            done = filled.cost("--json", *asked, AGENTMETRICS_BUDGETS_FILE=str(path))
+            assert len(json.loads(done.stdout)["budgets"]) == count
+
+
+class TestAYoungLedger:
+    def test_a_ledger_younger_than_the_period_before_shows_no_trend(self, books):
+        books.spend("2025-11-18 12:00", "planner", 1000)
+        books.spend("2025-11-19 10:00", "planner", 4_000_000)
+        books.clock.set("2025-11-19 14:30", ZONE)
+        day = lines(books.cost().stdout)
+        assert day[3].endswith(" -")
+        begun = "the ledger begins on Tue 18 Nov 2025."
+        assert f"Previous day: USD 0.0026, no trend: {begun}" in day
+        week = lines(books.cost("--period", "week").stdout)
+        assert f"Previous week: no trend, since {begun}" in week
+        found = json.loads(books.cost("--json").stdout)
+        assert (found["trend"], found["ledger_is_younger"]) == (None, True)
+        assert found["ledger_since"] == "2025-11-18T12:00:00+01:00"
+
+    def test_a_ledger_that_began_early_in_the_period_before_has_a_trend(self, books):
+        books.spend("2025-10-01 09:00", "planner", 4_000_000)
+        books.spend("2025-11-01 09:00", "planner", 4_000_000)
+        books.clock.set("2025-11-19 14:30", ZONE)
+        found = json.loads(books.cost("--json", "--period", "month").stdout)
+        assert (found["trend"], found["ledger_is_younger"]) == (0.0, False)
 
 
 class TestCSV:
@@ -346,6 +447,14 @@ class TestWhatCannotBe:
         assert "the file does not exist yet" in said
         assert not path.exists()
 
+    def test_a_relative_file_that_is_not_there_is_named_where_it_was_looked_for(
+        self, tmp_path, monkeypatch
+    ):
+        monkeypatch.chdir(tmp_path)
+        said = self.sentence(run("cost", "--url", "sqlite:///typo.db"), 1)
+        assert f"'sqlite:///typo.db': there is no file '{tmp_path}/typo.db' yet" in said
+        assert "relative to the current directory" in said
+
     def test_a_database_without_a_ledger_gets_none(self, postgres):
         url = postgres()
         for _ in range(2):
@@ -374,8 +483,10 @@ class TestWhatCannotBe:
 
     @pytest.mark.parametrize("option", ["--since", "--until"])
     def test_a_date_that_is_none_is_refused(self, filled, option):
-        said = self.sentence(filled.cost(option, "yesterday"), 2)
-        assert f"{option} 'yesterday' is not a date: use 2025-11-01" in said
+        said = self.sentence(filled.cost(option, "last summer"), 2)
+        assert f"{option} 'last summer' is not a time: use 2025-11-01, " in said
+        said = self.sentence(filled.cost(option, "Yesteday"), 2)
+        assert f"{option} 'Yesteday' is not a time: did you mean yesterday?" in said
 
     def test_a_time_that_ends_before_it_begins_is_refused(self, filled):
         done = filled.cost("--since", "2025-11-02", "--until", "2025-11-01")
@@ -390,6 +501,17 @@ class TestWhatCannotBe:
 
     def test_csv_and_json_at_once_are_refused(self, filled):
         assert "not both" in self.sentence(filled.cost("--csv", "--json"), 2)
+
+    @pytest.mark.parametrize(
+        "others",
+        [["--last-month"], ["--period", "month"], ["--since", "2025-11-01"], ["--until", "today"]],
+    )
+    def test_a_month_and_another_time_at_once_are_refused(self, filled, others):
+        assert "use " in self.sentence(filled.cost("--this-month", *others), 2)
+
+    def test_two_steps_at_once_are_refused(self, filled):
+        said = self.sentence(filled.cost("--by", "day,month"), 2)
+        assert "use one of day, week and month" in said
 
     def test_a_period_that_is_none_is_refused(self, filled):
         assert filled.cost("--period", "year").exit_code == 2

@@ -133,8 +133,19 @@ class TestAMissingPackage:
         monkeypatch.setattr(engine, "find_spec", lambda name: None)
         assert sentence_of("postgresql://host/spend") == (
             "'postgresql://host/spend': PostgreSQL needs the package 'psycopg'; "
-            "install it with: pip install 'psycopg[binary]'"
+            "install it with: pip install 'llm-agentmetrics[postgres]'"
         )
+        assert sentence_of("postgresql+psycopg2://host/spend").endswith(
+            "needs the package 'psycopg2'; install it with: pip install psycopg2-binary"
+        )
+
+    def test_a_driver_may_be_there_and_lack_its_own_library(self, monkeypatch):
+        monkeypatch.setenv("PSYCOPG_IMPL", "c")  # which nobody has built here
+        for name in [name for name in sys.modules if name.partition(".")[0] == "psycopg"]:
+            monkeypatch.delitem(sys.modules, name)
+        said = sentence_of("postgresql://host/spend")
+        assert "the package 'psycopg' cannot be imported" in said
+        assert said.endswith("pip install 'llm-agentmetrics[postgres]'")
 
 
 class TestAFile:

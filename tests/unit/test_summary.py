@@ -114,6 +114,7 @@ class TestAPeriodThatGoesOn:
 
 class TestTheTrend:
     def test_the_trend_is_against_the_period_before_up_to_the_same_time(self, shop):
+        shop.spend(1, "2025-11-01 10:00")
         shop.spend(4, "2025-11-18 10:00")
         shop.spend(8, "2025-11-18 20:00")
         shop.spend(6, "2025-11-19 09:00")
@@ -123,6 +124,7 @@ class TestTheTrend:
         assert [group.trend for group in summary.groups] == [0.5]
 
     def test_the_trend_goes_down_to_all_and_is_none_where_nothing_was_before(self, shop):
+        shop.spend(1, "2025-11-01 10:00", "writer")
         shop.spend(4, "2025-11-18 10:00", "planner")
         shop.spend(4, "2025-11-19 10:00", "writer")
         ledger = shop.at("2025-11-19 14:30")
@@ -163,12 +165,41 @@ class TestTheTrend:
         assert usd(shop.at("2025-10-27 10:00").summary("daily").previous) == 4
 
     def test_the_trend_is_none_where_a_cost_is_not_known(self, shop):
+        shop.spend(1, "2025-11-01 10:00")
         shop.spend(4, "2025-11-18 10:00")
         shop.spend_unpriced("2025-11-19 10:00")
         assert shop.at("2025-11-19 14:30").summary("daily").trend is None
         assert shop.at("2025-11-20 14:30").summary("daily").trend is None
         shop.spend(2, "2025-11-19 11:00")  # of those that are known
         assert shop.at("2025-11-19 14:30").summary("daily").trend == -0.5
+
+    def test_the_trend_is_none_where_the_ledger_is_younger_than_what_was_before(self, shop):
+        shop.spend(1, "2025-11-18 12:00")
+        shop.spend(2, "2025-11-19 12:00")
+        summary = shop.at("2025-11-19 14:30").summary("daily")
+        assert (usd(summary.previous), summary.trend, summary.ledger_is_younger) == (1, None, True)
+        assert [group.trend for group in summary.groups] == [None]
+        shop.spend(2, "2025-11-20 12:00")
+        assert shop.at("2025-11-20 14:30").summary("daily").trend == 0
+
+    @pytest.mark.parametrize(("began", "is_younger"), [("00:45", False), ("01:15", True)])
+    def test_the_trend_is_not_lost_for_want_of_a_day_s_first_hour(self, shop, began, is_younger):
+        shop.spend(1, f"2025-11-18 {began}")
+        shop.spend(1, "2025-11-19 12:00")
+        assert (
+            shop.at("2025-11-20 00:00")
+            .summary(since=datetime(2025, 11, 19), until=datetime(2025, 11, 20))
+            .ledger_is_younger
+            is is_younger
+        )
+
+    def test_the_trend_of_an_empty_ledger_is_none(self, shop):
+        summary = shop.at("2025-11-19 14:30").summary("daily")
+        assert (summary.trend, summary.ledger_since, summary.ledger_is_younger) == (
+            None,
+            None,
+            True,
+        )
 
 
 class TestTheProjection:
@@ -235,6 +266,19 @@ class TestASpanOfTime:
         ]
         assert usd(summary.total) == sum(range(12, 21))
         assert summary.periods[0].groups == {("planner",): summary.periods[0].total}
+
+    def test_a_span_of_time_is_divided_into_other_steps_than_its_period(self, shop):
+        for day in range(1, 20):
+            shop.spend(day, f"2025-11-{day:02} 12:00")
+        summary = shop.at("2025-11-19 13:00").summary("monthly", step="weekly")
+        assert [local(p.start)[:10] for p in summary.periods] == [
+            "2025-11-01", "2025-11-03", "2025-11-10", "2025-11-17", "2025-11-24",
+        ]  # fmt: skip
+        assert [usd(p.total) for p in summary.periods[:2]] == [1 + 2, sum(range(3, 10))]
+        assert (summary.period, summary.step, summary.count) == ("monthly", "weekly", 1)
+        whole = shop.ledger.summary("monthly")
+        assert summary.projected_cost_nano_usd == whole.projected_cost_nano_usd
+        assert summary.groups == whole.groups
 
     def test_a_span_of_time_is_compared_with_as_many_periods_before(self, shop):
         for day in range(1, 20):
@@ -359,8 +403,28 @@ class TestGroups:
         with pytest.raises(ValueError, match="given twice"):
             shop.ledger.summary(by=["agent", "agent_name"])
 
+    def test_groups_are_only_of_the_calls_that_were_asked_for(self, filled):
+        summary = filled.ledger.summary(by=["tenant"], only={"agent": "writer"})
+        assert {g.labels["tenant"]: usd(g.amounts) for g in summary.groups} == {
+            "": 8, "globex": 4
+        }  # fmt: skip
+        assert summary.only == {"agent_name": ("writer",)}
+        assert filled.ledger.summary(only={"agent_name": ["nobody"]}).total == Amounts()
+
 
 class TestAQuestion:
+    @pytest.mark.parametrize(
+        ("only", "said"),
+        [
+            ({"tenant": ["acme"]}, "'tenant' is not a label that calls can be selected by"),
+            ({"agent": []}, "agent: a value to select by"),
+            ({"agent": [""]}, "agent: a value to select by"),
+        ],
+    )
+    def test_a_question_about_calls_that_cannot_be_selected_is_refused(self, shop, only, said):
+        with pytest.raises(ValueError, match=said):
+            shop.ledger.summary(only=only)
+
     def test_a_question_about_no_period_is_refused(self, shop):
         with pytest.raises(ValueError, match="'yearly' is not a period; use one of daily, weekly"):
             shop.ledger.summary("yearly")
@@ -376,6 +440,7 @@ class TestAQuestion:
 
 class TestPlainData:
     def test_plain_data_is_ready_for_json_and_exact(self, shop):
+        shop.spend(1, "2025-11-01 10:00")
         shop.spend(1, "2025-11-18 10:00")
         shop.spend(3, "2025-11-19 10:00", tenant="acme")
         data = json.loads(json.dumps(shop.at("2025-11-19 12:00").summary(by=["tenant"]).as_dict()))
@@ -383,6 +448,11 @@ class TestPlainData:
         assert (data["period"], data["timezone"], data["by"]) == ("daily", BERLIN, ["tenant"])
         assert (data["total"]["cost_nano_usd"], data["total"]["cost_usd"]) == (3 * 10**9, 3.0)
         assert data["trend"] == 2.0
+        assert (data["step"], data["only"]) == ("daily", {})
+        assert (data["ledger_since"], data["ledger_is_younger"]) == (
+            "2025-11-01T10:00:00+01:00",
+            False,
+        )
         assert (data["projected_cost_nano_usd"], data["projected_cost_usd"]) == (6 * 10**9, 6.0)
         (group,) = data["groups"]
         assert group["labels"] == {"tenant": "acme"}

@@ -28,6 +28,7 @@ from agentmetrics.budget.ledger.engine import (
     error_text,
     is_sqlite,
     make_engine,
+    nowhere,
     reason_for,
     use_write_ahead_log,
 )
@@ -139,7 +140,7 @@ class Database:
     def check(self) -> None:
         """Do nothing if there is a ledger of the newest version: for those who only read."""
         if self._is_sqlite and not self._file.exists():
-            raise LedgerUnavailable(f"{self.shown!r}: the file does not exist yet")
+            raise LedgerUnavailable(f"{self.shown!r}: {nowhere(self.url, self.shown)}")
         with self._sentences(), self._reading() as connection:
             schema.check_newest(connection, self._migrations)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ _DRIVERS = {
     "postgresql+psycopg": "postgresql+psycopg",
     "postgresql+psycopg2": "postgresql+psycopg2",
 }
+_INSTALLS = {"psycopg": "'llm-agentmetrics[postgres]'", "psycopg2": "psycopg2-binary"}
 _EXAMPLES = "'sqlite:///spend.db' or 'postgresql://user:password@host/database'"
 _WAITS = {"connect_timeout": str(CONNECT_SECONDS), "tcp_user_timeout": "20000"}
 """libpq's own: seconds for connecting, milliseconds until what was sent must be acknowledged."""
@@ -61,14 +63,24 @@ def checked_url(url: str) -> URL:
         # Connections come and go, and so may the directory that the program is in.
         return parsed.set(drivername="sqlite", database=str(Path(name).absolute()))
     package = driver.partition("+")[2]
-    if find_spec(package) is None:
-        raise fail(
-            f"PostgreSQL needs the package {package!r}; "
-            f"install it with: pip install '{package}[binary]'"
-        )
+    missing = _missing(package)
+    if missing:
+        raise fail(missing)
     return parsed.set(drivername=driver).update_query_dict(
         {name: value for name, value in _WAITS.items() if name not in parsed.query}
     )
+
+
+def _missing(package: str) -> str:
+    """What is wrong with a driver of PostgreSQL, and what to install; empty when nothing is."""
+    install = f"install it with: pip install {_INSTALLS[package]}"
+    if find_spec(package) is None:
+        return f"PostgreSQL needs the package {package!r}; {install}"
+    try:
+        import_module(package)
+    except ImportError as error:  # such as psycopg's where libpq is not on the machine
+        return f"the package {package!r} cannot be imported ({error_text(error)}); {install}"
+    return ""
 
 
 def _parsed(url: str) -> URL | None:
@@ -145,6 +157,17 @@ def use_write_ahead_log(engine: Engine) -> None:
         finally:
             connection.close()
         time.sleep(0.02)
+
+
+def nowhere(url: URL, said: str) -> str:
+    """That a file of SQLite is not there, and where it was looked for if the URL does not say."""
+    path = url.database or ""
+    if path in said:
+        return "the file does not exist yet"
+    return (
+        f"there is no file {path!r} yet; a path after three slashes is relative to the current "
+        "directory, one after four is absolute"
+    )
 
 
 def error_text(error: BaseException) -> str:

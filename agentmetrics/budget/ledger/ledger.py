@@ -11,15 +11,15 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from agentmetrics.budget.ledger import summary as summaries
 from agentmetrics.budget.ledger.anomaly import spend_ratios
 from agentmetrics.budget.ledger.database import Database, DatabaseAway
 from agentmetrics.budget.ledger.intake import Intake
 from agentmetrics.budget.ledger.place import spool_place
+from agentmetrics.budget.ledger.question import ask
 from agentmetrics.budget.ledger.records import MOST
 from agentmetrics.budget.ledger.reservations import Reservations
 from agentmetrics.budget.ledger.spend import CallFilter, Spend
-from agentmetrics.budget.ledger.summary import Summary
+from agentmetrics.budget.ledger.summary import Summary, answer
 from agentmetrics.budget.ledger.tally import NANO
 from agentmetrics.budget.ledger.upkeep import Upkeep
 from agentmetrics.budget.ledger.writer import Writer
@@ -178,19 +178,28 @@ class Ledger:
         by: Sequence[str] = ("agent_name",),
         since: datetime | None = None,
         until: datetime | None = None,
+        *,
+        step: Period | None = None,
+        only: Mapping[str, str | Sequence[str]] | None = None,
     ) -> Summary:
         """What was spent: in the current day, week or month, or from ``since`` until ``until``.
 
         ``by`` may contain ``agent_name`` (or ``agent``), ``provider``, ``model``, ``status`` and
-        extra labels. Times without a time zone are in the ledger's. What this process has not yet
-        written is written first, and what processes that died have left.
+        extra labels. ``step`` divides the time into days, weeks or months of which each is summed
+        up, by default the ``period``. ``only`` limits the calls to those with these values of the
+        ledger's own labels, such as ``{"agent": ["planner", "writer"], "model": "gpt-4o"}``; a
+        model is meant by the name that was asked for or the one that served. Times without a time
+        zone are in the ledger's. What this process has not yet written is written first, and what
+        processes that died have left.
 
         Raises ``LedgerUnavailable``, and ``ValueError`` for invalid arguments.
         """
-        question = summaries.ask(period, by, since, until, now=self._clock(), zone=self._zone)
+        question = ask(
+            period, by, since, until, step=step, only=only, now=self._clock(), zone=self._zone
+        )
         self.catch_up()
         with self._database.snapshot() as snapshot:
-            return summaries.answer(question, snapshot)
+            return answer(question, snapshot)
 
     def follow(self, scope: Mapping[str, str], since: datetime, until: datetime) -> Spend:
         """The spend of a scope in a time range, kept current for as long as it is referenced.

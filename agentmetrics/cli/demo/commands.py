@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import asdict
 
 import typer
 
 from agentmetrics import Budget
-from agentmetrics.cli import cost
 from agentmetrics.cli.console import complain, fail, output, tell
-from agentmetrics.cli.cost_report import Report
+from agentmetrics.cli.cost import terminal
+from agentmetrics.cli.cost.report import Report
 from agentmetrics.cli.demo import serving, traffic
 from agentmetrics.cli.demo.live.budgets import BUDGETS
 from agentmetrics.cli.demo.live.history import write_history
@@ -94,7 +95,7 @@ def _show(stage: Stage) -> None:
     screen = output()
     show_agents(summary, screen)
     screen.print()
-    cost.print_table(Report(stage.spend(), stage.standings()))
+    terminal.print_table(Report(stage.spend(), stage.standings(), time.time()))
     for refused, times in stage.refused.items():
         screen.print(f"Not sent{f', {times} times' if times > 1 else ''}: {refused}.")
     screen.print()

@@ -1,0 +1,1 @@
+"""``agentmetrics cost``: what the ledger says, for people, for programs and to send on."""

@@ -1,0 +1,162 @@
+"""Amounts, times and trends as every report of a summary says them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from agentmetrics.budget.ledger.summary import Summary
+from agentmetrics.budget.ledger.tally import Amounts
+from agentmetrics.budget.periods import Period
+from agentmetrics.cli.cost.report import PERIODS
+
+WORDS: dict[Period, str] = {period: word for word, period in PERIODS.items()}
+SAID_NOTHING = "\N{EN DASH}"
+
+
+def title_of(summary: Summary) -> str:
+    """What a report is of: its time, and the names that it is limited to."""
+    said = [f"{span(summary.since, summary.until)}, {summary.timezone}"]
+    for label, values in summary.only.items():
+        said.append(f"{label.removesuffix('_name')} {' or '.join(values)}")
+    return ", ".join(said)
+
+
+def listed(labels: Sequence[str]) -> str:
+    """Labels in a title: ``day, agent and model``."""
+    *first, last = [name.removesuffix("_name") for name in labels]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def sentences(summary: Summary) -> Iterator[str]:
+    """What there is to say below the tables."""
+    yield comparison(summary)
+    if summary.projected_cost_nano_usd is not None:
+        end = Amounts(cost_nano_usd=summary.projected_cost_nano_usd)
+        word = WORDS[summary.period]
+        yield f"At this rate, the {word} will end at USD {usd(end, _digits_of_both(summary))}."
+    total = summary.total
+    if total.unpriced_calls:
+        yield f"Excluded from totals (+): {_calls(total.unpriced_calls)} with an unknown price."
+    if total.unmetered_calls:
+        yield f"Excluded from totals: {_calls(total.unmetered_calls)} with unknown token counts."
+
+
+def comparison(summary: Summary) -> str:
+    """What was spent before, or why that says nothing."""
+    word, count = WORDS[summary.period], summary.count
+    before = f"Previous {word}" if count == 1 else f"Previous {count} {word}s"
+    came_to, whole, digits = summary.previous, summary.previous_whole, _digits_of_both(summary)
+    if summary.ledger_is_younger and summary.ledger_since:
+        began = _day(summary.ledger_since)
+        if not whole.calls:
+            return f"{before}: no trend, since the ledger begins on {began}."
+        return f"{before}: {_spent(whole, digits)}, no trend: the ledger begins on {began}."
+    if not whole.calls:
+        return f"{before}: no calls."
+    if came_to == whole:
+        return f"{before}: {_spent(whole, digits)}."
+    return (
+        f"{before}: {_spent(came_to, digits)} by the same time, {_spent(whole, digits)} in total."
+    )
+
+
+def _digits_of_both(summary: Summary) -> int:
+    total = summary.total
+    return digits_for(total if total.cost_nano_usd else summary.previous_whole)
+
+
+def _calls(count: int) -> str:
+    return f"{count:,} call{'' if count == 1 else 's'}"
+
+
+def digits_for(total: Amounts) -> int:
+    """Decimal places for a table whose sum this is: enough for the small, few for the large."""
+    if total.cost_usd >= 1000:
+        return 2
+    return 4 if total.cost_usd >= 1 else 6
+
+
+def few_digits_for(total: Amounts) -> int:
+    """Decimal places where there are many costs beside each other: cents, if they make a sum."""
+    return 2 if total.cost_usd >= 10 else digits_for(total)
+
+
+def cell(amounts: Amounts, digits: int) -> str:
+    """The cost of one of many, of which some have no calls and some cost next to nothing."""
+    if not amounts.calls and not amounts.cost_nano_usd:
+        return f"{SAID_NOTHING} "
+    if 0 < amounts.cost_usd < 10**-digits:
+        return f"<{10**-digits:.{digits}f} "
+    return cost(amounts, digits)
+
+
+def usd(amounts: Amounts, digits: int) -> str:
+    """The cost as a number."""
+    return f"{amounts.cost_usd:,.{digits}f}"
+
+
+def _spent(amounts: Amounts, digits: int) -> str:
+    """The cost in a sentence."""
+    return f"USD {usd(amounts, digits)}" if amounts.cost_is_known else "an unknown cost"
+
+
+def cost(amounts: Amounts, digits: int) -> str:
+    """The cost, with a mark where part of it is unknown."""
+    if not amounts.cost_is_known:
+        return "unpriced" if amounts.unpriced_calls else "unknown"
+    return usd(amounts, digits) + ("+" if amounts.unpriced_calls else " ")
+
+
+def short(count: int) -> str:
+    """A count in at most six characters; CSV and JSON have all digits."""
+    for unit, size in (("G", 10**9), ("M", 10**6)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count:,}"
+
+
+def trend(change: float | None) -> str:
+    """How much more or less than before."""
+    if change is None:
+        return SAID_NOTHING
+    if change > 9.99:
+        return "> +999%"
+    return f"{change:+.0%}"
+
+
+def span(start: datetime, end: datetime) -> str:
+    """A day, days, or days with their times where they are not whole."""
+    last = end - timedelta(seconds=1)
+    if not _is_midnight(start) or not _is_midnight(end):
+        return f"{_day(start)} {start:%H:%M} to {_day(end)} {end:%H:%M}"
+    if start.date() == last.date():
+        return _day(start)
+    if start.day == end.day == 1 and start.month == last.month and start.year == last.year:
+        return f"{start:%B %Y}"
+    return f"{_day(start)} to {_day(last)}"
+
+
+def step_heading(step: Period) -> str:
+    """What the steps of a table are called."""
+    return "week of" if step == "weekly" else WORDS[step]
+
+
+def step_name(step: Period, start: datetime) -> str:
+    """One of many steps, whose year and end are to be seen from the others."""
+    if step == "monthly":
+        return f"{start:%b %Y}"
+    return f"{start:%a} {start.day:2} {start:%b}"
+
+
+def step_mark(step: Period, start: datetime) -> str:
+    """A step below a chart, in as few letters as can be."""
+    return f"{start:%b %Y}" if step == "monthly" else f"{start.day} {start:%b}"
+
+
+def _is_midnight(moment: datetime) -> bool:
+    return (moment.hour, moment.minute) == (0, 0)
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment:%a} {moment.day} {moment:%b %Y}"
