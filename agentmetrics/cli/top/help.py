@@ -52,7 +52,6 @@ class HelpScreen(Screen[None]):
     """Help, until any of the keys that close it."""
 
     CSS = """
-    HelpScreen { background: $background; }
     HelpScreen VerticalScroll { scrollbar-size: 0 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
