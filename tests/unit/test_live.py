@@ -212,6 +212,8 @@ def test_the_rules_of_marks_are_those_of_the_alerts() -> None:
     assert f"> {marks.NEARLY_SPENT:g}\n" in conditions["BudgetNearlySpent"]
     assert ">= 1" in conditions["BudgetSpent"]
     assert f"> {marks.FORECAST_FROM:g}\n" in conditions["BudgetForecast"]
+    assert f"< {marks.SOON_SECONDS:g}\n" in conditions["BudgetRunsOutSoon"]
+    assert conditions["BudgetRunsOutSoon"].endswith(f"- time() > {marks.SOON_SECONDS:g}")
 
 
 def test_a_run_in_which_nothing_ends_is_stuck(recorder) -> None:
@@ -264,3 +266,30 @@ def test_a_budget_that_breaks_is_marked(recorder, spent, projected, found) -> No
     if projected is not None:
         recorder.gauge(catalog.BUDGET_PROJECTED_SPEND).labels(*budget).set(projected)
     assert kinds(view(watched(from_recorder(recorder, 0.0)))) == found
+
+
+@pytest.mark.parametrize(
+    ("usd_a_minute", "seconds", "hours_left", "found"),
+    [
+        (0.1, 300, 2, ["budget_runs_out"]),  # the rest, 5.5, lasts for 55 minutes
+        (0.1, 240, 2, []),  # nobody has watched for long enough
+        (0.01, 300, 2, []),
+        (0.1, 300, 0.5, []),
+        (0.0, 300, 2, []),
+    ],
+)
+def test_a_budget_that_is_spent_within_the_hour_is_marked(
+    recorder, usd_a_minute, seconds, hours_left, found
+) -> None:
+    budget, watch = ("team", "daily"), Watch()
+    recorder.gauge(catalog.BUDGET_LIMIT).labels(*budget).set(10)
+    recorder.gauge(catalog.BUDGET_PERIOD_END).labels(*budget).set(seconds + 3600 * hours_left)
+    spent = 4.5 - usd_a_minute * seconds / 60
+    for second in range(0, seconds + 1, 60):
+        recorder.gauge(catalog.BUDGET_SPEND).labels(*budget).set(spent + usd_a_minute * second / 60)
+        for source in ("one", "another"):  # which share the budget
+            watch.add(source, from_recorder(recorder, float(second)))
+    (row,) = view(watch).budgets
+    assert [mark.kind for mark in row.marks] == found
+    if found:
+        assert row.lasts_seconds == pytest.approx(3300)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -201,6 +202,39 @@ def test_a_password_is_sent_and_not_shown() -> None:
     assert "answers 401" in done.stderr
     assert "ann:***@" in done.stderr
     assert "cret" not in done.output
+
+
+def test_from_the_second_time_on_only_what_is_shown_is_asked_for() -> None:
+    asked: list[str] = []
+    with served() as (recorder, server):
+        record(recorder, "planner", 3)
+        opened(recorder, "planner", 1, 10.0)
+
+        def answer(request: BaseHTTPRequestHandler) -> None:
+            asked.append(request.path)
+            with urlopen(f"{server.url}{request.path.removeprefix('/metrics')}") as found:
+                saying(found.read().decode())(request)
+
+        with answering(answer) as url:
+            source = source_of(url)
+            everything, less = source.read(), source.read()
+    assert [path.partition("?")[0] for path in asked] == ["/metrics", "/metrics"]
+    assert "name%5B%5D=llm_calls_total" in asked[1]
+    assert (less.series, less.bounds) == (everything.series, everything.bounds)
+
+
+def test_who_does_not_understand_that_is_asked_for_everything() -> None:
+    asked: list[str] = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        asked.append(request.path)
+        saying("# TYPE llm_calls_total counter\n", 400 if "?" in request.path else 200)(request)
+
+    with answering(answer) as url:
+        source = source_of(url)
+        source.read()
+        source.read()
+    assert [("?" in path) for path in asked] == [False, True, False]
 
 
 def test_a_redirect_is_followed() -> None:

@@ -44,6 +44,8 @@ def budgets(view: View, glyphs: Glyphs, width: int) -> Iterator[tuple[str, Seque
         share = f"{glyphs.share(_spent(row)):>5}"
         if any(mark.kind == "budget_forecast" for mark in row.marks) and row.projected_usd:
             share += f", {glyphs.share(row.projected_usd / row.limit_usd)} at the end"
+        if any(mark.kind == "budget_runs_out" for mark in row.marks):
+            share += f", spent in {glyphs.age(row.lasts_seconds)}"
         digits = 2 if row.limit_usd >= 1 else 4
         amounts = f"{row.spent_usd:,.{digits}f} of {row.limit_usd:,.{digits}f} USD"
         room = width - name_width - len(share) - len(amounts) - 3
@@ -64,7 +66,7 @@ def _name(row: BudgetRow) -> str:
 
 def style_of(marks: Sequence[Mark]) -> str:
     """How a budget with these marks is drawn."""
-    if any(mark.kind == "budget_spent" for mark in marks):
+    if any(mark.kind in ("budget_spent", "budget_runs_out") for mark in marks):
         return "bold red"
     return "yellow" if marks else ""
 

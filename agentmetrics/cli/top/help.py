@@ -44,7 +44,8 @@ MARKS
 ! loops  60 calls for each open run in 10
          minutes, and no run has ended
 Budgets are yellow when 80% is spent, or when
-the projection is above the limit.
+the projection is above the limit; red when
+they are spent, or will be within an hour.
 """
 
 
