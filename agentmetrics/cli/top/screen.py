@@ -105,8 +105,13 @@ class Top(App[None]):
             self.show()
 
     def _see(self) -> None:
-        if self.feeds.watch.began is not None:
-            self.seen = view(self.feeds.watch, self.window)
+        if self.feeds.watch.began is None:
+            return
+        self.seen = view(self.feeds.watch, self.window)
+        if isinstance(self.screen, DetailsScreen):
+            found = self.details_of(self.screen.agent)
+            if found is not None:
+                self.screen.show(found)
 
     def show(self) -> None:
         """Draw everything anew."""
@@ -116,10 +121,6 @@ class Top(App[None]):
         if self.seen is not None:
             rows = fields.arranged(self.seen.agents, self.order, self.reverse, self.text)
             self.table.show(rows, self.order, self.reverse)
-        if isinstance(self.screen, DetailsScreen) and not self.is_paused:
-            found = self.details_of(self.screen.agent)
-            if found is not None:
-                self.screen.show(found)
 
     def details_of(self, agent: str) -> AgentDetails | None:
         """What one agent uses, as of the last snapshot."""
