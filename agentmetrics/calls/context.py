@@ -9,7 +9,7 @@ from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
 
 from agentmetrics.calls.facts import AgentRun
-from agentmetrics.recording.collector import is_collecting
+from agentmetrics.recording.collector import COLLECTING, is_collecting
 from agentmetrics.recording.metric import clean_label
 
 current_run: ContextVar[AgentRun | None] = ContextVar("agentmetrics_run", default=None)
@@ -34,6 +34,8 @@ _labels: ContextVar[_Labels | None] = ContextVar("agentmetrics_labels", default=
 
 def run_here() -> AgentRun | None:
     """The run of the ``InstrumentedAgent`` around."""
+    if COLLECTING[0] and is_collecting():
+        return None
     run = current_run.get()
     while run is not None and run.is_left:
         run = run.around
@@ -41,6 +43,8 @@ def run_here() -> AgentRun | None:
 
 
 def _labels_here() -> _Labels | None:
+    if COLLECTING[0] and is_collecting():
+        return None
     labels = _labels.get()
     while labels is not None and labels.is_left:
         labels = labels.around
@@ -53,6 +57,9 @@ def labels(**values: str) -> Iterator[None]:
 
     Only names listed in ``AGENTMETRICS_EXTRA_LABELS`` are recorded; nested blocks are combined.
     """
+    if is_collecting():
+        yield
+        return
     around = _labels_here()
     own = _Labels({**(around or {}), **values}, around)
     token = _labels.set(own)

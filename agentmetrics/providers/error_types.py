@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from agentmetrics.recording.metric import classes_of, name_of
+
 OTHER: Final = "other"
 """The ``error_type`` of errors of no known type."""
 
@@ -92,7 +94,7 @@ def error_type_of(error: BaseException) -> str:
     The provider's error code comes first, then the class, then the HTTP status: a context
     that is too long and a malformed request are both a 400.
     """
-    names = [cls.__name__ for cls in type(error).__mro__]
+    names = [*map(name_of, classes_of(error))]
     for name in names:
         if name in _first_names:
             return _first_names[name]

@@ -47,6 +47,13 @@ _LATENCY: tuple[Path, ...] = (
 """Of Converse, and of InvokeModel's headers."""
 
 
+def tier_told(told: object) -> str:
+    """The tier that a program names, where it is priced apart, else ``""``: of text alone."""
+    if not issubclass(type(told), str):
+        return ""
+    return service_tier_of({"service_tier": str.__str__(told)})
+
+
 def _priced_apart(name: object) -> str:
     if not name or name in _PLAIN:  # Mistral's SDK has a value for what was not set
         return ""

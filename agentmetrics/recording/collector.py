@@ -1,8 +1,10 @@
 """Whether Python's garbage collector is at work in this thread, and finalizes what it has found.
 
 Until Python 3.12 it begins wherever memory is asked for, in the middle of ``ContextVar.set`` too.
-A generator that it finalizes there, and that sets or resets a context variable in turn, changes the
-context under the interpreter, which crashes. So what the collector ends only takes a note.
+A generator that it finalizes there, or a ``__del__``, that sets or resets a context variable in
+turn, changes the context under the interpreter, which crashes; and one that reads a variable has it
+remember, past its end, what is just being taken out of it. So what the collector ends only takes a
+note, and what somebody's ``__del__`` begins there neither sets nor reads any: it is in no run.
 """
 
 from __future__ import annotations

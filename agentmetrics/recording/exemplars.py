@@ -11,6 +11,8 @@ from sys import modules
 from threading import local
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
+from agentmetrics.recording.collector import COLLECTING, is_collecting
+
 T = TypeVar("T")
 
 OPENTELEMETRY: Final = "opentelemetry.trace"
@@ -48,7 +50,7 @@ class Exemplar(NamedTuple):
 def current_span() -> SpanContext | None:
     """The span that is current here, if it is sampled: no other can be looked up later."""
     trace: Any = modules.get(OPENTELEMETRY)
-    if trace is None:
+    if trace is None or (COLLECTING[0] and is_collecting()):
         return None
     try:
         if not modules[_CONTEXT].get_current():  # an empty one has no span: a third of the time

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
+from agentmetrics.recording.collector import is_collecting
 from agentmetrics.recording.unseen import without_unseen
 
 Kind = Literal["counter", "gauge", "histogram"]
@@ -53,7 +55,7 @@ def _foreign_text(value: object) -> str:
     Somebody's own code runs here. If it records something itself, that has the same value among its
     labels, whose code would run again, and so on: it is not asked twice.
     """
-    if _is_reading.get():
+    if _is_reading.get() or is_collecting():
         return "invalid"
     token = _is_reading.set(True)
     try:
@@ -69,12 +71,39 @@ def _foreign_text(value: object) -> str:
 _is_reading: ContextVar[bool] = ContextVar("agentmetrics_is_reading", default=False)
 
 
+# What is asked of classes here is answered by Python itself, whatever their metaclass says instead.
+
+
 def class_name(value: object) -> str:
-    """The name of an object's class, whatever its metaclass says instead."""
-    return str.__str__(_NAME_OF_CLASS(type(value)))
+    """The name of an object's class."""
+    return name_of(type(value))
 
 
-_NAME_OF_CLASS = vars(type)["__name__"].__get__
+def name_of(cls: type) -> str:
+    """The name of a class."""
+    return str.__str__(_OF_CLASSES["__name__"](cls))
+
+
+def module_of(cls: type) -> str:
+    """The module that a class is in, and ``""`` where it has none."""
+    module = _OF_CLASSES["__module__"](cls)
+    return module if type(module) is str else ""
+
+
+def classes_of(value: object) -> tuple[type, ...]:
+    """An object's class, and all that it inherits from."""
+    classes: tuple[type, ...] = _OF_CLASSES["__mro__"](type(value))
+    return classes
+
+
+def class_has(value: object, name: str) -> bool:
+    """Whether an object's class has this attribute."""
+    return any(name in _OF_CLASSES["__dict__"](cls) for cls in classes_of(value))
+
+
+_OF_CLASSES: dict[str, Callable[[type], Any]] = {
+    name: vars(type)[name].__get__ for name in ("__name__", "__module__", "__mro__", "__dict__")
+}
 
 
 def check_label_name(name: str) -> None:

@@ -3,7 +3,7 @@
 They may raise, which reaches nobody here; call us again, of which nothing more is logged; and wait
 for another thread that does, so that none runs while this thread holds a lock of ours. What is
 logged meanwhile is said when the lock is free: at the end of a block of ``later``, else by a thread
-of its own.
+of its own, as is what is logged while the garbage collector is at work.
 
 What is no ``Exception`` passes, here as everywhere in agentmetrics: ``KeyboardInterrupt``,
 ``SystemExit``, ``CancelledError``, the timeouts of gevent are orders to stop, and not ours to hold
@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
+
+from agentmetrics.recording.collector import is_collecting
 
 MAX_WAITING = 1_000
 """Messages that wait for a lock to be free; past it the oldest are dropped."""
@@ -65,12 +67,11 @@ class QuietLogger:
 def _say(message: _Message) -> None:
     if _is_saying.get():  # by what a handler does with what we say
         return
-    kept = _kept.get()
-    if kept is not None:
-        kept.append(message)
-    elif _holds_lock():
+    if is_collecting() or ((kept := _kept.get()) is None and _holds_lock()):
         _waiting.append(message)
         _begin_thread()
+    elif kept is not None:
+        kept.append(message)
     else:
         message()
 
@@ -81,7 +82,7 @@ def later() -> Iterator[None]:
 
     Where the caller holds another one that has such a block around it, when that is left.
     """
-    if _kept.get() is not None:
+    if is_collecting() or _kept.get() is not None:
         yield
         return
     kept: list[_Message] = []

@@ -73,7 +73,7 @@ class _Entry:
         self.agent = agent
         self.run: OpenRun
         self.methods: frozenset[Callable[..., Any]]
-        around = _entry_around.get()
+        around = None if is_collecting() else _entry_around.get()
         if (
             around is not None
             and around.agent is agent
@@ -88,6 +88,9 @@ class _Entry:
     @contextmanager
     def inside(self) -> Iterator[None]:
         """Everything in the block belongs to the run."""
+        if is_collecting():
+            yield
+            return
         with self.run.inside():
             token = _entry_around.set(self)
             try:

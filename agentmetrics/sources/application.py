@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.meters.application import ApplicationMeter
+from agentmetrics.recording.metric import class_name, name_of
 from agentmetrics.recording.recorder import Recorder
 
 
@@ -30,6 +33,8 @@ def record_error(
         pipeline.failed("record_error", error)
 
 
-def _named(error: object) -> object:
-    cls = type(error) if isinstance(error, BaseException) else error
-    return cls.__name__ if isinstance(cls, type) else cls
+def _named(error: Any) -> object:
+    # Not isinstance(), which asks the object.
+    if issubclass(type(error), BaseException):
+        return class_name(error)
+    return name_of(error) if issubclass(type(error), type) else error

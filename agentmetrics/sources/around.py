@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 
 from agentmetrics.calls.facts import AgentRun
+from agentmetrics.recording.collector import COLLECTING, is_collecting
 from agentmetrics.recording.recorder import Recorder
 
 
@@ -25,6 +26,8 @@ agent_around: ContextVar[AgentAround | None] = ContextVar("agentmetrics_agent", 
 
 def agent_here() -> AgentAround | None:
     """The agent around."""
+    if COLLECTING[0] and is_collecting():
+        return None
     found = agent_around.get()
     while found is not None and found.run.is_left:
         found = found.around

@@ -17,7 +17,7 @@ from agentmetrics.config.active import pipeline_for
 from agentmetrics.pipeline import Pipeline
 from agentmetrics.providers.costs import Told
 from agentmetrics.providers.error_types import OTHER, error_type_of
-from agentmetrics.providers.service_tier import service_tier_of
+from agentmetrics.providers.service_tier import tier_told
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.metric import class_name, clean_label
 from agentmetrics.recording.recorder import Recorder
@@ -84,7 +84,7 @@ def record_call(
     _time(call, duration_seconds, started, wrong)
     call.status, call.error_type = outcome.status, outcome.error_type
     call.serve(clean_label(served_model))
-    call.service_tier = service_tier_of({"service_tier": service_tier})
+    call.service_tier = tier_told(service_tier)
     if cached:
         call.lookup = FOUND
     first = wrong.amount(time_to_first_token_seconds, seconds)

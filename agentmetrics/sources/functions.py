@@ -82,18 +82,20 @@ def _outlasting(entry: Entry, result: Any) -> Any:
         return _stream(entry, result)
     if issubclass(cls, CoroutineType):
         return _awaited(entry, result)
-    if _is_future(result):  # a task, say: it goes on by itself, whoever awaits it
-        result.add_done_callback(functools.partial(_left_by, entry))
-    else:
+    if not _goes_on(entry, result):
         entry.left()
     return result
 
 
-def _is_future(result: object) -> bool:
+def _goes_on(entry: Entry, result: Any) -> bool:
+    """Whether it is a future, such as a task, which goes on by itself, whoever awaits it."""
     try:
-        return asyncio.isfuture(result)
+        if asyncio.isfuture(result):
+            result.add_done_callback(functools.partial(_left_by, entry))
+            return True
     except Exception:  # somebody's own object
-        return False
+        pass
+    return False
 
 
 def _left_by(entry: Entry, future: asyncio.Future[Any]) -> None:

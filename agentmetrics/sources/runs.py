@@ -52,7 +52,7 @@ class OpenRun:
     @contextmanager
     def inside(self) -> Iterator[None]:
         """Everything in the block belongs to the run."""
-        if current_run.get() is self.fact:
+        if is_collecting() or current_run.get() is self.fact:
             yield
             return
         tokens = current_run.set(self.fact), agent_around.set(self._around)

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from agentmetrics.calls.facts import LLMCall
 from agentmetrics.calls.table import RunId
 from agentmetrics.pipeline import Pipeline
+from agentmetrics.recording.collector import is_collecting
 
 _number: ContextVar[int] = ContextVar("agentmetrics_seen", default=0)
 _is_asked = False
@@ -25,13 +26,13 @@ def ask() -> None:
 
 def note(run_id: RunId) -> None:
     """Note that the call of this id is about to be made, by whoever records it."""
-    if _is_asked:
+    if _is_asked and not is_collecting():
         _number.set(run_id.int)  # not the id itself, whose end is that of the call
 
 
 def is_seen(pipeline: Pipeline) -> bool:
     """Whether a request that is made here is part of a call that this pipeline has already."""
-    number = _number.get()
+    number = 0 if is_collecting() else _number.get()
     if not number:
         return False
     call = pipeline.table.at(number)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentmetrics.calls.table import OwnRunId
 from agentmetrics.config.active import pipeline_for
-from agentmetrics.recording.metric import clean_label
+from agentmetrics.recording.metric import class_name, clean_label
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.sources.blocks import Block
 from agentmetrics.sources.functions import Entry, recorded
@@ -41,7 +41,7 @@ class _Span(Block):
             kind = type(function).__name__
             raise TypeError(f"{name} cannot decorate a {kind}: write @{kind} above @{name}(…)")
         if isinstance(function, type) or not callable(function):
-            raise TypeError(f"{name} decorates functions, not {function!r}")
+            raise TypeError(f"{name} decorates functions, not a {class_name(function)}")
         return recorded(function, lambda *_, **__: self._begin())  # type: ignore[return-value]
 
     def __enter__(self) -> Self:

@@ -13,6 +13,7 @@ from agentmetrics.calls.table import OwnRunId
 from agentmetrics.pipeline import Pipeline
 from agentmetrics.providers.events.anthropic import text_of
 from agentmetrics.providers.streams import StreamReader
+from agentmetrics.recording.metric import class_has, class_name, clean_label
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -54,7 +55,7 @@ class Progress:
         self._opened = opened
         self._call = opened.call
         self._reader = StreamReader()
-        self.kind: type = type(stream)
+        self.kind = class_name(stream)
         self.has_ended = False
         self.block_is_left = False
         self.error: BaseException | None = None
@@ -95,7 +96,7 @@ class Progress:
         if self._reader.doubt is not None:  # once, however many events have it
             self._opened.pipeline.failed("record_stream", self._reader.doubt)
         if self._call.is_unmetered:
-            self._call.unread = Unread(self.kind.__name__, ADVICE_STREAM)
+            self._call.unread = Unread(clean_label(self.kind), ADVICE_STREAM)
         if self.block_is_left:
             self._opened.end(self.error)
 
@@ -127,7 +128,7 @@ class _Proxy:
     def _begin(self, iterate: Callable[[Any], Any], step: str) -> Any:
         # Streams that can be asked for the next event themselves make a generator to iterate.
         stream = self._stream_
-        return stream if hasattr(type(stream), step) else iterate(stream)
+        return stream if class_has(stream, step) else iterate(stream)
 
     def _read_on(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
@@ -253,27 +254,33 @@ def recorded_stream(stream: Any, progress: Progress) -> RecordedStream | Recorde
 
     Raises ``TypeError`` for anything else.
     """
-    kind = type(stream)
-    if not issubclass(kind, Mapping | str | bytes):
-        if hasattr(kind, "__aiter__"):
+    if not issubclass(type(stream), str | bytes) and not _is_mapping(stream):
+        if class_has(stream, "__aiter__"):
             return RecordedAsyncStream(stream, progress)
-        if hasattr(kind, "__iter__") or hasattr(kind, "__next__"):
+        if class_has(stream, "__iter__") or class_has(stream, "__next__"):
             return RecordedStream(stream, progress)
-        if hasattr(kind, "__aenter__"):
+        if class_has(stream, "__aenter__"):
             return RecordedAsyncStream(stream, progress)
-        if hasattr(kind, "__enter__"):
+        if class_has(stream, "__enter__"):
             return RecordedStream(stream, progress)
-    raise TypeError(f"record_stream() takes a stream, not {kind.__name__}: {_instead(stream)}")
+    raise TypeError(f"record_stream() takes a stream, not {class_name(stream)}: {_instead(stream)}")
 
 
 def is_stream(response: object) -> bool:
     """Whether it is something that is still to be read, not a response."""
-    return hasattr(type(response), "__next__") or hasattr(type(response), "__aiter__")
+    return class_has(response, "__next__") or class_has(response, "__aiter__")
+
+
+def _is_mapping(stream: object) -> bool:
+    try:
+        return issubclass(type(stream), Mapping)
+    except Exception:  # somebody's own class of classes
+        return False
 
 
 def _instead(stream: object) -> str:
-    if hasattr(stream, "__await__"):
+    if class_has(stream, "__await__"):
         return "await it first"
-    if isinstance(stream, Mapping):
+    if _is_mapping(stream):
         return 'of what boto3 returns, pass response["stream"] or response["body"]'
     return "pass a whole response to record_response()"

@@ -14,7 +14,7 @@ from agentmetrics.pipeline import Pipeline
 from agentmetrics.providers.costs import Told
 from agentmetrics.providers.plain import read_plainly
 from agentmetrics.providers.responses import read_response
-from agentmetrics.providers.service_tier import service_tier_of
+from agentmetrics.providers.service_tier import tier_told
 from agentmetrics.providers.streams import StreamReader
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.metric import clean_label
@@ -85,7 +85,7 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
         agent = None if agent_name is None else clean_label(agent_name) or None
         self._place(pipeline, agent, clean_label(provider), clean_label(model))
         if service_tier is not None:
-            self._call.service_tier = tier = service_tier_of({"service_tier": service_tier})
+            self._call.service_tier = tier = tier_told(service_tier)
             if self._ceiling is not None:
                 self._ceiling = self._ceiling._replace(service_tier=tier)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import enum
 import math
+import time
 import uuid
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
 from functools import partial
@@ -14,7 +16,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from agentmetrics import record_call, track_call, track_tool
+from agentmetrics import BudgetExceeded, record_call, track_call, track_tool
 
 
 class HostileError(Exception):
@@ -54,16 +56,53 @@ def _odd(*_: Any, **__: Any) -> Any:
     return math.nan
 
 
+class Again:
+    """What hostile objects have recorded themselves, in the middle of what they were asked."""
+
+    calls = tools = 0
+
+
 def _calls_again(*_: Any, **__: Any) -> Any:
-    with track_call("openai", "gpt-4o-mini", agent_name="again") as call:
+    call = track_call("openai", "gpt-4o-mini", agent_name="again")
+    with suppress(BudgetExceeded), call:
+        Again.calls += 1
         call.record_usage(1, 1)
+    Again.calls += 1
     record_call("openai", "gpt-4o-mini", agent_name="again")
+    Again.tools += 1
     with track_tool("again"):
         raise HostileError
 
 
-ANSWERS = (_raise, _raise, _raise_at_once, _attribute_error, _nothing, _odd, _calls_again)
+def _slow(*_: Any, **__: Any) -> Any:
+    time.sleep(0.0002)
+
+
+def _huge(*_: Any, **__: Any) -> Any:
+    return HUGE
+
+
+def _itself(self: Any, *_: Any, **__: Any) -> Any:
+    return self
+
+
+def _nested(depth: int) -> list[Any]:
+    inside: list[Any] = []
+    for _ in range(depth):
+        inside = [inside]
+    return inside
+
+
+HUGE = "x" * 1_000_000
+DEEP = _nested(10_000)
+WIDE = {f"agent_name{number}": number for number in range(10_000)}
+
+ANSWERS = (
+    *(_raise, _raise, _raise_at_once, _attribute_error, _nothing, _odd, _calls_again, _slow),
+    *(_huge, _itself),
+)
 SPECIAL = (
+    *("__getattribute__", "__delattr__", "__setattr__", "__reversed__", "__length_hint__"),
     *("__str__", "__repr__", "__hash__", "__eq__", "__ne__", "__lt__", "__le__", "__gt__"),
     *("__ge__", "__bool__", "__len__", "__float__", "__int__", "__index__", "__iter__"),
     *("__contains__", "__getitem__", "__format__", "__await__", "__enter__", "__exit__"),
@@ -73,15 +112,16 @@ SPECIAL = (
 _BASES = (object, object, str, int, float, dict, list, tuple, bytes)
 
 
+def _ends_with_calls(_: object) -> None:
+    with suppress(HostileError):
+        _calls_again()
+
+
 class _Meta(type):
-    """The class of classes that tell nobody their names."""
+    """The class of classes that tell nobody anything: not even their names."""
 
-    @property
-    def __name__(cls) -> str:  # type: ignore[override]
-        raise HostileError
-
-    def __repr__(cls) -> str:
-        raise HostileError
+    __getattribute__ = __instancecheck__ = __subclasscheck__ = _raise
+    __repr__ = __hash__ = __eq__ = _raise
 
 
 def hostile(random: Random) -> Any:
@@ -93,9 +133,11 @@ def hostile(random: Random) -> Any:
             lie = random.choice((str, int, dict, BaseException, type, None))
             answer = property(answer if lie is None else partial(_lying, lie))
         body[name] = answer
+    if random.random() < 0.05:
+        body["__del__"] = _ends_with_calls
     kind: Any = _Meta if random.random() < 0.1 else type
-    made = kind("Own", (random.choice(_BASES),), body)
-    return made.__new__(made)
+    base: Any = random.choice(_BASES)
+    return base.__new__(kind("Own", (base,), body))
 
 
 def _lying(lie: object, _: object) -> object:
@@ -147,8 +189,10 @@ def value(random: Random, depth: int = 0) -> Any:
     kind = random.random()
     if kind < 0.35:
         return hostile(random)
-    if kind < 0.65 or depth > 2:
+    if kind < 0.64 or depth > 2:
         return random.choice(PLAIN)
+    if kind < 0.65:
+        return random.choice((HUGE, DEEP, WIDE))
     if kind < 0.70:
         return random.choice((dead, itself))(random)
     if kind < 0.75:

@@ -31,6 +31,7 @@ TERMINATED = {
     "sleeps": -signal.SIGTERM,
     "is_in_a_call": -signal.SIGTERM,
     "is_busy_with_calls": -signal.SIGTERM,
+    "is_at_its_deepest": -signal.SIGTERM,
     "runs_asyncio": -signal.SIGTERM,
     "runs_trio": -signal.SIGTERM,
     "had_a_handler": -signal.SIGTERM,

@@ -20,6 +20,8 @@ from agentmetrics.recording.ends.kicks import Kicks
 from agentmetrics.recording.ends.work import start
 from agentmetrics.recording.fork import holds_lock
 
+ROOM_FRAMES = 1_000
+"""How much deeper than the program may go the end of it goes, which may come at its deepest."""
 POSTPONEMENTS = 20
 """How often a handler that has interrupted us waits for the next kick, some 2 ms each."""
 
@@ -38,6 +40,14 @@ class _Handler:
         self.due: int | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(limit + ROOM_FRAMES)
+        try:
+            self._come(number, frame)
+        finally:
+            sys.setrecursionlimit(limit)
+
+    def _come(self, number: int, frame: FrameType | None) -> None:
         is_safe = not _is_ours(frame) and not holds_lock()
         if not is_safe and not self.is_postponed and self.postponements:
             self.postponements -= 1  # what was interrupted goes on until the next kick

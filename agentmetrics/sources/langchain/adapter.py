@@ -6,7 +6,7 @@ none of those.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -16,9 +16,12 @@ from agentmetrics.calls.attribution import nearest_run
 from agentmetrics.calls.context import run_here
 from agentmetrics.calls.facts import AgentRun
 from agentmetrics.pipeline import Pipeline
+from agentmetrics.recording.collector import is_collecting
+from agentmetrics.recording.metric import clean_label
 from agentmetrics.sources.around import agent_here
 from agentmetrics.sources.frameworks import Placed, add_framework
 from agentmetrics.sources.langchain.around import (
+    NO_CONFIG,
     extra_values_here,
     langchain_config,
     metadata_around,
@@ -28,11 +31,30 @@ from agentmetrics.sources.langchain.callbacks import errors  # noqa: F401 - make
 from agentmetrics.sources.langchain.callbacks.attribution import attribute
 from agentmetrics.sources.langchain.callbacks.marker import Marker
 
+_is_asked: ContextVar[bool] = ContextVar("agentmetrics_is_asked", default=False)
+"""Whether the config is being asked, whose metadata may be of somebody's own class, and record a
+call itself, which would ask the same again, and so on: it is not asked twice."""
+
 
 class LangChain:
     """What LangChain's config says of the chain, tool or node that the program is in."""
 
     def place_call(
+        self,
+        pipeline: Pipeline,
+        call: Placed,
+        agent_name: str | None,
+        labels: Mapping[str, Any],
+    ) -> bool:
+        if is_collecting() or langchain_config() is NO_CONFIG or _is_asked.get():
+            return False
+        token = _is_asked.set(True)
+        try:
+            return self._place_call(pipeline, call, agent_name, labels)
+        finally:
+            _is_asked.reset(token)
+
+    def _place_call(
         self,
         pipeline: Pipeline,
         call: Placed,
@@ -52,17 +74,23 @@ class LangChain:
         return True
 
     def place_run(self, pipeline: Pipeline, run: AgentRun) -> bool:
-        if not langchain_config():
+        if is_collecting() or langchain_config() is NO_CONFIG or _is_asked.get():
             return False
-        run.extra = extra_values_here(pipeline.extra_labels, None, run_here())
-        run.outer_name = metadata_around().get("lc_agent_name", "")
-        return True
+        token = _is_asked.set(True)
+        try:
+            run.extra = extra_values_here(pipeline.extra_labels, None, run_here())
+            run.outer_name = clean_label(metadata_around().get("lc_agent_name"))
+            return True
+        finally:
+            _is_asked.reset(token)
 
 
 def _name_of_handler(callbacks: Any) -> str | None:
     """The name that a ``MetricsCallbackHandler`` of the run puts everything down to."""
-    handlers: Iterable[Any] = getattr(callbacks, "handlers", callbacks) or ()
-    ours = (handler for handler in handlers if isinstance(handler, Marker))
+    handlers = getattr(callbacks, "handlers", callbacks)
+    if not issubclass(type(handlers), list):  # somebody's own, which may go on without end
+        return None
+    ours = (each for each in list.__iter__(handlers) if issubclass(type(each), Marker))
     return next((handler.agent_name for handler in ours if handler.agent_name), None)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from agentmetrics.calls.context import extra_values, first_values
 from agentmetrics.calls.facts import AgentRun
 
-_NOTHING: Mapping[str, Any] = {}
+NO_CONFIG: Mapping[str, Any] = {}
+"""What there is outside of LangChain."""
 
 
 def langchain_config() -> Mapping[str, Any]:
@@ -18,16 +19,17 @@ def langchain_config() -> Mapping[str, Any]:
     Empty outside of one, and in async nodes on Python 3.10, where LangGraph cannot say it either.
     """
     module = sys.modules.get("langchain_core.runnables.config")
-    return (module.var_child_runnable_config.get() if module else None) or _NOTHING
+    config = module.var_child_runnable_config.get() if module else None
+    return NO_CONFIG if config is None else config
 
 
 def metadata_around() -> Mapping[str, Any]:
     """The metadata that a LangChain run would have that began here and now."""
     config = langchain_config()
     if not config:
-        return _NOTHING
+        return NO_CONFIG
     inherited = getattr(config.get("callbacks"), "metadata", None)
-    return {**(inherited or _NOTHING), **(config.get("metadata") or _NOTHING)}
+    return {**(inherited or NO_CONFIG), **(config.get("metadata") or NO_CONFIG)}
 
 
 def parent_around() -> Any:
@@ -54,7 +56,7 @@ def extra_values_here(
         # The first to begin in a node of the run's graph: the config is now that of the graph.
         run.extra = first_values(names, (*in_config, dict(zip(names, run.extra, strict=False))))
         run.extra_is_open = False
-    return extra_values(names, (metadata or _NOTHING, *in_config), run)
+    return extra_values(names, (metadata or NO_CONFIG, *in_config), run)
 
 
 def _in_config(names: tuple[str, ...]) -> tuple[Mapping[str, Any], ...]:
@@ -62,7 +64,7 @@ def _in_config(names: tuple[str, ...]) -> tuple[Mapping[str, Any], ...]:
     config = langchain_config()
     if not config:
         return ()
-    configurable = config.get("configurable") or _NOTHING
+    configurable = config.get("configurable") or NO_CONFIG
     return (metadata_around(), configurable, _runtime_context(names))
 
 
@@ -75,4 +77,4 @@ def _runtime_context(names: tuple[str, ...]) -> Mapping[str, Any]:
             return context
         return {name: getattr(context, name, None) for name in names}
     except Exception:  # outside of a graph, or a property of the user's that fails
-        return _NOTHING
+        return NO_CONFIG

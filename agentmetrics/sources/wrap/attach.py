@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Protocol, TypeVar, cast
 
-from agentmetrics.recording.metric import clean_label
+from agentmetrics.recording.metric import classes_of, clean_label, module_of, name_of
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.sources import seen
 from agentmetrics.sources.wrap.requests import Recording
@@ -93,11 +93,11 @@ def _record(client: Any, sdk: _SDK, recording: Recording) -> None:
 
 
 def _sdk_of(client: object) -> _SDK | None:
-    for cls in type(client).__mro__:
-        module = _SDKS.get(cls.__module__.partition(".")[0])
+    for cls in classes_of(client):
+        module = _SDKS.get(module_of(cls).partition(".")[0])
         if module is not None:
             sdk = cast("_SDK", import_module(f"agentmetrics.sources.wrap.{module}"))
-            if cls.__name__ in sdk.CLASSES:
+            if name_of(cls) in sdk.CLASSES:
                 return sdk
     return None
 
@@ -106,4 +106,4 @@ def _name_of(client: object) -> str:
     is_class = issubclass(type(client), type)  # and not what only says so
     cls: Any = client if is_class else type(client)
     kind = "the class " if is_class else ""
-    return f"{kind}{cls.__module__}.{cls.__qualname__}"
+    return f"{kind}{module_of(cls)}.{name_of(cls)}"

@@ -10,7 +10,7 @@ from agentmetrics.config.active import pipeline_for
 from agentmetrics.errors import BudgetExceeded
 from agentmetrics.pipeline import Pipeline
 from agentmetrics.pricing.places import is_listed
-from agentmetrics.recording.metric import clean_label
+from agentmetrics.recording.metric import class_name, clean_label
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.sources.ceiling import ceiling_of_body
 from agentmetrics.sources.seen import is_seen
@@ -124,7 +124,7 @@ class Request(track_call):
         recorded = self.record_stream(events)
         self._followed = self._progress
         if stream is not None and self._progress is not None:
-            self._progress.kind = type(stream)  # which a warning names
+            self._progress.kind = class_name(stream)  # which a warning names
         self.end()
         return recorded
 

@@ -1,6 +1,8 @@
 """Generators that the collector closes at any moment: ``python -m …collected WAY TIMES``.
 
 Prints how many calls, runs and tools were cancelled, and what the agent of a call afterwards is.
+With ``finalizers``, objects are collected whose ``__del__`` records calls, in the middle of others:
+prints how many calls, tools and runs were made and counted.
 """
 
 from __future__ import annotations
@@ -101,7 +103,36 @@ def main(way: str, times: int) -> None:
     print(json.dumps([cancelled, in_flight, after.labels["agent_name"], after.labels["tenant"]]))
 
 
+class Session:
+    """What tells, when it is over, what it did."""
+
+    def __del__(self) -> None:
+        with track_run("session"), labels(tenant="session"), track_tool("close"), call() as own:
+            own.record_usage(1, 1)
+
+
+def work() -> None:
+    with track_run("collected"), labels(tenant="collected"), track_tool("search"), call() as own:
+        own.record_usage(1, 1)
+
+
+def finalizers(times: int) -> None:
+    with replaced(recorder):
+        for _ in range(times):
+            gc.set_threshold(random.randint(1, 60))
+            cycle: list[Any] = [Session()]
+            cycle.append(cycle)
+            del cycle
+            work()
+        gc.collect()
+    metrics = "llm_calls_total", "tool_executions_total", "agent_runs_total"
+    print(json.dumps([2 * times, *map(recorder.value, metrics)]))
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    if sys.argv[1] == finalizers.__name__:
+        finalizers(int(sys.argv[2]))
+    else:
+        main(sys.argv[1], int(sys.argv[2]))
     sys.stdout.flush()
     os._exit(0)

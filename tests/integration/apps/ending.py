@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,20 @@ def is_busy_with_calls(directory: Path) -> None:
     (directory / "ready").touch()
     while True:
         call(directory)
+
+
+def is_at_its_deepest(directory: Path) -> None:
+    """As a program is that answers a RecursionError by going on."""
+    call(directory)
+    (directory / "ready").touch()
+    while True:
+        descend()
+
+
+def descend() -> None:
+    for _ in range(3):
+        with suppress(RecursionError):
+            descend()
 
 
 def runs_asyncio(directory: Path) -> None:

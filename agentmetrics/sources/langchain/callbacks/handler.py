@@ -15,7 +15,7 @@ from uuid import UUID
 from langchain_core.globals import get_llm_cache
 from langchain_core.outputs import ChatGenerationChunk, LLMResult
 
-from agentmetrics.calls.facts import LLMCall, RetrieverQuery, ToolExecution
+from agentmetrics.calls.facts import Fact, LLMCall, RetrieverQuery, ToolExecution
 from agentmetrics.config.active import active, in_use
 from agentmetrics.errors import BudgetExceeded
 from agentmetrics.pipeline import Pipeline, pipeline_of
@@ -245,6 +245,7 @@ class MetricsCallbackHandler(Marker):
         **kwargs: Any,
     ) -> None:
         pipeline = self._pipeline()
+        call: Fact | None = None
         try:
             call = pipeline.table.take(run_id)
             if type(call) is LLMCall:
@@ -269,6 +270,7 @@ class MetricsCallbackHandler(Marker):
                 pipeline.finish(call)
         except Exception as problem:
             pipeline.failed("on_llm_end", problem)
+            _finish_anyway(pipeline, call)
 
     def on_llm_error(
         self,
@@ -281,6 +283,7 @@ class MetricsCallbackHandler(Marker):
         **kwargs: Any,
     ) -> None:
         pipeline = self._pipeline()
+        call: Fact | None = None
         try:
             call = pipeline.table.take(run_id)
             if isinstance(call, LLMCall) and response is not None:
@@ -291,6 +294,7 @@ class MetricsCallbackHandler(Marker):
                 member_failed(pipeline, run_id, parent_run_id, raised)
         except Exception as problem:
             pipeline.failed("on_llm_error", problem)
+            _finish_anyway(pipeline, call, problem)
 
     # Chains, graphs and agents
 
@@ -415,6 +419,7 @@ class MetricsCallbackHandler(Marker):
         **kwargs: Any,
     ) -> None:
         pipeline = self._pipeline()
+        query: Fact | None = None
         try:
             query = pipeline.table.leave(run_id)
             if isinstance(query, RetrieverQuery):
@@ -423,6 +428,7 @@ class MetricsCallbackHandler(Marker):
                 pipeline.finish(query)
         except Exception as error:
             pipeline.failed("on_retriever_end", error)
+            _finish_anyway(pipeline, query)
 
     def on_retriever_error(
         self,
@@ -459,6 +465,7 @@ class MetricsCallbackHandler(Marker):
 
     def _end(self, event: str, run_id: UUID) -> None:
         pipeline = self._pipeline()
+        fact: Fact | None = None
         try:
             fact = pipeline.table.leave(run_id)
             if fact is not None:
@@ -467,11 +474,13 @@ class MetricsCallbackHandler(Marker):
                 pipeline.finish(fact)
         except Exception as problem:
             pipeline.failed(event, problem)
+            _finish_anyway(pipeline, fact)
 
     def _fail(
         self, event: str, run_id: UUID, parent_run_id: UUID | None, error: BaseException
     ) -> None:
         pipeline = self._pipeline()
+        fact: Fact | None = None
         try:
             fact = pipeline.table.leave(run_id)
             if fact is not None:
@@ -482,6 +491,7 @@ class MetricsCallbackHandler(Marker):
                 member_failed(pipeline, run_id, parent_run_id, raised)
         except Exception as problem:
             pipeline.failed(event, problem)
+            _finish_anyway(pipeline, fact, problem)
 
     def _heard(self, *args: Any, **kwargs: Any) -> None:
         """Events that begin and end nothing."""
@@ -489,10 +499,17 @@ class MetricsCallbackHandler(Marker):
     on_text = on_retry = on_agent_action = on_agent_finish = on_custom_event = _heard
 
 
-def _error_of(pipeline: Pipeline, event: str, error: object) -> BaseException:
+def _finish_anyway(pipeline: Pipeline, fact: Fact | None, error: Exception | None = None) -> None:
+    """Finish what an event took out of the table before the event proved not to be understood."""
+    if fact is not None and not fact.ended:
+        pipeline.finish(fact, error)
+
+
+def _error_of(pipeline: Pipeline, event: str, error: Any) -> BaseException:
     """The error that an event came with; an error event without one is an error all the same."""
-    if isinstance(error, BaseException):
-        return error
+    if issubclass(type(error), BaseException):  # not isinstance(), which asks the object
+        found: BaseException = error
+        return found
     missing = TypeError()
     pipeline.failed(event, missing)
     return missing

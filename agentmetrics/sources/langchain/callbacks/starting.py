@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from time import perf_counter
 from typing import Any
@@ -38,7 +37,6 @@ from agentmetrics.sources.langchain.callbacks.scope import ChainRun
 from agentmetrics.sources.langchain.callbacks.usage import requested
 from agentmetrics.sources.seen import note
 
-_PLAIN = (str, int, float)
 _NOTHING: Metadata = {}
 
 
@@ -192,24 +190,29 @@ def scope_of(pipeline: Pipeline, parent_run_id: UUID | None) -> Scope | None:
 
 
 # A start that could not be read as it came is read once more, with what is left of each argument
-# when all that LangChain never passes is taken out: what is understood of it is recorded.
+# when all that LangChain never passes is taken out: what is understood of it is recorded. What is
+# left is of Python's own classes alone, none of whose methods is somebody's.
 
 
 def plain_id(run_id: object) -> UUID | None:
-    return run_id if isinstance(run_id, UUID) else None
+    return run_id if type(run_id) is UUID else None
 
 
-def plain_dict(mapping: object) -> dict[str, Any] | None:
-    if isinstance(mapping, Mapping):
-        with suppress(Exception):
-            items = mapping.items()
-            return {k: v for k, v in items if isinstance(k, str) and isinstance(v, _PLAIN)}
+def plain_dict(mapping: Any) -> dict[str, Any] | None:
+    with suppress(Exception):
+        plain = {plain_text(key): _plain(value) for key, value in mapping.items()}
+        return {key: value for key, value in plain.items() if key and value is not None}
     return None
 
 
+def _plain(value: Any) -> str | int | float | None:
+    return value if type(value) in (int, float, bool) else plain_text(value)
+
+
 def plain_texts(values: object) -> list[str]:
-    return [v for v in values if isinstance(v, str)] if isinstance(values, list) else []
+    texts = map(plain_text, values) if type(values) is list else ()
+    return [text for text in texts if text is not None]
 
 
 def plain_text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    return str.__str__(value) if issubclass(type(value), str) else None

@@ -79,7 +79,9 @@ class InstrumentedCache(BaseCache):
         return self._answered(asked, await self.cache.alookup(prompt, llm_string))
 
     def _answered(self, asked: Lookup, answer: Answer | None) -> Answer | None:
-        asked.found = isinstance(answer, list)  # anything else is no answer to LangChain, either
+        asked.found = issubclass(
+            type(answer), list
+        )  # anything else is no answer to LangChain, either
         if asked.found:
             self._tracker.hit()
         else:

@@ -11,6 +11,8 @@ from copy import copy
 from functools import partial
 from typing import Any
 
+from agentmetrics.recording.metric import classes_of, module_of
+
 Requests = Mapping[str, Any]
 """Attributes by name: of each the attributes below it, or nothing where it makes a request."""
 
@@ -60,7 +62,7 @@ def watched_copy(wrapped: Any, packages: Mapping[str, Requests], follow: Follow)
 
 def packages_of(wrapped: object) -> list[str]:
     """The top-level packages of an object's class and of those it inherits from."""
-    return [cls.__module__.partition(".")[0] for cls in type(wrapped).__mro__]
+    return [module_of(cls).partition(".")[0] for cls in classes_of(wrapped)]
 
 
 def _reaches(client: Any, below: Requests) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from agentmetrics.calls.facts import UNKNOWN
-from agentmetrics.recording.metric import clean_label
+from agentmetrics.recording.metric import classes_of, clean_label, module_of, name_of
 
 # As ``ls_provider`` has it for the chat models of the same package.
 _PROVIDERS = {
@@ -17,9 +18,9 @@ _MODEL_ATTRIBUTES = ("model", "model_name", "model_id", "model_arn")
 
 def provider_of(asked: object) -> str:
     """The provider, by the package that the object's class, or one it inherits from, is in."""
-    for cls in type(asked).__mro__:
-        package, *modules = cls.__module__.split(".")
-        if package == "langchain_openai" and cls.__name__.startswith("Azure"):
+    for cls in classes_of(asked):
+        package, *modules = module_of(cls).split(".")
+        if package == "langchain_openai" and name_of(cls).startswith("Azure"):
             return "azure"
         if package == "langchain_community" and len(modules) > 1:
             return modules[1].removesuffix("_rerank")
@@ -33,11 +34,12 @@ def model_of(asked: Any) -> str:
 
     A deployment stands before a model that nobody chose: that one is a default of the class.
     """
-    chosen = getattr(asked, "model_fields_set", ())
-    if "deployment" in chosen and "model" not in chosen:
-        return clean_label(asked.deployment) or UNKNOWN
-    for name in _MODEL_ATTRIBUTES:
-        model = getattr(asked, name, None)
-        if isinstance(model, str) and model:
-            return clean_label(model.removeprefix("models/"))  # Google's names of resources
+    with suppress(Exception):  # somebody's own object, whose attributes may do anything
+        chosen = getattr(asked, "model_fields_set", ())
+        if "deployment" in chosen and "model" not in chosen:
+            return clean_label(asked.deployment) or UNKNOWN
+        for name in _MODEL_ATTRIBUTES:
+            model = getattr(asked, name, None)
+            if isinstance(model, str) and model:
+                return clean_label(model.removeprefix("models/"))  # Google's names of resources
     return UNKNOWN

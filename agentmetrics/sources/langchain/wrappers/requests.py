@@ -80,7 +80,7 @@ class RequestSource:
         except BaseException as error:
             followed.end(error)
             raise
-        if isawaitable(response):
+        if _is_awaitable(response):
             return _awaited(followed, response)
         followed.answered(response)
         return response
@@ -151,6 +151,13 @@ def _parsed(response: Any) -> Any:
     body, parse = response.json(), response.json
     response.json = lambda **options: parse(**options) if options else body
     return body
+
+
+def _is_awaitable(response: object) -> bool:
+    try:
+        return isawaitable(response)
+    except Exception:  # somebody's own object: it has the answer
+        return False
 
 
 async def _awaited(followed: _Request, response: Awaitable[Any]) -> Any:
