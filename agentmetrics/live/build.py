@@ -20,6 +20,7 @@ from agentmetrics.live.view import (
     AgentDetails,
     AgentRow,
     BudgetRow,
+    CacheRow,
     ErrorRow,
     Flow,
     ModelRow,
@@ -33,6 +34,7 @@ from agentmetrics.recording.values import HistogramValue
 
 _AGENT = ("agent_name",)
 _MODEL = ("provider", "model")
+LLM_CACHE = "LangChain's LLM cache"
 _TRIED = ("success", "error")
 
 
@@ -57,6 +59,7 @@ def view(watch: Watch, window: float = WINDOW_SECONDS) -> View:
         providers=tuple(ProviderRow(name, n) for (name,), n in sorted(in_flight.items()) if n),
         errors=tuple(_errors(sides)),
         budgets=tuple(_budgets(sides)),
+        caches=tuple(_caches(sides)),
     )
 
 
@@ -215,6 +218,24 @@ def _budgets(sides: Sides) -> Iterator[BudgetRow]:
             ends=ends.get(key),
             blocked_total=blocked.get(key, 0.0),
             marks=tuple(budget_marks(limit, spent_usd, projected_usd)),
+        )
+
+
+def _caches(sides: Sides) -> Iterator[CacheRow]:
+    yield from _cache_rows(sides, ("cache_type",), catalog.CACHE_HITS, catalog.CACHE_MISSES)
+    yield from _cache_rows(sides, (), catalog.LLM_CACHE_HITS, catalog.LLM_CACHE_MISSES)
+
+
+def _cache_rows(sides: Sides, by: Labels, hits: Metric, misses: Metric) -> Iterator[CacheRow]:
+    found, missed = sides.recent(hits, by), sides.recent(misses, by)
+    found_ever, missed_ever = sides.ever(hits, by), sides.ever(misses, by)
+    for key in sorted({*found_ever, *missed_ever}):
+        total = found.get(key, 0.0) + missed.get(key, 0.0)
+        yield CacheRow(
+            cache=key[0] if key else LLM_CACHE,
+            hits_total=found_ever.get(key, 0.0),
+            misses_total=missed_ever.get(key, 0.0),
+            hit_share=found.get(key, 0.0) / total if total else None,
         )
 
 

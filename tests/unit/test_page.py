@@ -1,0 +1,339 @@
+"""The live page below its servers: who may see it, what is sampled when, what it is told."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from base64 import b64encode
+from collections import Counter
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from agentmetrics import ConfigurationError, PrometheusRecorder, exposition, record_call
+from agentmetrics.config.loading import load_settings
+from agentmetrics.exposition.page import places as placing
+from agentmetrics.exposition.page.access import Access, is_loopback
+from agentmetrics.exposition.page.answers import Page, Request, part_of
+from agentmetrics.exposition.page.document import document
+from agentmetrics.exposition.page.feed import Feed
+from agentmetrics.exposition.page.places import MAX_CLIENTS, Places
+from agentmetrics.exposition.page.state import MOST_GROUPS, MOST_ROWS
+from agentmetrics.live.samples import Snapshot, from_recorder
+
+# Who may see it
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "::1", "[::1]", "localhost", "LOCALHOST.", "127.9.9.9"]
+)
+def test_the_page_is_served_on_addresses_of_this_machine_alone(host: str) -> None:
+    assert is_loopback(host)
+    assert exposition.is_page_served(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "metrics.example.com", "", None])
+def test_the_page_is_not_served_elsewhere_unless_asked_for(host: str | None) -> None:
+    assert not exposition.is_page_served(host)
+    assert exposition.is_page_served(host, True)
+
+
+def test_the_setting_asks_for_the_page_and_the_argument_has_the_last_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AGENTMETRICS_PAGE", "on")
+    assert exposition.is_page_served("0.0.0.0")
+    assert not exposition.is_page_served("0.0.0.0", False)
+    monkeypatch.setenv("AGENTMETRICS_PAGE", "off")
+    assert not exposition.is_page_served("127.0.0.1")
+
+
+def test_a_token_that_is_easily_guessed_is_refused_at_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AGENTMETRICS_PAGE_TOKEN", "1234")
+    with pytest.raises(ConfigurationError, match="AGENTMETRICS_PAGE_TOKEN"):
+        load_settings()
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        basic("", "pärchen:9"),
+        basic("anybody", "pärchen:9"),
+        "bearer " + "pärchen:9".encode().decode("latin-1"),
+    ],
+)
+def test_the_token_lets_in_as_password_and_as_bearer(authorization: str) -> None:
+    access = Access("pärchen:9", is_asked_for=True)
+    assert access.is_let_in({"authorization": authorization})
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "",
+        "Basic",
+        "Basic ???",
+        "Basic 4pyTw6A=",
+        basic("x", ""),
+        basic("pärchen:9", "x"),
+        "Bearer ",
+        "Bearer \u2713",
+    ],
+)
+def test_without_the_token_nobody_is_let_in(authorization: str) -> None:
+    assert not Access("pärchen:9", is_asked_for=True).is_let_in({"authorization": authorization})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:9464", "localhost", "[::1]:9464", ""])
+def test_a_page_that_nobody_asked_for_answers_to_names_of_this_machine(host: str) -> None:
+    assert Access("", is_asked_for=False).is_right_host({"host": host})
+
+
+@pytest.mark.parametrize("host", ["attacker.example", "127.0.0.1.attacker.example:9464", "[::2]"])
+def test_a_page_that_nobody_asked_for_answers_to_no_other_name(host: str) -> None:
+    assert not Access("", is_asked_for=False).is_right_host({"host": host})
+    assert Access("", is_asked_for=True).is_right_host({"host": host})
+
+
+def test_there_are_so_many_places_and_one_that_is_left_is_free_at_once() -> None:
+    places = Places()
+    taken = [places.take(f"client-{number}") for number in range(200)]
+    assert taken == [True] * MAX_CLIENTS + [False] * (200 - MAX_CLIENTS)
+    assert places.take("client-3")  # has one
+    places.leave("client-3")
+    assert places.take("another")
+    assert not places.take("client-3")
+
+
+def test_who_does_not_ask_again_loses_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placing, "AWAY_SECONDS", 0.0)
+    places = Places()
+    assert all(places.take(number) for number in range(MAX_CLIENTS * 3))
+
+
+# Where it is
+
+
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [
+        ("/agentmetrics", ""),
+        ("/agentmetrics/", ""),
+        ("/behind/a/proxy/agentmetrics/events", "events"),
+        ("/agentmetrics/state", "state"),
+        ("/metrics", None),
+        ("/agentmetrics/other", None),
+        ("/agentmetricsfoo", None),
+        ("/agentmetrics/events/", None),
+        ("", None),
+    ],
+)
+def test_the_paths_of_the_page(path: str, part: str | None) -> None:
+    assert part_of(path) == part
+
+
+# The document
+
+
+@pytest.mark.parametrize("transport", ["events", "poll"])
+def test_the_policy_allows_what_is_in_the_document_and_nothing_else(transport: Any) -> None:
+    html, policy = document(transport)
+    text = html.decode()
+    inside = re.findall(r"<(script|style)>(.*?)</\1>", text, re.DOTALL)
+    assert [kind for kind, _ in inside] == ["style", "script", "script"]
+    for kind, content in inside:
+        hashed = b64encode(sha256(content.encode()).digest()).decode()
+        (rule,) = [rule for rule in policy.split("; ") if rule.startswith(f"{kind}-src")]
+        assert f"'sha256-{hashed}'" in rule
+    assert text.count("<script") == 2
+    assert text.count("<style") == 1
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert not re.search(
+        r"\s(on\w+|style|src)=", re.sub(r"<(script|style)>.*?</\1>", "", text, flags=re.DOTALL)
+    )
+    assert "innerHTML" not in text.split("</script>")[1]
+
+
+# Sampling
+
+
+class Reads:
+    """A source that counts how often it is read."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.error: Exception | None = None
+
+    def __call__(self, time: float) -> Snapshot:
+        self.times += 1
+        if self.error is not None:
+            raise self.error
+        return Snapshot(time, {"llm_calls_total": {("a", "p", "m", "success"): float(self.times)}})
+
+
+def told(feed: Feed, last: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(feed.since(last).body)
+    return found
+
+
+def soon(feed: Feed) -> None:
+    """As if the next sample were due."""
+    feed._due = time.monotonic()
+
+
+def test_nothing_is_read_while_nobody_looks() -> None:
+    reads = Reads()
+    feed = Feed(reads)
+    assert (reads.times, told(feed)["state"]) == (0, None)
+
+
+def test_those_who_look_at_once_share_a_sample() -> None:
+    reads = Reads()
+    feed = Feed(reads)
+    for _ in range(20):
+        feed.look()
+    assert reads.times == 1
+
+
+def test_a_sample_that_takes_long_is_taken_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = iter([10.0, 10.5])
+    monkeypatch.setattr(time, "thread_time", lambda: next(used))
+    feed = Feed(Reads())
+    feed.look()
+    assert feed.due_in() > 20  # half a second of 25 is a fiftieth
+
+
+def test_a_client_is_told_what_is_new_since_it_was_told_last() -> None:
+    feed = Feed(Reads())
+    feed.look()
+    first = told(feed)
+    soon(feed)
+    feed.look()
+    assert len(first["points"]) == 1
+    assert len(told(feed, first["last"])["points"]) == 1
+    assert len(told(feed)["points"]) == 2
+    assert told(feed, told(feed)["last"])["points"] == []
+
+
+@pytest.mark.parametrize("last", ["another-7", "-", "x", "\u0664-\u0664", "-1"])
+def test_a_client_of_another_server_is_told_everything(last: str) -> None:
+    feed = Feed(Reads())
+    feed.look()
+    assert len(told(feed, last)["points"]) == 1
+
+
+def test_a_number_that_is_too_long_to_be_one_is_none() -> None:
+    feed = Feed(Reads())
+    feed.look()
+    boot, _, _ = told(feed)["last"].partition("-")
+    assert len(told(feed, f"{boot}-{'9' * 5000}")["points"]) == 1
+
+
+def test_points_older_than_ten_minutes_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    feed, now = Feed(Reads()), [1e9]
+    monkeypatch.setattr(time, "time", lambda: now[-1])
+    for _ in range(25):
+        now.append(now[-1] + 60)
+        soon(feed)
+        feed.look()
+    assert len(told(feed)["points"]) == 11
+
+
+def test_a_clock_that_is_set_back_costs_what_was_kept_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    feed, now = Feed(Reads()), [0.0]
+    monkeypatch.setattr(time, "time", lambda: now[-1])
+    for moment in (2e9, 1e9, 1e9 + 1):
+        now.append(moment)
+        soon(feed)
+        feed.look()
+    assert [point["t"] for point in told(feed)["points"]] == [1e9, 1e9 + 1]
+
+
+def test_a_sample_that_fails_is_logged_once_and_the_next_one_is_shown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    reads = Reads()
+    feed = Feed(reads)
+    reads.error = RuntimeError("secret")
+    for _ in range(3):
+        soon(feed)
+        feed.look()
+    assert [record.message for record in caplog.records] == [
+        "a sample for the live page failed: RuntimeError"
+    ]
+    reads.error = None
+    soon(feed)
+    feed.look()
+    assert told(feed)["state"]["all"]["calls_total"] > 0
+
+
+def test_five_thousand_agents_are_told_in_bounds() -> None:
+    series: dict[tuple[str, ...], float]
+    series = {(f"agent-{number}", "p", "m", "success"): float(number) for number in range(1, 5001)}
+    grown = {labels: 2 * value for labels, value in series.items()}
+    snapshots = iter(
+        [
+            Snapshot(1000.0, {"llm_calls_total": {**series}}),
+            Snapshot(1030.0, {"llm_calls_total": {**grown}}),
+        ]
+    )
+    feed = Feed(lambda _: next(snapshots))
+    for _ in range(2):
+        soon(feed)
+        feed.look()
+    found = told(feed)
+    state, point = found["state"], found["points"][-1]
+    assert (len(state["agents"]), state["more_agents"]) == (MOST_ROWS, 5000 - MOST_ROWS)
+    assert len(point["agents"]) == MOST_GROUPS + 1
+    assert state["all"]["calls_total"] == sum(grown.values())
+
+
+def test_labels_of_every_script_and_with_markup_come_through_as_they_are() -> None:
+    recorder = PrometheusRecorder(CollectorRegistry())
+    names = ["</script><script>alert(1)</script>", "研究員", 'a"b\\c', "&amp;"]
+    for name in names:
+        record_call("p", "m", agent_name=name, recorder=recorder)
+    feed = Feed(lambda time: from_recorder(recorder, time))
+    feed.look()
+    assert Counter(row["name"] for row in told(feed)["state"]["agents"]) == Counter(names)
+
+
+# Requests
+
+
+def page(token: str = "") -> Page:
+    return Page(Feed(Reads()), Access(token, is_asked_for=True))
+
+
+def test_a_query_that_makes_no_sense_is_answered() -> None:
+    for query in ("client=" + "&client=" * 1000, "last=%ff%00", "client=../..", "&&=&"):
+        assert page().answer("state", Request.of("GET", query, [])).status == 200
+
+
+def test_clients_beyond_the_last_place_are_told_to_come_back() -> None:
+    shown = page()
+    statuses = [
+        shown.answer("state", Request.of("GET", f"client=c{number}", [])).status
+        for number in range(200)
+    ]
+    assert Counter(statuses) == {200: MAX_CLIENTS, 503: 200 - MAX_CLIENTS}
+
+
+def test_who_has_no_token_takes_no_place() -> None:
+    shown = page("long-enough")
+    for number in range(200):
+        assert shown.answer("state", Request.of("GET", f"client=c{number}", [])).status == 401
+    allowed = [("Authorization", basic("", "long-enough"))]
+    assert shown.answer("state", Request.of("GET", "client=c", allowed)).status == 200
