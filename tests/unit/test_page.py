@@ -7,6 +7,7 @@ import re
 import time
 from base64 import b64encode
 from collections import Counter
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
@@ -213,52 +214,66 @@ def test_a_sample_that_takes_long_is_taken_less_often(monkeypatch: pytest.Monkey
     assert feed.due_in() > 20  # half a second of 25 is a fiftieth
 
 
-def test_a_client_is_told_what_is_new_since_it_was_told_last() -> None:
-    feed = Feed(Reads())
-    feed.look()
+Sample = Callable[..., Feed]
+
+
+@pytest.fixture
+def sampled(monkeypatch: pytest.MonkeyPatch) -> Sample:
+    """A feed with samples of these Unix times; the first shows no rate yet, and so no point."""
+    now = [0.0]
+    monkeypatch.setattr(time, "time", lambda: now[-1])
+
+    def sample(*moments: float, feed: Feed | None = None) -> Feed:
+        found = feed or Feed(Reads())
+        for moment in moments:
+            now.append(moment)
+            soon(found)
+            found.look()
+        return found
+
+    return sample
+
+
+def times(found: dict[str, Any]) -> list[float]:
+    return [point["t"] for point in found["points"]]
+
+
+def test_a_client_is_told_what_is_new_since_it_was_told_last(sampled: Sample) -> None:
+    feed = sampled(1000, 1010)
     first = told(feed)
-    soon(feed)
-    feed.look()
-    assert len(first["points"]) == 1
-    assert len(told(feed, first["last"])["points"]) == 1
-    assert len(told(feed)["points"]) == 2
-    assert told(feed, told(feed)["last"])["points"] == []
+    sampled(1011, feed=feed)
+    second = told(feed, first["last"])
+    assert (times(first), times(second), times(told(feed))) == ([1010], [1011], [1010, 1011])
+    assert times(told(feed, second["last"])) == []
 
 
 @pytest.mark.parametrize("last", ["another-7", "-", "x", "\u0664-\u0664", "-1"])
-def test_a_client_of_another_server_is_told_everything(last: str) -> None:
-    feed = Feed(Reads())
-    feed.look()
-    assert len(told(feed, last)["points"]) == 1
+def test_a_client_of_another_server_is_told_everything(sampled: Sample, last: str) -> None:
+    assert times(told(sampled(1000, 1010), last)) == [1010]
 
 
-def test_a_number_that_is_too_long_to_be_one_is_none() -> None:
-    feed = Feed(Reads())
-    feed.look()
+def test_a_number_that_is_too_long_to_be_one_is_none(sampled: Sample) -> None:
+    feed = sampled(1000, 1010)
     boot, _, _ = told(feed)["last"].partition("-")
-    assert len(told(feed, f"{boot}-{'9' * 5000}")["points"]) == 1
+    assert times(told(feed, f"{boot}-{'9' * 5000}")) == [1010]
 
 
-def test_points_older_than_ten_minutes_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    feed, now = Feed(Reads()), [1e9]
-    monkeypatch.setattr(time, "time", lambda: now[-1])
-    for _ in range(25):
-        now.append(now[-1] + 60)
-        soon(feed)
-        feed.look()
-    assert len(told(feed)["points"]) == 11
+def test_points_older_than_ten_minutes_are_forgotten(sampled: Sample) -> None:
+    feed = sampled(*range(1000, 2500, 60))
+    assert len(times(told(feed))) == 11
 
 
-def test_a_clock_that_is_set_back_costs_what_was_kept_and_nothing_else(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    feed, now = Feed(Reads()), [0.0]
-    monkeypatch.setattr(time, "time", lambda: now[-1])
-    for moment in (2e9, 1e9, 1e9 + 1):
-        now.append(moment)
-        soon(feed)
-        feed.look()
-    assert [point["t"] for point in told(feed)["points"]] == [1e9, 1e9 + 1]
+def test_a_clock_that_is_set_back_costs_what_was_kept_and_nothing_else(sampled: Sample) -> None:
+    feed = sampled(2000, 2010, 1000, 1010, 1011)
+    assert times(told(feed)) == [1010, 1011]
+
+
+def test_a_counter_that_begins_again_at_zero_has_no_negative_rate(sampled: Sample) -> None:
+    labels = ("planner", "openai", "gpt-4o", "success")
+    counts = iter([100.0, 160.0, 3.0, 13.0])
+    feed = Feed(lambda time: Snapshot(time, {"llm_calls_total": {labels: next(counts)}}))
+    states = [told(sampled(moment, feed=feed))["state"] for moment in (1000, 1010, 1020, 1030)]
+    assert [state["all"]["calls_per_minute"] for state in states] == [None, 360.0, 189.0, 146.0]
 
 
 def test_a_sample_that_fails_is_logged_once_and_the_next_one_is_shown(

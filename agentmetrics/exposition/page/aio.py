@@ -55,8 +55,9 @@ def add_page(application: web.Application, page: Page, asking: Asking) -> None:
             assert task is not None
             streams.add(task)
             try:
-                await response.prepare(request)
-                await _write(page, asked, response, who, request)
+                with suppress(OSError):  # the client has gone
+                    await response.prepare(request)
+                    await _write(page, asked, response, who, request)
             finally:
                 streams.discard(task)
                 page.places.leave(who)
@@ -81,13 +82,12 @@ async def _write(
     page: Page, asked: Request, response: web.StreamResponse, who: object, request: web.Request
 ) -> None:
     """Write event after event; a client that does not take one in time is dropped."""
-    with suppress(OSError):  # it has gone
-        async with aclosing(events(page, asked)) as told:
-            async for event in told:
-                try:
-                    await asyncio.wait_for(response.write(event), SLOW_SECONDS)
-                except asyncio.TimeoutError:
-                    if request.transport is not None:
-                        request.transport.abort()
-                    return
-                page.places.take(who)
+    async with aclosing(events(page, asked)) as told:
+        async for event in told:
+            try:
+                await asyncio.wait_for(response.write(event), SLOW_SECONDS)
+            except asyncio.TimeoutError:
+                if request.transport is not None:
+                    request.transport.abort()
+                return
+            page.places.take(who)

@@ -6,7 +6,6 @@ import json
 import math
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -35,6 +34,21 @@ class Told(NamedTuple):
     body: bytes
 
 
+class _Point(NamedTuple):
+    number: int
+    time: float
+    told: bytes
+
+
+class _Shown(NamedTuple):
+    """What there is to tell, replaced as a whole: it is read without a lock."""
+
+    number: int
+    """Of the latest sample."""
+    state: bytes
+    points: tuple[_Point, ...]
+
+
 class Feed:
     """Takes a sample when asked, if one is due, and keeps what it showed for ten minutes.
 
@@ -45,16 +59,11 @@ class Feed:
     def __init__(self, read: Read, in_flight: InFlight | None = None) -> None:
         self._read, self._in_flight = read, in_flight
         self._watch = Watch()
-        self._begin()
+        self._shown = _Shown(0, b"null", ())
+        self._boot = uuid.uuid4().hex[:12]  # tells this feed from one that there was before
+        self._due = 0.0
         self._lock = renewed_lock()
         self._problems = LogOnce()
-
-    def _begin(self) -> None:
-        self._boot = uuid.uuid4().hex[:12]
-        self._number = 0
-        self._points: deque[tuple[int, float, bytes]] = deque()
-        self._state = b"null"
-        self._due = 0.0
 
     def due_in(self) -> float:
         """Seconds until the next sample is due; 0 or less when it is."""
@@ -81,24 +90,24 @@ class Feed:
         self._watch.add("", self._read(now))
         seen = view(self._watch)
         in_flight = None if self._in_flight is None else self._in_flight()
-        self._state = _json(state_of(seen, in_flight))
-        self._number += 1
-        self._points.append((self._number, now, _json(point_of(seen))))
-        while not now - KEPT_SECONDS <= self._points[0][1] <= now:  # or the clock was set back
-            self._points.popleft()
+        number, points = self._shown.number + 1, self._shown.points
+        point = point_of(seen)
+        if point is not None:
+            points = (*points, _Point(number, now, _json(point)))
+        # Those of the future are from before the clock was set back.
+        kept = tuple(each for each in points if now - KEPT_SECONDS <= each.time <= now)
+        self._shown = _Shown(number, _json(state_of(seen, in_flight)), kept)
 
     def since(self, last: str) -> Told:
         """The state, and the points after an event; all there are for who has none of this feed."""
         boot, _, number = last.partition("-")
         is_ours = boot == self._boot and number.isdecimal() and len(number) < 16
         had = int(number) if is_ours else 0
-        state, points = self._state, list(self._points)
-        new = [(each, point) for each, _, point in points if each > had]
-        reached = new[-1][0] if new else had
-        body = b'{"last":"%s-%d","state":%s,"points":[%s]}'
-        joined = b",".join(point for _, point in new)
-        name = f"{self._boot}-{reached}"
-        return Told(name, body % (self._boot.encode(), reached, state, joined))
+        shown = self._shown
+        name = f"{self._boot}-{shown.number}"
+        new = b",".join(each.told for each in shown.points if each.number > had)
+        body = b'{"last":"%s","state":%s,"points":[%s]}' % (name.encode(), shown.state, new)
+        return Told(name, body)
 
 
 def _json(value: Any) -> bytes:
@@ -106,7 +115,7 @@ def _json(value: Any) -> bytes:
 
 
 def _finite(value: Any) -> Any:
-    """Numbers with six digits, since there are many of them, and none that JSON has not."""
+    """Numbers without the digits that only arithmetic made, and none that JSON has not."""
     if isinstance(value, float):
         return float(f"{value:.12g}") if math.isfinite(value) else None
     if isinstance(value, dict):

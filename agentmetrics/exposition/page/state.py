@@ -49,8 +49,10 @@ def state_of(view: View, in_flight: Mapping[str, float] | None) -> Told:
     }
 
 
-def point_of(view: View) -> Told:
-    """What the charts show at one time, by agent and by model."""
+def point_of(view: View) -> Told | None:
+    """What the charts show at one time, by agent and by model; ``None`` before there are rates."""
+    if view.window_seconds < SHORTEST_WINDOW:
+        return None
     return {
         "t": round(view.time, 2),
         "agents": _groups({row.agent: row.flow for row in view.agents}, view.window_seconds),
@@ -102,8 +104,6 @@ def _oldest(rows: list[AgentRow], age: str) -> Told | None:
 def _groups(flows: Mapping[str, Flow], window: float) -> Told:
     """Of each: USD a minute, tokens a second, errors a minute, the median and the 95th percentile
     of latency, the median to the first token. What nothing happened to is left out."""
-    if window < SHORTEST_WINDOW:
-        return {}
     there = {name: flow for name, flow in flows.items() if flow.calls_per_minute}
     names = sorted(there, key=lambda name: there[name].usd_per_minute or 0.0, reverse=True)
     told: Told = {name: _group(there[name], window) for name in names[:MOST_GROUPS]}

@@ -119,7 +119,7 @@ function options(chart, groups) {
   return {
     width: chart.plot.clientWidth,
     height: chart.plot.clientHeight,
-    padding: [8, 6, 0, 0],
+    padding: [8, 16, 0, 0],
     legend: { show: false },
     cursor: { y: false, points: { size: 6 }, drag: { setScale: false, x: false, y: false }, sync: { key: 'time', setSeries: false } },
     scales: {

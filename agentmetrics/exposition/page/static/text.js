@@ -29,6 +29,7 @@ function seconds(value) {
 }
 function age(value) {
   if (!value) return NONE;
+  if (value < 1) return '<1 s';
   if (value < 60) return `${Math.floor(value)} s`;
   if (value < 3600) return `${Math.floor(value / 60)} min ${Math.floor(value % 60)} s`;
   if (value < 86400) return `${Math.floor(value / 3600)} h ${Math.floor((value % 3600) / 60)} min`;
