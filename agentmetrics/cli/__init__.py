@@ -1,4 +1,4 @@
-"""The command line: ``agentmetrics demo | check | serve | cost | prices | ops``."""
+"""The command line: ``agentmetrics demo | check | serve | cost | prices | ops | top``."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from agentmetrics.cli.demo.stack import Programs
 
 DEFAULT_PORT = 9464  # the port that OpenTelemetry's Prometheus exporters have, free by convention
+_DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}/metrics"
 _DEMO_PACKAGES = (
     "langchain",
     "langchain_openai",
@@ -180,6 +182,51 @@ def serve(
     if directory is None:
         fail("pass the directory to serve, or set PROMETHEUS_MULTIPROC_DIR", code=2)
     serving.run(directory, host, port, page)
+
+
+@app.command()
+def top(
+    sources: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(
+            metavar="[URL|DIR]...",
+            help="/metrics of a program, or a multiprocess directory; several are summed. By "
+            f"default PROMETHEUS_MULTIPROC_DIR, or else port {DEFAULT_PORT} of this machine.",
+            show_default=False,
+        ),
+    ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Print the table once, as where there is no terminal.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print everything once, as JSON.")] = False,
+    window: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            min=1,
+            max=900,
+            help="Seconds that rates are over; with --once and --json, how long to look.",
+            show_default="60; 5 with --once and --json",
+        ),
+    ] = None,
+    sort: Annotated[
+        str, typer.Option(help="'marked' for what needs attention first, or a column's title.")
+    ] = "marked",
+    reverse: Annotated[bool, typer.Option("--reverse", help="Reverse the order.")] = False,
+    filter: Annotated[
+        str, typer.Option(help="Show only agents with this in their names.", show_default=False)
+    ] = "",
+    interval: Annotated[
+        float, typer.Option(min=0.2, max=60, help="Seconds between two scrapes.")
+    ] = 2.0,
+) -> None:
+    """Show what agents do now: which run, since when, how fast, and what it costs a minute.
+
+    Exits with status 1 when nothing could be read.
+    """
+    from agentmetrics.cli.top import command
+
+    named = sources or [os.environ.get("PROMETHEUS_MULTIPROC_DIR") or _DEFAULT_URL]
+    command.run(named, command.Looks(window, sort, reverse, filter, interval), once, json)
 
 
 @app.command()

@@ -20,7 +20,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-EXTRAS = ("prometheus", "statsd", "langchain", "prices", "cli", "ledger", "ops")
+EXTRAS = ("prometheus", "statsd", "langchain", "prices", "cli", "ledger", "ops", "top")
 NEEDED = {
     "InstrumentedCache": "langchain",
     "InstrumentedEmbeddings": "langchain",
@@ -114,7 +114,7 @@ class TestWithEachExtra:
 
     def test_the_command_line_works_or_says_what_to_install(self, environment: Environments, extra):
         done = environment(extra).command("check")
-        if extra in ("cli", "ops", "all"):
+        if extra in ("cli", "ops", "top", "all"):
             assert (done.returncode, done.stderr) == (0, "")
             assert "memory" in done.stdout
         else:

@@ -1,0 +1,88 @@
+"""One agent: its models, tools and retrievers, and what fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from agentmetrics.cli.top import fields
+from agentmetrics.cli.top.glyphs import Glyphs
+from agentmetrics.live.view import AgentDetails
+
+
+class DetailsScreen(Screen[None]):
+    """The details of one agent, until Escape."""
+
+    CSS = """
+    DetailsScreen { background: $background; }
+    DetailsScreen VerticalScroll { scrollbar-size: 0 0; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,enter,backspace", "dismiss", "Back", key_display="Esc"),
+    ]
+
+    def __init__(self, found: AgentDetails, glyphs: Glyphs) -> None:
+        super().__init__()
+        self._found, self._glyphs = found, glyphs
+
+    @property
+    def agent(self) -> str:
+        return self._found.row.agent
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll():
+            yield Static(id="details", markup=False)
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.show(self._found)
+
+    def on_resize(self) -> None:
+        self.show(self._found)
+
+    def show(self, found: AgentDetails) -> None:
+        """Draw this instead."""
+        self._found = found
+        shown = self.query_one("#details", Static)
+        shown.update(Text("\n").join(details_lines(found, self._glyphs, self.app.size.width)))
+
+
+def details_lines(found: AgentDetails, glyphs: Glyphs, width: int) -> Iterator[Text]:
+    """Everything about an agent, line by line."""
+    row = found.row
+    yield Text(row.agent, "bold", no_wrap=True, overflow="ellipsis")
+    yield from (Text(f"! {mark.text}", "bold red") for mark in row.marks)
+    yield Text(_active("runs", row.active_runs, row.oldest_run_seconds, glyphs))
+    yield Text(_active("calls", row.active_calls, row.oldest_call_seconds, glyphs))
+    each = glyphs.number(row.calls_per_run)
+    yield Text(f"{glyphs.count(row.runs_total)} runs finished, {each} calls each")
+    yield from _section(fields.MODEL_FIELDS, found.models, glyphs, width)
+    yield from _section(fields.TOOL_FIELDS, found.tools, glyphs, width)
+    yield from _section(fields.RETRIEVER_FIELDS, found.retrievers, glyphs, width)
+    yield from _section(fields.ERROR_FIELDS, found.errors, glyphs, width)
+
+
+def _active(what: str, count: float | None, oldest: float | None, glyphs: Glyphs) -> str:
+    said = f"{glyphs.count(count)} {what} active"
+    return f"{said}, the oldest {glyphs.age(oldest)}" if oldest else said
+
+
+def _section(
+    columns: Sequence[fields.Field[fields.Row]],
+    rows: Sequence[fields.Row],
+    glyphs: Glyphs,
+    width: int,
+) -> Iterator[Text]:
+    if not rows:
+        return
+    yield Text()
+    title, *lines = fields.lines(columns, rows, glyphs, width)
+    yield Text(title, "bold")
+    yield from map(Text, lines)

@@ -1,0 +1,126 @@
+"""Sources that are read again and again, each in a thread of its own, into one watch."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+from agentmetrics.cli.top.sources import ANSWER_SECONDS, READ_SECONDS, Source, Unreachable
+from agentmetrics.live.samples import Snapshot
+from agentmetrics.live.watch import Watch
+
+PATIENCE_SECONDS = ANSWER_SECONDS + READ_SECONDS
+"""How long a source is waited for, however it keeps busy who reads it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a source is not read, and since when, in seconds of the monotonic clock."""
+
+    text: str
+    since: float
+
+
+class Feeds:
+    """Follows sources; what they said is in ``watch`` after ``take``.
+
+    A source that hangs holds up neither the others nor who looks: threads end with the program.
+    """
+
+    def __init__(self, sources: Sequence[Source], interval: float) -> None:
+        self.watch = Watch()
+        self.problems: dict[str, Problem] = {}
+        """By name of the source."""
+        names = _told_apart([source.name for source in sources])
+        self._feeds = [_Feed(*each, interval) for each in zip(names, sources, strict=True)]
+
+    @property
+    def names(self) -> list[str]:
+        return [feed.name for feed in self._feeds]
+
+    @property
+    def answers(self) -> int:
+        """How often the source that has answered least often, of those without problems, has."""
+        return min(
+            (feed.count for feed in self._feeds if feed.name not in self.problems), default=0
+        )
+
+    def take(self) -> bool:
+        """Take what the sources have said meanwhile; whether anything is new."""
+        is_new = False
+        for feed in self._feeds:
+            for said in feed.said():
+                is_new = True
+                if isinstance(said, Snapshot):
+                    self.watch.add(feed.name, said)
+                    self.problems.pop(feed.name, None)
+                else:
+                    self._cannot(feed.name, said)
+            if feed.waits_seconds > PATIENCE_SECONDS:
+                self._cannot(feed.name, f"has not answered for {PATIENCE_SECONDS:g} s")
+                is_new = True
+        return is_new
+
+    def close(self) -> None:
+        """Ask nobody any more."""
+        for feed in self._feeds:
+            feed.close()
+
+    def _cannot(self, name: str, why: str) -> None:
+        self.watch.lose(name)
+        known = self.problems.get(name)
+        self.problems[name] = Problem(why, known.since if known else time.monotonic())
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Two that differ in nothing that may be shown, such as a password, are numbered."""
+    before = (names[:place].count(name) for place, name in enumerate(names))
+    return [f"{name} ({n + 1})" if n else name for name, n in zip(names, before, strict=True)]
+
+
+class _Feed:
+    """One source."""
+
+    def __init__(self, name: str, source: Source, interval: float) -> None:
+        self.name, self.count = name, 0
+        self._source, self._interval = source, interval
+        self._said: SimpleQueue[Snapshot | str] = SimpleQueue()
+        self._asked: float | None = None
+        self._is_closed = threading.Event()
+        threading.Thread(target=self._read_on, name="agentmetrics-top", daemon=True).start()
+
+    @property
+    def waits_seconds(self) -> float:
+        """For how long it has been waiting for an answer."""
+        asked = self._asked
+        return 0.0 if asked is None else time.monotonic() - asked
+
+    def said(self) -> Iterator[Snapshot | str]:
+        """What it has answered since, or why it could not be read."""
+        while True:
+            try:
+                said = self._said.get_nowait()
+            except Empty:
+                return
+            self.count += isinstance(said, Snapshot)
+            yield said
+
+    def close(self) -> None:
+        self._is_closed.set()
+
+    def _read_on(self) -> None:
+        while not self._is_closed.is_set():
+            begun = self._asked = time.monotonic()
+            try:
+                said: Snapshot | str = self._source.read()
+            except Unreachable as error:
+                said = str(error)
+            except Exception as error:  # the watch goes on with the others, and says so
+                said = f"cannot be read ({type(error).__name__})"
+            self._asked = None
+            self._said.put(said)
+            # Whoever takes long to answer has as long a rest.
+            self._is_closed.wait(max(self._interval, time.monotonic() - begun))

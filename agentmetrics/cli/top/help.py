@@ -1,0 +1,65 @@
+"""What the keys do, and what the columns mean."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+HELP = """\
+KEYS
+up down  move, also k j, PgUp PgDn, Home End
+Enter    the agent's models, tools, errors
+s S      sort by the next column, the one before
+r        reverse the order
+/        show agents with this in their name;
+         Esc shows all
+p        pause, go on
+w W      rates over 10 s, 1, 5 or 15 minutes
+q        quit
+
+COLUMNS
+runs     runs in progress
+oldest   age of the oldest of them
+c/run    calls of a finished run, on average
+in/s     input tokens a second
+out/s    output tokens a second
+first    time to the first token, median
+p50 p95  latency of calls
+error    share of calls that failed
+cache    share of input tokens that the
+         provider read from its prompt cache
+USD/min  cost a minute
+USD      cost since the program started
+last minute  tokens, in steps of 5 s
+
+MARKS
+! stuck  a run is open for 15 minutes, and
+         no call and no tool has ended
+! call   a call is in flight for 15 minutes
+! loops  60 calls for each open run in 10
+         minutes, and no run has ended
+Budgets are yellow when 80% is spent, or when
+the projection is above the limit.
+"""
+
+
+class HelpScreen(Screen[None]):
+    """Help, until any of the keys that close it."""
+
+    CSS = """
+    HelpScreen { background: $background; }
+    HelpScreen VerticalScroll { scrollbar-size: 0 0; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,enter,question_mark,h", "dismiss", "Back", key_display="Esc")
+    ]
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll():
+            yield Static(HELP, markup=False)
+        yield Footer(compact=True, show_command_palette=False)
