@@ -174,6 +174,7 @@ def test_by_model_shows_models(at_demo: Seen) -> None:
     page = at_demo.page
     page.get_by_role("button", name="By model").click()
     expect(page.locator("#rows th").first).to_contain_text(":")
+    assert all(":" in name for name in page.locator("#rows th").all_text_contents())
     expect(page.locator("#legend")).to_contain_text("openai:gpt-4o")
     page.get_by_role("button", name="By agent").click()
     expect(page.locator("#rows")).to_contain_text("researcher")

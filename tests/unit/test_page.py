@@ -8,6 +8,7 @@ import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable
+from contextlib import aclosing
 from hashlib import sha256
 from typing import Any
 
@@ -16,6 +17,8 @@ from prometheus_client import CollectorRegistry
 
 from agentmetrics import ConfigurationError, PrometheusRecorder, exposition, record_call
 from agentmetrics.config.loading import load_settings
+from agentmetrics.exposition.page import events as streaming
+from agentmetrics.exposition.page import feed as feeding
 from agentmetrics.exposition.page import places as placing
 from agentmetrics.exposition.page.access import Access, is_loopback
 from agentmetrics.exposition.page.answers import Page, Request, part_of
@@ -352,3 +355,26 @@ def test_who_has_no_token_takes_no_place() -> None:
         assert shown.answer("state", Request.of("GET", f"client=c{number}", [])).status == 401
     allowed = [("Authorization", basic("", "long-enough"))]
     assert shown.answer("state", Request.of("GET", "client=c", allowed)).status == 200
+
+
+@pytest.mark.anyio
+async def test_a_stream_that_has_nothing_to_tell_says_that_it_is_there(
+    monkeypatch: pytest.MonkeyPatch, anyio_backend: str
+) -> None:
+    monkeypatch.setattr(streaming, "_ALIVE_SECONDS", 0.0)
+    monkeypatch.setattr(feeding, "EVERY_SECONDS", 3600.0)
+    async with aclosing(streaming.events(page(), Request.of("GET", "", []))) as events:
+        told = [await events.__anext__() for _ in range(3)]
+    assert told[0] == b"retry: 1000\n\n"
+    assert told[1].startswith(b"id: ")
+    assert told[2] == b"event: alive\ndata:\n\n"
+
+
+@pytest.mark.anyio
+async def test_a_stream_ends_in_time_and_goes_on_where_it_was(
+    monkeypatch: pytest.MonkeyPatch, anyio_backend: str
+) -> None:
+    monkeypatch.setattr(streaming, "STREAM_SECONDS", 0.0)
+    assert [event async for event in streaming.events(page(), Request.of("GET", "", []))] == [
+        b"retry: 1000\n\n"
+    ]

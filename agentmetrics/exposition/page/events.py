@@ -17,6 +17,8 @@ SLOW_SECONDS = 10.0
 """Until a client must have taken an event; a slower one is dropped."""
 STREAM_SECONDS = 300.0
 """How long a stream is; a browser then asks for the next one, with the event that it has last."""
+_ALIVE_SECONDS = 3.0
+"""After which a stream that has nothing to tell says that it is there: samples may be rare."""
 _LOOKS_SECONDS = 0.25
 """How often a stream sees whether its server is about to end."""
 
@@ -26,13 +28,17 @@ _limiter: RunVar[CapacityLimiter] = RunVar("agentmetrics_page")
 async def events(page: Page, request: Request) -> AsyncGenerator[bytes, None]:
     """The events from what the client has last on. Whoever reads has taken a place for it."""
     yield b"retry: 1000\n\n"
-    last, until = request.last, time.monotonic() + STREAM_SECONDS
+    last, spoke = request.last, time.monotonic()
+    until = spoke + STREAM_SECONDS
     while time.monotonic() < until and not _is_ending():
         await looked(page.feed)
         told = page.feed.since(last)
         if told.last != last:
-            last = told.last
+            last, spoke = told.last, time.monotonic()
             yield b"id: %s\ndata: %s\n\n" % (last.encode(), told.body)
+        elif time.monotonic() - spoke > _ALIVE_SECONDS:
+            spoke = time.monotonic()
+            yield b"event: alive\ndata:\n\n"
         await anyio.sleep(min(_LOOKS_SECONDS, max(0.01, page.feed.due_in())))
 
 

@@ -61,7 +61,7 @@ class Feed:
         self._watch = Watch()
         self._shown = _Shown(0, b"null", ())
         self._boot = uuid.uuid4().hex[:12]  # tells this feed from one that there was before
-        self._due = 0.0
+        self._due, self._every = 0.0, EVERY_SECONDS
         self._lock = renewed_lock()
         self._problems = LogOnce()
 
@@ -80,7 +80,8 @@ class Feed:
             problem = type(error).__name__
         finally:
             cost = time.thread_time() - used
-            self._due = began + max(EVERY_SECONDS, cost / MOST_OF_A_CORE)
+            self._every = max(EVERY_SECONDS, cost / MOST_OF_A_CORE)
+            self._due = began + self._every
             self._lock.release()
         if problem:
             self._problems.warn(problem, "a sample for the live page failed: %s", problem)
@@ -106,8 +107,8 @@ class Feed:
         shown = self._shown
         name = f"{self._boot}-{shown.number}"
         new = b",".join(each.told for each in shown.points if each.number > had)
-        body = b'{"last":"%s","state":%s,"points":[%s]}' % (name.encode(), shown.state, new)
-        return Told(name, body)
+        body = b'{"last":"%s","every":%.2f,"state":%s,"points":[%s]}'
+        return Told(name, body % (name.encode(), self._every, shown.state, new))
 
 
 def _json(value: Any) -> bytes:

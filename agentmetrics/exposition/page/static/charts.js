@@ -46,14 +46,15 @@ const CHARTS = [
   { id: 'budgets', title: 'Budgets spent', text: share, kind: 'budgets', whole: true },
 ];
 
-const GAP_SECONDS = 5;
+const GAP_SECONDS = 5; // at least, where samples are a second apart
 // Times with a hole where nobody looked, and the numbers of each group at them.
 function columns(chart, groups) {
   const times = [];
   const values = groups.map(() => []);
+  const gap = Math.max(GAP_SECONDS, 2.5 * known.every);
   let before = null;
   for (const point of known.points) {
-    if (before !== null && point.t - before > GAP_SECONDS) {
+    if (before !== null && point.t - before > gap) {
       times.push(before + 1);
       values.forEach((column) => column.push(null));
     }

@@ -41,6 +41,7 @@ function listen() {
     take(JSON.parse(event.data));
     live();
   };
+  stream.addEventListener('alive', live);
   stream.onerror = () => {
     if (stream?.readyState === EventSource.CLOSED) {
       // The answer was no stream: there is no place, which only asking for the state tells, or no events.

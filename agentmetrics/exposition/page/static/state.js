@@ -2,11 +2,12 @@
 
 const KEPT_SECONDS = 600;
 
-const known = { state: null, points: [], last: '' };
+const known = { state: null, points: [], every: 1, last: '' };
 const chosen = { by: 'agents', quantile: 'p95', sort: 'usd_total', down: true, paused: false, off: new Set() };
 
 function take(told) {
   known.last = told.last;
+  known.every = told.every;
   known.state = told.state ?? known.state;
   const last = known.points.at(-1)?.t ?? 0;
   const fresh = told.points.filter((point) => point.t > last);

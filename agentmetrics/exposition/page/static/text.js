@@ -7,7 +7,8 @@ function amount(value) {
   const size = Math.abs(value);
   if (size >= 1e9) return `${(value / 1e9).toPrecision(4)} G`;
   if (size >= 1e6) return `${(value / 1e6).toPrecision(4)} M`;
-  return size >= 100 || Number.isInteger(value) ? grouped.format(value) : value.toPrecision(size < 1 ? 2 : 3);
+  if (size >= 10 || size === 0) return grouped.format(value);
+  return size >= 1 ? trimmed(value.toFixed(1)) : trimmed(value.toPrecision(2));
 }
 function usd(value) {
   if (value == null) return NONE;
