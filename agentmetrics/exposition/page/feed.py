@@ -61,7 +61,7 @@ class Feed:
         self._watch = Watch()
         self._shown = _Shown(0, b"null", ())
         self._boot = uuid.uuid4().hex[:12]  # tells this feed from one that there was before
-        self._due, self._every = 0.0, EVERY_SECONDS
+        self._due, self._every, self._cost = 0.0, EVERY_SECONDS, 0.0
         self._lock = renewed_lock()
         self._problems = LogOnce()
 
@@ -80,7 +80,9 @@ class Feed:
             problem = type(error).__name__
         finally:
             cost = time.thread_time() - used
-            self._every = max(EVERY_SECONDS, cost / MOST_OF_A_CORE)
+            # The first one imports what it needs, and any may have to collect garbage.
+            usual, self._cost = min(cost, self._cost), cost
+            self._every = max(EVERY_SECONDS, usual / MOST_OF_A_CORE)
             self._due = began + self._every
             self._lock.release()
         if problem:

@@ -104,7 +104,7 @@ function drawMinute({ all, unpriced, usd_per_day, window }) {
   tiles.usd(usd(all.usd_per_minute), all.usd_per_minute ? `${usd(usd_per_day)} a day` : '');
   tiles.spent(usd(all.usd_total), unpriced ? `${amount(unpriced)} calls unpriced` : '');
   tiles.tokens(read == null ? NONE : amount(read + written), read == null ? '' : `${amount(read)} in, ${amount(written)} out`);
-  tiles.rate(amount(all.calls_per_minute), `${amount(all.calls_total)} since the start`);
+  tiles.rate(amount(all.calls_per_minute), `${amount(all.calls_total)} in total`);
   tiles.latency(seconds(all.p95_seconds), all.p50_seconds == null ? '' : `median ${seconds(all.p50_seconds)}`);
   tiles.first(seconds(all.first_token_seconds), 'of streams');
   tiles.errors(share(all.error_share), all.errors == null ? '' : `${amount(Math.round(all.errors))} of calls`, all.error_share > 0.05 ? 'bad' : '');

@@ -13,7 +13,7 @@ function amount(value) {
 function usd(value) {
   if (value == null) return NONE;
   const size = Math.abs(value);
-  const digits = size === 0 || size >= 100 ? 2 : size >= 1 ? 3 : Math.min(8, 2 - Math.floor(Math.log10(size)));
+  const digits = size === 0 || size >= 1 ? 2 : Math.min(8, 2 - Math.floor(Math.log10(size)));
   return `$${value.toFixed(digits).replace(/\B(?=(\d{3})+(?!\d)(?=\.))/g, ',')}`;
 }
 function share(value) {
