@@ -136,8 +136,7 @@ def test_the_numbers_on_the_page_are_those_of_metrics(at_demo: Seen, demo: str) 
                 assert float(text.lstrip("$").replace(",", "")) == pytest.approx(shown, rel=0.01)
 
 
-@pytest.mark.parametrize("width", [1360, 400])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), [(1360, "dark"), (400, "light")])
 def test_axe_finds_nothing(at_demo: Seen, width: int, scheme: Literal["light", "dark"]) -> None:
     with looked_at(at_demo.page, width, scheme):
         assert violations(at_demo.page) == []

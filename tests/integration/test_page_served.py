@@ -78,7 +78,7 @@ def running_asgi(app: Any) -> Iterator[str]:
             assert thread.is_alive()
             time.sleep(0.01)
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = server.force_exit = True
+        server.should_exit = True
         thread.join()
 
 

@@ -10,12 +10,15 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import aclosing
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from prometheus_client import CollectorRegistry
 
 from agentmetrics import ConfigurationError, PrometheusRecorder, exposition, record_call
+from agentmetrics.backends.multiprocess import MultiprocessCollector
 from agentmetrics.config.loading import load_settings
 from agentmetrics.exposition.page import events as streaming
 from agentmetrics.exposition.page import feed as feeding
@@ -25,6 +28,7 @@ from agentmetrics.exposition.page.answers import Page, Request, part_of
 from agentmetrics.exposition.page.document import document
 from agentmetrics.exposition.page.feed import Feed
 from agentmetrics.exposition.page.places import MAX_CLIENTS, Places
+from agentmetrics.exposition.page.reading import page_of_collector
 from agentmetrics.exposition.page.state import MOST_GROUPS, MOST_ROWS
 from agentmetrics.live.samples import Snapshot, from_recorder
 
@@ -381,3 +385,35 @@ async def test_a_stream_ends_in_time_and_goes_on_where_it_was(
     assert [event async for event in streaming.events(page(), Request.of("GET", "", []))] == [
         b"retry: 1000\n\n"
     ]
+
+
+@pytest.mark.anyio
+async def test_the_asgi_app_streams_until_its_client_goes(anyio_backend: str) -> None:
+    app = exposition.make_asgi_app(PrometheusRecorder(CollectorRegistry()), page=True)
+    sent: list[dict[str, Any]] = []
+    has_event = anyio.Event()
+
+    async def receive() -> dict[str, str]:
+        await has_event.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+        if message.get("body", b"").startswith(b"id: "):
+            has_event.set()
+
+    path = {"path": "/agentmetrics/events", "query_string": b"", "method": "GET", "headers": []}
+    with anyio.fail_after(30):
+        await app({"type": "http", **path}, receive, send)
+    assert sent[0]["status"] == 200
+    assert dict(sent[0]["headers"])[b"content-type"] == b"text/event-stream"
+    assert [message["body"][:4] for message in sent[1:3]] == [b"retr", b"id: "]
+
+
+def test_a_directory_that_nobody_has_written_to_is_a_page_without_agents(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shown = page_of_collector(MultiprocessCollector(str(tmp_path)), "127.0.0.1", None)
+    assert shown is not None
+    state = json.loads(shown.answer("state", Request.of("GET", "", [])).body)["state"]
+    assert (state["agents"], state["flight_by"], caplog.records) == ([], "provider", [])

@@ -12,7 +12,7 @@ from agentmetrics.exposition.page.access import access, is_page_served
 from agentmetrics.exposition.page.answers import Page
 from agentmetrics.exposition.page.feed import Feed
 from agentmetrics.exposition.recorders import prometheus_recorder, restrictable
-from agentmetrics.live.samples import Snapshot, from_exposition, from_recorder
+from agentmetrics.live.samples import Snapshot, Unreadable, from_exposition, from_recorder
 from agentmetrics.pipeline import Pipeline
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
@@ -47,7 +47,10 @@ def _feed_of_files(collector: Collector) -> Feed:
     registry = restrictable(collector)
 
     def read(time: float) -> Snapshot:
-        return from_exposition(generate_latest(registry).decode(), time)
+        try:
+            return from_exposition(generate_latest(registry).decode(), time)
+        except Unreadable:  # nobody has written anything of ours yet
+            return Snapshot(time, {})
 
     return Feed(read)
 
