@@ -8,6 +8,7 @@ from itertools import chain
 from agentmetrics import catalog
 from agentmetrics.live.marks import (
     LOOP_SECONDS,
+    SOON_WATCHED_SECONDS,
     STUCK_SECONDS,
     agent_marks,
     budget_marks,
@@ -58,7 +59,7 @@ def view(watch: Watch, window: float = WINDOW_SECONDS) -> View:
         models=tuple(_models(sides)),
         providers=tuple(ProviderRow(name, n) for (name,), n in sorted(in_flight.items()) if n),
         errors=tuple(_errors(sides)),
-        budgets=tuple(_budgets(sides)),
+        budgets=tuple(_budgets(sides, watch)),
         caches=tuple(_caches(sides)),
     )
 
@@ -201,23 +202,35 @@ def _errors(sides: Sides) -> Iterator[ErrorRow]:
             yield ErrorRow(key[0], total, recent.get(key, 0.0) if sides.seconds else None)
 
 
-def _budgets(sides: Sides) -> Iterator[BudgetRow]:
+def _budgets(sides: Sides, watch: Watch) -> Iterator[BudgetRow]:
     by = ("budget", "period")
     spent = sides.now(catalog.BUDGET_SPEND, by)
     projected = sides.now(catalog.BUDGET_PROJECTED_SPEND, by)
     ends = sides.now(catalog.BUDGET_PERIOD_END, by)
     blocked = sides.ever(catalog.BUDGET_BLOCKED_CALLS, by)
+    rates, has_watched = watch.spend_rates(), watch.has_watched(SOON_WATCHED_SECONDS)
     for key, limit in sorted(sides.now(catalog.BUDGET_LIMIT, by).items()):
-        spent_usd, projected_usd = spent.get(key, 0.0), projected.get(key)
+        spent_usd, rate, end = spent.get(key, 0.0), rates.get(key), ends.get(key)
+        lasts_seconds = max(limit - spent_usd, 0.0) / rate if rate else None
         yield BudgetRow(
             budget=key[0],
             period=key[1],
             limit_usd=limit,
             spent_usd=spent_usd,
-            projected_usd=projected_usd,
-            ends=ends.get(key),
+            projected_usd=projected.get(key),
+            ends=end,
+            lasts_seconds=lasts_seconds,
             blocked_total=blocked.get(key, 0.0),
-            marks=tuple(budget_marks(limit, spent_usd, projected_usd)),
+            marks=tuple(
+                budget_marks(
+                    limit,
+                    spent_usd,
+                    projected_usd=projected.get(key),
+                    lasts_seconds=lasts_seconds,
+                    goes_on_seconds=0.0 if end is None else end - watch.now,
+                    has_watched=has_watched,
+                )
+            ),
         )
 
 

@@ -20,9 +20,19 @@ NEARLY_SPENT = 0.8
 """``BudgetNearlySpent``: from which share of the limit on."""
 FORECAST_FROM = 0.25
 """``BudgetForecast``: how much must be spent for the projection to mean anything."""
+SOON_SECONDS = 3600.0
+"""``BudgetRunsOutSoon``: how long the rest must last at least, and the period goes on at least."""
+SOON_WATCHED_SECONDS = 300.0
+"""How long one must have watched to say so: a single call is no rate."""
 
 MarkKind = Literal[
-    "stuck", "call_stuck", "loops", "budget_spent", "budget_nearly_spent", "budget_forecast"
+    "stuck",
+    "call_stuck",
+    "loops",
+    "budget_spent",
+    "budget_nearly_spent",
+    "budget_forecast",
+    "budget_runs_out",
 ]
 
 
@@ -60,8 +70,20 @@ def agent_marks(
         yield Mark("loops", f"{each:.0f} calls for each open run, and no run has ended")
 
 
-def budget_marks(limit_usd: float, spent_usd: float, projected_usd: float | None) -> Iterator[Mark]:
-    """The mark of one budget, if any."""
+def budget_marks(
+    limit_usd: float,
+    spent_usd: float,
+    *,
+    projected_usd: float | None,
+    lasts_seconds: float | None,
+    goes_on_seconds: float,
+    has_watched: bool,
+) -> Iterator[Mark]:
+    """The marks of one budget.
+
+    ``lasts_seconds`` is how long the rest lasts at the rate of late, ``goes_on_seconds`` how long
+    its period does. ``has_watched`` says whether that was for ``SOON_WATCHED_SECONDS``.
+    """
     if limit_usd <= 0:
         return
     share = spent_usd / limit_usd
@@ -74,6 +96,9 @@ def budget_marks(limit_usd: float, spent_usd: float, projected_usd: float | None
         yield Mark(
             "budget_forecast", f"at this rate, {projected_usd / limit_usd:.0%} when the period ends"
         )
+
+    if has_watched and lasts_seconds is not None and lasts_seconds < SOON_SECONDS < goes_on_seconds:
+        yield Mark("budget_runs_out", f"the rest lasts for {_minutes(lasts_seconds)}")
 
 
 def _minutes(seconds: float) -> str:

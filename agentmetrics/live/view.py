@@ -125,6 +125,8 @@ class BudgetRow:
     """At the end of the period at the rate so far; ``None`` for as long as it has only begun."""
     ends: float | None
     """Unix time."""
+    lasts_seconds: float | None
+    """How long the rest lasts at the rate of the last 15 minutes, or since somebody has watched."""
     blocked_total: float
     """Calls that it refused."""
     marks: tuple[Mark, ...]

@@ -7,12 +7,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from agentmetrics.catalog import BUDGET_SPEND
 from agentmetrics.live.samples import Amounts, Labels, Snapshot, summed
 
 WINDOW_SECONDS = 60.0
 """What rates are over unless somebody asks for another window."""
 KEPT_SECONDS = 900.0
 """How far back a watch knows what happened: as far as the longest of the marks needs."""
+
+_SPEND = BUDGET_SPEND.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Watch:
         self._lost: set[str] = set()
         self._totals: dict[str, dict[Labels, float]] = {}
         self._steps: deque[_Step] = deque()
+        self._spends: deque[tuple[float, Mapping[Labels, float]]] = deque()
+        """What was spent of budgets, and when."""
         self.began: float | None = None
         """When the first snapshot was taken, in Unix time."""
         self.now: float = 0.0
@@ -67,14 +72,21 @@ class Watch:
                 total[values] = total.get(values, 0.0) + amount
         if before is not None and snapshot.time < before.time:  # somebody has set the clock back
             self._steps.clear()
+            self._spends.clear()
             self.began = self.now = snapshot.time
         elif before is not None and snapshot.time > before.time:
             self._steps.append(_Step(before.time, snapshot.time, grown))
         self.now = max(self.now, snapshot.time)
         self._last[source] = snapshot
         self._lost.discard(source)
-        while self._steps and self._steps[0].end < self.now - self._keep_seconds:
+        spends = [{_SPEND: each.series.get(_SPEND, {})} for each in self._there()]
+        merged = summed([Snapshot(self.now, series) for series in spends])
+        self._spends.append((self.now, merged.series.get(_SPEND, {})))
+        oldest = self.now - self._keep_seconds
+        while self._steps and self._steps[0].end < oldest:
             self._steps.popleft()
+        while self._spends[0][0] < oldest:
+            self._spends.popleft()
 
     def lose(self, source: str) -> None:
         """A source cannot be reached: nobody knows what is in flight there."""
@@ -86,8 +98,22 @@ class Watch:
 
     def gauges(self) -> Amounts:
         """What the sources that can be reached say is there now."""
-        there = [each for source, each in self._last.items() if source not in self._lost]
-        return summed([Snapshot(each.time, each.gauges) for each in there]).series
+        return summed([Snapshot(each.time, each.gauges) for each in self._there()]).series
+
+    def spend_rates(self) -> Mapping[Labels, float]:
+        """USD a second of each budget, as long as anybody has watched it; one that is lower than
+        before has begun a new period. Several sources are no several budgets."""
+        grown: dict[Labels, float] = {}
+        for (_, before), (_, after) in pairwise(self._spends):
+            for values, spent in after.items():
+                last = before.get(values, spent)
+                amount = spent - last if spent >= last else spent
+                grown[values] = grown.get(values, 0.0) + amount
+        seconds = self.now - self._spends[0][0] if self._spends else 0.0
+        return {values: amount / seconds for values, amount in grown.items()} if seconds else {}
+
+    def _there(self) -> list[Snapshot]:
+        return [each for source, each in self._last.items() if source not in self._lost]
 
     def has_watched(self, seconds: float) -> bool:
         """Whether that much can be said about what did not happen."""

@@ -7,15 +7,16 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from agentmetrics import MemoryRecorder, Namespace, PrometheusRecorder, catalog
 from agentmetrics.live.build import details, view
 from agentmetrics.live.samples import Snapshot, from_exposition, from_recorder, summed
 from agentmetrics.live.watch import Watch
+from agentmetrics.recording.metric import clean_label
 
 AGENT = ("planner",)
 RUNS = catalog.AGENT_RUNS.name
@@ -98,6 +99,7 @@ def record(recorder, agent: str, seconds: list[float], tokens: float) -> None:
     recorder.gauge(catalog.BUDGET_LIMIT).labels(agent, "daily").set(tokens)
 
 
+@settings(max_examples=40)
 @given(names, st.lists(st.floats(0, 700), max_size=8), amounts, st.sampled_from(["", "shop"]))
 def test_both_formats_and_the_recorder_say_the_same(agent, seconds, tokens, namespace) -> None:
     registry = CollectorRegistry()
@@ -112,6 +114,20 @@ def test_both_formats_and_the_recorder_say_the_same(agent, seconds, tokens, name
         assert from_exposition(made.decode(), 1.0) == expected
 
 
+@given(st.lists(st.tuples(st.text(max_size=8), amounts), min_size=1, max_size=5))
+def test_labels_are_read_as_they_were_written(found) -> None:
+    registry = CollectorRegistry()
+    gauge = Gauge("agent_active_runs", "Runs.", ["agent_name"], registry=registry)
+    for agent, value in found:
+        gauge.labels(agent.encode(errors="replace").decode()).inc(value)
+    expected: dict = {}
+    for agent, value in found:
+        key = (clean_label(agent.encode(errors="replace").decode()),)
+        expected[key] = expected.get(key, 0.0) + value
+    for made in (generate_latest(registry), generate_openmetrics(registry)):
+        assert from_exposition(made.decode(), 1.0).series == {"agent_active_runs": expected}
+
+
 @given(st.lists(st.floats(0, 700), min_size=1, max_size=20), st.sampled_from([0.5, 0.95]))
 def test_quantiles_are_those_of_the_histogram(seconds, q) -> None:
     memory, watch = MemoryRecorder(), Watch()
@@ -123,6 +139,7 @@ def test_quantiles_are_those_of_the_histogram(seconds, q) -> None:
     assert found == pytest.approx(memory.histogram("llm_latency_seconds").quantile(q))
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(names, st.lists(st.floats(0, 700), min_size=1, max_size=3), amounts)))
 def test_a_view_is_its_rows_added_and_is_json(agents) -> None:
     memory, watch = MemoryRecorder(), Watch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ def run(named: Sequence[str], looks: Looks, is_once: bool, as_json: bool) -> Non
     if looks.order not in fields.ORDERS:
         fail(f"--sort {looks.order!r} is no column: use one of {', '.join(fields.ORDERS)}", code=2)
     sources = _sources(named)
-    if is_once or as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if is_once or as_json or not _can_draw():
         window = looks.window or once.WINDOW_SECONDS
         once.run(sources, window, looks.order, looks.reverse, looks.text, as_json)
         return
@@ -47,6 +48,13 @@ def run(named: Sequence[str], looks: Looks, is_once: bool, as_json: bool) -> Non
         text=looks.text,
     ).run()
     feeds.close()
+
+
+def _can_draw() -> bool:
+    """Whether there is somebody at a terminal on which one can go to a place."""
+    # Standard error is what Textual draws on.
+    is_terminal = all(each.isatty() for each in (sys.stdin, sys.stdout, sys.stderr))
+    return is_terminal and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def _sources(named: Iterable[str]) -> list[Source]:

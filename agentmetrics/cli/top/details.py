@@ -21,7 +21,6 @@ class DetailsScreen(Screen[None]):
     """The details of one agent, until Escape."""
 
     CSS = """
-    DetailsScreen { background: $background; }
     DetailsScreen VerticalScroll { scrollbar-size: 0 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -59,10 +58,10 @@ def details_lines(found: AgentDetails, glyphs: Glyphs, width: int) -> Iterator[T
     row = found.row
     yield Text(row.agent, "bold", no_wrap=True, overflow="ellipsis")
     yield from (Text(f"! {mark.text}", "bold red") for mark in row.marks)
-    yield Text(_active("runs", row.active_runs, row.oldest_run_seconds, glyphs))
-    yield Text(_active("calls", row.active_calls, row.oldest_call_seconds, glyphs))
+    yield Text(_active("run", row.active_runs, row.oldest_run_seconds, glyphs))
+    yield Text(_active("call", row.active_calls, row.oldest_call_seconds, glyphs))
     each = glyphs.number(row.calls_per_run)
-    yield Text(f"{glyphs.count(row.runs_total)} runs finished, {each} calls each")
+    yield Text(f"{glyphs.some(row.runs_total, 'run')} finished, {each} calls each")
     yield from _section(fields.MODEL_FIELDS, found.models, glyphs, width)
     yield from _section(fields.TOOL_FIELDS, found.tools, glyphs, width)
     yield from _section(fields.RETRIEVER_FIELDS, found.retrievers, glyphs, width)
@@ -70,7 +69,7 @@ def details_lines(found: AgentDetails, glyphs: Glyphs, width: int) -> Iterator[T
 
 
 def _active(what: str, count: float | None, oldest: float | None, glyphs: Glyphs) -> str:
-    said = f"{glyphs.count(count)} {what} active"
+    said = f"{glyphs.some(count, what)} active"
     return f"{said}, the oldest {glyphs.age(oldest)}" if oldest else said
 
 

@@ -60,8 +60,8 @@ class Feeds:
                 else:
                     self._cannot(feed.name, said)
             if feed.waits_seconds > PATIENCE_SECONDS:
+                is_new = is_new or feed.name not in self.problems
                 self._cannot(feed.name, f"has not answered for {PATIENCE_SECONDS:g} s")
-                is_new = True
         return is_new
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ NAME_WIDTH = 12
 
 @dataclass(frozen=True)
 class Field(Generic[Row]):
-    """A column: ``rank`` says how dispensable it is, from 0 for what is always there."""
+    """A column: ``rank`` says how dispensable it is; the first column never is."""
 
     title: str
     width: int
@@ -125,10 +125,7 @@ def fitting(fields: Sequence[Field[Row]], width: int) -> list[Field[Row]]:
     """The fields that there is room for: the most dispensable go first."""
     left = list(fields)
     while len(left) > 1 and sum(field.width + 1 for field in left) - 1 > width:
-        most = max(left, key=attrgetter("rank"))
-        if not most.rank:
-            break
-        left.remove(most)
+        left.remove(max(reversed(left[1:]), key=attrgetter("rank")))
     return left
 
 

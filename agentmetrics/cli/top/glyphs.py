@@ -34,6 +34,10 @@ class Glyphs:
         """A whole number."""
         return self.unknown if value is None else _thousands(value)
 
+    def some(self, value: float | None, of_what: str) -> str:
+        """A whole number of something."""
+        return f"{self.count(value)} {of_what}{'' if value == 1 else 's'}"
+
     def seconds(self, value: float | None) -> str:
         """A latency in at most five characters."""
         if value is None:

@@ -20,17 +20,19 @@ MOST_MARKS = 3
 def figures(view: View, glyphs: Glyphs, width: int) -> Iterator[str]:
     """The sums of all agents, in as many lines as they need."""
     flow = view.flow
+    runs = glyphs.some(view.active_runs, "run")
+    calls = glyphs.some(view.active_calls, "call")
     read, written = flow.input_tokens_per_second, flow.output_tokens_per_second
     found = [
         f"USD {glyphs.usd(flow.usd_per_minute)}/min",
         f"{glyphs.usd(view.usd_per_day)}/day at this rate",
         f"{glyphs.usd(flow.usd_total)} since start",
         f"tokens/s {glyphs.number(read)} in {glyphs.number(written)} out",
-        f"{glyphs.count(view.active_runs)} runs {glyphs.count(view.active_calls)} calls active",
+        f"active {runs} {calls}",
         f"errors {glyphs.share(flow.error_share)}",
     ]
     if view.unpriced_calls_total:
-        found.append(f"{glyphs.count(view.unpriced_calls_total)} calls unpriced")
+        found.append(f"{glyphs.some(view.unpriced_calls_total, 'call')} unpriced")
     yield from _wrapped(found, f" {glyphs.dot} ", width)
 
 
@@ -42,11 +44,14 @@ def budgets(view: View, glyphs: Glyphs, width: int) -> Iterator[tuple[str, Seque
         share = f"{glyphs.share(_spent(row)):>5}"
         if any(mark.kind == "budget_forecast" for mark in row.marks) and row.projected_usd:
             share += f", {glyphs.share(row.projected_usd / row.limit_usd)} at the end"
-        amounts = f"{glyphs.usd(row.spent_usd)} of {glyphs.usd(row.limit_usd)} USD"
+        if any(mark.kind == "budget_runs_out" for mark in row.marks):
+            share += f", spent in {glyphs.age(row.lasts_seconds)}"
+        digits = 2 if row.limit_usd >= 1 else 4
+        amounts = f"{row.spent_usd:,.{digits}f} of {row.limit_usd:,.{digits}f} USD"
         room = width - name_width - len(share) - len(amounts) - 3
         bar = glyphs.bar(_spent(row), min(BAR_WIDTH, room)) if room >= 6 else ""
-        text = " ".join(filter(None, (set_cell_size(_name(row), name_width), bar, share, amounts)))
-        yield text, row.marks
+        parts = [set_cell_size(_name(row), name_width), bar, share, amounts if room >= 0 else ""]
+        yield " ".join(filter(None, parts)), row.marks
     if len(rows) > MOST_BUDGETS:
         yield f"and {len(rows) - MOST_BUDGETS} more budgets", ()
 
@@ -57,6 +62,13 @@ def _spent(row: BudgetRow) -> float:
 
 def _name(row: BudgetRow) -> str:
     return f"{row.budget} {row.period}"
+
+
+def style_of(marks: Sequence[Mark]) -> str:
+    """How a budget with these marks is drawn."""
+    if any(mark.kind in ("budget_spent", "budget_runs_out") for mark in marks):
+        return "bold red"
+    return "yellow" if marks else ""
 
 
 def marked(view: View) -> Iterator[str]:

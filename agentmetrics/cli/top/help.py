@@ -44,7 +44,8 @@ MARKS
 ! loops  60 calls for each open run in 10
          minutes, and no run has ended
 Budgets are yellow when 80% is spent, or when
-the projection is above the limit.
+the projection is above the limit; red when
+they are spent, or will be within an hour.
 """
 
 
@@ -52,7 +53,6 @@ class HelpScreen(Screen[None]):
     """Help, until any of the keys that close it."""
 
     CSS = """
-    HelpScreen { background: $background; }
     HelpScreen VerticalScroll { scrollbar-size: 0 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -67,7 +67,7 @@ def _print_table(seen: View, rows: Sequence[AgentRow]) -> None:
     for line in heading.figures(seen, glyphs, width):
         _put(screen, line)
     for line, marks in heading.budgets(seen, glyphs, width):
-        _put(screen, line, "yellow" if marks else "")
+        _put(screen, line, heading.style_of(marks))
     for line in heading.marked(seen):
         _put(screen, line, "red")
     _put(screen)

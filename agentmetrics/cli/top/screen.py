@@ -34,7 +34,6 @@ class Top(App[None]):
 
     ENABLE_COMMAND_PALETTE = False
     CSS = """
-    Screen { background: $background; }
     #title { height: 1; text-style: bold; }
     #heading { height: auto; }
     #filter { height: 1; border: none; padding: 0; display: none; }
@@ -67,6 +66,7 @@ class Top(App[None]):
         text: str = "",
     ) -> None:
         super().__init__()
+        self.theme = "ansi-dark"  # the terminal's own colours, be they dark or light
         self.feeds, self.glyphs = feeds, glyphs
         self.window, self.order, self.reverse, self.text = window, order, reverse, text
         self.is_paused = False
@@ -100,9 +100,18 @@ class Top(App[None]):
         """Take what is new, and show it unless somebody wants to read in peace."""
         is_new = self.feeds.take()
         if is_new and not self.is_paused:
-            self.seen = view(self.feeds.watch, self.window)
+            self._see()
         if is_new or self.feeds.problems or self.seen is None:
             self.show()
+
+    def _see(self) -> None:
+        if self.feeds.watch.began is None:
+            return
+        self.seen = view(self.feeds.watch, self.window)
+        if isinstance(self.screen, DetailsScreen):
+            found = self.details_of(self.screen.agent)
+            if found is not None:
+                self.screen.show(found)
 
     def show(self) -> None:
         """Draw everything anew."""
@@ -112,10 +121,6 @@ class Top(App[None]):
         if self.seen is not None:
             rows = fields.arranged(self.seen.agents, self.order, self.reverse, self.text)
             self.table.show(rows, self.order, self.reverse)
-        if isinstance(self.screen, DetailsScreen) and not self.is_paused:
-            found = self.details_of(self.screen.agent)
-            if found is not None:
-                self.screen.show(found)
 
     def details_of(self, agent: str) -> AgentDetails | None:
         """What one agent uses, as of the last snapshot."""
@@ -139,13 +144,13 @@ class Top(App[None]):
 
     def _heading(self, width: int) -> Text:
         found: list[Text] = []
-        if self.seen is not None and self.feeds.watch.began is not None:
+        if self.seen is not None:
             found += map(Text, heading.figures(self.seen, self.glyphs, width))
             for line, marks in heading.budgets(self.seen, self.glyphs, width):
-                found.append(Text(line, "yellow" if marks else ""))
+                found.append(Text(line, heading.style_of(marks)))
             found += (Text(line, "bold red") for line in heading.marked(self.seen))
-        elif not self.feeds.problems:
-            found.append(Text(f"Waiting for {', '.join(self.feeds.names)}"))
+        elif waiting := [name for name in self.feeds.names if name not in self.feeds.problems]:
+            found.append(Text(f"Waiting for {', '.join(waiting)}"))
         found += (
             Text(f"! {line}", "bold yellow")
             for line in heading.away(self.feeds.problems, self.glyphs)
@@ -176,14 +181,14 @@ class Top(App[None]):
 
     def action_window(self, step: int) -> None:
         self.window = _next(WINDOWS, self.window, step)
-        if not self.is_paused and self.feeds.watch.began is not None:
-            self.seen = view(self.feeds.watch, self.window)
+        if not self.is_paused:
+            self._see()
         self.show()
 
     def action_pause(self) -> None:
         self.is_paused = not self.is_paused
-        if not self.is_paused and self.feeds.watch.began is not None:
-            self.seen = view(self.feeds.watch, self.window)
+        if not self.is_paused:
+            self._see()
         self.show()
 
     def action_filter(self) -> None:

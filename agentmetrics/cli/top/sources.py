@@ -7,15 +7,17 @@ import http.client
 import re
 import socket
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 from urllib.error import HTTPError, URLError
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 from urllib.request import ProxyHandler, Request, build_opener, getproxies_environment
 
 from agentmetrics.budget.ledger.url import without_password
-from agentmetrics.live.samples import Snapshot, Unreadable, from_exposition
+from agentmetrics.live.samples import Snapshot, Unreadable, from_exposition, names_wanted
 
 ANSWER_SECONDS = 10.0
 """How long a source may say nothing at all; a Prometheus server gives it as long."""
@@ -33,6 +35,10 @@ _WITHOUT_SCHEME = re.compile(
 
 class Unreachable(Exception):  # noqa: N818 - what the source is
     """A source that says nothing, or nothing of ours; the message says why."""
+
+
+class BadAnswer(Unreachable):
+    """It has answered, but with nothing of ours."""
 
 
 class Source(Protocol):
@@ -73,24 +79,39 @@ def source_of(text: str) -> Source:
     return Url(address)
 
 
-@dataclass(frozen=True)
+@dataclass(unsafe_hash=True)
 class Url:
     """``/metrics`` of a program; a user and a password in the URL are sent as basic
-    authentication."""
+    authentication.
+
+    From the second time on it is asked only for what is shown, which costs the program less. One
+    that does not understand that, or answers otherwise, is asked for everything.
+    """
 
     address: str
+    _names: Sequence[str] = field(default=(), compare=False, repr=False)
 
     @property
     def name(self) -> str:
         return without_password(self.address)
 
     def read(self) -> Snapshot:
-        return from_text(self._fetched())
+        if self._names:
+            asked, self._names = urlencode([("name[]", name) for name in self._names]), ()
+            with suppress(BadAnswer):
+                return self._understood(self._fetched(asked))
+        return self._understood(self._fetched())
 
-    def _fetched(self) -> str:
+    def _understood(self, text: str) -> Snapshot:
+        found = from_text(text)
+        self._names = names_wanted(text)
+        return found
+
+    def _fetched(self, query: str = "") -> str:
         parts = urlsplit(self.address)
         place = parts.netloc.rpartition("@")[2]
-        request = Request(parts._replace(netloc=place, fragment="").geturl())
+        asked = "&".join(filter(None, (parts.query, query)))
+        request = Request(parts._replace(netloc=place, query=asked, fragment="").geturl())
         request.add_header("Accept", _ACCEPT)
         request.add_header("User-Agent", "agentmetrics-top")
         if parts.username is not None:
@@ -105,7 +126,7 @@ class Url:
                 body = _read(answer, until)
         except HTTPError as error:
             with error:
-                raise Unreachable(f"answers {error.code} {error.reason}") from None
+                raise BadAnswer(f"answers {error.code} {error.reason}") from None
         except (TimeoutError, socket.timeout):  # noqa: UP041 - two classes before Python 3.10
             raise Unreachable(_SILENT) from None
         except URLError as error:
@@ -150,7 +171,7 @@ def from_text(text: str) -> Snapshot:
     try:
         return from_exposition(text, time.time())
     except Unreadable as error:
-        raise Unreachable(f"answers with {error}") from None
+        raise BadAnswer(f"answers with {error}") from None
 
 
 def _read(answer: http.client.HTTPResponse, until: float) -> bytes:

@@ -46,6 +46,8 @@ class AgentTable(ScrollView, can_focus=True):
         self._order = ""
         self._place = self._first = 0
         self._wide = 0
+        self._said = ""
+        """What stands in place of agents."""
 
     @property
     def agent(self) -> str | None:
@@ -59,7 +61,7 @@ class AgentTable(ScrollView, can_focus=True):
 
     def show(self, rows: Sequence[AgentRow], order: str, reverse: bool) -> None:
         """Draw these agents."""
-        agent = self.agent
+        agent, self._said = self.agent, "  no agents"
         self._rows, self._order = rows, order
         names = [row.agent for row in rows]
         if agent in names and self._place > 0:  # at the top the cursor stays where it is
@@ -77,7 +79,7 @@ class AgentTable(ScrollView, can_focus=True):
             return self._strip("  " + fields.title(shown, wide), _TITLE, width)
         place = self._first + y - 1
         if place >= len(self._rows):
-            said = "  no agents" if y == 1 and not self._rows else ""
+            said = self._said if y == 1 and not self._rows else ""
             return self._strip(said, _IDLE, width)
         row = self._rows[place]
         is_here = place == self._place

@@ -1,0 +1,419 @@
+"""``agentmetrics top``: what it prints, what it draws, what it says of sources that are none."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from agentmetrics import MemoryRecorder
+from agentmetrics.cli.app import app
+from agentmetrics.cli.top import feeds as feeding
+from agentmetrics.cli.top import sources as reading
+from agentmetrics.cli.top.fields import AGENT_FIELDS, ORDERS, arranged, lines
+from agentmetrics.cli.top.glyphs import ASCII, UNICODE, Glyphs
+from agentmetrics.cli.top.sources import Url, source_of
+from agentmetrics.live.build import view
+from agentmetrics.live.samples import from_recorder
+from agentmetrics.live.watch import Watch
+from tests.unit.programs_seen import opened, record, served
+
+pytestmark = pytest.mark.usefixtures("no_settings")
+
+DEADLINE = 30.0
+
+
+def run(*arguments: str, **environment: str) -> Result:
+    return CliRunner().invoke(app, ["top", *arguments], env=environment)
+
+
+@contextmanager
+def answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """The URL of a server that does this with every request."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(self)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads, server.block_on_close = True, False
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def saying(
+    body: str, status: int = 200, length: int | None = None
+) -> Callable[[BaseHTTPRequestHandler], None]:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(status)
+        request.send_header("Content-Length", str(length or len(body)))
+        request.end_headers()
+        request.wfile.write(body.encode())
+
+    return answer
+
+
+# Once
+
+
+def test_without_a_terminal_the_table_is_printed_once() -> None:
+    with served() as (recorder, server):
+        record(recorder, "planner", 3)
+        opened(recorder, "planner", 2, 75.0)
+        done = run(server.url, "--window", "1")
+    assert done.exit_code == 0, done.output
+    first, *_, titles, row = done.stdout.splitlines()
+    assert first.startswith("USD 0.00/min")
+    assert titles.split()[:4] == ["agent", "runs", "oldest", "c/run"]
+    assert row.split()[:4] == ["planner", "2", "1m15s", "3.0"]
+
+
+def test_json_has_everything_of_several_programs_added_up() -> None:
+    with served() as (one, first), served() as (other, second):
+        record(one, "planner", 3)
+        record(other, "planner", 4)
+        opened(one, "planner", 1, 10.0)
+        opened(other, "planner", 2, 20.0)
+        done = run(first.url, second.url, "--json", "--window", "1")
+    found = json.loads(done.stdout)
+    assert [each["problem"] for each in found["sources"]] == [None, None]
+    (row,) = found["agents"]
+    assert row["flow"]["calls_total"] == 9
+    assert (row["active_runs"], row["oldest_run_seconds"]) == (3, 20)
+    assert found["flow"]["usd_total"] == pytest.approx(0.07)
+
+
+def test_one_source_that_is_away_does_not_hide_the_others() -> None:
+    with served() as (recorder, server):
+        record(recorder, "planner", 3)
+        done = run(server.url, "http://127.0.0.1:1", "--window", "1")
+    assert done.exit_code == 0
+    assert "planner" in done.stdout
+    said = "agentmetrics: http://127.0.0.1:1/metrics refuses connections: nothing listens there\n"
+    assert done.stderr == said
+
+
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        (saying("<html>Hello</html>"), "answers with a page of HTML or XML, no metrics"),
+        (saying("no", 404), "answers 404 Not Found"),
+        (saying("# TYPE llm_calls_total counter\nllm_calls"), "an exposition that is cut off"),
+        (saying("# TYPE up gauge\nup 1\n", length=900), "an exposition that is cut off"),
+        (saying("# TYPE up gauge\nup 1\n"), "answers with metrics of another program"),
+        (saying(""), "answers with an empty answer"),
+        (lambda request: request.connection.shutdown(socket.SHUT_RDWR), "closed the connection"),
+        (lambda request: request.wfile.write(b"hello\r\n\r\n"), "cannot be read (BadStatusLine)"),
+    ],
+    ids=["html", "404", "half", "half a body", "other", "empty", "closed", "no HTTP"],
+)
+def test_what_a_source_is_instead_is_said(answer, what: str) -> None:
+    with answering(answer) as url:
+        done = run(url, "--once")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert what in done.stderr
+
+
+def test_who_says_nothing_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "ANSWER_SECONDS", 0.1)
+    is_over = threading.Event()
+
+    def wait(request: BaseHTTPRequestHandler) -> None:
+        is_over.wait(DEADLINE)
+
+    with answering(wait) as url:
+        done = run(url, "--once")
+        is_over.set()
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "has not answered within" in done.stderr
+
+
+def test_who_answers_byte_by_byte_is_not_waited_for_for_ever(monkeypatch) -> None:
+    monkeypatch.setattr(reading, "READ_SECONDS", 0.2)
+    is_over = threading.Event()
+
+    def drip(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.end_headers()
+        while not is_over.wait(0.02):
+            request.wfile.write(b"#")
+
+    with answering(drip) as url:
+        done = run(url, "--once")
+        is_over.set()
+    assert done.exit_code == 1
+    assert "takes more than" in done.stderr
+
+
+def test_who_never_ends_a_header_is_not_waited_for_for_ever(monkeypatch) -> None:
+    monkeypatch.setattr(feeding, "PATIENCE_SECONDS", 0.2)
+    is_over = threading.Event()
+
+    def drip(request: BaseHTTPRequestHandler) -> None:
+        while not is_over.wait(0.02):
+            request.wfile.write(b"H")
+
+    with answering(drip) as url:
+        done = run(url, "--once")
+        is_over.set()
+    assert done.exit_code == 1
+    assert "has not answered for" in done.stderr
+
+
+def test_an_endless_answer_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_BYTES", 1 << 20)
+    with answering(saying("# HELP much.\n" * 100_000)) as url:
+        done = run(url, "--once")
+    assert "answers with more than 1 MiB" in done.stderr
+
+
+def test_a_password_is_sent_and_not_shown() -> None:
+    asked: list[str | None] = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        asked.append(request.headers["Authorization"])
+        saying("no", 401)(request)
+
+    with answering(answer) as url:
+        done = run(url.replace("//", "//ann:s%40cret@"), "--once")
+    assert asked == ["Basic YW5uOnNAY3JldA=="]
+    assert "answers 401" in done.stderr
+    assert "ann:***@" in done.stderr
+    assert "cret" not in done.output
+
+
+def test_from_the_second_time_on_only_what_is_shown_is_asked_for() -> None:
+    asked: list[str] = []
+    with served() as (recorder, server):
+        record(recorder, "planner", 3)
+        opened(recorder, "planner", 1, 10.0)
+
+        def answer(request: BaseHTTPRequestHandler) -> None:
+            asked.append(request.path)
+            with urlopen(f"{server.url}{request.path.removeprefix('/metrics')}") as found:
+                saying(found.read().decode())(request)
+
+        with answering(answer) as url:
+            source = source_of(url)
+            everything, less = source.read(), source.read()
+    assert [path.partition("?")[0] for path in asked] == ["/metrics", "/metrics"]
+    assert "name%5B%5D=llm_calls_total" in asked[1]
+    assert (less.series, less.bounds) == (everything.series, everything.bounds)
+
+
+def test_who_does_not_understand_that_is_asked_for_everything() -> None:
+    asked: list[str] = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        asked.append(request.path)
+        saying("# TYPE llm_calls_total counter\n", 400 if "?" in request.path else 200)(request)
+
+    with answering(answer) as url:
+        source = source_of(url)
+        source.read()
+        source.read()
+    assert [("?" in path) for path in asked] == [False, True, False]
+
+
+def test_a_redirect_is_followed() -> None:
+    with served() as (recorder, server):
+        record(recorder, "planner", 1)
+
+        def answer(request: BaseHTTPRequestHandler) -> None:
+            request.send_response(307)
+            request.send_header("Location", server.url)
+            request.end_headers()
+
+        with answering(answer) as url:
+            assert "planner" in run(url, "--once", "--window", "1").stdout
+
+
+def test_a_multiprocess_directory_is_a_source(tmp_path: Path) -> None:
+    program = (
+        "from prometheus_client import CollectorRegistry\n"
+        "from agentmetrics import PrometheusRecorder, catalog\n"
+        "recorder = PrometheusRecorder(registry=CollectorRegistry())\n"
+        "call = ('planner', 'openai', 'gpt-4o', 'success')\n"
+        "recorder.counter(catalog.LLM_CALLS).labels(*call).inc(7)\n"
+    )
+    env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], env=env, check=True)
+    done = run("--json", "--window", "1", PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+    assert json.loads(done.stdout)["flow"]["calls_total"] == 7
+
+
+def test_a_directory_without_metrics_says_so(tmp_path: Path) -> None:
+    done = run(str(tmp_path), "--once")
+    assert done.stderr == f"agentmetrics: {tmp_path} has no metrics yet\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        (":9464", "http://127.0.0.1:9464/metrics"),
+        ("localhost", "http://localhost/metrics"),
+        ("app:9464/stats", "http://app:9464/stats"),
+        ("https://app.example/", "https://app.example/metrics"),
+        ("http://[::1]:9464", "http://[::1]:9464/metrics"),
+        ("http://app/metrics?name=x", "http://app/metrics?name=x"),
+    ],
+)
+def test_a_url_may_be_short(text: str, address: str) -> None:
+    assert source_of(text) == Url(address)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("/no/such/directory", "neither a directory nor a URL"),
+        ("metrics", "neither a directory nor a URL"),
+        ("ftp://app/metrics", "use http or https"),
+        ("http://app:port/metrics", "use http or https"),
+        ("http:///metrics", "use http or https"),
+        ("file:///etc/passwd", "use http or https"),
+    ],
+)
+def test_what_is_no_source_is_refused_at_once(text: str, what: str) -> None:
+    done = run(text, "--once")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert what in done.stderr
+
+
+def test_an_order_that_does_not_exist_is_refused() -> None:
+    done = run(":1", "--once", "--sort", "beauty")
+    assert done.exit_code == 2
+    assert "--sort 'beauty' is no column: use one of marked, agent, runs" in done.stderr
+
+
+# The table
+
+
+def seen_rows(count: int = 3):
+    recorder, watch = MemoryRecorder(), Watch()
+    watch.add("here", from_recorder(recorder, 0.0))
+    for number in range(1, count + 1):
+        record(recorder, f"agent-{number:04}", number)
+        opened(recorder, f"agent-{number:04}", number % 3, 10.0 * number)
+    watch.add("here", from_recorder(recorder, 60.0))
+    return view(watch).agents
+
+
+@pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
+@pytest.mark.parametrize("width", [1, 20, 40, 80, 120, 200])
+def test_a_table_is_no_wider_than_its_terminal(glyphs: Glyphs, width: int) -> None:
+    found = list(lines(AGENT_FIELDS, seen_rows(), glyphs, width))
+    assert len({len(line) for line in found}) == 1
+    assert len(found[0]) <= width
+    if glyphs is ASCII:
+        assert all(line.isascii() for line in found)
+
+
+def test_rows_are_sorted_and_filtered() -> None:
+    rows = seen_rows()
+    names = [row.agent for row in rows]
+    assert [row.agent for row in arranged(rows, "marked", False, "")] == names[::-1]
+    assert [row.agent for row in arranged(rows, "agent", False, "")] == names
+    assert [row.agent for row in arranged(rows, "agent", True, "")] == names[::-1]
+    assert [row.agent for row in arranged(rows, "oldest", False, "AGENT-0002")] == ["agent-0002"]
+    for order in ORDERS:
+        assert len(arranged(rows, order, False, "")) == 3
+
+
+@pytest.mark.parametrize(
+    ("draw", "value", "text"),
+    [
+        ("number", None, "-"),
+        ("number", 0.0, "0"),
+        ("number", 0.01, "<0.1"),
+        ("number", 9.94, "9.9"),
+        ("number", 999.6, "1000"),
+        ("number", 12_345.0, "12.3k"),
+        ("number", 4.2e9, "4.2G"),
+        ("count", 3.0, "3"),
+        ("seconds", 0.25, "250ms"),
+        ("seconds", 12.34, "12.3s"),
+        ("seconds", 300.0, "5m00s"),
+        ("age", 0.0, "-"),
+        ("age", 59.9, "59s"),
+        ("age", 3_725.0, "1h02m"),
+        ("age", 400_000.0, "4d"),
+        ("share", 0.0, "0%"),
+        ("share", 0.0001, "<0.1%"),
+        ("share", 0.034, "3.4%"),
+        ("share", 1.3, "130%"),
+        ("usd", 0.0, "0.00"),
+        ("usd", 0.00001, "<0.0001"),
+        ("usd", 0.1234, "0.1234"),
+        ("usd", 12.345, "12.35"),
+        ("usd", 123_456.0, "123k"),
+    ],
+)
+def test_numbers_are_short(draw: str, value: float | None, text: str) -> None:
+    assert getattr(ASCII, draw)(value) == text
+
+
+def test_a_course_is_drawn_on_its_own_scale() -> None:
+    assert ASCII.course([0, 1, 4, 8]) == " .=#"
+    assert UNICODE.course([0, 0.001, 4, 8]) == " ▁▄█"
+    assert ASCII.course([0, 0]) == "  "
+
+
+def test_a_terminal_is_given_back_as_it_was() -> None:
+    with served() as (recorder, server):
+        record(recorder, "planner", 3)
+        program = "from agentmetrics.cli import main; main()"
+        terminal, of_program = pty.openpty()
+        env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, "top", server.url],
+            stdin=of_program,
+            stdout=of_program,
+            stderr=of_program,
+            env=env,
+            start_new_session=True,
+        )
+        os.close(of_program)
+        drawn = _read_until(terminal, b"planner")
+        os.write(terminal, b"\x03")
+        drawn += _read_until(terminal, None)
+        assert process.wait(DEADLINE) == 0
+        os.close(terminal)
+    assert drawn.index(b"\x1b[?1049h") < drawn.index(b"planner") < drawn.index(b"\x1b[?1049l")
+
+
+def _read_until(terminal: int, text: bytes | None) -> bytes:
+    """What a program draws up to this text, or to its end."""
+    found = b""
+    while text is None or text not in found:
+        assert select.select([terminal], [], [], DEADLINE)[0], found
+        try:
+            part = os.read(terminal, 1 << 16)
+        except OSError:  # so Linux says that nobody draws any more
+            part = b""
+        if not part:
+            assert text is None, found
+            return found
+        found += part
+    return found

@@ -1,0 +1,177 @@
+"""``agentmetrics top`` on a terminal: what it looks like, and what its keys do."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from agentmetrics import MemoryRecorder, catalog
+from agentmetrics.cli.top.feeds import Feeds
+from agentmetrics.cli.top.glyphs import ASCII, UNICODE, Glyphs
+from agentmetrics.cli.top.screen import Top
+from agentmetrics.cli.top.sources import Source, source_of
+from agentmetrics.live.samples import Snapshot, from_recorder
+from tests.unit.programs_seen import opened, record, served
+
+pytestmark = [pytest.mark.anyio, pytest.mark.asyncio_alone]
+
+DEADLINE = 30.0
+SCREENS = Path(__file__).with_name("screens")
+
+
+class Told:
+    """A source that says one snapshot after another, and then the last again."""
+
+    name = "http://127.0.0.1:9464/metrics"
+
+    def __init__(self, *snapshots: Snapshot) -> None:
+        self._snapshots = list(snapshots)
+
+    def read(self) -> Snapshot:
+        return self._snapshots.pop(0) if len(self._snapshots) > 1 else self._snapshots[0]
+
+
+def told() -> Told:
+    """A planner that is fine, a writer that is stuck, and names that nobody would choose."""
+    recorder = MemoryRecorder()
+    snapshots = []
+    for minute in range(3):
+        for agent, count in (("planner", 3), ("日本語のエージェント", 2), ("[bold]x[/]", 1)):
+            record(recorder, agent, count * minute)
+            opened(recorder, agent, 1, 12.0)
+        record(recorder, "planner", minute, "o4-mini")
+        opened(recorder, "writer", 2, 1200.0)
+        for name, spent, projected in (("team", 8.5, 13.0), ("brief", 1.0, 2.0)):
+            recorder.gauge(catalog.BUDGET_LIMIT).labels(name, "daily").set(10)
+            recorder.gauge(catalog.BUDGET_SPEND).labels(name, "daily").set(spent)
+            recorder.gauge(catalog.BUDGET_PROJECTED_SPEND).labels(name, "daily").set(projected)
+        snapshots.append(from_recorder(recorder, 1_700_000_000.0 + 30 * minute))
+    return Told(*snapshots)
+
+
+@contextmanager
+def feeding_from(*sources: Source) -> Iterator[Feeds]:
+    feeds = Feeds(sources, interval=0.05)
+    try:
+        yield feeds
+    finally:
+        feeds.close()
+
+
+def drawn(top: Top) -> str:
+    """The terminal as somebody sees it, without the time of day."""
+    strips = top.screen._compositor.render_strips()
+    found = ["".join(segment.text for segment in strip).rstrip() for strip in strips]
+    return "\n".join(found) + "\n"
+
+
+async def until(pilot: Pilot, is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not is_so():
+        assert time.monotonic() < deadline, drawn(pilot.app)  # type: ignore[arg-type]
+        await pilot.pause(0.02)
+
+
+def has_seen_all(top: Top) -> Callable[[], bool]:
+    return lambda: top.seen is not None and top.seen.window_seconds == 60.0
+
+
+@pytest.fixture
+def in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def as_before(name: str, screen: str) -> None:
+    """The screen is the one in the file; ``SCREENS=write`` writes it, to be looked at."""
+    file = SCREENS / f"{name}.txt"
+    if os.environ.get("SCREENS") == "write":
+        file.write_text(screen)
+    assert screen == file.read_text()
+
+
+@pytest.mark.usefixtures("in_utc")
+@pytest.mark.parametrize(
+    ("size", "glyphs"), [((120, 40), UNICODE), ((80, 24), UNICODE), ((40, 20), ASCII)]
+)
+async def test_the_screen_looks_as_before(size: tuple[int, int], glyphs: Glyphs) -> None:
+    name = f"{size[0]}x{size[1]}"
+    with feeding_from(told()) as feeds:
+        top = Top(feeds, glyphs)
+        async with top.run_test(size=size) as pilot:
+            await until(pilot, has_seen_all(top))
+            await pilot.pause()
+            as_before(name, drawn(top))
+            await pilot.press("down", "enter")
+            await pilot.pause()
+            as_before(f"{name}-details", drawn(top))
+
+
+async def test_keys_sort_filter_pause_and_choose_the_window() -> None:
+    with feeding_from(told()) as feeds:
+        top = Top(feeds, UNICODE)
+        async with top.run_test(size=(120, 30)) as pilot:
+            await until(pilot, has_seen_all(top))
+            assert top.table.agent == "writer"  # which is marked
+            await pilot.press("s")
+            assert top.table.agent == "[bold]x[/]"
+            assert "by agent" in drawn(top)
+            await pilot.press("r")
+            assert "reversed" in drawn(top)
+            await pilot.press("r", "S", "slash", "P", "L", "enter")
+            assert top.table.agent == "planner"
+            assert "filter 'PL'" in drawn(top)
+            await pilot.press("escape", "end")
+            assert top.table.agent == "[bold]x[/]"
+            await pilot.press("home", "w")
+            assert top.window == 300.0
+            await pilot.press("W", "p")
+            assert drawn(top).startswith("PAUSED")
+            await pilot.press("p", "question_mark")
+            assert drawn(top).startswith("KEYS")
+            await pilot.press("escape")
+            assert drawn(top).startswith("agentmetrics top")
+            await pilot.press("q")
+        assert top.return_code == 0
+
+
+async def test_what_is_away_is_said_and_comes_back() -> None:
+    with served() as (recorder, server):
+        record(recorder, "planner", 3)
+        url, port = server.url, server.port
+        with feeding_from(source_of(url)) as feeds:
+            top = Top(feeds, UNICODE)
+            async with top.run_test(size=(100, 24)) as pilot:
+                await until(pilot, lambda: "planner" in drawn(top))
+                server.close()
+                await until(pilot, lambda: f"! {url} refuses connections" in drawn(top))
+                assert "planner" in drawn(top)
+                with served(port) as (anew, _):  # its counters begin at zero
+                    record(anew, "writer", 1)
+                    await until(pilot, lambda: "writer" in drawn(top))
+                    assert "refuses" not in drawn(top)
+                    assert top.seen is not None
+                    assert (top.seen.flow.calls_per_minute or 0) > 0
+
+
+async def test_five_thousand_agents_are_scrolled_through() -> None:
+    recorder = MemoryRecorder()
+    for number in range(5000):
+        recorder.gauge(catalog.AGENT_ACTIVE_RUNS).labels(f"agent-{number:04}").set(1)
+    with feeding_from(Told(from_recorder(recorder, 0.0))) as feeds:
+        top = Top(feeds, UNICODE, order="agent")
+        async with top.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda: "agent-0000" in drawn(top))
+            await pilot.press("end")
+            assert "agent-4999" in drawn(top)
+            await pilot.press("pageup", "up")
+            assert "agent-4999" not in drawn(top)
