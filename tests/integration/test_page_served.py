@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -298,25 +296,6 @@ def test_an_open_page_does_not_keep_uvicorn_from_ending(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
     assert "Traceback" not in log.read_text()
-
-
-def test_a_served_directory_has_the_page_of_all_its_processes(tmp_path: Path) -> None:
-    directory = tmp_path / "metrics"
-    directory.mkdir()
-    record = (
-        "from agentmetrics import PrometheusRecorder, record_call\n"
-        "record_call('openai', 'gpt-4o-mini', agent_name='planner', recorder=PrometheusRecorder())"
-    )
-    shared = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory)}
-    for _ in range(2):
-        subprocess.run([sys.executable, "-c", record], env=shared, check=True, timeout=60)
-    port = free_port()
-    command = [sys.executable, "-m", "agentmetrics.cli", "serve", str(directory)]
-    log = tmp_path / "log"
-    with running([*command, "--port", str(port)], port=port, log=log):
-        state = httpx.get(f"http://127.0.0.1:{port}/agentmetrics/state").json()["state"]
-        assert state["all"]["calls_total"] == 2
-        assert f"http://127.0.0.1:{port}/agentmetrics" in log.read_text()
 
 
 def test_the_token_of_configure_is_the_one_asked_for() -> None:

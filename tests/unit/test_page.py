@@ -335,6 +335,27 @@ def test_labels_of_every_script_and_with_markup_come_through_as_they_are() -> No
     assert Counter(row["name"] for row in told(feed)["state"]["agents"]) == Counter(names)
 
 
+def test_caches_are_told_with_their_hits_of_the_last_minute(sampled: Sample) -> None:
+    program, langchain = ("answers",), ("planner", "gpt-4o")
+    looked_up = iter([(0.0, 0.0), (30.0, 10.0)])
+
+    def read(time: float) -> Snapshot:
+        hits, misses = next(looked_up)
+        return Snapshot(
+            time,
+            {
+                "cache_hits_total": {program: hits},
+                "cache_misses_total": {program: misses},
+                "llm_cache_hits_total": {langchain: hits},
+                "llm_cache_misses_total": {langchain: hits},
+            },
+        )
+
+    state = told(sampled(1000, 1010, feed=Feed(read)))["state"]
+    shares = {cache["cache"]: cache["hit_share"] for cache in state["caches"]}
+    assert shares == {"answers": 0.75, "LangChain's LLM cache": 0.5}
+
+
 # Requests
 
 

@@ -106,8 +106,8 @@ def _where(target: str, prometheus: Companion, alertmanager: Companion, *, has_p
     page = f"\n  live page     http://{target}{PAGE_PATH}" if has_page else ""
     return f"""\
 Running until Ctrl-C:
-{page}
-  metrics       http://{target}/metrics
+
+  metrics       http://{target}/metrics{page}
   Prometheus    {prometheus.url}
   alerts        {prometheus.url}/alerts
   Alertmanager  {alertmanager.url}
