@@ -90,9 +90,9 @@ class Feed:
 
     def _sample(self) -> None:
         now = time.time()
+        in_flight = None if self._in_flight is None else self._in_flight()
         self._watch.add("", self._read(now))
         seen = view(self._watch)
-        in_flight = None if self._in_flight is None else self._in_flight()
         number, points = self._shown.number + 1, self._shown.points
         point = point_of(seen)
         if point is not None:
