@@ -10,7 +10,9 @@ let stream = null;
 let timer = 0;
 let heard = 0;
 let polls = POLLS;
-let asleep = 0;
+let hiding = 0;
+let asleep = false;
+let turn = 0; // goes up with every connection, so that an answer to an earlier one starts nothing
 
 function status(state, text) {
   byId('status').dataset.state = state;
@@ -23,12 +25,18 @@ function live() {
 }
 const query = () => `?client=${CLIENT}&last=${known.last}`;
 function disconnect() {
+  turn += 1;
   stream?.close();
   stream = null;
   clearTimeout(timer);
 }
+function sleep() {
+  asleep = true;
+  disconnect();
+}
 function connect() {
   disconnect();
+  asleep = false;
   heard = Date.now();
   if (polls) poll();
   else listen();
@@ -57,9 +65,11 @@ function full() {
   timer = setTimeout(connect, 5000);
 }
 async function poll() {
+  const mine = turn;
   let wait = 1000;
   try {
     const answer = await fetch(`${BASE}/state${query()}`, { cache: 'no-store', signal: AbortSignal.timeout(SILENT_MS) });
+    if (mine !== turn) return;
     if (answer.status === 503) return void full();
     if (!answer.ok) throw new Error(String(answer.status));
     take(await answer.json());
@@ -68,7 +78,7 @@ async function poll() {
     status('lost', 'reconnecting');
     wait = 2000;
   }
-  if (!document.hidden || !asleep) timer = setTimeout(poll, wait);
+  if (mine === turn) timer = setTimeout(poll, wait);
 }
 // A stream that is silent is tried again; one that a proxy holds back is given up for polling.
 setInterval(() => {
@@ -78,12 +88,9 @@ setInterval(() => {
   connect();
 }, 1000);
 document.addEventListener('visibilitychange', () => {
-  clearTimeout(asleep);
-  const slept = asleep && !stream;
-  asleep = 0;
-  if (document.hidden) {
-    asleep = setTimeout(disconnect, HIDDEN_MS);
-  } else if (slept || Date.now() - heard > SILENT_MS) connect();
+  clearTimeout(hiding);
+  if (document.hidden) hiding = setTimeout(sleep, HIDDEN_MS);
+  else if (asleep || Date.now() - heard > SILENT_MS) connect();
 });
 addEventListener('pagehide', disconnect);
 addEventListener('pageshow', (event) => event.persisted && connect());

@@ -9,6 +9,8 @@ function take(told) {
   known.last = told.last;
   known.every = told.every;
   known.state = told.state ?? known.state;
+  // The clock of the server was set back: what was before is not before any more.
+  if (told.points.at(-1)?.t < known.points.at(-1)?.t - 60) known.points = [];
   const last = known.points.at(-1)?.t ?? 0;
   const fresh = told.points.filter((point) => point.t > last);
   if (fresh.length < told.points.length) {
