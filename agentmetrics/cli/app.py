@@ -189,7 +189,7 @@ def top(
     sources: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Argument(
-            metavar="[URL|DIR]...",
+            metavar="URL|DIR",
             help="/metrics of a program, or a multiprocess directory; several are summed. By "
             f"default PROMETHEUS_MULTIPROC_DIR, or else port {DEFAULT_PORT} of this machine.",
             show_default=False,

@@ -84,12 +84,12 @@ def from_exposition(text: str, time: float) -> Snapshot:
     return _snapshot(time, _samples(text, {f"{prefix}{name}": name for name in _WANTED}))
 
 
-def names_wanted(text: str) -> list[str]:
-    """What to ask this exposition for the next time: a few of its names, with its namespace.
+def names_wanted(text: str = "") -> Sequence[str]:
+    """The names that are needed of this exposition, in its namespace; without one, in none.
 
-    Where all are asked for, four fifths of an answer are not needed.
+    They are a quarter of what a program has. Raises ``Unreadable`` as ``from_exposition`` does.
     """
-    prefix = _prefix(text)
+    prefix = _prefix(text) if text else ""
     return [f"{prefix}{name}" for name in (*_WANTED, catalog.BUILD_INFO.name)]
 
 

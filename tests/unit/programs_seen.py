@@ -39,6 +39,5 @@ def opened(recorder: Recorder, agent: str, runs: int, oldest: float) -> None:
 def served(port: int = 0) -> Iterator[tuple[PrometheusRecorder, MetricsThread]]:
     """A program of ours with a real /metrics."""
     recorder = PrometheusRecorder(registry=CollectorRegistry())
-    recorder.gauge(catalog.BUILD_INFO).labels("1").set(1)
     with start_http_server_in_thread(recorder, port=port) as server:
         yield recorder, server

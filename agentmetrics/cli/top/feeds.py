@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from agentmetrics.cli.top.sources import ANSWER_SECONDS, READ_SECONDS, Source, Unreachable
+from agentmetrics.cli.top.sources import Source, Unreachable
 from agentmetrics.live.samples import Snapshot
 from agentmetrics.live.watch import Watch
 
-PATIENCE_SECONDS = ANSWER_SECONDS + READ_SECONDS
-"""How long a source is waited for, however it keeps busy who reads it."""
+PATIENCE_SECONDS = 10.0
+"""From when on a source that is still waited for is said not to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class Problem:
 
     text: str
     since: float
+    is_final: bool = True
+    """Whether it is no longer waited for."""
 
 
 class Feeds:
@@ -61,7 +63,7 @@ class Feeds:
                     self._cannot(feed.name, said)
             if feed.waits_seconds > PATIENCE_SECONDS:
                 is_new = is_new or feed.name not in self.problems
-                self._cannot(feed.name, f"has not answered for {PATIENCE_SECONDS:g} s")
+                self._cannot(feed.name, f"has not answered for {PATIENCE_SECONDS:g} s", False)
         return is_new
 
     def close(self) -> None:
@@ -69,10 +71,11 @@ class Feeds:
         for feed in self._feeds:
             feed.close()
 
-    def _cannot(self, name: str, why: str) -> None:
-        self.watch.lose(name)
+    def _cannot(self, name: str, why: str, is_final: bool = True) -> None:
+        if is_final:
+            self.watch.lose(name)
         known = self.problems.get(name)
-        self.problems[name] = Problem(why, known.since if known else time.monotonic())
+        self.problems[name] = Problem(why, known.since if known else time.monotonic(), is_final)
 
 
 def _told_apart(names: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from agentmetrics.cli.console import complain, output
 from agentmetrics.cli.top import fields, heading
-from agentmetrics.cli.top.feeds import PATIENCE_SECONDS, Feeds
+from agentmetrics.cli.top.feeds import Feeds
 from agentmetrics.cli.top.glyphs import glyphs_of_output
 from agentmetrics.cli.top.sources import Source
 from agentmetrics.live.build import view
@@ -22,6 +22,8 @@ from agentmetrics.live.view import AgentRow, View
 
 WINDOW_SECONDS = 5.0
 """How long one looks unless told otherwise."""
+MOST_SECONDS = 90.0
+"""How much longer it takes at most, if a source is slow."""
 _LOOKS_SECONDS = 0.05
 
 
@@ -30,7 +32,7 @@ def run(
 ) -> None:
     """Look for so many seconds, and print. Ends with 1 if nothing at all could be read."""
     feeds = Feeds(sources, interval=min(window, 2.0))
-    until = time.monotonic() + window + 2 * PATIENCE_SECONDS
+    until = time.monotonic() + window + MOST_SECONDS
     while time.monotonic() < until and not _has_seen(feeds, window):
         time.sleep(_LOOKS_SECONDS)
         feeds.take()
@@ -48,7 +50,7 @@ def run(
 
 
 def _has_seen(feeds: Feeds, window: float) -> bool:
-    if len(feeds.problems) == len(feeds.names):
+    if sum(problem.is_final for problem in feeds.problems.values()) == len(feeds.names):
         return True
     return feeds.answers >= 2 and feeds.watch.has_watched(window)
 

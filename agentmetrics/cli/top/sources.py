@@ -19,9 +19,9 @@ from urllib.request import ProxyHandler, Request, build_opener, getproxies_envir
 from agentmetrics.budget.ledger.url import without_password
 from agentmetrics.live.samples import Snapshot, Unreadable, from_exposition, names_wanted
 
-ANSWER_SECONDS = 10.0
-"""How long a source may say nothing at all; a Prometheus server gives it as long."""
-READ_SECONDS = 30.0
+ANSWER_SECONDS = 30.0
+"""How long a source may say nothing at all: thousands of agents take some to write."""
+READ_SECONDS = 60.0
 """How long its answer may take to arrive."""
 MAX_BYTES = 256 * 1024 * 1024
 """The most that an answer may have: 5 000 agents have about half of it."""
@@ -84,12 +84,12 @@ class Url:
     """``/metrics`` of a program; a user and a password in the URL are sent as basic
     authentication.
 
-    From the second time on it is asked only for what is shown, which costs the program less. One
-    that does not understand that, or answers otherwise, is asked for everything.
+    It is asked only for what is shown, which costs the program less. Where that brings nothing, it
+    is asked for everything, which tells whether it has a namespace.
     """
 
     address: str
-    _names: Sequence[str] = field(default=(), compare=False, repr=False)
+    _names: Sequence[str] = field(default_factory=names_wanted, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -97,14 +97,12 @@ class Url:
 
     def read(self) -> Snapshot:
         if self._names:
-            asked, self._names = urlencode([("name[]", name) for name in self._names]), ()
             with suppress(BadAnswer):
-                return self._understood(self._fetched(asked))
-        return self._understood(self._fetched())
-
-    def _understood(self, text: str) -> Snapshot:
-        found = from_text(text)
-        self._names = names_wanted(text)
+                return from_text(self._fetched(urlencode([("name[]", n) for n in self._names])))
+        text = self._fetched()
+        found, names = from_text(text), names_wanted(text)
+        # Who has these names and did not give them does not understand.
+        self._names = names if self._names and names != self._names else ()
         return found
 
     def _fetched(self, query: str = "") -> str:
