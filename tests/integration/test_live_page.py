@@ -207,7 +207,7 @@ def new() -> PrometheusRecorder:
 
 def test_names_with_markup_and_scripts_are_shown_as_text(browser: Browser) -> None:
     recorder = new()
-    names = [MARKUP, "агент", "研究員", "مساعد", "\u202eesrever"]
+    names = [MARKUP, "__proto__", "constructor", "агент", "研究員", "مساعد", "\u202eesrever"]
     for name in names:
         called(recorder, name)
     with served(recorder) as url, opened(browser, url) as seen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from base64 import b64encode
@@ -266,6 +267,15 @@ def test_a_number_that_is_too_long_to_be_one_is_none(sampled: Sample) -> None:
     feed = sampled(1000, 1010)
     boot, _, _ = told(feed)["last"].partition("-")
     assert times(told(feed, f"{boot}-{'9' * 5000}")) == [1010]
+
+
+def test_a_forked_worker_is_another_server(
+    sampled: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = sampled(1000, 1010)
+    last = told(feed)["last"]
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    assert times(told(feed, last)) == [1010]
 
 
 def test_points_older_than_ten_minutes_are_forgotten(sampled: Sample) -> None:

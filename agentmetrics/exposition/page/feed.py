@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -60,7 +61,7 @@ class Feed:
         self._read, self._in_flight = read, in_flight
         self._watch = Watch()
         self._shown = _Shown(0, b"null", ())
-        self._boot = uuid.uuid4().hex[:12]  # tells this feed from one that there was before
+        self._made = uuid.uuid4().hex[:12]  # tells this feed from one that there was before
         self._due, self._every, self._cost = 0.0, EVERY_SECONDS, 0.0
         self._lock = renewed_lock()
         self._problems = LogOnce()
@@ -101,13 +102,17 @@ class Feed:
         kept = tuple(each for each in points if now - KEPT_SECONDS <= each.time <= now)
         self._shown = _Shown(number, _json(state_of(seen, in_flight)), kept)
 
+    def _boot(self) -> str:
+        """Whose events these are: forked workers have feeds of their own, made by their parent."""
+        return f"{self._made}.{os.getpid()}"
+
     def since(self, last: str) -> Told:
         """The state, and the points after an event; all there are for who has none of this feed."""
         boot, _, number = last.partition("-")
-        is_ours = boot == self._boot and number.isdecimal() and len(number) < 16
+        is_ours = boot == self._boot() and number.isdecimal() and len(number) < 16
         had = int(number) if is_ours else 0
         shown = self._shown
-        name = f"{self._boot}-{shown.number}"
+        name = f"{self._boot()}-{shown.number}"
         new = b",".join(each.told for each in shown.points if each.number > had)
         body = b'{"last":"%s","every":%.2f,"state":%s,"points":[%s]}'
         return Told(name, body % (name.encode(), self._every, shown.state, new))
