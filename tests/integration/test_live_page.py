@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agentmetrics import PrometheusRecorder, track_call, track_run
 from agentmetrics.exposition import start_http_server, start_http_server_in_thread
+from agentmetrics.recording.metric import clean_label
 from tests.integration.test_demo import announced, started
 from tests.services.browser import chromium, violations
 from tests.services.process import free_port
@@ -59,18 +60,120 @@ class Seen:
 
 
 @contextmanager
-def opened(browser: Browser, url: str, *, width: int = 1360, dark: bool = False) -> Iterator[Seen]:
-    context = browser.new_context(
-        viewport={"width": width, "height": 900},
-        color_scheme="dark" if dark else "light",
-        reduced_motion="reduce",
-    )
+def opened(browser: Browser, url: str) -> Iterator[Seen]:
+    context = browser.new_context(viewport={"width": 1360, "height": 900}, reduced_motion="reduce")
     try:
         seen = Seen(context.new_page())
         seen.page.goto(f"{url}/agentmetrics")
         yield seen
     finally:
         context.close()
+
+
+# On programs of the test
+
+
+MARKUP = "<img src=x onerror=\"document.title='hacked'\"><script>document.title='hacked'</script>"
+
+
+def called(recorder: PrometheusRecorder, agent: str, *, times: int = 1) -> None:
+    for _ in range(times):
+        with track_call("openai", "gpt-4o-mini", agent_name=agent, recorder=recorder) as call:
+            call.record_usage(input_tokens=1000, output_tokens=100)
+
+
+@contextmanager
+def served(recorder: PrometheusRecorder, port: int = 0) -> Iterator[str]:
+    with start_blocking_portal("asyncio") as portal:
+        server = portal.call(partial(start_http_server, recorder, port=port))
+        try:
+            yield server.url.removesuffix("/")
+        finally:
+            portal.call(server.close)
+
+
+def new() -> PrometheusRecorder:
+    return PrometheusRecorder(CollectorRegistry())
+
+
+def test_names_with_markup_and_scripts_are_shown_as_text(browser: Browser) -> None:
+    recorder = new()
+    names = [MARKUP, "__proto__", "constructor", "агент", "研究員", "مساعد", "\u202eesrever"]
+    for name in names:
+        called(recorder, name)
+    with served(recorder) as url, opened(browser, url) as seen:
+        shown = seen.page.locator("#rows th")
+        expect(shown).to_have_count(len(names))
+        assert set(shown.all_text_contents()) == set(map(clean_label, names))
+        assert seen.page.locator("#rows img, #rows script, main script").count() == 0
+        assert seen.page.title() != "hacked"
+        assert seen.complaints == []
+
+
+def test_what_is_in_flight_is_shown_by_agent_and_model(browser: Browser) -> None:
+    recorder = new()
+    with (
+        served(recorder) as url,
+        track_run("planner", recorder=recorder),
+        track_call("openai", "gpt-4o-mini", recorder=recorder),
+        opened(browser, url) as seen,
+    ):
+        expect(seen.page.locator("#running")).to_contain_text("planner")
+        expect(seen.page.locator("#flight")).to_contain_text("openai:gpt-4o-mini")
+        assert violations(seen.page) == []
+
+
+def test_a_server_that_restarts_is_found_again_and_no_rate_is_negative(browser: Browser) -> None:
+    port, recorder = free_port(), new()
+    called(recorder, "planner", times=50)
+    with ExitStack() as until_the_end, ExitStack() as until_it_stops:
+        url = until_it_stops.enter_context(served(recorder, port))
+        page = until_the_end.enter_context(opened(browser, url)).page
+        calls = page.locator("td[data-field=calls_total]")
+        expect(calls).to_have_text("50")
+        until_it_stops.close()
+        expect(page.locator("#status")).to_have_attribute("data-state", "lost")
+        again = new()
+        called(again, "planner", times=3)
+        until_the_end.enter_context(served(again, port))
+        expect(page.locator("#status")).to_have_attribute("data-state", "live")
+        expect(calls).to_have_text("3")
+        called(again, "planner", times=2)
+        expect(calls).to_have_text("5")
+        rate = page.locator("td[data-field=calls_per_minute]")
+        expect(rate).not_to_have_text(NOTHING)
+        assert float(rate.get_attribute("data-value") or "nan") >= 0
+
+
+def test_where_events_cannot_be_had_the_page_polls(browser: Browser) -> None:
+    recorder = new()
+    called(recorder, "planner")
+    with (
+        start_http_server_in_thread(recorder) as server,
+        opened(browser, server.url.removesuffix("/metrics")) as seen,
+    ):
+        expect(seen.page.locator("#status")).to_contain_text("polling")
+        called(recorder, "planner")
+        expect(seen.page.locator("td[data-field=calls_total]")).to_have_text("2")
+        assert not any("/events" in url for url in seen.requests)
+        assert seen.complaints == []
+
+
+def test_a_page_that_was_asleep_shows_the_newest_at_once(browser: Browser) -> None:
+    recorder = new()
+    called(recorder, "planner")
+    with served(recorder) as url, opened(browser, url) as seen:
+        expect(seen.page.locator("td[data-field=calls_total]")).to_have_text("1")
+        seen.page.context.set_offline(True)
+        seen.page.evaluate("() => dispatchEvent(new Event('online'))")  # its stream is gone
+        expect(seen.page.locator("#status")).to_have_attribute("data-state", "lost")
+        called(recorder, "planner")
+        seen.page.context.set_offline(False)
+        expect(seen.page.locator("td[data-field=calls_total]")).to_have_text("2")
+        expect(seen.page.locator("#status")).to_have_attribute("data-state", "live")
+
+
+# On the demo, last: it works for as long as it is there
 
 
 @pytest.fixture(scope="module")
@@ -177,106 +280,3 @@ def test_by_model_shows_models(at_demo: Seen) -> None:
     expect(page.locator("#legend")).to_contain_text("openai:gpt-4o")
     page.get_by_role("button", name="By agent").click()
     expect(page.locator("#rows")).to_contain_text("researcher")
-
-
-# On programs of the test
-
-
-MARKUP = "<img src=x onerror=\"document.title='hacked'\"><script>document.title='hacked'</script>"
-
-
-def called(recorder: PrometheusRecorder, agent: str, *, times: int = 1) -> None:
-    for _ in range(times):
-        with track_call("openai", "gpt-4o-mini", agent_name=agent, recorder=recorder) as call:
-            call.record_usage(input_tokens=1000, output_tokens=100)
-
-
-@contextmanager
-def served(recorder: PrometheusRecorder, port: int = 0) -> Iterator[str]:
-    with start_blocking_portal("asyncio") as portal:
-        server = portal.call(partial(start_http_server, recorder, port=port))
-        try:
-            yield server.url.removesuffix("/")
-        finally:
-            portal.call(server.close)
-
-
-def new() -> PrometheusRecorder:
-    return PrometheusRecorder(CollectorRegistry())
-
-
-def test_names_with_markup_and_scripts_are_shown_as_text(browser: Browser) -> None:
-    recorder = new()
-    names = [MARKUP, "__proto__", "constructor", "агент", "研究員", "مساعد", "\u202eesrever"]
-    for name in names:
-        called(recorder, name)
-    with served(recorder) as url, opened(browser, url) as seen:
-        for name in names:
-            shown = seen.page.locator("#rows th").get_by_text(name.strip("\u202e")[:20])
-            expect(shown).to_be_visible()
-        assert seen.page.locator("#rows img, #rows script, main script").count() == 0
-        assert seen.page.title() != "hacked"
-        assert seen.complaints == []
-
-
-def test_what_is_in_flight_is_shown_by_agent_and_model(browser: Browser) -> None:
-    recorder = new()
-    with (
-        served(recorder) as url,
-        track_run("planner", recorder=recorder),
-        track_call("openai", "gpt-4o-mini", recorder=recorder),
-        opened(browser, url) as seen,
-    ):
-        expect(seen.page.locator("#running")).to_contain_text("planner")
-        expect(seen.page.locator("#flight")).to_contain_text("openai:gpt-4o-mini")
-        assert violations(seen.page) == []
-
-
-def test_a_server_that_restarts_is_found_again_and_no_rate_is_negative(browser: Browser) -> None:
-    port, recorder = free_port(), new()
-    called(recorder, "planner", times=50)
-    with ExitStack() as until_the_end, ExitStack() as until_it_stops:
-        url = until_it_stops.enter_context(served(recorder, port))
-        page = until_the_end.enter_context(opened(browser, url)).page
-        calls = page.locator("td[data-field=calls_total]")
-        expect(calls).to_have_text("50")
-        until_it_stops.close()
-        expect(page.locator("#status")).to_have_attribute("data-state", "lost")
-        again = new()
-        called(again, "planner", times=3)
-        until_the_end.enter_context(served(again, port))
-        expect(page.locator("#status")).to_have_attribute("data-state", "live")
-        expect(calls).to_have_text("3")
-        called(again, "planner", times=2)
-        expect(calls).to_have_text("5")
-        rate = page.locator("td[data-field=calls_per_minute]")
-        expect(rate).not_to_have_text(NOTHING)
-        assert float(rate.get_attribute("data-value") or "nan") >= 0
-
-
-def test_where_events_cannot_be_had_the_page_polls(browser: Browser) -> None:
-    recorder = new()
-    called(recorder, "planner")
-    with (
-        start_http_server_in_thread(recorder) as server,
-        opened(browser, server.url.removesuffix("/metrics")) as seen,
-    ):
-        expect(seen.page.locator("#status")).to_contain_text("polling")
-        called(recorder, "planner")
-        expect(seen.page.locator("td[data-field=calls_total]")).to_have_text("2")
-        assert not any("/events" in url for url in seen.requests)
-        assert seen.complaints == []
-
-
-def test_a_page_that_was_asleep_shows_the_newest_at_once(browser: Browser) -> None:
-    recorder = new()
-    called(recorder, "planner")
-    with served(recorder) as url, opened(browser, url) as seen:
-        expect(seen.page.locator("td[data-field=calls_total]")).to_have_text("1")
-        seen.page.context.set_offline(True)
-        seen.page.evaluate("() => dispatchEvent(new Event('online'))")  # its stream is gone
-        expect(seen.page.locator("#status")).to_have_attribute("data-state", "lost")
-        called(recorder, "planner")
-        seen.page.context.set_offline(False)
-        expect(seen.page.locator("td[data-field=calls_total]")).to_have_text("2")
-        expect(seen.page.locator("#status")).to_have_attribute("data-state", "live")
