@@ -49,6 +49,16 @@ app.add_typer(ops.app, name="ops")
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")]
 
+Page = Annotated[
+    Optional[bool],  # noqa: UP045 - typer evaluates it, on Python 3.10 too
+    typer.Option(
+        "--page/--no-page",
+        help="Serve the live page at /agentmetrics; by default where the address is of this "
+        "machine alone.",
+        show_default=False,
+    ),
+]
+
 
 def _print_version(asked: bool) -> None:
     if asked:
@@ -73,7 +83,9 @@ def demo(
     serve: Annotated[
         bool,
         typer.Option(
-            "--serve", help="Run live traffic of every kind, served at /metrics, until Ctrl-C."
+            "--serve",
+            help="Run live traffic of every kind, served at /metrics and as a live page, until "
+            "Ctrl-C.",
         ),
     ] = False,
     stack: Annotated[
@@ -82,6 +94,7 @@ def demo(
     ] = False,
     host: Host = "127.0.0.1",
     port: Port = DEFAULT_PORT,
+    page: Page = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print JSON only; not with --serve or --stack.")
     ] = False,
@@ -99,9 +112,9 @@ def demo(
     with messages().status("loading LangChain and LangGraph"):
         from agentmetrics.cli.demo import commands
     if programs is not None:
-        commands.serve_stack(programs, host, port)
+        commands.serve_stack(programs, host, port, page)
     elif serve:
-        commands.serve(host, port)
+        commands.serve(host, port, page)
     elif json:
         commands.print_json()
     else:
@@ -151,12 +164,17 @@ def serve(
     ] = None,
     host: Host = "127.0.0.1",
     port: Port = DEFAULT_PORT,
+    page: Page = None,
 ) -> None:
-    """Serve /metrics for all processes that write to a multiprocess directory, until Ctrl-C."""
+    """Serve /metrics for all processes that write to a multiprocess directory, until Ctrl-C.
+
+    The live page beside it, /agentmetrics, shows them together in a browser; a token for it comes
+    from AGENTMETRICS_PAGE_TOKEN.
+    """
     require("prometheus", "prometheus_client")
     if directory is None:
         fail("pass the directory to serve, or set PROMETHEUS_MULTIPROC_DIR", code=2)
-    serving.run(directory, host, port)
+    serving.run(directory, host, port, page)
 
 
 @app.command()

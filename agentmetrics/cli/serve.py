@@ -1,4 +1,4 @@
-"""``agentmetrics serve``: /metrics of a multiprocess directory."""
+"""``agentmetrics serve``: /metrics of a multiprocess directory, and the live page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agentmetrics.cli.console import fail, tell
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
-def run(directory: Path, host: str, port: int) -> None:
+def run(directory: Path, host: str, port: int, page: bool | None) -> None:
     """Serve until SIGINT or SIGTERM, which end it with 0: there is no other way out."""
     from agentmetrics.backends.multiprocess import MultiprocessCollector
     from agentmetrics.exposition import serve_collector
@@ -21,13 +21,16 @@ def run(directory: Path, host: str, port: int) -> None:
         fail(f"{str(directory)!r} is not a directory: pass the one that the processes write to")
     with _held():
         try:
-            server = serve_collector(MultiprocessCollector(str(directory)), host=host, port=port)
+            collector = MultiprocessCollector(str(directory))
+            server = serve_collector(collector, host=host, port=port, page=page)
         except ValueError as error:
             fail(str(error))
         except OSError as error:
             fail(error.strerror or str(error))
         with server:
             tell(f"Serving {directory} at {server.url} until Ctrl-C")
+            if server.page_url is not None:
+                tell(f"Live page: {server.page_url}")
             signal.sigwait(_ENDING)
 
 

@@ -176,6 +176,17 @@ class Settings(BaseSettings):
     system_disk_path: Path = Field(
         Path("/"), description="where the file system is whose use `system_disk_*` are"
     )
+    page: bool | None = Field(
+        None,
+        description="whether the live page is beside `/metrics`, at `/agentmetrics`; by default "
+        "where the server listens on this machine's own address, and nowhere else",
+    )
+    page_token: SecretStr | None = Field(
+        None,
+        min_length=8,
+        description="a token that the live page asks for, as the password of any user name or as "
+        "`Authorization: Bearer`; `/metrics` does not ask for it",
+    )
     pushgateway_url: SecretStr | None = Field(
         None,
         description="a Pushgateway that all metrics are pushed to when the program ends: "

@@ -9,8 +9,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from agentmetrics.exposition.apps import make_wsgi_app, scrape
+from agentmetrics.config.active import get_recorder
+from agentmetrics.exposition.apps import app_of, scrape
 from agentmetrics.exposition.listening import LOOPBACK, cannot_listen
+from agentmetrics.exposition.page.aio import add_page
+from agentmetrics.exposition.page.answers import PATH
+from agentmetrics.exposition.page.reading import page_of_recorder
+from agentmetrics.exposition.recorders import prometheus_recorder
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.sources.event_loop import watch_event_loop_if_asked
 
@@ -29,9 +34,17 @@ _LOOKS_SECONDS = 0.5
 
 
 async def start_http_server(
-    recorder: Recorder | None = None, *, host: str = LOOPBACK, port: int = 0
+    recorder: Recorder | None = None,
+    *,
+    host: str = LOOPBACK,
+    port: int = 0,
+    page: bool | None = None,
 ) -> MetricsHTTPServer:
     """Serve ``/metrics`` on the running asyncio loop, and return prometheus-async's server.
+
+    The live page is beside it, at ``/agentmetrics``, where ``host`` is of this machine alone;
+    ``page=True`` has it elsewhere, ``page=False`` nowhere, and ``AGENTMETRICS_PAGE`` says which
+    without an argument.
 
     Its ``socket`` holds the address it listens on (``port=0`` picks a free port); ``await
     server.close()`` stops it. ``recorder`` defaults to the configured one; for a layer or fanout
@@ -40,7 +53,8 @@ async def start_http_server(
     Raises ``ConfigurationError`` when there is no Prometheus recorder, ``OSError`` when the address
     is not available, ``RuntimeError`` under trio.
     """
-    app = make_wsgi_app(recorder)
+    app = app_of(prometheus_recorder(recorder).scraped)
+    live = page_of_recorder(recorder or get_recorder(), host, page)
     try:
         from aiohttp import web
         from prometheus_async.aio.web import MetricsHTTPServer
@@ -62,10 +76,14 @@ async def start_http_server(
         return web.Response(status=status, headers=headers, body=body)
 
     async def index(request: web.Request) -> web.Response:
-        return web.Response(text='<a href="/metrics">Metrics</a>', content_type="text/html")
+        return web.Response(text=index_text, content_type="text/html")
 
+    index_text = '<a href="/metrics">Metrics</a>'
     connections = _Connections()
     application = web.Application()
+    if live is not None:
+        index_text += f' <a href="{PATH}">Live page</a>'
+        add_page(application, live, connections.asking)
     application.router.add_get("/", index)
     application.router.add_get("/metrics", metrics, allow_head=False)
     application.cleanup_ctx.append(connections.looked_after)

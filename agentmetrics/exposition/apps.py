@@ -1,13 +1,20 @@
-"""The ASGI and the WSGI application of /metrics; scrapes that are made at once are few."""
+"""The ASGI and the WSGI application of /metrics and of the live page beside it.
+
+Scrapes that are made at once are few.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 
+from agentmetrics.config.active import get_recorder
+from agentmetrics.exposition.page.answers import PATH, Page, Part, Request, part_of
+from agentmetrics.exposition.page.asgi import Receive, Scope, Send, answer_page
+from agentmetrics.exposition.page.reading import page_of_recorder
 from agentmetrics.exposition.recorders import prometheus_recorder, restrictable
 from agentmetrics.recording.fork import NOTICED, ForkAware, notice_fork, watch_forks
 from agentmetrics.recording.recorder import Recorder
@@ -18,9 +25,6 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 MAX_SCRAPES = 8
 """Scrapes that one WSGI application makes at once, each in a thread of its server; further ones are
@@ -61,13 +65,38 @@ class _Turns(ForkAware):
         self._begin()  # those who had one are the parent's threads
 
 
-def make_wsgi_app(recorder: Recorder | None = None) -> WSGIApp:
+def make_wsgi_app(recorder: Recorder | None = None, *, page: bool | None = None) -> WSGIApp:
     """A WSGI app that answers every GET with the metrics; mount it under ``/metrics``.
 
-    It makes ``MAX_SCRAPES`` answers at once, and is then busy: 503. Raises ``ConfigurationError``
-    when there is no Prometheus recorder.
+    With ``page=True``, or ``AGENTMETRICS_PAGE=on``, it answers a path that ends in
+    ``/agentmetrics`` with the live page, so mount it there as well. It makes ``MAX_SCRAPES``
+    answers at once, and is then busy: 503. Raises ``ConfigurationError`` when there is no
+    Prometheus recorder.
     """
-    return app_of(prometheus_recorder(recorder).scraped)
+    metrics = app_of(prometheus_recorder(recorder).scraped)
+    return beside(metrics, page_of_recorder(recorder or get_recorder(), None, page))
+
+
+def beside(metrics: WSGIApp, page: Page | None) -> WSGIApp:
+    """The page at its paths, and the metrics at all others."""
+    if page is None:
+        return metrics
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        part = part_of(f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}")
+        if part is None:
+            return metrics(environ, start_response)
+        named = (
+            (name[5:].replace("_", "-"), value)
+            for name, value in environ.items()
+            if name.startswith("HTTP_")
+        )
+        query = environ.get("QUERY_STRING", "")
+        found = page.answer(part, Request.of(environ["REQUEST_METHOD"], query, named))
+        start_response(found.line, found.headers)
+        return [found.body]
+
+    return answer
 
 
 def app_of(collector: Collector) -> WSGIApp:
@@ -97,8 +126,8 @@ def app_of(collector: Collector) -> WSGIApp:
 class MetricsApp:
     """An ASGI app that answers every GET with the metrics; see ``make_asgi_app``."""
 
-    def __init__(self, metrics: WSGIApp) -> None:
-        self._metrics = metrics
+    def __init__(self, metrics: WSGIApp, page: Page | None = None) -> None:
+        self._metrics, self._page = metrics, page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         watch_event_loop_if_asked()
@@ -106,6 +135,8 @@ class MetricsApp:
             await _live(receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
+        elif self._page is not None and (part := part_of(scope["path"])) is not None:
+            await answer_page(self._page, part, scope, receive, send)
         else:
             headers = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in scope["headers"]]
             query: str = scope.get("query_string", b"").decode("latin-1")
@@ -115,8 +146,29 @@ class MetricsApp:
             await send({"type": "http.response.body", "body": body})
 
 
-def make_asgi_app(recorder: Recorder | None = None) -> MetricsApp:
+class PageApp:
+    """An ASGI app of the live page alone, as the endpoint of a route; see ``page_route``."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        part = _PARTS.get(scope["path_params"]["part"])
+        if part is None:
+            await send({"type": "http.response.start", "status": 404, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await answer_page(self._page, part, scope, receive, send)
+
+
+_PARTS: dict[str, Part] = {"": "", "/": "", "/events": "events", "/state": "state"}
+
+
+def make_asgi_app(recorder: Recorder | None = None, *, page: bool | None = None) -> MetricsApp:
     """An ASGI app that answers every GET with the metrics.
+
+    With ``page=True``, or ``AGENTMETRICS_PAGE=on``, it answers a path that ends in
+    ``/agentmetrics`` with the live page.
 
     It can run standalone (``uvicorn module:app``), be mounted, or be used as an endpoint of a
     Starlette or FastAPI route (see ``metrics_route``). prometheus-client's own app blocks the event
@@ -124,7 +176,22 @@ def make_asgi_app(recorder: Recorder | None = None) -> MetricsApp:
 
     Raises ``ConfigurationError`` when there is no Prometheus recorder.
     """
-    return MetricsApp(make_wsgi_app(recorder))
+    metrics = app_of(prometheus_recorder(recorder).scraped)
+    return MetricsApp(metrics, page_of_recorder(recorder or get_recorder(), None, page))
+
+
+def page_route(path: str = PATH, recorder: Recorder | None = None) -> Route:
+    """A route for Starlette and FastAPI with the live page:
+    ``app.router.routes.append(page_route())``.
+
+    Whoever reaches the application sees it: set ``AGENTMETRICS_PAGE_TOKEN`` where that is not only
+    you. Raises ``ConfigurationError`` when there is no Prometheus recorder.
+    """
+    from starlette.routing import Route
+
+    page = page_of_recorder(recorder or get_recorder(), None, True)
+    assert page is not None
+    return Route(f"{path}{{part:path}}", PageApp(page), include_in_schema=False)
 
 
 def metrics_route(path: str = "/metrics", recorder: Recorder | None = None) -> Route:
@@ -137,7 +204,8 @@ def metrics_route(path: str = "/metrics", recorder: Recorder | None = None) -> R
     """
     from starlette.routing import Route
 
-    return Route(path, make_asgi_app(recorder), include_in_schema=False)
+    metrics = MetricsApp(app_of(prometheus_recorder(recorder).scraped))
+    return Route(path, metrics, include_in_schema=False)
 
 
 async def _live(receive: Receive, send: Send) -> None:

@@ -18,8 +18,11 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import ServerHandler, WSGIRequestHandler, WSGIServer
 
-from agentmetrics.exposition.apps import WSGIApp, app_of
+from agentmetrics.config.active import get_recorder
+from agentmetrics.exposition.apps import WSGIApp, app_of, beside
 from agentmetrics.exposition.listening import LOOPBACK, cannot_listen
+from agentmetrics.exposition.page.answers import PATH, Page
+from agentmetrics.exposition.page.reading import page_of_collector, page_of_recorder
 from agentmetrics.exposition.recorders import prometheus_recorder
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.recorder import Recorder
@@ -47,15 +50,24 @@ class MetricsThread(AbstractContextManager["MetricsThread"]):
     """A server of ``/metrics`` in a daemon thread; ``close()`` or leaving its ``with`` block stops
     it."""
 
-    def __init__(self, server: WSGIServer, thread: threading.Thread) -> None:
-        self._server, self._thread = server, thread
+    def __init__(self, server: WSGIServer, thread: threading.Thread, *, has_page: bool) -> None:
+        self._server, self._thread, self._has_page = server, thread, has_page
         self.host, self.port = str(server.server_address[0]), server.server_port
 
     @property
     def url(self) -> str:
         """The URL of the metrics, as a scraper needs it."""
+        return f"{self._root}/metrics"
+
+    @property
+    def page_url(self) -> str | None:
+        """The URL of the live page, for a browser; ``None`` where it is not served."""
+        return f"{self._root}{PATH}" if self._has_page else None
+
+    @property
+    def _root(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}/metrics"
+        return f"http://{host}:{self.port}"
 
     def close(self) -> None:
         """Stop listening; returns once the thread has ended."""
@@ -68,28 +80,40 @@ class MetricsThread(AbstractContextManager["MetricsThread"]):
 
 
 def start_http_server_in_thread(
-    recorder: Recorder | None = None, *, host: str = LOOPBACK, port: int = 0
+    recorder: Recorder | None = None,
+    *,
+    host: str = LOOPBACK,
+    port: int = 0,
+    page: bool | None = None,
 ) -> MetricsThread:
-    """Serve ``/metrics`` from a separate thread, for programs without an event loop.
+    """Serve ``/metrics``, and the live page, from a separate thread, for programs without an event
+    loop.
 
     Takes the same arguments and raises the same errors as ``start_http_server``.
     """
-    return serve_collector(prometheus_recorder(recorder).scraped, host=host, port=port)
+    scraped = prometheus_recorder(recorder).scraped
+    return _serve(scraped, page_of_recorder(recorder or get_recorder(), host, page), host, port)
 
 
-def serve_collector(collector: Collector, *, host: str = LOOPBACK, port: int = 0) -> MetricsThread:
+def serve_collector(
+    collector: Collector, *, host: str = LOOPBACK, port: int = 0, page: bool | None = None
+) -> MetricsThread:
     """Serve the output of a collector, such as the files of a multiprocess directory, from a
     thread.
 
     Raises ``OSError`` when the address is not available.
     """
+    return _serve(collector, page_of_collector(collector, host, page), host, port)
+
+
+def _serve(collector: Collector, page: Page | None, host: str, port: int) -> MetricsThread:
     try:
-        server = _Server(host, port, app_of(collector))
+        server = _Server(host, port, beside(app_of(collector), page))
     except (OSError, OverflowError) as error:
         raise cannot_listen(error, host, port) from None
     thread = threading.Thread(target=server.serve_forever, name="agentmetrics-metrics", daemon=True)
     thread.start()
-    return MetricsThread(server, thread)
+    return MetricsThread(server, thread, has_page=page is not None)
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from agentmetrics.live.view import (
     AgentDetails,
     AgentRow,
     BudgetRow,
+    CacheRow,
     ErrorRow,
     Flow,
     ModelRow,
@@ -34,6 +35,7 @@ from agentmetrics.recording.values import HistogramValue
 
 _AGENT = ("agent_name",)
 _MODEL = ("provider", "model")
+LLM_CACHE = "LangChain's LLM cache"
 _TRIED = ("success", "error")
 
 
@@ -58,6 +60,7 @@ def view(watch: Watch, window: float = WINDOW_SECONDS) -> View:
         providers=tuple(ProviderRow(name, n) for (name,), n in sorted(in_flight.items()) if n),
         errors=tuple(_errors(sides)),
         budgets=tuple(_budgets(sides, watch)),
+        caches=tuple(_caches(sides)),
     )
 
 
@@ -228,6 +231,24 @@ def _budgets(sides: Sides, watch: Watch) -> Iterator[BudgetRow]:
                     has_watched=has_watched,
                 )
             ),
+        )
+
+
+def _caches(sides: Sides) -> Iterator[CacheRow]:
+    yield from _cache_rows(sides, ("cache_type",), catalog.CACHE_HITS, catalog.CACHE_MISSES)
+    yield from _cache_rows(sides, (), catalog.LLM_CACHE_HITS, catalog.LLM_CACHE_MISSES)
+
+
+def _cache_rows(sides: Sides, by: Labels, hits: Metric, misses: Metric) -> Iterator[CacheRow]:
+    found, missed = sides.recent(hits, by), sides.recent(misses, by)
+    found_ever, missed_ever = sides.ever(hits, by), sides.ever(misses, by)
+    for key in sorted({*found_ever, *missed_ever}):
+        total = found.get(key, 0.0) + missed.get(key, 0.0)
+        yield CacheRow(
+            cache=key[0] if key else LLM_CACHE,
+            hits_total=found_ever.get(key, 0.0),
+            misses_total=missed_ever.get(key, 0.0),
+            hit_share=found.get(key, 0.0) / total if total else None,
         )
 
 

@@ -19,7 +19,8 @@ Amounts = Mapping[str, Mapping[Labels, float]]
 COUNTERS: tuple[Metric, ...] = (
     *(catalog.LLM_CALLS, catalog.LLM_ERRORS, catalog.LLM_TOKENS, catalog.LLM_TOKEN_DETAILS),
     *(catalog.LLM_COST, catalog.LLM_UNPRICED_CALLS),
-    *(catalog.LLM_CACHE_HITS, catalog.LLM_CACHE_MISSES, catalog.AGENT_RUNS),
+    *(catalog.LLM_CACHE_HITS, catalog.LLM_CACHE_MISSES, catalog.CACHE_HITS, catalog.CACHE_MISSES),
+    catalog.AGENT_RUNS,
     *(catalog.TOOL_EXECUTIONS, catalog.RETRIEVER_QUERIES, catalog.BUDGET_BLOCKED_CALLS),
 )
 HISTOGRAMS: tuple[Metric, ...] = (

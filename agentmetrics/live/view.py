@@ -103,6 +103,17 @@ class ErrorRow:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheRow:
+    """A cache of the program's, or LangChain's for answers of models."""
+
+    cache: str
+    hits_total: float
+    misses_total: float
+    hit_share: float | None
+    """Of the lookups in the window, from 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetRow:
     """A budget in its current period; amounts are in USD."""
 
@@ -153,6 +164,7 @@ class View:
     providers: tuple[ProviderRow, ...]
     errors: tuple[ErrorRow, ...]
     budgets: tuple[BudgetRow, ...]
+    caches: tuple[CacheRow, ...]
 
     @property
     def marked(self) -> Sequence[tuple[str, Mark]]:

@@ -329,6 +329,10 @@ def test_serve_adds_up_what_other_processes_wrote(tmp_path: Path) -> None:
         found = scraped(url)
         assert found["llm_calls_total", "writer"] == 7
         assert found["llm_tokens_total", "writer"] == 56
+        page = url.replace("/metrics", "/agentmetrics")
+        with urllib.request.urlopen(f"{page}/state", timeout=10) as response:
+            assert json.load(response)["state"]["all"]["calls_total"] == 7
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
-    assert log.read_text() == f"Serving {directory} at {url} until Ctrl-C\n"
+    said = f"Serving {directory} at {url} until Ctrl-C\nLive page: {page}\n"
+    assert log.read_text() == said

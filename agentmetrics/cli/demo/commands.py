@@ -26,7 +26,7 @@ _BRIEFS = Budget("briefs", 0.0013, scope={"agent_name": "writer"}, thresholds=()
 
 _NEXT = """\
 Next steps
-  agentmetrics demo --serve   live traffic of every kind, for Prometheus to scrape
+  agentmetrics demo --serve   live traffic of every kind, as a page to look at and for Prometheus
   agentmetrics demo --stack   the same with Prometheus and Alertmanager beside it
   agentmetrics cost           what was spent, from the ledger in AGENTMETRICS_LEDGER_URL
   agentmetrics check          what your own AGENTMETRICS_* settings would do
@@ -64,21 +64,21 @@ def print_json() -> None:
         _end(stage)
 
 
-def serve(host: str, port: int) -> None:
+def serve(host: str, port: int, page: bool | None) -> None:
     """Serve live traffic at ``/metrics`` until SIGINT, SIGTERM or SIGHUP, which end it with 0.
 
     The calls under way are awaited, so that the tables at the end are exact.
     """
     with staged(BUDGETS, write_history) as stage:
-        asyncio.run(serving.serve(stage, host, port))
+        asyncio.run(serving.serve(stage, host, port, page))
         _show(stage)
         _end(stage)
 
 
-def serve_stack(programs: Programs, host: str, port: int) -> None:
+def serve_stack(programs: Programs, host: str, port: int, page: bool | None) -> None:
     """The same with Prometheus and Alertmanager beside it; with 1 when one of them ends earlier."""
     with staged(BUDGETS, write_history) as stage:
-        asyncio.run(serving.serve_stack(stage, programs, host, port))
+        asyncio.run(serving.serve_stack(stage, programs, host, port, page))
         _show(stage)
         _end(stage)
 

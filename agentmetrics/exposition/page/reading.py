@@ -1,0 +1,64 @@
+"""What the page shows: the recorder of this process, or the files of several."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from agentmetrics.calls.facts import LLMCall
+from agentmetrics.exposition.page.access import access, is_page_served
+from agentmetrics.exposition.page.answers import Page
+from agentmetrics.exposition.page.feed import Feed
+from agentmetrics.exposition.recorders import prometheus_recorder, restrictable
+from agentmetrics.live.samples import Snapshot, Unreadable, from_exposition, from_recorder
+from agentmetrics.pipeline import Pipeline
+from agentmetrics.recording.metric import clean_label
+from agentmetrics.recording.recorder import Recorder
+
+if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
+
+
+def page_of_recorder(recorder: Recorder, host: str | None, page: bool | None) -> Page | None:
+    """The page of a recorder at a server on ``host``; ``None`` where there is to be none.
+
+    Raises ``ConfigurationError`` for settings that make no sense.
+    """
+    if not is_page_served(host, page):
+        return None
+    found = prometheus_recorder(recorder)
+    if found.scraped is not found.registry:
+        return Page(_feed_of_files(found.scraped), access(page))
+    outermost = recorder.outermost()  # under whose names and labels the series were recorded
+    read, in_flight = partial(from_recorder, outermost), partial(_in_flight, outermost)
+    return Page(Feed(read, in_flight), access(page))
+
+
+def page_of_collector(collector: Collector, host: str | None, page: bool | None) -> Page | None:
+    """The page of what a collector gives, such as the files of a multiprocess directory."""
+    return Page(_feed_of_files(collector), access(page)) if is_page_served(host, page) else None
+
+
+def _feed_of_files(collector: Collector) -> Feed:
+    from prometheus_client import generate_latest
+
+    registry = restrictable(collector)
+
+    def read(time: float) -> Snapshot:
+        try:
+            return from_exposition(generate_latest(registry).decode(), time)
+        except Unreadable:  # nobody has written anything of ours yet
+            return Snapshot(time, {})
+
+    return Feed(read)
+
+
+def _in_flight(recorder: Recorder) -> Mapping[str, float]:
+    """Calls in flight by model, which no metric has."""
+    pipeline = recorder.anchor.pipeline  # that there is: a new one would take over the gauges
+    if not isinstance(pipeline, Pipeline):
+        return {}
+    calls = (fact for fact in pipeline.table.open_facts() if isinstance(fact, LLMCall))
+    return Counter(f"{clean_label(call.provider)}:{clean_label(call.model)}" for call in calls)

@@ -1,0 +1,24 @@
+// What is known, and what has been chosen.
+
+const KEPT_SECONDS = 600;
+
+const known = { state: null, points: [], every: 1, last: '' };
+const chosen = { by: 'agents', quantile: 'p95', sort: 'usd_total', down: true, paused: false, off: new Set() };
+
+function take(told) {
+  known.last = told.last;
+  known.every = told.every;
+  known.state = told.state ?? known.state;
+  // The clock of the server was set back: what was before is not before any more.
+  if (told.points.at(-1)?.t < known.points.at(-1)?.t - 60) known.points = [];
+  const last = known.points.at(-1)?.t ?? 0;
+  const fresh = told.points.filter((point) => point.t > last);
+  if (fresh.length < told.points.length) {
+    // Another process answers, or one that has looked for longer: both know of the same time.
+    const all = new Map([...known.points, ...told.points].map((point) => [point.t, point]));
+    known.points = [...all.values()].sort((a, b) => a.t - b.t);
+  } else known.points.push(...fresh);
+  const oldest = (known.points.at(-1)?.t ?? 0) - KEPT_SECONDS;
+  known.points = known.points.filter((point) => point.t >= oldest);
+  if (!chosen.paused) draw();
+}

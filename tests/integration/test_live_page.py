@@ -1,0 +1,282 @@
+"""The live page in a real browser: on a live demo, and on programs that misbehave."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Literal
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from anyio.from_thread import start_blocking_portal
+from playwright.sync_api import Browser, Page, Request, expect
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from agentmetrics import PrometheusRecorder, track_call, track_run
+from agentmetrics.exposition import start_http_server, start_http_server_in_thread
+from agentmetrics.recording.metric import clean_label
+from tests.integration.test_demo import announced, started
+from tests.services.browser import chromium, violations
+from tests.services.process import free_port
+
+pytestmark = pytest.mark.asyncio_alone
+PATIENCE = 30_000  # milliseconds
+NOTHING = "\N{EN DASH}"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE)
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a demo with live traffic, without a path."""
+    log = tmp_path_factory.mktemp("demo") / "log"
+    with started("demo", "--serve", "--port", "0", log=log) as process:
+        yield announced(log, process).removesuffix("/metrics")
+
+
+class Seen:
+    """A page, what it asked for, and what its browser complained of."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        page.set_default_timeout(PATIENCE)
+        page.on("request", self._requested)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda said: self.complaints.append(said.text))
+
+    def _requested(self, request: Request) -> None:
+        self.requests.append(request.url)
+
+
+@contextmanager
+def opened(browser: Browser, url: str) -> Iterator[Seen]:
+    context = browser.new_context(viewport={"width": 1360, "height": 900}, reduced_motion="reduce")
+    try:
+        seen = Seen(context.new_page())
+        seen.page.goto(f"{url}/agentmetrics")
+        yield seen
+    finally:
+        context.close()
+
+
+# On programs of the test
+
+
+MARKUP = "<img src=x onerror=\"document.title='hacked'\"><script>document.title='hacked'</script>"
+
+
+def called(recorder: PrometheusRecorder, agent: str, *, times: int = 1) -> None:
+    for _ in range(times):
+        with track_call("openai", "gpt-4o-mini", agent_name=agent, recorder=recorder) as call:
+            call.record_usage(input_tokens=1000, output_tokens=100)
+
+
+@contextmanager
+def served(recorder: PrometheusRecorder, port: int = 0) -> Iterator[str]:
+    with start_blocking_portal("asyncio") as portal:
+        server = portal.call(partial(start_http_server, recorder, port=port))
+        try:
+            yield server.url.removesuffix("/")
+        finally:
+            portal.call(server.close)
+
+
+def new() -> PrometheusRecorder:
+    return PrometheusRecorder(CollectorRegistry())
+
+
+def test_names_with_markup_and_scripts_are_shown_as_text(browser: Browser) -> None:
+    recorder = new()
+    names = [MARKUP, "__proto__", "constructor", "агент", "研究員", "مساعد", "\u202eesrever"]
+    for name in names:
+        called(recorder, name)
+    with served(recorder) as url, opened(browser, url) as seen:
+        shown = seen.page.locator("#rows th")
+        expect(shown).to_have_count(len(names))
+        assert set(shown.all_text_contents()) == set(map(clean_label, names))
+        assert seen.page.locator("#rows img, #rows script, main script").count() == 0
+        assert seen.page.title() != "hacked"
+        assert seen.complaints == []
+
+
+def test_what_is_in_flight_is_shown_by_agent_and_model(browser: Browser) -> None:
+    recorder = new()
+    with (
+        served(recorder) as url,
+        track_run("planner", recorder=recorder),
+        track_call("openai", "gpt-4o-mini", recorder=recorder),
+        opened(browser, url) as seen,
+    ):
+        expect(seen.page.locator("#running")).to_contain_text("planner")
+        expect(seen.page.locator("#flight")).to_contain_text("openai:gpt-4o-mini")
+        assert violations(seen.page) == []
+
+
+def test_a_server_that_restarts_is_found_again_and_no_rate_is_negative(browser: Browser) -> None:
+    port, recorder = free_port(), new()
+    called(recorder, "planner", times=50)
+    with ExitStack() as until_the_end, ExitStack() as until_it_stops:
+        url = until_it_stops.enter_context(served(recorder, port))
+        page = until_the_end.enter_context(opened(browser, url)).page
+        calls = page.locator("td[data-field=calls_total]")
+        expect(calls).to_have_text("50")
+        until_it_stops.close()
+        expect(page.locator("#status")).to_have_attribute("data-state", "lost")
+        again = new()
+        called(again, "planner", times=3)
+        until_the_end.enter_context(served(again, port))
+        expect(page.locator("#status")).to_have_attribute("data-state", "live")
+        expect(calls).to_have_text("3")
+        called(again, "planner", times=2)
+        expect(calls).to_have_text("5")
+        rate = page.locator("td[data-field=calls_per_minute]")
+        expect(rate).not_to_have_text(NOTHING)
+        assert float(rate.get_attribute("data-value") or "nan") >= 0
+
+
+def test_where_events_cannot_be_had_the_page_polls(browser: Browser) -> None:
+    recorder = new()
+    called(recorder, "planner")
+    with (
+        start_http_server_in_thread(recorder) as server,
+        opened(browser, server.url.removesuffix("/metrics")) as seen,
+    ):
+        expect(seen.page.locator("#status")).to_contain_text("polling")
+        called(recorder, "planner")
+        expect(seen.page.locator("td[data-field=calls_total]")).to_have_text("2")
+        assert not any("/events" in url for url in seen.requests)
+        assert seen.complaints == []
+
+
+def test_a_page_that_was_asleep_shows_the_newest_at_once(browser: Browser) -> None:
+    recorder = new()
+    called(recorder, "planner")
+    with served(recorder) as url, opened(browser, url) as seen:
+        expect(seen.page.locator("td[data-field=calls_total]")).to_have_text("1")
+        seen.page.context.set_offline(True)
+        seen.page.evaluate("() => dispatchEvent(new Event('online'))")  # its stream is gone
+        expect(seen.page.locator("#status")).to_have_attribute("data-state", "lost")
+        called(recorder, "planner")
+        seen.page.context.set_offline(False)
+        expect(seen.page.locator("td[data-field=calls_total]")).to_have_text("2")
+        expect(seen.page.locator("#status")).to_have_attribute("data-state", "live")
+
+
+# On the demo, last: it works for as long as it is there
+
+
+@pytest.fixture(scope="module")
+def at_demo(browser: Browser, demo: str) -> Iterator[Seen]:
+    """A page that has looked at the demo until its charts have lines."""
+    with opened(browser, demo) as seen:
+        expect(seen.page.locator("#rows tr").nth(8)).to_be_visible()
+        expect(seen.page.locator("#legend button").nth(3)).to_be_visible()
+        yield seen
+
+
+@contextmanager
+def looked_at(page: Page, width: int, scheme: Literal["light", "dark"] = "light") -> Iterator[None]:
+    """On a screen of this width, in this scheme, once it has drawn itself for that."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    now = page.evaluate("() => document.querySelector('#status').dataset.time")
+    page.wait_for_function("(t) => document.querySelector('#status').dataset.time > t", arg=now)
+    yield
+    page.set_viewport_size({"width": 1360, "height": 900})
+    page.emulate_media(color_scheme="light")
+
+
+def counted(url: str) -> dict[str, dict[str, float]]:
+    """What ``/metrics`` has of each agent, by the fields of the page."""
+    fields = {
+        "llm_calls_total": "calls_total",
+        "llm_cost_usd_total": "usd_total",
+        "agent_runs_total": "runs_total",
+    }
+    found: dict[str, dict[str, float]] = {}
+    for family in text_string_to_metric_families(httpx.get(f"{url}/metrics").text):
+        for sample in family.samples:
+            if sample.name in fields:
+                of_agent = found.setdefault(sample.labels["agent_name"], {})
+                field = fields[sample.name]
+                of_agent[field] = of_agent.get(field, 0.0) + sample.value
+    return found
+
+
+ROWS = """() => [document.querySelector('#tiles-minute').textContent, Object.fromEntries(
+  [...document.querySelectorAll('#rows tr')].map((row) => [row.children[0].textContent,
+    Object.fromEntries([...row.children].slice(1).map((cell) =>
+      [cell.dataset.field, [Number(cell.dataset.value), cell.textContent]]))]))]"""
+
+
+def test_the_numbers_on_the_page_are_those_of_metrics(at_demo: Seen, demo: str) -> None:
+    before = counted(demo)
+    # A sample that was taken after the first scrape, and is shown before the second.
+    at_demo.page.wait_for_function(
+        "(now) => Number(document.querySelector('#status').dataset.time) > now", arg=time.time()
+    )
+    _, rows = at_demo.page.evaluate(ROWS)
+    after = counted(demo)
+    assert len(rows) >= 10
+    for agent, fields in before.items():
+        for field, value in fields.items():
+            shown, text = rows[agent][field]
+            assert value - 1e-9 <= shown <= after[agent][field] + 1e-9, (agent, field)
+            if field != "usd_total":
+                assert text == f"{shown:,.0f}"
+            else:
+                assert float(text.lstrip("$").replace(",", "")) == pytest.approx(shown, rel=0.01)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1360, "dark"), (400, "light")])
+def test_axe_finds_nothing(at_demo: Seen, width: int, scheme: Literal["light", "dark"]) -> None:
+    with looked_at(at_demo.page, width, scheme):
+        assert violations(at_demo.page) == []
+
+
+def test_no_request_leaves_and_the_browser_has_no_complaint(at_demo: Seen, demo: str) -> None:
+    at_demo.page.locator("#chart-usd .plot").hover()
+    assert {urlsplit(url).netloc for url in at_demo.requests} == {urlsplit(demo).netloc}
+    assert {urlsplit(url).path for url in at_demo.requests} == {
+        "/agentmetrics",
+        "/agentmetrics/events",
+    }
+    assert at_demo.complaints == []
+
+
+def test_a_phone_shows_all_of_it_without_scrolling_sideways(at_demo: Seen) -> None:
+    with looked_at(at_demo.page, 400):
+        assert at_demo.page.evaluate("() => document.documentElement.scrollWidth") <= 400
+
+
+def test_the_keyboard_alone_sorts_the_table_and_reads_a_chart(at_demo: Seen) -> None:
+    page = at_demo.page
+    page.locator("th[data-field=calls_total] button").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("th[data-field=calls_total]")).to_have_attribute("aria-sort", "descending")
+    page.locator("#chart-usd .plot").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#reading")).to_contain_text("$")
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.matches(':focus-visible')")
+
+
+def test_by_model_shows_models(at_demo: Seen) -> None:
+    page = at_demo.page
+    page.get_by_role("button", name="By model").click()
+    expect(page.locator("#rows th").first).to_contain_text(":")
+    assert all(":" in name for name in page.locator("#rows th").all_text_contents())
+    expect(page.locator("#legend")).to_contain_text("openai:gpt-4o")
+    page.get_by_role("button", name="By agent").click()
+    expect(page.locator("#rows")).to_contain_text("researcher")
