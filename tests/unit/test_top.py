@@ -83,7 +83,7 @@ def test_without_a_terminal_the_table_is_printed_once() -> None:
     with served() as (recorder, server):
         record(recorder, "planner", 3)
         opened(recorder, "planner", 2, 75.0)
-        done = run(server.url, "--window", "1")
+        done = run(server.url, "--window", "1", COLUMNS="160")
     assert done.exit_code == 0, done.output
     first, *_, titles, row = done.stdout.splitlines()
     assert first.startswith("USD 0.00/min")

@@ -91,12 +91,12 @@ def in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-def as_before(name: str, screen: str) -> None:
-    """The screen is the one in the file; ``SCREENS=write`` writes it, to be looked at."""
+async def as_before(name: str, pilot: Pilot, top: Top) -> None:
+    """The screen becomes the one in the file; ``SCREENS=write`` writes it, to be looked at."""
     file = SCREENS / f"{name}.txt"
     if os.environ.get("SCREENS") == "write":
-        file.write_text(screen)
-    assert screen == file.read_text()
+        file.write_text(drawn(top))
+    await until(pilot, lambda: drawn(top) == file.read_text())
 
 
 @pytest.mark.usefixtures("in_utc")
@@ -110,10 +110,10 @@ async def test_the_screen_looks_as_before(size: tuple[int, int], glyphs: Glyphs)
         async with top.run_test(size=size) as pilot:
             await until(pilot, has_seen_all(top))
             await pilot.pause()
-            as_before(name, drawn(top))
+            await as_before(name, pilot, top)
             await pilot.press("down", "enter")
             await pilot.pause()
-            as_before(f"{name}-details", drawn(top))
+            await as_before(f"{name}-details", pilot, top)
 
 
 async def test_keys_sort_filter_pause_and_choose_the_window() -> None:
