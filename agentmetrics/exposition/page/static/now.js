@@ -1,11 +1,12 @@
 // What is there now: tiles, lists, budgets and the table.
 
-// A list keeps the height that it once had, so that what is below does not jump every second.
+// A list keeps the height that it once had, up to three rows or so: what is below is not to jump every second.
+const KEPT_PIXELS = 150;
 for (const id of ['running', 'flight']) {
   const around = byId(id).parentElement;
   let highest = 0;
   new ResizeObserver(() => {
-    highest = Math.max(highest, around.scrollHeight);
+    highest = Math.max(highest, Math.min(around.scrollHeight, KEPT_PIXELS));
     around.style.minHeight = `${highest}px`;
   }).observe(byId(id));
 }
