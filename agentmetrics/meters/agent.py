@@ -9,6 +9,7 @@ from agentmetrics.meters.bundle import Bundles
 from agentmetrics.meters.in_flight import InFlight, Oldest
 from agentmetrics.meters.system import Memory
 from agentmetrics.recording.instruments import Batch, GaugeSeries
+from agentmetrics.recording.layers.cardinality import OTHER
 
 
 class AgentMeter:
@@ -51,7 +52,17 @@ class AgentMeter:
         def bind_rss_delta(agent_name: str, extra: tuple[str, ...]) -> GaugeSeries:
             return rss_delta.labels(agent_name=agent_name, **make.named(extra))
 
-        self._series = Bundles(bind)
+        def shared(
+            agent_name: str, status: str, extra: tuple[str, ...]
+        ) -> tuple[str, str, tuple[str, ...]]:
+            own = extra[: len(make.extra_labels)]
+            if make.keeps(runs, (agent_name, status, *own)):
+                return agent_name, status, extra
+            for histogram in observed:
+                make.keeps(histogram, (agent_name, *own))
+            return OTHER, status, (OTHER,) * len(extra)
+
+        self._series = Bundles(bind, share=shared)
         self._rss_deltas = Bundles(bind_rss_delta)
         self._expected = Bundles(zeros)
 

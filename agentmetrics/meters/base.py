@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from agentmetrics.catalog import LATENCY_BUCKETS
-from agentmetrics.recording.instruments import Counter, Gauge, Histogram, Observed
+from agentmetrics.recording.instruments import Counter, Gauge, Histogram, Instrument, Observed
 from agentmetrics.recording.layers.cardinality import MAX_SERIES
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.recorder import Recorder
@@ -45,6 +45,11 @@ class Instruments:
     def named(self, extra: Sequence[str]) -> dict[str, str]:
         """The values of the extra labels by name, as ``labels(**…)`` takes them."""
         return dict(zip(self.extra_labels, extra, strict=False))
+
+    def keeps(self, instrument: Instrument[Any], values: tuple[str, ...]) -> bool:
+        """Whether clean label values have a series of their own, which the cardinality limit
+        decides."""
+        return self.recorder.keeps(instrument.metric, values)
 
     def counter(self, metric: Metric) -> Counter:
         return self.recorder.counter(self.shaped(metric))

@@ -27,6 +27,7 @@ from agentmetrics.recording.instruments import (
     HistogramSeries,
     Instrument,
 )
+from agentmetrics.recording.layers.cardinality import OTHER
 from agentmetrics.recording.lazily import lazily
 from agentmetrics.recording.recorder import Wanted
 
@@ -86,7 +87,7 @@ class LLMMeter:
         self.batch, self.bind_each = make.recorder.batch, make.recorder.bind_each
         self.memory = memory
         self._step = make.recorder.update()
-        self.expected: Bundles[ByEnding] = Bundles(self._expected)
+        self.expected: Bundles[ByEnding] = Bundles(self._expected, share=self._shared)
         """By the labels of calls and their extra labels, which all show 0: the series of those
         calls."""
 
@@ -100,6 +101,24 @@ class LLMMeter:
         the model has a price."""
         if UNKNOWN not in (call.provider, call.model):  # else the response may name them
             self.expected[(call.agent_name, call.provider, call.model, call.extra)]
+
+    def _shared(
+        self, agent_name: str, provider: str, model: str, extra: tuple[str, ...]
+    ) -> tuple[str, str, str, tuple[str, ...]]:
+        """The labels whose series calls with these have, which are those of others past the
+        cardinality limit: of any agent, but of a model whose price is the same."""
+        own, told = (agent_name, provider, model), extra[: len(self.make.extra_labels)]
+        if self.make.keeps(self.calls, (*own, SUCCESS, *told)):
+            return (*own, extra)
+        for of, values in ((self.tokens, catalog.TOKEN_TYPES), (self.errors, catalog.ERROR_TYPES)):
+            self.make.keeps(of, (*own, values[0], *told))
+        others: list[Instrument[Any]] = [self.latency, self.input_last_call, self.output_last_call]
+        if self.prices.knows(provider, model):
+            others += [self.cost, self.call_cost]
+        for each in others:
+            self.make.keeps(each, (*own, *told))
+        has_own = self.make.keeps(self.api_latency, (agent_name, provider))
+        return (agent_name if has_own else OTHER, provider, model, (OTHER,) * len(extra))
 
     def _expected(
         self, agent_name: str, provider: str, model: str, extra: tuple[str, ...]

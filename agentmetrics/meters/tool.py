@@ -10,6 +10,7 @@ from agentmetrics.meters.base import Instruments
 from agentmetrics.meters.bundle import Bundles
 from agentmetrics.meters.in_flight import InFlight
 from agentmetrics.recording.instruments import Batch
+from agentmetrics.recording.layers.cardinality import OTHER
 
 
 class ToolMeter:
@@ -34,7 +35,16 @@ class ToolMeter:
             counted = executions.labels(**own, status=status)
             return make.recorder.batch((counted,), (), (duration.labels(**own),))
 
-        self._series = Bundles(bind)
+        def shared(
+            agent_name: str, tool_name: str, status: str, extra: tuple[str, ...]
+        ) -> tuple[str, str, str, tuple[str, ...]]:
+            own = extra[: len(make.extra_labels)]
+            if make.keeps(executions, (agent_name, tool_name, status, *own)):
+                return agent_name, tool_name, status, extra
+            make.keeps(duration, (agent_name, tool_name, *own))
+            return OTHER, OTHER, status, (OTHER,) * len(extra)
+
+        self._series = Bundles(bind, share=shared)
         self._expected = Bundles(zeros)
 
     def expect(self, tool: ToolExecution) -> None:

@@ -84,6 +84,13 @@ class Recorder(ABC):
         """
         return cls()
 
+    def keeps(self, metric: Metric, values: tuple[str, ...]) -> bool:
+        """Whether clean label values have a series of their own here, or would get one.
+
+        A limit that turns them away counts that.
+        """
+        return True
+
     # Instruments
 
     def counter(self, metric: Metric) -> Counter:

@@ -16,7 +16,7 @@ import _thread
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 
@@ -98,6 +98,9 @@ def later() -> Iterator[None]:
 # What nobody says who could
 
 _waiting: deque[_Message] = deque(maxlen=MAX_WAITING)
+_turns: list[None] = [None]
+"""Whoever takes it out may say what waits: one thread, however long a handler holds it up. No lock,
+which a signal handler might find taken."""
 
 
 def _holds_no_lock() -> bool:
@@ -115,16 +118,25 @@ def while_unlocked(holds_lock: Callable[[], bool]) -> None:
 
 def _begin_thread() -> None:
     # Not threading.Thread, whose start takes a lock that a signal handler may find taken.
-    with suppress(RuntimeError):  # no more threads, as at the exit of a program
+    try:
+        turn = _turns.pop()
+    except IndexError:  # another thread says it
+        return
+    try:
         _thread.start_new_thread(_say_waiting, ())
+    except RuntimeError:  # no more threads, as at the exit of a program
+        _turns.append(turn)
 
 
 def _say_waiting() -> None:
-    with suppress(IndexError):  # another such thread was faster
-        while _waiting:
-            _waiting.popleft()()
+    while _waiting:
+        _waiting.popleft()()
+    _turns.append(None)
+    if _waiting:  # since it was looked at
+        _begin_thread()
 
 
 def begin_anew() -> None:
     """As in a process that has said nothing: in a forked child, whose parent says what waits."""
     _waiting.clear()
+    _turns[:] = [None]

@@ -44,11 +44,16 @@ with the length of a run and with the machine, the rest may not.
   ends it ([how a process ends](ends.md)); they are not synced to the disk at every call.
 - **StatsD without loss.** It has no disk: a process that is killed loses what it recorded since its
   last flush, one second by default, and UDP loses what it likes.
+- **A file that somebody truncates under a program.** Files of `PROMETHEUS_MULTIPROC_DIR` are mapped
+  into memory. Until the next flush, a second later, has noticed that one has become shorter, and
+  made it anew, a write beyond its end is a SIGBUS, which ends the process. Deleting the files or
+  the directory is harmless.
 - **Code of yours that never returns.** What of your own runs inside a call of ours, such as a
-  logging handler, is guarded against what it raises, and not against its hanging.
-- **Generators that change context variables, before Python 3.12.** None of ours is changed while
-  the garbage collector closes them, since the interpreter can crash of it; your own, and those of
-  frameworks, are theirs.
+  logging handler, is guarded against what it raises, and not against its hanging: that holds up the
+  thread that is in it, and no other.
+- **Generators and finalizers that use context variables, before Python 3.12.** None of ours is
+  changed or read while the garbage collector closes them, since the interpreter can crash of it;
+  your own, and those of frameworks, are theirs.
 - **A fork made in C while another thread asks for the interpreter's lock.** Such a child can hang
   in CPython itself, with or without this library; `os.fork` and `multiprocessing` do not.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
 from random import Random
 from types import SimpleNamespace
@@ -12,9 +12,12 @@ from typing import Any
 
 import anthropic
 import boto3
+import cohere
 import ollama
 import openai
 import pytest
+from google import genai
+from mistralai.client import Mistral
 
 from agentmetrics import MemoryRecorder, wrap
 from agentmetrics.recording.metric import class_has
@@ -144,6 +147,46 @@ def of_bedrock(script: Script) -> Made:
     return lambda: client.converse(modelId="nova", messages=[]), client
 
 
+def of_async_openai_stream(script: Script) -> Made:
+    client = openai.AsyncOpenAI(api_key="none")
+    client.request = script.aanswer  # type: ignore[method-assign]
+    create = client.chat.completions.create
+    return lambda: done(create(model="gpt-4o", messages=[], stream=True)), client
+
+
+def of_mistral(script: Script) -> Made:
+    client: Any = Mistral(api_key="none")
+    client.chat.complete = client.chat.stream = script.answer
+    return lambda: client.chat.complete(model="mistral-small", messages=[]), client
+
+
+def of_mistral_stream(script: Script) -> Made:
+    _, client = of_mistral(script)
+    return lambda: client.chat.stream(model="mistral-small", messages=[]), client
+
+
+def of_cohere(script: Script) -> Made:
+    client: Any = cohere.ClientV2("none")
+    client.with_raw_response.chat = script.answer
+    return lambda: client.with_raw_response.chat(model="command", messages=[]), client
+
+
+def of_google(script: Script) -> Made:
+    client: Any = genai.Client(api_key="none")
+    client.models._generate_content = script.answer
+    return lambda: client.models._generate_content(model="gemini", contents="a"), client
+
+
+def of_google_stream(script: Script) -> Made:
+    client: Any = genai.Client(api_key="none")
+
+    def generate(*_: object, **__: object) -> Iterator[Any]:
+        yield from script.result
+
+    client.models._generate_content_stream = generate
+    return lambda: client.models._generate_content_stream(model="gemini", contents="a"), client
+
+
 CLIENTS = {
     "OpenAI": of_openai,
     "AsyncOpenAI": of_async_openai,
@@ -151,6 +194,9 @@ CLIENTS = {
     "Ollama": of_ollama,
     "AsyncOllama": of_async_ollama,
     "Bedrock": of_bedrock,
+    "Mistral": of_mistral,
+    "Cohere": of_cohere,
+    "Google": of_google,
 }
 
 
@@ -219,15 +265,16 @@ def expected(script: Script, most: int) -> tuple[list[int], int | None]:
 
 
 class Holder:
-    """A stream of the SDK's own, with its events where the SDK has them."""
+    """A stream of the SDK's own, with its events in the attribute where the SDK has them."""
 
-    def __init__(self, events: Any) -> None:
-        self._iterator = self.generator = events
+    def __init__(self, events: Any, where: str = "_iterator") -> None:
+        self._where = where
+        setattr(self, where, events)
 
     def __iter__(self) -> Iterator[Any]:
         while True:
             try:
-                event = next(self._iterator if self._iterator is not None else self.generator)
+                event = next(getattr(self, self._where))
             except StopIteration:
                 return
             yield event
@@ -236,10 +283,50 @@ class Holder:
         """As the SDK closes its connection."""
 
 
+class AsyncHolder:
+    """The same of an SDK that is awaited."""
+
+    def __init__(self, events: Iterator[Any]) -> None:
+        self._iterator = self._all(events)
+
+    async def _all(self, events: Iterator[Any]) -> AsyncIterator[Any]:
+        for event in events:
+            yield event
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        async for event in self._iterator:
+            yield event
+
+    async def close(self) -> None:
+        """As the SDK closes its connection."""
+
+
+class Awaited:
+    """An asynchronous stream, read without an event loop."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[Any]:
+        events = aiter(self._stream)
+        while True:
+            try:
+                event = done(anext(events))
+            except StopAsyncIteration:
+                return
+            yield event
+
+    def close(self) -> None:
+        done(self._stream.close())
+
+
 STREAMS: dict[str, tuple[Callable[[Script], Made], Callable[[Script], Any]]] = {
     "OpenAI": (of_openai, lambda script: Holder(script.stream())),
     "Anthropic": (of_anthropic, lambda script: Holder(script.stream())),
     "Ollama": (of_ollama, lambda script: script.stream()),
+    "AsyncOpenAI": (of_async_openai_stream, lambda script: AsyncHolder(script.stream())),
+    "Mistral": (of_mistral_stream, lambda script: Holder(script.stream(), "generator")),
+    "Google": (of_google_stream, lambda script: script.stream()),
 }
 
 
@@ -257,7 +344,9 @@ def test_a_stream_of_a_wrapped_client_gives_every_event_and_breaks_as_it_broke(
         told = Script(random)
         script.error, script.result = None, stream_of(told)
         most = random.randint(1, 6)
-        got = read(call(), random, most=most)
+        stream = call()
+        got = read(Awaited(stream) if name.startswith("Async") else stream, random, most=most)
+        del stream
         assert got == expected(told, most)
         events, broken = events + len(got[0]), broken + (got[1] is not None)
         script.result = None

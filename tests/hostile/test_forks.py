@@ -1,4 +1,4 @@
-"""Children forked beside eight busy threads make their calls and end, and no count is lost."""
+"""Children forked beside busy threads make their calls and end, and no count is lost."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from tests.hostile.conftest import Proves
 from tests.hostile.programs import forking
 
 FORKS = times(short=6, whole=200)
+THREADS = times(short=8, whole=3)
+"""All do the same in turn; what a fork waits for grows with how many want the interpreter."""
 
 
 def in_files(directory: Path) -> Counter[str]:
@@ -42,7 +44,7 @@ def test_every_child_makes_its_call_and_ends_and_every_call_is_counted(
     files.mkdir()
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", forking.__name__, kind, str(FORKS), url],
+        [sys.executable, "-m", forking.__name__, kind, str(FORKS), str(THREADS), url],
         env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(files)},
         capture_output=True,
         text=True,
@@ -58,7 +60,7 @@ def test_every_child_makes_its_call_and_ends_and_every_call_is_counted(
     written = {group.labels["agent_name"]: group.amounts.calls for group in groups}
     assert written == {"parent": made, "child": FORKS}
     proves(
-        f"{FORKS} children beside eight threads that call, import, flush and make recorders",
+        f"{FORKS} children beside {THREADS} threads that call, import, flush and make recorders",
         f"0 hung, 0 crashed; {FORKS} of {FORKS} calls of children and {made:,} of {made:,} of the "
         f"parent in Prometheus and ledger; {seconds / FORKS:.2f} s a child",
     )

@@ -13,7 +13,7 @@ from tests.hostile import times
 from tests.hostile.conftest import Proves
 from tests.hostile.programs import interrupted
 
-PLACES = times(short=10, whole=40)
+PLACES = times(short=6, whole=40)
 
 
 @pytest.mark.parametrize("backend", ["memory", "statsd", "prometheus", "multiprocess"])

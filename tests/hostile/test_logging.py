@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -25,8 +26,11 @@ from agentmetrics import (
 from agentmetrics.config.active import replaced
 from agentmetrics.errors import LedgerUnavailable
 from agentmetrics.recording import fork, said
+from tests.hostile import times
+from tests.hostile.conftest import Proves
 
 PATIENCE_SECONDS = 60.0
+TIMES = times(short=100, whole=10_000)
 
 
 class Handler(logging.Handler):
@@ -91,13 +95,16 @@ def test_what_logging_raises_reaches_nobody(
     assert recorder.value("llm_active_calls") == 0
 
 
-def test_a_handler_that_records_a_call_is_not_called_for_it_again(logger: logging.Logger) -> None:
+def test_a_handler_that_records_a_call_is_not_called_for_it_again(
+    logger: logging.Logger, proves: Proves
+) -> None:
     recorder = MemoryRecorder()
     handler = Handler(lambda: call(recorder, "of-the-handler"))
     logger.addHandler(handler)
     call(recorder)
     heard = len(handler.heard)
     assert recorder.value("llm_calls_total", model="of-the-handler") == heard > 0
+    proves(f"{heard} messages, with a call for each", f"{heard} calls counted, 0 more messages")
 
 
 def holds_no_lock() -> None:
@@ -115,7 +122,7 @@ def in_another_thread(act: Callable[[], object]) -> Callable[[], object]:
 
 
 def test_no_lock_of_ours_is_held_while_a_handler_runs(
-    logger: logging.Logger, tmp_path: Path
+    logger: logging.Logger, tmp_path: Path, proves: Proves
 ) -> None:
     failed: list[BaseException] = []
     looking = threading.Lock()
@@ -165,6 +172,95 @@ def test_no_lock_of_ours_is_held_while_a_handler_runs(
     text = "\n".join(handler.heard)
     for said_of in ("no price", "budget 'small' passed", "cannot be written to", "is back"):
         assert said_of in text
+    proves(
+        f"{len(handler.heard)} messages whose handler waits for a thread that calls, flushes and "
+        "reads, of a call, a budget, a ledger that goes and comes, and configure()",
+        "0 hung, 0 raised, 0 locks held",
+    )
+
+
+class Hanging:
+    """Logging that waits for something, as a handler or as a filter does."""
+
+    def __init__(self) -> None:
+        self.may_go_on, self.hangs = threading.Event(), threading.Event()
+
+    def __enter__(self) -> Hanging:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.may_go_on.set()
+
+    def wait(self) -> None:
+        self.hangs.set()
+        self.may_go_on.wait()
+
+
+class HangingFilter(logging.Filter):
+    def __init__(self, wait: Callable[[], None]) -> None:
+        super().__init__()
+        self._wait = wait
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        self._wait()
+        return True
+
+
+def add_handler(logger: logging.Logger, wait: Callable[[], None]) -> None:
+    logger.addHandler(Handler(wait))
+
+
+def add_filter(logger: logging.Logger, wait: Callable[[], None]) -> None:
+    for name in ("agentmetrics", "agentmetrics.calls"):
+        logging.getLogger(name).addFilter(HangingFilter(wait))
+
+
+@pytest.mark.parametrize("add", [add_handler, add_filter], ids=["handler", "filter"])
+def test_logging_that_hangs_holds_up_the_thread_that_logs_and_no_other(
+    add: Callable[[logging.Logger, Callable[[], None]], None],
+    logger: logging.Logger,
+    tmp_path: Path,
+    proves: Proves,
+) -> None:
+    recorder = MemoryRecorder()
+    ledger = Ledger(f"sqlite:///{tmp_path}/x.db", flush_interval_seconds=1000)
+    ledger.attach(recorder)
+    call(recorder, "warm")
+    logger.setLevel(logging.WARNING)  # or every call says something
+    with Hanging() as hanging:
+        add(logger, hanging.wait)
+        held_up = threading.Thread(target=call, args=(recorder, "first"), daemon=True)
+        held_up.start()
+        assert hanging.hangs.wait(PATIENCE_SECONDS)
+
+        def everything() -> None:
+            for _ in range(TIMES):
+                call(recorder, "warm")  # of which everything was said
+            ledger.flush()
+            recorder.samples()
+            child = os.fork()
+            if not child:
+                call(recorder, "warm")
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+
+        in_another_thread(everything)()
+        lock = fork.held_lock()
+        threads = threading.active_count()
+        for _ in range(TIMES):
+            with lock:  # said by a thread, which hangs as well: by one
+                said.QuietLogger("agentmetrics").warning("said by a thread")
+        assert len(said._waiting) >= min(TIMES - 1, said.MAX_WAITING)
+        assert threading.active_count() <= threads + 1
+        assert held_up.is_alive()
+    held_up.join(PATIENCE_SECONDS)
+    calls = recorder.value("llm_calls_total")
+    assert calls == TIMES + 2
+    ledger.close()
+    proves(
+        f"1 thread that hangs in it, and another with {TIMES:,} calls, a flush, a reading, a fork",
+        f"0 others hung, {calls:,.0f} of {TIMES + 2:,} calls counted, 1 thread of ours more",
+    )
 
 
 def test_what_is_logged_under_a_lock_is_said_when_it_is_free(logger: logging.Logger) -> None:

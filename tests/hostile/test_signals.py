@@ -19,7 +19,7 @@ from tests.hostile import times
 from tests.hostile.conftest import Proves
 from tests.hostile.programs import signalled
 
-SECONDS = times(short=2, whole=20)
+SECONDS = times(short=1, whole=20)
 PATIENCE_SECONDS = 60
 
 

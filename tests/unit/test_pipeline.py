@@ -21,8 +21,12 @@ from agentmetrics import (
     Namespace,
     NoopRecorder,
     Recorder,
+    Usage,
     configure,
+    labels,
     track_call,
+    track_run,
+    track_tool,
 )
 from agentmetrics.calls.facts import AgentRun, RetrieverQuery, Scope, ToolExecution
 from agentmetrics.config.active import replaced
@@ -116,6 +120,46 @@ class TestOptions:
                 pass
         assert recorder.value("llm_calls_total", model="other") == 2
         assert recorder.value("agentmetrics_series_dropped_total", metric="llm_calls_total") == 2
+
+    def test_calls_past_the_limit_of_series_share_theirs_and_cost_what_they_cost(self) -> None:
+        recorder = MemoryRecorder()
+        pipeline = pipeline_of(recorder, Options(max_series=4, extra_labels=("tenant",)))
+        models = ("gpt-4o", "gpt-4o-mini", "nobody-s")
+        for number in range(60):
+            model = models[number % 3]
+            with (
+                labels(tenant=f"tenant-{number}"),
+                track_call("openai", model, agent_name=f"agent-{number % 2}", recorder=recorder)
+                as call,
+            ):  # fmt: skip
+                call.record_usage(1000, 10)
+        assert len(set(map(id, pipeline.llm.expected.values()))) == 4 + 2 * 3
+        assert recorder.value("llm_calls_total", agent_name="other", tenant="other") == 56
+        assert recorder.value("llm_tokens_total", token_type="input") == 60_000
+        listed = {model: Prices().cost_usd("openai", model, Usage(1000, 10)) for model in models}
+        assert recorder.value("llm_cost_usd_total") == pytest.approx(
+            20 * sum(cost or 0.0 for cost in listed.values())
+        )
+        assert recorder.value("llm_unpriced_calls_total", model="nobody-s") == 20
+        for agent in ("agent-0", "agent-1"):  # which has no more labels than there is room for
+            of_agent = {"agent_name": agent, "provider": "openai"}
+            assert recorder.histogram("llm_api_latency_seconds", **of_agent).count == 30
+        for metric in ("llm_calls_total", "llm_tokens_total", "llm_latency_seconds"):
+            dropped = recorder.value("agentmetrics_series_dropped_total", metric=metric)
+            assert dropped >= 56
+
+    def test_tools_and_runs_past_the_limit_of_series_share_theirs(self) -> None:
+        recorder = MemoryRecorder()
+        pipeline_of(recorder, Options(max_series=2))
+        for number in range(10):
+            run = track_run(f"agent-{number}", recorder=recorder)
+            with run, track_tool(f"tool-{number}", recorder=recorder):
+                pass
+        assert recorder.value("agent_runs_total", agent_name="other") == 8
+        assert recorder.histogram("agent_run_duration_seconds", agent_name="other").count == 8
+        assert recorder.value("tool_executions_total", tool_name="other") == 8
+        dropped = recorder.value("agentmetrics_series_dropped_total", metric="agent_runs_total")
+        assert dropped == 8
 
     def test_options_that_change_no_metric_can_be_changed_later(self) -> None:
         recorder, prices = MemoryRecorder(), Prices()

@@ -44,6 +44,17 @@ class CardinalityLimit(Layer):
             passes = self._passes(metric, values)
         return values if passes else self._rejected(metric, values)
 
+    def keeps(self, metric: Metric, values: tuple[str, ...]) -> bool:
+        counted = self._counted.get(metric.name)
+        if (
+            counted is None
+            or len(counted.seen) < self.max_series
+            or counted.open_values(values) in counted.seen
+        ):
+            return self._next.keeps(metric, values)
+        self._rejected(metric, values)
+        return False
+
     def bind_each(self, wanted: Sequence[Wanted]) -> list[Any]:
         passes = self._passes
         with self._step:
@@ -68,8 +79,15 @@ class CardinalityLimit(Layer):
         return False
 
     def _rejected(self, metric: Metric, values: tuple[str, ...]) -> tuple[str, ...]:
-        """The label set that stands for one past the limit, which is counted."""
+        """The label set that stands for one past the limit, which is counted, unless it stands for
+        others itself."""
         counted = self._counted[metric.name]
+        stands_for_it = tuple(
+            value if label in metric.closed_labels else OTHER
+            for label, value in zip(metric.labels, values, strict=True)
+        )
+        if stands_for_it == values:
+            return values
         open_values, rejected = counted.open_values(values), counted.rejected
         with self._step:
             is_new = open_values not in rejected
@@ -79,10 +97,7 @@ class CardinalityLimit(Layer):
                 rejected.add(open_values)
         if is_new:
             self._dropped.labels(metric.name).inc()
-        return tuple(
-            value if label in metric.closed_labels else OTHER
-            for label, value in zip(metric.labels, values, strict=True)
-        )
+        return stands_for_it
 
 
 class _Counted:

@@ -76,6 +76,9 @@ class FanoutRecorder(Recorder):
 
         return apply
 
+    def keeps(self, metric: Metric, values: tuple[str, ...]) -> bool:
+        return any(recorder.keeps(metric, values) for recorder in self.inner)
+
     def collect(self) -> list[Family]:
         return self._first(lambda recorder: recorder.collect())
 

@@ -70,6 +70,9 @@ class Layer(Recorder):
             self._onward[metric.name] = found
         return found
 
+    def keeps(self, metric: Metric, values: tuple[str, ...]) -> bool:
+        return self._next.keeps(self.onward(metric).metric, self.outward_values(metric, values))
+
     def declare(self, metric: Metric) -> None:
         self.onward(metric)
 

@@ -52,6 +52,9 @@ class Selection(Layer):
     def outward_values(self, metric: Metric, values: tuple[str, ...]) -> tuple[str, ...]:
         return values[: len(self.onward(metric).metric.labels)]
 
+    def keeps(self, metric: Metric, values: tuple[str, ...]) -> bool:
+        return self._is_off(metric.name) or super().keeps(metric, values)
+
     def declare(self, metric: Metric) -> None:
         if not self._is_off(metric.name):
             super().declare(metric)

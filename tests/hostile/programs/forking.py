@@ -1,4 +1,4 @@
-"""A program that forks beside eight busy threads: ``python -m …forking KIND TIMES LEDGER_URL``.
+"""A program that forks beside busy threads: ``python -m …forking KIND TIMES THREADS LEDGER_URL``.
 
 Each child makes a call and ends. Prints how the children ended as JSON, ``null`` for one that hung,
 and how many calls the threads have made.
@@ -14,9 +14,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 
 from agentmetrics import (
@@ -71,8 +71,10 @@ def import_slowly() -> None:
     __import__(SLOW)
 
 
-def busy(does: Callable[[], object]) -> None:
-    while not is_over.wait(0.001):
+def busy(works: Sequence[Callable[[], object]]) -> None:
+    for does in cycle(works):
+        if is_over.wait(0.001):
+            break
         does()
 
 
@@ -99,7 +101,9 @@ def fork() -> int:
 
 def fork_in_c() -> int:
     usual = sys.getswitchinterval()
-    sys.setswitchinterval(1.0)  # no thread asks for Python's lock between fork and hook
+    # No thread asks for Python's lock between fork and hook, not even one that waits already.
+    sys.setswitchinterval(100.0)
+    time.sleep(4 * usual)
     try:
         # CPython wants the hook of whoever forks.
         return forked(ctypes.PyDLL(None).fork, ctypes.pythonapi.PyOS_AfterFork_Child)
@@ -137,7 +141,7 @@ KINDS: dict[str, Callable[[], int | None]] = {
 }
 
 
-def main(kind: str, times: int, url: str) -> None:
+def main(kind: str, times: int, many: int, url: str) -> None:
     configure(backend="prometheus", ledger_url=url)
     modules = Path(tempfile.mkdtemp())
     sys.path.insert(0, str(modules))
@@ -146,7 +150,7 @@ def main(kind: str, times: int, url: str) -> None:
         *(lambda number=number: calls(number) for number in range(CALLING)),
         *(calls_of_new_models, make_recorders, write, import_slowly),
     ]
-    threads = [threading.Thread(target=busy, args=(each,)) for each in works]
+    threads = [threading.Thread(target=busy, args=(works[each::many],)) for each in range(many)]
     for thread in threads:
         thread.start()
     codes = [KINDS[kind]() for _ in range(times)]
@@ -157,4 +161,4 @@ def main(kind: str, times: int, url: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
