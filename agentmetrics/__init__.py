@@ -23,7 +23,7 @@ _OF_THE_PROCESS = frozenset({"Ledger", "Budgets"})
 """What takes the options of the process, of which ``config`` knows, without asking for them."""
 
 _FIRST = _OF_THE_PROCESS | {
-    *("configure", "get_ledger", "get_recorder"),
+    *("configure", "get_ledger", "get_recorder", "print_summary"),
     *("MemoryRecorder", "NoopRecorder", "PrometheusRecorder", "StatsDRecorder"),
 }
 """What a program begins with. A call that comes later is to import nothing: a child that is forked

@@ -13,6 +13,7 @@ from .calls.context import labels as labels
 from .config.active import configure as configure
 from .config.active import get_ledger as get_ledger
 from .config.active import get_recorder as get_recorder
+from .config.printing import print_summary as print_summary
 from .config.settings import Settings as Settings
 from .errors import BudgetExceeded as BudgetExceeded
 from .errors import ConfigurationError as ConfigurationError
@@ -32,6 +33,7 @@ from .recording.layers.fanout import FanoutRecorder as FanoutRecorder
 from .recording.layers.namespace import Namespace as Namespace
 from .recording.metric import Metric as Metric
 from .recording.recorder import Recorder as Recorder
+from .recording.summary.summary import RecorderSummary as RecorderSummary
 from .sources.agent import InstrumentedAgent as InstrumentedAgent
 from .sources.application import record_error as record_error
 from .sources.caches import CacheTracker as CacheTracker

@@ -30,6 +30,7 @@ from agentmetrics.catalog import (
     is_off,
 )
 from agentmetrics.errors import BudgetExceeded, ConfigurationError
+from agentmetrics.meters import summary  # noqa: F401 - recorders show themselves by it
 from agentmetrics.meters.agent import AgentMeter
 from agentmetrics.meters.base import Instruments
 from agentmetrics.meters.cache import CacheMeter
@@ -277,7 +278,7 @@ class Pipeline(ForkAware):
 
     def look(self, now: float) -> None:
         """See whether log points are wanted by now, and how the process may end; to be called from
-        ``next_look`` on."""
+        ``next_look`` on, by whatever is recorded."""
         self.next_look = now + log_points.LOOK_SECONDS
         self.is_watched = bool(self.gates) or log_points.wanted()
         look_for_ends()
@@ -329,6 +330,9 @@ class Pipeline(ForkAware):
         Prometheus' ``increase`` misses the first increment of a series that begins with it.
         """
         notice_fork()
+        now = perf_counter()
+        if now >= self.next_look:
+            self.look(now)
         expect = self._expect.get(fact.kind)
         if expect is not None:
             try:

@@ -21,6 +21,7 @@ from agentmetrics.backends.multiprocess import (
     MultiprocessCollector,
     MultiprocessStore,
     are_written,
+    recorded,
 )
 from agentmetrics.errors import ConfigurationError
 from agentmetrics.recording.exemplars import Exemplar
@@ -126,6 +127,12 @@ class PrometheusRecorder(StoreRecorder):
         self.flush()
         encode, content_type = choose_encoder(understood(accept))
         return Exposition(encode(self.scraped), content_type)
+
+    def collect_all(self) -> list[Family]:
+        if not isinstance(self.store, MultiprocessStore):
+            return self.collect()
+        self.flush()
+        return recorded(self.scraped.collect(), self.store.metrics.copy())
 
     def flush(self) -> None:
         if isinstance(self.store, MultiprocessStore):

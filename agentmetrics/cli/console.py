@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import io
 import sys
-import unicodedata
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any, NoReturn
@@ -17,7 +16,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from agentmetrics.recording.unseen import without_unseen
+from agentmetrics.recording.unseen import visible as visible
 
 _STAND_INS = {"–": "-", "≤": "<=", "─": "-", "…": "~"}  # noqa: RUF001
 _STAND_INS |= dict.fromkeys("█▉▊▋▌", "#") | dict.fromkeys("▍▎▏", " ")
@@ -64,32 +63,6 @@ class _Console(Console):
     def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
-
-
-def visible(text: str) -> str:
-    """The text with an escape for each character that is not to be seen and may do something.
-
-    Names that are recorded have none, but a ledger may have been written by anybody, and so may
-    files and variables.
-    """
-    if text.isascii() and text.replace("\n", "").isprintable():
-        return text
-    return "".join(c if c == "\n" or _is_seen(c) else _escaped(c) for c in text)
-
-
-def _is_seen(character: str) -> bool:
-    is_joint = character in "\u200c\u200d" or unicodedata.category(character) == "Mn"
-    return is_joint or (
-        unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")
-        and bool(without_unseen(character))
-    )
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def titled_table(title: str | None, *columns: str, **options: Any) -> Table:

@@ -16,6 +16,7 @@ from agentmetrics.config.assembly import (
     make_options,
     make_push_at_exit,
     make_recorder,
+    make_summary_at_exit,
     naming_backends,
 )
 from agentmetrics.config.loading import load_settings, variable_of
@@ -28,6 +29,7 @@ from agentmetrics.recording.exits import close_at_exit, flush_at_exits, skip_at_
 from agentmetrics.recording.fork import ForkSafeLock
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.recording.said import later
+from agentmetrics.recording.summary.at_exit import SummaryAtExit
 
 if TYPE_CHECKING:
     from agentmetrics.backends.pushgateway import PushAtExit
@@ -53,7 +55,14 @@ class InUse:
     made_here: Recorder | None = None
     settings: Settings | None = None
     at_exit: PushAtExit | None = None
+    summary: SummaryAtExit | None = None
     is_chosen: bool = True
+
+    def give_up(self) -> None:
+        """Do at exit none of what it was to do then, but for what is open or owed."""
+        for each in (self.at_exit, self.summary):
+            if each is not None:
+                each.give_up()
 
 
 class Active:
@@ -111,6 +120,7 @@ def configure(
         pipeline = _pipeline(new, options, settings if made else None)
         _describe_service(pipeline, new, settings, made)
         _show_system(pipeline, settings)
+        summary = make_summary_at_exit(settings, new)
         at_exit = make_push_at_exit(settings, new)
         ledger = make_ledger(settings)
     except BaseException:
@@ -133,14 +143,15 @@ def configure(
             if old_ledger is not None and limits:
                 _write(old_ledger)  # the new budgets ask what was spent until now
         in_force = _in_force(limits, new, ledger, settings) if limits else None
-        active.put(InUse(new, pipeline, ledger, in_force, made, settings, at_exit))
+        active.put(InUse(new, pipeline, ledger, in_force, made, settings, at_exit, summary))
     if made is not None:
         close_at_exit(made)
     if at_exit is not None:
         at_exit.begin()
+    if summary is not None:
+        summary.begin()
     if before is not None:
-        if before.at_exit is not None:
-            before.at_exit.give_up()
+        before.give_up()
         _close(before.ledger, None if before.made_here is new else before.made_here)
     return new
 
@@ -270,8 +281,7 @@ def replaced(recorder: R) -> Iterator[R]:
         if inside is not None and inside.budgets is not None:
             inside.budgets.close()
         if inside is not None:
-            if inside.at_exit is not None:
-                inside.at_exit.give_up()
+            inside.give_up()
             _close(inside.ledger, inside.made_here)
 
 

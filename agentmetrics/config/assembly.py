@@ -19,6 +19,7 @@ from agentmetrics.recording.layers.common_labels import CommonLabels
 from agentmetrics.recording.layers.fanout import FanoutRecorder
 from agentmetrics.recording.layers.namespace import Namespace
 from agentmetrics.recording.recorder import Recorder
+from agentmetrics.recording.summary.at_exit import SummaryAtExit
 
 if TYPE_CHECKING:
     from agentmetrics.backends.pushgateway import PushAtExit, Pushgateway
@@ -163,6 +164,21 @@ def make_push_at_exit(settings: Settings, recorder: Recorder) -> PushAtExit | No
             f"Prometheus can be pushed: add 'prometheus' to {variable_of('backend')}"
         )
     return PushAtExit(gateway, found)
+
+
+def make_summary_at_exit(settings: Settings, recorder: Recorder) -> SummaryAtExit | None:
+    """What prints a summary at exit, where the settings ask for it.
+
+    Raises ``ConfigurationError`` where they ask for nothing to be done then.
+    """
+    if not settings.summary:
+        return None
+    if not settings.flush_at_exit:
+        raise ConfigurationError(
+            f"{variable_of('flush_at_exit')}=False: with it nothing is printed at exit, as "
+            f"{variable_of('summary')} asks for: leave out one of them"
+        )
+    return SummaryAtExit(recorder)
 
 
 @contextmanager

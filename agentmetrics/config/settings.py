@@ -163,6 +163,11 @@ class Settings(BaseSettings):
         description="flush metrics and the ledger at the end of every process: exit, SIGTERM, "
         "workers of servers and pools; `off` leaves that to the program",
     )
+    summary: bool = Field(
+        False,
+        description="`on` to print what was recorded, by agent, model and tool, to standard error "
+        "when the program ends; not in its children",
+    )
     system_metrics: bool = Field(
         False,
         description="record CPU, memory and disk of the container or machine, this process, and "

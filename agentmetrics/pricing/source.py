@@ -106,6 +106,12 @@ _BARE_ALIASES = frozenset({"mistral"})
 https://docs.mistral.ai/getting-started/models
 """
 
+_STALE = frozenset({Name("deepseek", "deepseek-chat"), Name("deepseek", "deepseek-reasoner")})
+"""Aliases that have moved, and the list still has the price of what they stood for in 2025.
+
+DeepSeek has retired them: https://api-docs.deepseek.com/quick_start/pricing.
+"""
+
 _OPEN_WEIGHTS = re.compile("gpt-oss")
 """Models that their maker does not serve, so that everybody has a price of their own."""
 
@@ -283,6 +289,8 @@ class Listing:
 
     def find(self, name: Name) -> Entry | None:
         """The entry that is this model; ``None`` where there is none that surely is."""
+        if name in _STALE:
+            return None
         if name.model.startswith("ft:"):
             return None  # the list gives some fine-tunes the price of their base, or no cached rate
         for provider in self._sellers(name):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
-from agentmetrics.recording import reading
+from agentmetrics.recording import reading, showing
 from agentmetrics.recording.instruments import (
     Batch,
     Counter,
@@ -22,10 +22,14 @@ from agentmetrics.recording.instruments import (
 )
 from agentmetrics.recording.known import known_metric, turned_off, unknown_metric
 from agentmetrics.recording.metric import Kind, Metric, check_same
+from agentmetrics.recording.summary.frames import series_frame
 from agentmetrics.recording.values import Family, HistogramValue, Sample
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from typing_extensions import Self
+
+    from agentmetrics.recording.summary.summary import RecorderSummary
 
 T = TypeVar("T")
 
@@ -208,6 +212,10 @@ class Recorder(ABC):
             "of several backends"
         )
 
+    def collect_all(self) -> list[Family]:
+        """Like ``collect``, in Prometheus multiprocess mode with the series of all processes."""
+        return self.collect()
+
     def value(self, name: str, /, **labels: str) -> float:
         """The sum over the series of a counter or gauge that have these labels; 0 if there are
         none.
@@ -229,6 +237,30 @@ class Recorder(ABC):
         n, "sum": s, "buckets": {upper bound as text: cumulative count}}``.
         """
         return reading.snapshot(self.collect())
+
+    def summary(self) -> RecorderSummary:
+        """What was recorded by agent, model, tool and budget: ``print(recorder.summary())``.
+
+        In Prometheus multiprocess mode, that of all processes. Raises ``NotImplementedError`` in a
+        recorder that keeps no values.
+        """
+        return showing.summary_of(self)
+
+    def to_pandas(self) -> DataFrame:
+        """A data frame with a row for each series.
+
+        It has the columns ``metric``, one for each label, ``value``, and for histograms ``count``,
+        ``sum``, ``p50`` and ``p95``; a label of one of these names has an underscore behind it.
+        Raises ``ModuleNotFoundError`` where pandas is not installed, and ``NotImplementedError`` in
+        a recorder that keeps no values.
+        """
+        return series_frame(self.collect_all())
+
+    def __repr__(self) -> str:
+        return showing.line_of(self)
+
+    def _repr_html_(self) -> str:
+        return showing.html_of(self)
 
     def _named(self, name: str, families: Sequence[Family]) -> Metric:
         """The metric of this name: one that was asked for here, that has series, or is known.

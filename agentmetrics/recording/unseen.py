@@ -17,6 +17,7 @@ So two names may still differ in nothing to be seen within such a script, as UTS
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _IGNORED = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
@@ -42,3 +43,29 @@ _UNSEEN = re.compile(
 def without_unseen(text: str) -> str:
     """The text without such characters; it may be empty. Doing it twice changes nothing."""
     return _UNSEEN.sub("", text) if _MAY_GO.search(text) else text
+
+
+def visible(text: str) -> str:
+    """The text with an escape for each character that is not to be seen and may do something.
+
+    Names that are recorded have none, but a ledger may have been written by anybody, and so may
+    files and variables.
+    """
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return "".join(c if c == "\n" or _is_seen(c) else _escaped(c) for c in text)
+
+
+def _is_seen(character: str) -> bool:
+    is_joint = character in "\u200c\u200d" or unicodedata.category(character) == "Mn"
+    return is_joint or (
+        unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")
+        and bool(without_unseen(character))
+    )
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

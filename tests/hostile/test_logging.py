@@ -101,7 +101,7 @@ def test_a_handler_that_records_a_call_is_not_called_for_it_again(logger: loggin
 
 
 def holds_no_lock() -> None:
-    assert not fork._holds_lock()
+    assert not fork.holds_lock()
 
 
 def in_another_thread(act: Callable[[], object]) -> Callable[[], object]:
@@ -173,7 +173,7 @@ def test_what_is_logged_under_a_lock_is_said_when_it_is_free(logger: logging.Log
     states: list[bool] = []
 
     def look() -> None:
-        states.append(fork._holds_lock())
+        states.append(fork.holds_lock())
         heard.set()
 
     logger.addHandler(Handler(look))

@@ -27,8 +27,9 @@ from typer.testing import CliRunner
 from agentmetrics.budget.ledger.summary import Group
 from agentmetrics.budget.ledger.tally import Amounts
 from agentmetrics.cli.app import app
-from agentmetrics.cli.demo.table import Row, cost_differences, differences
+from agentmetrics.cli.demo.table import cost_differences, differences
 from agentmetrics.cli.demo.wire import Tally
+from agentmetrics.recording.summary.rows import AgentNumbers
 from tests.unit.test_cli import on_a_terminal
 
 COMMAND = [sys.executable, "-m", "agentmetrics.cli"]
@@ -178,16 +179,9 @@ def test_progress_moves_on_a_terminal_and_is_gone_at_the_end() -> None:
     assert "Calls by agent" in after
 
 
-def row_of(agent: str, tally: Tally, active: int = 0) -> Row:
+def row_of(agent: str, tally: Tally, active: int = 0) -> AgentNumbers:
     counted = {name: getattr(tally, name) for name in COUNTED}
-    rest: dict[str, Any] = {
-        "runs": 1,
-        "cache_hits": 0,
-        "tool_executions": 0,
-        "active": active,
-        "cost_usd": 0.0,
-    }
-    return Row(agent, **counted, **rest, latency_p50=None, latency_p95=None, first_token_p50=None)
+    return AgentNumbers(agent, runs=1, active=active, **counted)
 
 
 TALLY = Tally(calls=3, errors=1, cancelled=1, input_tokens=50, output_tokens=5)

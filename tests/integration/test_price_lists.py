@@ -160,6 +160,7 @@ def test_two_lists_have_enough_in_common_to_say_something(
         ("amazon_bedrock", "apac.amazon.nova-pro-v1:0"),
         ("google_vertexai", "gemini-2.0-flash"),
         ("mistral", "mistral-large-latest"),
+        ("deepseek", "deepseek-chat"),
     ],
 )
 def test_what_differs_by_place_or_moves_has_no_price(provider: str, model: str) -> None:

@@ -451,7 +451,7 @@ class TestEmbeddings:
         words.rerank(model="rerank-v3.5", query="a", documents=["b", "c"], top_n=1)
         gemini = genai.Client(api_key=KEY, http_options={"base_url": url})
         wrap(gemini, recorder=recorder).models.embed_content(
-            model="gemini-embedding-001", contents=["a"]
+            model="gemini-embedding-001", contents="a"
         )
         assert sum(embeddings_wire.counted().values()) == 5
         assert statuses(recorder) == {"success": 5}

@@ -15,7 +15,6 @@ from agentmetrics.config.assembly import make_push_at_exit
 from agentmetrics.config.loading import load_settings
 from agentmetrics.errors import ConfigurationError
 from agentmetrics.recording import exits
-from agentmetrics.recording.ends import children
 from agentmetrics.recording.ends.work import run_all
 
 
@@ -116,21 +115,25 @@ def test_what_is_open_ends_as_cancelled_and_only_once() -> None:
 
 
 def test_what_a_thread_records_during_the_flush_at_a_childs_end_is_in_a_second_one() -> None:
-    may_end = threading.Event()
-    thread = threading.Thread(target=may_end.wait)
-    thread.start()
-    seen: list[bool] = []
+    program = """
+        import threading
 
-    def flush() -> None:
-        seen.append(thread.is_alive())
-        may_end.set()
-        thread.join()  # so it is gone when the first flush is over
+        from agentmetrics.recording.ends import children
 
-    children._flush_after_threads(flush)
-    for last in threading.enumerate():
-        if last.name == "agentmetrics-last-flush":
-            last.join()
-    assert seen == [True, False]
+        may_end = threading.Event()
+        thread = threading.Thread(target=may_end.wait, args=[30])
+        thread.start()
+
+        def flush():
+            print(thread.is_alive())
+            may_end.set()
+            thread.join()  # so it is gone when the first flush is over
+
+        children._flush_after_threads(flush)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["True", "False"]
 
 
 def test_a_push_at_exit_and_no_end_that_is_heard_of_are_a_contradiction() -> None:

@@ -229,23 +229,23 @@ class TestAPriceThatDependsOnTheInput:
 class TestAPriceThatChangesWithTheClock:
     @pytest.mark.parametrize("hour", range(24))
     def test_a_price_that_changes_with_the_clock_is_that_of_the_time_of_day(self, clock, hour):
-        entry = source.find(Name("deepseek", "deepseek-chat"))
+        entry = source.find(Name("deepseek", "deepseek-flash"))
         assert entry
         when = NOW.replace(hour=hour)
         clock[0] = when.timestamp()
-        found = cost("deepseek", "deepseek-chat", Usage(1_000_000, 0))
+        found = cost("deepseek", "deepseek-flash", Usage(1_000_000, 0))
         assert found == full_calculation(entry, Usage(1_000_000, 0), when)
 
     def test_a_price_that_changes_with_the_clock_follows_the_time_of_day_once_it_is_bound(
         self, clock
     ):
-        # a quarter of an hour after each edge: 00:30 and 16:30 UTC
-        pricer = Prices().pricer("deepseek", "deepseek-chat")
+        # a quarter of an hour around each edge: 01:00, 04:00, 06:00 and 10:00 UTC
+        pricer = Prices().pricer("deepseek", "deepseek-flash")
         found = []
-        for hour, minute in ((0, 15), (0, 45), (16, 15), (16, 45), (23, 59)):
+        for hour, minute in ((0, 45), (1, 15), (3, 45), (4, 15), (6, 15), (10, 15), (23, 59)):
             clock[0] = NOW.replace(hour=hour, minute=minute).timestamp()
             found.append(pricer.price.cost_usd(Usage(1_000_000, 0)))
-        assert found == [0.135, 0.27, 0.27, 0.135, 0.135]
+        assert found == [0.15, 0.3, 0.3, 0.15, 0.3, 0.15, 0.15]
 
     def test_a_price_that_changes_with_the_clock_is_looked_up_once_until_it_may_change(
         self, clock, monkeypatch

@@ -18,7 +18,7 @@ from agentmetrics.cli.demo.live.history import write_history
 from agentmetrics.cli.demo.program import make_team
 from agentmetrics.cli.demo.stack import Programs
 from agentmetrics.cli.demo.stage import Stage, staged
-from agentmetrics.cli.demo.table import agent_rows, call_table, time_table, total_row
+from agentmetrics.cli.demo.table import show_agents
 
 _BRIEFS = Budget("briefs", 0.0013, scope={"agent_name": "writer"}, thresholds=(), action="block")
 """What the writer may cost in a day, which is spent by the fifth question."""
@@ -49,9 +49,10 @@ def print_json() -> None:
     """Run the five questions, and print everything as one JSON object."""
     with staged([_BRIEFS]) as stage:
         _run_all(stage)
+        recorded = stage.memory.summary().as_dict()
         found = {
-            "agents": [asdict(row) for row in agent_rows(stage.memory)],
-            "total": asdict(total_row(stage.memory)),
+            "agents": recorded["agents"],
+            "total": recorded["total"],
             "server": {agent: asdict(tally) for agent, tally in stage.wire.tallies.items()},
             "spend": stage.spend().as_dict(),
             "budgets": [status.as_dict() for status in stage.standings()],
@@ -88,12 +89,10 @@ def _run_all(stage: Stage) -> None:
 
 
 def _show(stage: Stage) -> None:
-    rows, total = agent_rows(stage.memory), total_row(stage.memory)
+    summary = stage.memory.summary()
+    total = summary.total
     screen = output()
-    screen.print()
-    screen.print(call_table(rows, total))
-    screen.print()
-    screen.print(time_table(rows, total))
+    show_agents(summary, screen)
     screen.print()
     cost.print_table(Report(stage.spend(), stage.standings()))
     for refused, times in stage.refused.items():

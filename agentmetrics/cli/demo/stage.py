@@ -29,7 +29,7 @@ from agentmetrics.cli.console import messages
 from agentmetrics.cli.demo import wire
 from agentmetrics.cli.demo.environment import undisturbed
 from agentmetrics.cli.demo.progress import Progress
-from agentmetrics.cli.demo.table import agent_rows, cost_differences, differences
+from agentmetrics.cli.demo.table import cost_differences, differences
 from agentmetrics.config.active import replaced
 
 BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 30.0, 60.0)
@@ -64,7 +64,7 @@ class Stage:
 
     def differences(self) -> list[str]:
         """What the recorder, the model server and the ledger do not agree about."""
-        rows = agent_rows(self.memory)
+        rows = self.memory.summary().agents
         return [*differences(rows, self.wire.tallies), *cost_differences(rows, self.spend().groups)]
 
 

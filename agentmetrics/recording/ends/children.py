@@ -34,8 +34,12 @@ class _Family:
         if not self._is_following:
             self._is_following = True
             util.register_after_fork(self, lambda _: self._begin(flush))  # type: ignore[union-attr]
-        if self._pid != os.getpid() and getattr(current(), "_parent_pid", None) is not None:
+        if self._pid != os.getpid() and self.has_made_this_process():
             self._begin(flush)
+
+    def has_made_this_process(self) -> bool:
+        current = getattr(sys.modules.get(f"{self._package}.process"), "current_process", None)
+        return current is not None and getattr(current(), "_parent_pid", None) is not None
 
     def _begin(self, flush: Callable[[], None]) -> None:
         self._pid = os.getpid()
@@ -91,3 +95,8 @@ def hook(flush: Callable[[], None]) -> None:
     """Flush at the end of children of both packages, as far as the program has loaded them."""
     for family in _FAMILIES:
         family.hook(flush)
+
+
+def is_child() -> bool:
+    """Whether this process is a child of one of them, forked or not."""
+    return any(family.has_made_this_process() for family in _FAMILIES)

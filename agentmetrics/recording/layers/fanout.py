@@ -77,9 +77,15 @@ class FanoutRecorder(Recorder):
         return apply
 
     def collect(self) -> list[Family]:
+        return self._first(lambda recorder: recorder.collect())
+
+    def collect_all(self) -> list[Family]:
+        return self._first(lambda recorder: recorder.collect_all())
+
+    def _first(self, read: Callable[[Recorder], list[Family]]) -> list[Family]:
         for recorder in self.inner:
             try:
-                return recorder.collect()
+                return read(recorder)
             except NotImplementedError:
                 continue
         return super().collect()

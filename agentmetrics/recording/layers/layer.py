@@ -122,7 +122,13 @@ class Layer(Recorder):
         return self._next.batch(adds, sets, observations)  # the series are the next one's own
 
     def collect(self) -> list[Family]:
-        inward = map(self.inward_family, self._next.collect())
+        return self._inward(self._next.collect())
+
+    def collect_all(self) -> list[Family]:
+        return self._inward(self._next.collect_all())
+
+    def _inward(self, families: list[Family]) -> list[Family]:
+        inward = map(self.inward_family, families)
         return [family for family in inward if family is not None]
 
     def flush(self) -> None:

@@ -209,7 +209,7 @@ def agent_with_langchain_inside() -> Work:
 def prices() -> Work:
     am.configure(am.MemoryRecorder())
     priced = [
-        *(("google_genai", "gemini-2.5-pro"), ("deepseek", "deepseek-chat")),
+        *(("google_genai", "gemini-2.5-pro"), ("deepseek", "deepseek-flash")),
         *(("bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0"), ("ollama", "llama3")),
     ]
 

@@ -1,0 +1,20 @@
+"""Printing what was recorded: when the program asks for it, and at its end."""
+
+from __future__ import annotations
+
+import sys
+from typing import TextIO
+
+from agentmetrics.config.active import get_recorder
+from agentmetrics.recording.recorder import Recorder
+from agentmetrics.recording.summary.printing import print_to
+
+
+def print_summary(recorder: Recorder | None = None, *, file: TextIO | None = None) -> None:
+    """Print what was recorded by agent, model, tool and budget: in a recorder, or the one in use.
+
+    It goes to ``file``, by default standard output. A recorder that keeps no values has one
+    sentence printed, which says so. Raises ``ConfigurationError`` where none is given and the
+    settings have a mistake, and whatever writing to the file raises.
+    """
+    print_to(file or sys.stdout, recorder or get_recorder())
