@@ -22,6 +22,7 @@ from typer.testing import CliRunner, Result
 from agentmetrics import MemoryRecorder
 from agentmetrics.cli.app import app
 from agentmetrics.cli.top import feeds as feeding
+from agentmetrics.cli.top import fetching
 from agentmetrics.cli.top import sources as reading
 from agentmetrics.cli.top.fields import AGENT_FIELDS, ORDERS, arranged, lines
 from agentmetrics.cli.top.glyphs import ASCII, UNICODE, Glyphs
@@ -137,7 +138,7 @@ def test_what_a_source_is_instead_is_said(answer, what: str) -> None:
 
 
 def test_who_says_nothing_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(fetching, "ANSWER_SECONDS", 0.1)
     is_over = threading.Event()
 
     def wait(request: BaseHTTPRequestHandler) -> None:
@@ -151,7 +152,7 @@ def test_who_says_nothing_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyP
 
 
 def test_who_answers_byte_by_byte_is_not_waited_for_for_ever(monkeypatch) -> None:
-    monkeypatch.setattr(reading, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(fetching, "READ_SECONDS", 0.2)
     is_over = threading.Event()
 
     def drip(request: BaseHTTPRequestHandler) -> None:
