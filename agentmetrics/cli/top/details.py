@@ -50,8 +50,9 @@ class DetailsScreen(Screen[None]):
     def show(self, found: AgentDetails, runs: AgentRuns) -> None:
         """Draw this instead."""
         self._found, self._runs = found, runs
-        shown = self.query_one("#details", Static)
-        shown.update(Text("\n").join(details_lines(found, runs, self._glyphs, self.app.size.width)))
+        for shown in self.query("#details").results(Static):  # none before it is mounted
+            lines = details_lines(found, runs, self._glyphs, self.app.size.width)
+            shown.update(Text("\n").join(lines))
 
 
 def details_lines(

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from queue import Empty, SimpleQueue
 
 from agentmetrics.cli.top.fetching import ANSWER_SECONDS, READ_SECONDS, Unreachable
@@ -74,7 +75,7 @@ class Feeds:
         for feed in self._feeds:
             for agent, runs in feed.runs.items():
                 found.setdefault(agent, []).extend(runs)
-        return {agent: sorted(runs)[-MOST_RUNS:] for agent, runs in found.items()}
+        return {agent: sorted(runs, key=_ended)[-MOST_RUNS:] for agent, runs in found.items()}
 
     @property
     def has_runs_of_all(self) -> bool:
@@ -90,6 +91,9 @@ class Feeds:
         self.watch.lose(name)
         known = self.problems.get(name)
         self.problems[name] = Problem(why, known.since if known else time.monotonic())
+
+
+_ended = attrgetter("ended")
 
 
 def _told_apart(names: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from agentmetrics.calls.outcome import CANCELLED, ERROR, INTERRUPTED
+from agentmetrics.calls.outcome import CANCELLED, ERROR, INTERRUPTED, SUCCESS
 from agentmetrics.cli.top import fields
 from agentmetrics.cli.top.glyphs import Glyphs
 from agentmetrics.live.last_runs import Run, odd
@@ -17,7 +17,7 @@ from agentmetrics.live.view import AgentRow
 
 COLUMN_WIDTH = 20
 MOST_ODD = 6
-"""Of which the numbers are shown; the latest."""
+"""Of which the numbers are shown: what has not succeeded, and the latest."""
 _LETTERS = {ERROR: "x", CANCELLED: "c", INTERRUPTED: "i", "slow": "s", "dear": "$"}
 _STYLES = {ERROR: "red", CANCELLED: "yellow", INTERRUPTED: "yellow"}
 _WORDS = {ERROR: "failed"}
@@ -56,7 +56,8 @@ def strip_lines(found: AgentRuns, glyphs: Glyphs, width: int) -> Iterator[Text]:
     if not why:
         return
     yield Text("".join(_LETTERS[why[run][0]] if run in why else " " for run in shown).rstrip())
-    latest = [(run, why[run]) for run in reversed(runs) if run in why][:MOST_ODD]
+    latest = [(run, why[run]) for run in reversed(runs) if run in why]
+    latest = sorted(latest, key=lambda each: each[0].status == SUCCESS)[:MOST_ODD]
     title, *lines = fields.lines(_FIELDS, latest, glyphs, width)
     yield Text(title, "bold")
     for (run, _), line in zip(latest, lines, strict=True):

@@ -63,7 +63,7 @@ class RunsTold:
 def _told(number: int, run: Run) -> bytes:
     ended, seconds, calls, tools, tokens, usd, status = run
     short = float(f"{seconds:.4g}"), float(f"{usd:.6g}")
-    return _json([number, round(ended, 2), short[0], calls, tools, tokens, short[1], status])
+    return _json([number, round(ended, 3), short[0], calls, tools, tokens, short[1], status])
 
 
 def _json(value: object) -> bytes:
