@@ -53,6 +53,10 @@ class Kept(NamedTuple):
     """By agent, and every agent that has runs: new ones or not."""
 
 
+_Heard = tuple[int, float, float, int, int, int, float, str]
+"""A run's number, when it began and ended on the clock of the calls, and what else is known."""
+
+
 class LastRuns:
     """Hears of runs that end from the first look on, until some seconds after the last.
 
@@ -64,7 +68,7 @@ class LastRuns:
         """``pipeline`` gives the one to hear of, as soon as there is one."""
         self._pipeline_there = pipeline
         self._heard: Pipeline | None = None
-        self._runs: OrderedDict[str, deque[tuple[int, Run]]] = OrderedDict()
+        self._runs: OrderedDict[str, deque[_Heard]] = OrderedDict()
         self._number = 0
         self._since, self._until = 0.0, 0.0
         self._lock = renewed_lock()
@@ -72,7 +76,7 @@ class LastRuns:
     def look(self) -> None:
         """Hear of the runs that end from now on, if not already."""
         with self._lock:
-            self._until = time.monotonic() + LET_GO_SECONDS
+            self._until = time.perf_counter() + LET_GO_SECONDS
             if self._heard is None:
                 self._heard = self._pipeline_there()
                 self._since = time.time()
@@ -83,17 +87,25 @@ class LastRuns:
         """The runs after the one with this number."""
         with self._lock:
             new = {
-                agent: [*takewhile(lambda each: each[0] > number, reversed(runs))][::-1]
+                agent: [*takewhile(lambda each: each[0] > number, reversed(runs))]
                 for agent, runs in self._runs.items()
             }
-            return Kept(self._number, self._since, new)
+            latest, since = self._number, self._since
+        offset = time.time() - time.perf_counter()
+        told: dict[str, list[tuple[int, Run]]] = {}
+        for agent, runs in new.items():
+            told.setdefault(clean_label(agent), []).extend(
+                (heard[0], _run(heard, offset)) for heard in reversed(runs)
+            )
+        return Kept(latest, since, told)
 
     def _hear(self, run: AgentRun) -> None:
+        """In the program's own time: what can be done when somebody looks is done then."""
         with self._lock:
-            if time.monotonic() > self._until:
+            if run.ended > self._until:
                 self._let_go()
                 return
-            agent = clean_label(run.agent_name)
+            agent = run.agent_name
             runs = self._runs.get(agent)
             if runs is None:
                 if len(self._runs) >= MOST_AGENTS:
@@ -101,8 +113,13 @@ class LastRuns:
                 runs = self._runs[agent] = deque(maxlen=MOST_RUNS)
             else:
                 self._runs.move_to_end(agent)
-            self._number += 1
-            runs.append((self._number, _run(run)))
+            self._number = number = self._number + 1
+            runs.append(
+                (
+                    number, run.started, run.ended, run.llm_calls, run.tool_calls, run.tokens,
+                    run.cost_usd, run.status,
+                )
+            )  # fmt: skip
 
     def _let_go(self) -> None:
         if self._heard is not None:
@@ -111,12 +128,9 @@ class LastRuns:
         self._runs.clear()
 
 
-def _run(run: AgentRun) -> Run:
-    ago = max(0.0, time.perf_counter() - run.ended)
-    return Run(
-        time.time() - ago, max(0.0, run.ended - run.started), run.llm_calls, run.tool_calls,
-        run.tokens, run.cost_usd, run.status,
-    )  # fmt: skip
+def _run(heard: _Heard, offset: float) -> Run:
+    _, started, ended, calls, tools, tokens, usd, status = heard
+    return Run(ended + offset, max(0.0, ended - started), calls, tools, tokens, usd, status)
 
 
 def odd(runs: Sequence[Run]) -> list[tuple[Run, tuple[str, ...]]]:
