@@ -20,7 +20,7 @@ MOST_RUNS = 200
 MOST_AGENTS = 100
 """Those of which a run has ended latest."""
 LET_GO_SECONDS = 30.0
-"""After the last look. They are a second or two apart, and 20 s where a look takes long."""
+"""After the last look; looks are a second or two apart."""
 STATUSES = (SUCCESS, ERROR, CANCELLED, INTERRUPTED)
 ODD_FACTOR = 3.0
 """A run is slow, or dear, from this many times the median of those that are shown on."""
@@ -97,7 +97,8 @@ class LastRuns:
             told.setdefault(clean_label(agent), []).extend(
                 (heard[0], _run(heard, offset)) for heard in reversed(runs)
             )
-        return Kept(latest, since, told)
+        # Two names may be one as they are shown.
+        return Kept(latest, since, {agent: sorted(runs) for agent, runs in told.items()})
 
     def _hear(self, run: AgentRun) -> None:
         """In the program's own time: what can be done when somebody looks is done then."""

@@ -280,6 +280,7 @@ def test_the_last_runs_are_those_of_the_page_beside_metrics() -> None:
         telling({"planner": [[1, 1.0, 1.0, 3, 4, 5, 0.1, "\x1b[31mfunny"]]}),
         telling({"planner": [["a", None, {}, [], 4, 5, 0.1, "error"]]}),
         telling({"planner": "runs"}),
+        telling({"planner": [[1, 10**400, 1.0, 3, 4, 5, 0.1, "error"]]}),
     ],
 )
 def test_who_tells_no_runs_has_none_and_is_not_asked_each_time(

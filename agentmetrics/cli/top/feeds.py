@@ -151,8 +151,8 @@ class _Feed:
             except Exception as error:  # the watch goes on with the others, and says so
                 said = f"cannot be read ({type(error).__name__})"
             self._asked = None
-            self._said.put(said)
             if self._runs is not None and isinstance(said, Snapshot):
-                self._runs.read()
+                self._runs.read()  # first, so that whoever has seen enough has seen them as well
+            self._said.put(said)
             # Whoever takes long to answer has as long a rest.
             self._is_closed.wait(max(self._interval, time.monotonic() - begun))

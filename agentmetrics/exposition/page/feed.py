@@ -118,6 +118,8 @@ class Feed:
 
     def since(self, last: str) -> Told:
         """The state, and the points after an event; all there are for who has none of this feed."""
+        if self._runs is not None:
+            self._runs.look()  # samples may be rare
         had, run = self._numbers(last, 2)
         shown = self._shown
         name = f"{self._boot}-{shown.number}-{shown.runs.number}"

@@ -42,6 +42,10 @@ class RunsTold:
         self._shown = ShownRuns()
         self._lock = renewed_lock()
 
+    def look(self) -> None:
+        """Hear of runs for a while longer, whenever they are taken."""
+        self._runs.look()
+
     def take(self) -> ShownRuns:
         """The runs that there are now; from now on more are heard of."""
         self._runs.look()
