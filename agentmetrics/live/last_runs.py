@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
+import math
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -22,10 +22,11 @@ MOST_AGENTS = 100
 LET_GO_SECONDS = 30.0
 """After the last look; looks are a second or two apart."""
 STATUSES = (SUCCESS, ERROR, CANCELLED, INTERRUPTED)
-ODD_FACTOR = 3.0
-"""A run is slow, or dear, from this many times the median of those that are shown on."""
+ODD_FACTOR, ODD_SHARE = 2.0, 0.8
+"""A run is slow, or dear, from twice what four of five of those that are shown stay within. Where
+every third is slow, that is how the agent is, and none of them is odd."""
 ODD_RUNS = 5
-"""Fewer have no median to speak of."""
+"""Among fewer nothing is usual."""
 
 
 class Run(NamedTuple):
@@ -151,4 +152,5 @@ def odd(runs: Sequence[Run]) -> list[tuple[Run, tuple[str, ...]]]:
 def _limit(values: Sequence[float]) -> float:
     if len(values) < ODD_RUNS:
         return float("inf")
-    return ODD_FACTOR * statistics.median(values) or float("inf")
+    usual = sorted(values)[math.ceil(ODD_SHARE * len(values)) - 1]
+    return ODD_FACTOR * usual or float("inf")

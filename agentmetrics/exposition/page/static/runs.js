@@ -4,7 +4,7 @@ const MOST_RUNS = 200;
 const MOST_STRIPS = 24; // agents; those of which a run has ended latest
 const MOST_SERVERS = 10; // one of several may answer each time
 const BAR = 6; // pixels, with the gap
-const ODD = { runs: 5, factor: 3 }; // as in live/last_runs.py
+const ODD = { runs: 5, factor: 2, share: 0.8 }; // as in live/last_runs.py
 const WORDS = { error: 'failed', cancelled: 'cancelled', interrupted: 'interrupted' };
 const servers = new Map(); // what each process has told, by its name
 let strips = { drawn: '', version: 0 };
@@ -40,9 +40,8 @@ function rowsOfRuns() {
 function odds(runs) {
   const limit = (field) => {
     const sorted = runs.map((run) => run[field]).sort((a, b) => a - b);
-    const middle = sorted.length >> 1;
-    const median = sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-    return runs.length >= ODD.runs && median > 0 ? ODD.factor * median : Infinity;
+    const usual = sorted[Math.ceil(ODD.share * sorted.length) - 1];
+    return runs.length >= ODD.runs && usual > 0 ? ODD.factor * usual : Infinity;
   };
   return { slow: limit('took'), dear: limit('cost') };
 }
@@ -67,7 +66,7 @@ function drawRuns() {
   say(byId('runs-note'), [
     `Runs that have ended since somebody looks, ${since}${known.some((each) => each.one) ? ', in the process that answers, not in the others' : ''}.`,
     'A bar is a run: its height is how long it took, on a logarithmic scale.',
-    `× failed, hollow cancelled or interrupted, ▾ slow or dear: at least ${ODD.factor} times the median.`,
+    `× failed, hollow cancelled or interrupted, ▾ slow or dear: at least twice as much as four of five.`,
     more ? `${some(more, 'agent')} more.` : '',
   ].filter(Boolean).join(' '));
   keep(byId('runs'), rows, (row) => row.name, makeStrip, drawStrip);
