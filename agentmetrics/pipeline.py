@@ -46,7 +46,13 @@ from agentmetrics.providers.error_types import OTHER, error_type_of
 from agentmetrics.recording import imports  # noqa: F401 - children begin them anew
 from agentmetrics.recording.exemplars import OPENTELEMETRY, current_span, record_in
 from agentmetrics.recording.exits import look_for_ends
-from agentmetrics.recording.fork import ForkAware, ForkSafeLock, notice_fork, watch_forks
+from agentmetrics.recording.fork import (
+    ForkAware,
+    ForkSafeLock,
+    notice_fork,
+    renewed_lock,
+    watch_forks,
+)
 from agentmetrics.recording.layers.cardinality import MAX_SERIES, CardinalityLimit, is_limited
 from agentmetrics.recording.layers.selection import Selection
 from agentmetrics.recording.log_once import LogOnce
@@ -160,6 +166,7 @@ class Pipeline(ForkAware):
             "retriever": self.retrievers.record,
             "chain": self._scope_ended,
         }
+        self._recorded_by = dict(self._record)
         self.gates: tuple[Gate, ...] = ()
         self.is_watched = False
         """Whether a call's start has more to do than to open it: gates, or log points."""
@@ -167,7 +174,8 @@ class Pipeline(ForkAware):
         """When to ``look`` again, on the clock of the calls."""
         watch_forks(self)
         self._hearers: tuple[Hearer, ...] = ()
-        self._fact_hearers: set[tuple[str, Callable[[Any], None]]] = set()
+        self._fact_hearers: tuple[tuple[str, Callable[[Any], None]], ...] = ()
+        self._changing_hearers = renewed_lock()  # some come and go while others do
         self._is_guarded = False
         self._tell()
         self._notes_spans = limited.keeps_exemplars
@@ -241,9 +249,25 @@ class Pipeline(ForkAware):
         ``kind`` is ``"agent"``, ``"tool"`` or ``"retriever"``; for LLM calls see ``subscribe``.
         Subscribing again changes nothing.
         """
-        if (kind, hear) not in self._fact_hearers:
-            self._fact_hearers.add((kind, hear))
-            self._record[kind] = _record_and_tell(self._record[kind], hear)
+        with self._changing_hearers:
+            if (kind, hear) not in self._fact_hearers:
+                self._fact_hearers = (*self._fact_hearers, (kind, hear))
+                self._tell_of(kind)
+
+    def unsubscribe_from(self, kind: str, hear: Callable[[Any], None]) -> None:
+        """Let ``hear`` have no more facts of this kind."""
+        with self._changing_hearers:
+            self._fact_hearers = tuple(
+                known for known in self._fact_hearers if known != (kind, hear)
+            )
+            self._tell_of(kind)
+
+    def _tell_of(self, kind: str) -> None:
+        record = self._recorded_by[kind]
+        for of, hear in self._fact_hearers:
+            if of == kind:
+                record = _record_and_tell(record, hear)
+        self._record[kind] = record
 
     def exchange(self, hear: Hearer, other: Hearer) -> None:
         """Let ``other`` have the calls in the place of ``hear``: each call has one of them."""

@@ -12,6 +12,7 @@ import pyperf
 
 from benchmarks import report, rows, same
 from benchmarks.contenders import CALC_PRICE, HAND
+from benchmarks.looking import NOBODY
 from benchmarks.recycled import TEN_WORKERS
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -27,6 +28,7 @@ PLAN = {
     "threads": ("One call, by threads (wall time)", f"{HAND}, 1", 40),
     "scrape": ("One scrape of 10 000 series", "prometheus-client", 25),
     "recycled": ("One scrape of ten workers in multiprocess mode", TEN_WORKERS, 15),
+    "looking": ("One agent run, by who looks", NOBODY, 15),
     "pricing": ("The price of one call", CALC_PRICE, 60),
     "dispatch": ("One `invoke` through LangChain's dispatch", HAND, 150),
 }

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 import pyperf
 
 from benchmarks.contenders import CALC_PRICE, HAND
+from benchmarks.looking import NOBODY, ONE_PAGE, ONE_TOP
 from benchmarks.measure import Measured, Row
 from benchmarks.recycled import AFTER_RECYCLING, TEN_WORKERS
 from benchmarks.rows import HAND_NEW_AGENT, HAND_NEW_MODEL, LEDGER, NEW_AGENT, NEW_MODEL
@@ -80,6 +81,8 @@ def targets(rows: Mapping[str, Row]) -> list[Target]:
             ratio("recycled", AFTER_RECYCLING, TEN_WORKERS),
             1.5,
         ),
+        Target("one agent run, a page looks / nobody", ratio("looking", ONE_PAGE, NOBODY), 1.02),
+        Target("one agent run, `top` looks / nobody", ratio("looking", ONE_TOP, NOBODY), 1.02),
         Target("the cost of one call, rates known, slowest kind, in µs", slowest * 1e6, 1.0),
         Target(
             "the ledger's share of one call, on disk when it ends, adding up included, in µs",

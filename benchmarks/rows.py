@@ -27,6 +27,7 @@ from agentmetrics.pricing import Prices
 from agentmetrics.pricing.names import Name
 from agentmetrics.pricing.source import Listing
 from benchmarks import contenders as who
+from benchmarks import looking as looked_at
 from benchmarks.bare import BareHandler
 from benchmarks.contenders import BARE, CALC_PRICE, HAND, LABELS, NOTHING, PRICER
 from benchmarks.handwritten import HandwrittenHandler, NoopHandler
@@ -223,6 +224,11 @@ def recycled(rounds: int) -> Row:
         check=True,
     )
     return {name: Measured(name, tuple(v)) for name, v in json.loads(answer.stdout).items()}
+
+
+def looking(rounds: int) -> Row:
+    """One agent run while nobody looks, while a page does, and while ``top`` does."""
+    return looked_at.measured(rounds)
 
 
 def _with_created(scraped: Callable[[], object]) -> Callable[[], None]:

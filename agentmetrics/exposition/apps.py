@@ -161,7 +161,7 @@ class PageApp:
             await answer_page(self._page, part, scope, receive, send)
 
 
-_PARTS: dict[str, Part] = {"": "", "/": "", "/events": "events", "/state": "state"}
+_PARTS: dict[str, Part] = {"": "", "/": "", "/events": "events", "/state": "state", "/runs": "runs"}
 
 
 def make_asgi_app(recorder: Recorder | None = None, *, page: bool | None = None) -> MetricsApp:

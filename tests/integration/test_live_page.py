@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Literal
 from urllib.parse import urlsplit
@@ -121,6 +122,41 @@ def test_what_is_in_flight_is_shown_by_agent_and_model(browser: Browser) -> None
         expect(seen.page.locator("#running")).to_contain_text("planner")
         expect(seen.page.locator("#flight")).to_contain_text("openai:gpt-4o-mini")
         assert violations(seen.page) == []
+
+
+def ran(recorder: PrometheusRecorder, agent: str, *, calls: int = 1, fails: bool = False) -> None:
+    with suppress(ValueError), track_run(agent, recorder=recorder):
+        called(recorder, agent, times=calls)
+        if fails:
+            raise ValueError
+
+
+def test_the_last_runs_are_strips_in_which_the_odd_one_is_seen_heard_and_read(
+    browser: Browser,
+) -> None:
+    recorder = new()
+    called(recorder, MARKUP)
+    with served(recorder) as url, opened(browser, url) as seen:
+        page = seen.page
+        expect(page.locator("#runs-none")).to_be_visible()
+        for number in range(6):
+            ran(recorder, MARKUP, fails=number == 2)
+        ran(recorder, MARKUP, calls=5)
+        expect(page.locator("#runs .run")).to_have_count(7)
+        expect(page.locator("#runs .name")).to_have_text(MARKUP)
+        expect(page.locator("#runs li")).to_contain_text(re.compile("7 runs · 1 failed, .*1 dear"))
+        expect(page.locator("#runs .run").nth(2)).to_have_attribute("data-status", "error")
+        page.locator("#runs .run").nth(6).hover()
+        expect(page.locator("#runs .tip")).to_contain_text("dear")
+        expect(page.locator("#runs .tip")).to_contain_text("5,500 tokens")
+        strip = page.get_by_role("img", name="The last 7 runs of")
+        strip.focus()
+        for _ in range(5):
+            page.keyboard.press("ArrowLeft")
+        expect(page.locator("#reading")).to_contain_text("failed")
+        expect(page.locator("#reading")).to_contain_text("1 call, 0 tool calls, 1,100 tokens")
+        assert violations(page) == []
+        assert seen.complaints == []
 
 
 def test_a_server_that_restarts_is_found_again_and_no_rate_is_negative(browser: Browser) -> None:

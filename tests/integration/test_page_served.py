@@ -24,7 +24,7 @@ from anyio.from_thread import start_blocking_portal
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
-from agentmetrics import PrometheusRecorder, configure, record_call
+from agentmetrics import PrometheusRecorder, configure, record_call, track_run
 from agentmetrics.config.active import replaced
 from agentmetrics.exposition import (
     make_asgi_app,
@@ -137,6 +137,24 @@ def test_the_state_has_what_metrics_has(url: str, recorder: PrometheusRecorder) 
     assert "llm_calls_total" in httpx.get(f"{url}/metrics").text
 
 
+def test_the_last_runs_are_told_from_the_first_look_on(
+    url: str, recorder: PrometheusRecorder
+) -> None:
+    def told(part: str, last: str = "") -> Any:
+        return httpx.get(f"{url}/agentmetrics/{part}", params={"last": last}).json()
+
+    assert told("runs")["runs"]["agents"] == {}
+    with track_run("planner", recorder=recorder):
+        record_call("openai", "gpt-4o-mini", recorder=recorder)
+    first = told("runs")
+    ((_, ended, seconds, calls, tools, tokens, usd, status),) = first["runs"]["agents"]["planner"]
+    assert 0 <= time.time() - ended < 30
+    assert seconds > 0
+    assert (calls, tools, tokens, usd, status) == (1, 0, 0, 0, "success")
+    assert told("runs", first["last"])["runs"]["agents"] == {"planner": []}
+    assert told("state")["runs"]["agents"] == first["runs"]["agents"]
+
+
 def test_the_page_is_only_to_be_read(url: str) -> None:
     answer = httpx.post(f"{url}/agentmetrics")
     assert (answer.status_code, answer.headers.get("Allow")) in {
@@ -182,7 +200,7 @@ def with_token(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_token_is_asked_for_in_every_part_of_the_page(with_token: str, url: str) -> None:
-    for part in ("", "/state", "/events"):
+    for part in ("", "/state", "/events", "/runs"):
         answer = httpx.get(f"{url}/agentmetrics{part}")
         assert answer.status_code == 401, part
         assert answer.headers["WWW-Authenticate"].startswith("Basic ")

@@ -139,6 +139,7 @@ def test_who_does_not_ask_again_loses_the_place(monkeypatch: pytest.MonkeyPatch)
         ("/agentmetrics/", ""),
         ("/behind/a/proxy/agentmetrics/events", "events"),
         ("/agentmetrics/state", "state"),
+        ("/agentmetrics/runs", "runs"),
         ("/metrics", None),
         ("/agentmetrics/other", None),
         ("/agentmetricsfoo", None),
@@ -266,7 +267,8 @@ def test_a_client_of_another_server_is_told_everything(sampled: Sample, last: st
 def test_a_number_that_is_too_long_to_be_one_is_none(sampled: Sample) -> None:
     feed = sampled(1000, 1010)
     boot, _, _ = told(feed)["last"].partition("-")
-    assert times(told(feed, f"{boot}-{'9' * 5000}")) == [1010]
+    for numbers in (f"{'9' * 5000}-0", f"2-{'9' * 5000}", "2", "2-0-0"):
+        assert times(told(feed, f"{boot}-{numbers}")) == [1010]
 
 
 def test_a_forked_worker_is_another_server(
@@ -393,6 +395,11 @@ def test_who_has_no_token_takes_no_place() -> None:
         assert shown.answer("state", Request.of("GET", f"client=c{number}", [])).status == 401
     allowed = [("Authorization", basic("", "long-enough"))]
     assert shown.answer("state", Request.of("GET", "client=c", allowed)).status == 200
+
+
+def test_a_page_of_files_alone_has_no_runs_and_says_so() -> None:
+    answer = page().answer("runs", Request.of("GET", "", []))
+    assert (answer.status, json.loads(answer.body)["runs"]) == (200, None)
 
 
 @pytest.mark.anyio

@@ -14,20 +14,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from agentmetrics import MemoryRecorder, Namespace, catalog
+from agentmetrics import MemoryRecorder, Namespace, catalog, track_run
 from agentmetrics.cli.app import app
 from agentmetrics.cli.top import feeds as feeding
-from agentmetrics.cli.top import once
+from agentmetrics.cli.top import fetching, once
 from agentmetrics.cli.top import sources as reading
 from agentmetrics.cli.top.fields import AGENT_FIELDS, ORDERS, arranged, lines
 from agentmetrics.cli.top.glyphs import ASCII, UNICODE, Glyphs
+from agentmetrics.cli.top.last_runs import RunsOfUrl
 from agentmetrics.cli.top.sources import Url, source_of
 from agentmetrics.live.build import view
+from agentmetrics.live.last_runs import Run
 from agentmetrics.live.samples import from_exposition, from_recorder
 from agentmetrics.live.watch import Watch
 from tests.unit.programs_seen import opened, record, served
@@ -138,7 +141,7 @@ def test_what_a_source_is_instead_is_said(answer, what: str) -> None:
 
 
 def test_who_says_nothing_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(fetching, "ANSWER_SECONDS", 0.1)
     is_over = threading.Event()
 
     def wait(request: BaseHTTPRequestHandler) -> None:
@@ -152,7 +155,7 @@ def test_who_says_nothing_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyP
 
 
 def test_who_answers_byte_by_byte_is_not_waited_for_for_ever(monkeypatch) -> None:
-    monkeypatch.setattr(reading, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(fetching, "READ_SECONDS", 0.2)
     is_over = threading.Event()
 
     def drip(request: BaseHTTPRequestHandler) -> None:
@@ -244,6 +247,99 @@ def test_who_does_not_understand_that_is_asked_for_everything() -> None:
         source.read()
         source.read()
     assert [("?" in path) for path in asked] == [True, False, False]
+
+
+TOLD = {"since": 1.0, "one_process": True}
+
+
+def runs_told(answer: Callable[[BaseHTTPRequestHandler], None]) -> RunsOfUrl:
+    with answering(answer) as url:
+        found = RunsOfUrl(f"{url}/metrics")
+        found.read()
+        found.read()
+    return found
+
+
+def telling(agents: Any, last: str = "boot-9") -> Callable[[BaseHTTPRequestHandler], None]:
+    return saying(json.dumps({"last": last, "runs": {**TOLD, "agents": agents}}))
+
+
+def test_the_last_runs_are_those_of_the_page_beside_metrics() -> None:
+    row = [1, 1000.0, 2.5, 3, 4, 500, 0.25, "error"]
+    found = runs_told(telling({"plan\x1bner": [row]}))  # told twice, and known once
+    assert found.runs == {"plan_ner": (Run(1000.0, 2.5, 3, 4, 500, 0.25, "error"),)}
+    assert found.is_one_of_several
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        saying("no", 404),
+        saying("full", 503),
+        saying("<html>Log in</html>"),
+        saying("[" * 100_000),
+        saying("[]"),
+        saying('{"last": "x-1", "runs": null}'),
+        saying('{"last": "x-1", "runs": {"agents": 7}}'),
+        telling({"planner": [[1, 2]]}),
+        telling({"planner": [[1, 1.0, -2.5, 3, 4, 5, 0.1, "error"]]}),
+        telling({"planner": [[1, 1.0, float("nan"), 3, 4, 5, 0.1, "error"]]}),
+        telling({"planner": [[1, 1.0, float("inf"), 3, 4, 5, 0.1, "error"]]}),
+        telling({"planner": [[1, 1.0, 1.0, 3, 4, 5, 0.1, "\x1b[31mfunny"]]}),
+        telling({"planner": [["a", None, {}, [], 4, 5, 0.1, "error"]]}),
+        telling({"planner": "runs"}),
+        telling({"planner": [[1, 10**400, 1.0, 3, 4, 5, 0.1, "error"]]}),
+    ],
+)
+def test_who_tells_no_runs_has_none_and_is_not_asked_each_time(
+    answer: Callable[[BaseHTTPRequestHandler], None],
+) -> None:
+    asked: list[str] = []
+
+    def counted(request: BaseHTTPRequestHandler) -> None:
+        asked.append(request.path)
+        answer(request)
+
+    assert runs_told(counted).runs == {}
+    (path,) = asked
+    assert path.startswith("/agentmetrics/runs?client=")
+
+
+def test_the_token_of_the_page_is_sent_for_the_runs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTMETRICS_PAGE_TOKEN", "open s\u00e9same")
+    with served() as (recorder, server):
+        source, runs = source_of(server.url), RunsOfUrl(server.url)
+        for _ in range(2):  # before the first one there is nothing to hear of
+            with track_run("planner", recorder=recorder):
+                pass
+            runs.read()
+        source.read()
+    assert [len(of) for of in runs.runs.values()] == [1]
+
+
+def test_an_address_that_is_not_metrics_has_no_page_that_anybody_knows() -> None:
+    runs = RunsOfUrl("http://127.0.0.1:1/federate?match=llm")
+    runs.read()
+    assert runs.runs == {}
+
+
+def test_json_has_the_last_runs() -> None:
+    is_over = threading.Event()
+
+    def work() -> None:
+        while not is_over.wait(0.01):
+            with track_run("planner", recorder=recorder):
+                pass
+
+    with served() as (recorder, server):
+        record(recorder, "planner", 1)
+        thread = threading.Thread(target=work)
+        thread.start()
+        done = run(server.url, "--json", "--window", "2")
+        is_over.set()
+        thread.join()
+    first, *_ = json.loads(done.stdout)["last_runs"]["planner"]
+    assert (first["calls"], first["status"]) == (0, "success")
 
 
 def test_a_redirect_is_followed() -> None:

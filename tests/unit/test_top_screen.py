@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
 
-from agentmetrics import MemoryRecorder, catalog
+from agentmetrics import MemoryRecorder, Recorder, catalog, record_call, track_run
 from agentmetrics.cli.top.feeds import Feeds
 from agentmetrics.cli.top.glyphs import ASCII, UNICODE, Glyphs
 from agentmetrics.cli.top.screen import Top
 from agentmetrics.cli.top.sources import Source, source_of
 from agentmetrics.live.samples import Snapshot, from_recorder
+from agentmetrics.pipeline import pipeline_of
 from tests.unit.programs_seen import opened, record, served
 
 pytestmark = [pytest.mark.anyio, pytest.mark.asyncio_alone]
@@ -161,6 +163,38 @@ async def test_what_is_away_is_said_and_comes_back() -> None:
                     assert "refuses" not in drawn(top)
                     assert top.seen is not None
                     assert (top.seen.flow.calls_per_minute or 0) > 0
+
+
+def ran(recorder: Recorder, agent: str, *errors: type[Exception] | None) -> None:
+    for error in errors:
+        with suppress(ValueError), track_run(agent, recorder=recorder):
+            record_call("openai", "gpt-4o-mini", recorder=recorder)
+            if error is not None:
+                raise error
+
+
+async def test_the_last_runs_are_a_strip_in_the_details_and_a_column_where_there_is_room() -> None:
+    with served() as (recorder, server), feeding_from(source_of(server.url)) as feeds:
+        top = Top(feeds, UNICODE)
+        ran(recorder, "planner", None)  # which makes the program one of agents, before the look
+        async with top.run_test(size=(160, 40)) as pilot:
+            await until(pilot, lambda: "planner" in drawn(top))
+            await until(pilot, lambda: not _is_alone(recorder))
+            ran(recorder, "planner", None, None, ValueError, None)
+            await until(pilot, lambda: bool(feeds.runs))
+            await until(pilot, lambda: "last runs" in drawn(top))
+            (row,) = [line for line in drawn(top).splitlines() if "planner" in line]
+            assert re.search(r" [▁-█]{2}x[▁-█]$", row)
+            await pilot.press("enter")
+            await until(pilot, lambda: "last 4 runs, 1 failed (x)" in drawn(top))
+            assert re.search(r"^[▁-█]{4}\n  x\nodd ", drawn(top), re.MULTILINE)
+            await pilot.resize_terminal(40, 20)
+            await until(pilot, lambda: "failed" in drawn(top))
+
+
+def _is_alone(recorder: Recorder) -> bool:
+    pipeline = pipeline_of(recorder)
+    return pipeline._record["agent"] == pipeline.agents.record
 
 
 async def test_five_thousand_agents_are_scrolled_through() -> None:

@@ -14,6 +14,7 @@ from textual.widgets import Footer, Static
 
 from agentmetrics.cli.top import fields
 from agentmetrics.cli.top.glyphs import Glyphs
+from agentmetrics.cli.top.strip import AgentRuns, strip_lines
 from agentmetrics.live.view import AgentDetails
 
 
@@ -27,9 +28,9 @@ class DetailsScreen(Screen[None]):
         Binding("escape,enter,backspace", "dismiss", "Back", key_display="Esc"),
     ]
 
-    def __init__(self, found: AgentDetails, glyphs: Glyphs) -> None:
+    def __init__(self, found: AgentDetails, runs: AgentRuns, glyphs: Glyphs) -> None:
         super().__init__()
-        self._found, self._glyphs = found, glyphs
+        self._found, self._runs, self._glyphs = found, runs, glyphs
 
     @property
     def agent(self) -> str:
@@ -41,19 +42,22 @@ class DetailsScreen(Screen[None]):
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
-        self.show(self._found)
+        self.show(self._found, self._runs)
 
     def on_resize(self) -> None:
-        self.show(self._found)
+        self.show(self._found, self._runs)
 
-    def show(self, found: AgentDetails) -> None:
+    def show(self, found: AgentDetails, runs: AgentRuns) -> None:
         """Draw this instead."""
-        self._found = found
-        shown = self.query_one("#details", Static)
-        shown.update(Text("\n").join(details_lines(found, self._glyphs, self.app.size.width)))
+        self._found, self._runs = found, runs
+        for shown in self.query("#details").results(Static):  # none before it is mounted
+            lines = details_lines(found, runs, self._glyphs, self.app.size.width)
+            shown.update(Text("\n").join(lines))
 
 
-def details_lines(found: AgentDetails, glyphs: Glyphs, width: int) -> Iterator[Text]:
+def details_lines(
+    found: AgentDetails, runs: AgentRuns, glyphs: Glyphs, width: int
+) -> Iterator[Text]:
     """Everything about an agent, line by line."""
     row = found.row
     yield Text(row.agent, "bold", no_wrap=True, overflow="ellipsis")
@@ -62,6 +66,7 @@ def details_lines(found: AgentDetails, glyphs: Glyphs, width: int) -> Iterator[T
     yield Text(_active("call", row.active_calls, row.oldest_call_seconds, glyphs))
     each = glyphs.number(row.calls_per_run)
     yield Text(f"{glyphs.some(row.runs_total, 'run')} finished, {each} calls each")
+    yield from strip_lines(runs, glyphs, width)
     yield from _section(fields.MODEL_FIELDS, found.models, glyphs, width)
     yield from _section(fields.TOOL_FIELDS, found.tools, glyphs, width)
     yield from _section(fields.RETRIEVER_FIELDS, found.retrievers, glyphs, width)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from queue import Empty, SimpleQueue
 
-from agentmetrics.cli.top.sources import Source, Unreachable
+from agentmetrics.cli.top.fetching import Unreachable
+from agentmetrics.cli.top.last_runs import RunsOfUrl
+from agentmetrics.cli.top.sources import Source, Url
+from agentmetrics.live.last_runs import MOST_RUNS, Run
 from agentmetrics.live.samples import Snapshot
 from agentmetrics.live.watch import Watch
 
@@ -66,6 +70,20 @@ class Feeds:
                 self._cannot(feed.name, f"has not answered for {PATIENCE_SECONDS:g} s", False)
         return is_new
 
+    @property
+    def runs(self) -> dict[str, list[Run]]:
+        """The last runs of each agent, of all sources that tell them, the latest last."""
+        found: dict[str, list[Run]] = {}
+        for feed in self._feeds:
+            for agent, runs in feed.runs.items():
+                found.setdefault(agent, []).extend(runs)
+        return {agent: sorted(runs, key=_ended)[-MOST_RUNS:] for agent, runs in found.items()}
+
+    @property
+    def has_runs_of_all(self) -> bool:
+        """Whether no source has processes whose runs are not among these."""
+        return not any(feed.is_one_of_several for feed in self._feeds)
+
     def close(self) -> None:
         """Ask nobody any more."""
         for feed in self._feeds:
@@ -76,6 +94,9 @@ class Feeds:
             self.watch.lose(name)
         known = self.problems.get(name)
         self.problems[name] = Problem(why, known.since if known else time.monotonic(), is_final)
+
+
+_ended = attrgetter("ended")
 
 
 def _told_apart(names: Sequence[str]) -> list[str]:
@@ -90,6 +111,7 @@ class _Feed:
     def __init__(self, name: str, source: Source, interval: float) -> None:
         self.name, self.count = name, 0
         self._source, self._interval = source, interval
+        self._runs = RunsOfUrl(source.address) if isinstance(source, Url) else None
         self._said: SimpleQueue[Snapshot | str] = SimpleQueue()
         self._asked: float | None = None
         self._is_closed = threading.Event()
@@ -100,6 +122,14 @@ class _Feed:
         """For how long it has been waiting for an answer."""
         asked = self._asked
         return 0.0 if asked is None else time.monotonic() - asked
+
+    @property
+    def runs(self) -> Mapping[str, Sequence[Run]]:
+        return {} if self._runs is None else self._runs.runs
+
+    @property
+    def is_one_of_several(self) -> bool:
+        return self._runs is not None and self._runs.is_one_of_several
 
     def said(self) -> Iterator[Snapshot | str]:
         """What it has answered since, or why it could not be read."""
@@ -124,6 +154,8 @@ class _Feed:
             except Exception as error:  # the watch goes on with the others, and says so
                 said = f"cannot be read ({type(error).__name__})"
             self._asked = None
+            if self._runs is not None and isinstance(said, Snapshot):
+                self._runs.read()  # first, so that whoever has seen enough has seen them as well
             self._said.put(said)
             # Whoever takes long to answer has as long a rest.
             self._is_closed.wait(max(self._interval, time.monotonic() - begun))

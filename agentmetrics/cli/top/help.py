@@ -13,7 +13,8 @@ from textual.widgets import Footer, Static
 HELP = """\
 KEYS
 up down  move, also k j, PgUp PgDn, Home End
-Enter    the agent's models, tools, errors
+Enter    the agent's last runs, models,
+         tools, errors
 s S      sort by the next column, the one before
 r        reverse the order
 /        show agents with this in their name;
@@ -36,6 +37,8 @@ cache    share of input tokens that the
 USD/min  cost a minute
 USD      cost since the program started
 last minute  tokens, in steps of 5 s
+last runs    a bar each, by duration; x c i
+             failed, cancelled, interrupted
 
 MARKS
 ! stuck  a run is open for 15 minutes, and

@@ -58,8 +58,11 @@ def _has_seen(feeds: Feeds, window: float) -> bool:
 def _print_json(feeds: Feeds, seen: View, rows: Sequence[AgentRow]) -> None:
     found = dataclasses.asdict(dataclasses.replace(seen, agents=tuple(rows)))
     problems = {name: problem.text for name, problem in feeds.problems.items()}
+    runs = {agent: [run._asdict() for run in of] for agent, of in feeds.runs.items()}
     sources = [{"source": name, "problem": problems.get(name)} for name in feeds.names]
-    typer.echo(json.dumps({"sources": sources, **found}, indent=2, allow_nan=False))
+    typer.echo(
+        json.dumps({"sources": sources, **found, "last_runs": runs}, indent=2, allow_nan=False)
+    )
 
 
 def _print_table(seen: View, rows: Sequence[AgentRow]) -> None:

@@ -19,6 +19,7 @@ from agentmetrics.cli.top.details import DetailsScreen
 from agentmetrics.cli.top.feeds import Feeds
 from agentmetrics.cli.top.glyphs import Glyphs
 from agentmetrics.cli.top.help import HelpScreen
+from agentmetrics.cli.top.strip import AgentRuns, column
 from agentmetrics.cli.top.table import AgentTable
 from agentmetrics.live.build import details, view
 from agentmetrics.live.view import AgentDetails, View
@@ -111,7 +112,7 @@ class Top(App[None]):
         if isinstance(self.screen, DetailsScreen):
             found = self.details_of(self.screen.agent)
             if found is not None:
-                self.screen.show(found)
+                self.screen.show(found, self.runs_of(found.row.agent))
 
     def show(self) -> None:
         """Draw everything anew."""
@@ -120,11 +121,17 @@ class Top(App[None]):
         below.query_one("#heading", Static).update(self._heading(self.size.width))
         if self.seen is not None:
             rows = fields.arranged(self.seen.agents, self.order, self.reverse, self.text)
-            self.table.show(rows, self.order, self.reverse)
+            runs = self.feeds.runs
+            more = (column(runs),) if runs else ()
+            self.table.show(rows, (*fields.AGENT_FIELDS, *more))
 
     def details_of(self, agent: str) -> AgentDetails | None:
         """What one agent uses, as of the last snapshot."""
         return details(self.feeds.watch, agent, self.window)
+
+    def runs_of(self, agent: str) -> AgentRuns:
+        """The last runs of an agent, where somebody tells them."""
+        return AgentRuns(self.feeds.runs.get(agent, ()), self.feeds.has_runs_of_all)
 
     def _title(self) -> Text:
         dot = f" {self.glyphs.dot} "
@@ -169,7 +176,7 @@ class Top(App[None]):
         agent = self.table.agent
         found = None if agent is None else self.details_of(agent)
         if found is not None:
-            self.push_screen(DetailsScreen(found, self.glyphs))
+            self.push_screen(DetailsScreen(found, self.runs_of(found.row.agent), self.glyphs))
 
     def action_sort(self, step: int) -> None:
         self.order = _next(fields.ORDERS, self.order, step)

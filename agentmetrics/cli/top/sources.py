@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import http.client
 import re
-import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
-from urllib.error import HTTPError, URLError
-from urllib.parse import unquote, urlencode, urlsplit
-from urllib.request import ProxyHandler, Request, build_opener, getproxies_environment
+from urllib.parse import urlencode, urlsplit
 
 from agentmetrics.budget.ledger.url import without_password
+from agentmetrics.cli.top.fetching import BadAnswer, Unreachable
 from agentmetrics.live.samples import Snapshot, Unreadable, from_exposition, names_wanted
 
-ANSWER_SECONDS = 30.0
-"""How long a source may say nothing at all: thousands of agents take some to write."""
-READ_SECONDS = 60.0
-"""How long its answer may take to arrive."""
 MAX_BYTES = 256 * 1024 * 1024
 """The most that an answer may have: 5 000 agents have about half of it."""
-_SILENT = f"has not answered within {ANSWER_SECONDS:g} s"
-_LOOPBACK = re.compile(r"localhost|127(?:\.\d+){3}|::1")
-_ACCEPT = "text/plain;version=0.0.4, application/openmetrics-text;version=1.0.0;q=0.5"
 _WITHOUT_SCHEME = re.compile(
     r"(?:[\w.-]+|\[[0-9A-Fa-f:]+\])?:\d+(?:/.*)?|localhost(?:/.*)?", re.ASCII
 )
-
-
-class Unreachable(Exception):  # noqa: N818 - what the source is
-    """A source that says nothing, or nothing of ours; the message says why."""
-
-
-class BadAnswer(Unreachable):
-    """It has answered, but with nothing of ours."""
 
 
 class Source(Protocol):
@@ -106,34 +87,7 @@ class Url:
         return found
 
     def _fetched(self, query: str = "") -> str:
-        parts = urlsplit(self.address)
-        place = parts.netloc.rpartition("@")[2]
-        asked = "&".join(filter(None, (parts.query, query)))
-        request = Request(parts._replace(netloc=place, query=asked, fragment="").geturl())
-        request.add_header("Accept", _ACCEPT)
-        request.add_header("User-Agent", "agentmetrics-top")
-        if parts.username is not None:
-            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            said = base64.b64encode(pair.encode()).decode()
-            request.add_unredirected_header("Authorization", f"Basic {said}")
-        is_here = _LOOPBACK.fullmatch(parts.hostname or "") is not None
-        opener = build_opener(ProxyHandler({} if is_here else getproxies_environment()))
-        until = time.monotonic() + READ_SECONDS
-        try:
-            with opener.open(request, timeout=ANSWER_SECONDS) as answer:
-                body = _read(answer, until)
-        except HTTPError as error:
-            with error:
-                raise BadAnswer(f"answers {error.code} {error.reason}") from None
-        except (TimeoutError, socket.timeout):  # noqa: UP041 - two classes before Python 3.10
-            raise Unreachable(_SILENT) from None
-        except URLError as error:
-            raise Unreachable(_why(error.reason)) from None
-        except http.client.IncompleteRead:
-            raise Unreachable("answers with an exposition that is cut off") from None
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise Unreachable(_why(error)) from None
-        return body.decode("utf-8", "replace")
+        return fetched(self.address, query, MAX_BYTES).decode("utf-8", "replace")
 
 
 @dataclass(frozen=True)
@@ -170,32 +124,3 @@ def from_text(text: str) -> Snapshot:
         return from_exposition(text, time.time())
     except Unreadable as error:
         raise BadAnswer(f"answers with {error}") from None
-
-
-def _read(answer: http.client.HTTPResponse, until: float) -> bytes:
-    """The whole answer, in time: what comes byte by byte keeps nobody waiting for ever."""
-    found, size = [], 0
-    while chunk := answer.read1(1 << 20):
-        found.append(chunk)
-        size += len(chunk)
-        if time.monotonic() > until:
-            raise Unreachable(f"takes more than {READ_SECONDS:g} s to answer")
-        if size > MAX_BYTES:
-            raise Unreachable(f"answers with more than {MAX_BYTES >> 20} MiB")
-    if answer.length:  # which read1 does not mind
-        raise Unreachable("answers with an exposition that is cut off")
-    return b"".join(found)
-
-
-def _why(reason: object) -> str:
-    if isinstance(reason, TimeoutError | socket.timeout):
-        return _SILENT
-    if isinstance(reason, ConnectionRefusedError):
-        return "refuses connections: nothing listens there"
-    if isinstance(reason, socket.gaierror):
-        return "has a host name that does not resolve"
-    if isinstance(reason, ConnectionError | http.client.RemoteDisconnected):
-        return "has closed the connection"
-    if isinstance(reason, OSError) and reason.strerror:
-        return f"cannot be reached: {reason.strerror}"
-    return f"cannot be read ({type(reason).__name__})"

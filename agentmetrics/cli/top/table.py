@@ -43,7 +43,7 @@ class AgentTable(ScrollView, can_focus=True):
         super().__init__()
         self._glyphs = glyphs
         self._rows: Sequence[AgentRow] = ()
-        self._order = ""
+        self._columns: Sequence[fields.Field[AgentRow]] = fields.AGENT_FIELDS
         self._place = self._first = 0
         self._wide = 0
         self._said = ""
@@ -59,10 +59,10 @@ class AgentTable(ScrollView, can_focus=True):
         """The lines as they stand on the screen, without their styles."""
         return [self.render_line(y).text for y in range(self.size.height)]
 
-    def show(self, rows: Sequence[AgentRow], order: str, reverse: bool) -> None:
-        """Draw these agents."""
+    def show(self, rows: Sequence[AgentRow], columns: Sequence[fields.Field[AgentRow]]) -> None:
+        """Draw these agents, in as many of the columns as there is room for."""
         agent, self._said = self.agent, "  no agents"
-        self._rows, self._order = rows, order
+        self._rows, self._columns = rows, columns
         names = [row.agent for row in rows]
         if agent in names and self._place > 0:  # at the top the cursor stays where it is
             self._place = names.index(agent)
@@ -73,7 +73,7 @@ class AgentTable(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         """One line: the title, an agent, or nothing."""
         width = self.size.width
-        shown = fields.fitting(fields.AGENT_FIELDS, width - 2)
+        shown = fields.fitting(self._columns, width - 2)
         wide = fields.name_width(shown, width - 2, self._wide)
         if y == 0:
             return self._strip("  " + fields.title(shown, wide), _TITLE, width)

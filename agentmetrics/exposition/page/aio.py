@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager, aclosing, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agentmetrics.exposition.page.answers import (
@@ -14,7 +15,7 @@ from agentmetrics.exposition.page.answers import (
     Request,
     events_headers,
 )
-from agentmetrics.exposition.page.events import SLOW_SECONDS, events, looked
+from agentmetrics.exposition.page.events import SLOW_SECONDS, events, in_thread, looked
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -44,6 +45,14 @@ def add_page(application: web.Application, page: Page, asking: Asking) -> None:
                 await looked(page.feed)
             return answered(refused or page.state(asked))
 
+    async def runs(request: web.Request) -> web.StreamResponse:
+        asked = _request(request)
+        with asking(request.protocol):
+            refused = page.refusal(asked)
+            if refused is None:
+                return answered(await in_thread(partial(page.runs, asked)))
+            return answered(refused)
+
     async def stream(request: web.Request) -> web.StreamResponse:
         asked, who = _request(request), object()
         with asking(request.protocol):
@@ -67,8 +76,9 @@ def add_page(application: web.Application, page: Page, asking: Asking) -> None:
         for task in streams:
             task.cancel()
 
-    for path, handler in ((PATH, html), (f"{PATH}/", html), (f"{PATH}/state", state)):
-        application.router.add_get(path, handler)
+    parts = {"": html, "/": html, "/state": state, "/runs": runs}
+    for part, handler in parts.items():
+        application.router.add_get(f"{PATH}{part}", handler)
     application.router.add_get(f"{PATH}/events", stream, allow_head=False)
     application.on_shutdown.append(end_streams)
 

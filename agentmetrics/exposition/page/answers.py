@@ -14,11 +14,11 @@ from agentmetrics.exposition.page.feed import Feed
 from agentmetrics.exposition.page.places import MAX_CLIENTS, Places
 
 PATH = "/agentmetrics"
-Part = Literal["", "events", "state"]
+Part = Literal["", "events", "state", "runs"]
 Headers = list[tuple[str, str]]
 
-_PART = re.compile(rf"(?:.*)?{PATH}(?:/(|events|state))?", re.ASCII)
-_PARTS: dict[str, Part] = {"": "", "events": "events", "state": "state"}
+_PART = re.compile(rf"(?:.*)?{PATH}(?:/(|events|state|runs))?", re.ASCII)
+_PARTS: dict[str, Part] = {"": "", "events": "events", "state": "state", "runs": "runs"}
 _CLIENT = re.compile(r"[0-9a-zA-Z]{1,40}", re.ASCII)
 _SAFE: Headers = [
     ("Cache-Control", "no-store"),
@@ -105,6 +105,13 @@ class Page:
         self.feed.look()
         return _answer(200, "application/json", self.feed.since(request.last).body)
 
+    def runs(self, request: Request) -> Answer:
+        """The last runs that are new since the client was last told: for ``agentmetrics top``."""
+        client = request.asked("client")
+        if not self.places.take(client if _CLIENT.fullmatch(client) else ""):
+            return self.full()
+        return _answer(200, "application/json", self.feed.runs(request.last).body)
+
     def full(self) -> Answer:
         sentence = f"{MAX_CLIENTS} pages are open already\n"
         return _plain(503, sentence, ("Retry-After", "5"))
@@ -114,7 +121,10 @@ class Page:
         refused = self.refusal(request)
         if refused is None and part == "events":
             refused = _plain(404, "this server has no events, only the state\n")
-        found = refused or (self.html("poll") if part == "" else self.state(request))
+        if part == "runs":
+            found = refused or self.runs(request)
+        else:
+            found = refused or (self.html("poll") if part == "" else self.state(request))
         return found if request.method != "HEAD" else found._replace(body=b"")
 
 

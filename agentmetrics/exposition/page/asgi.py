@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -15,7 +16,7 @@ from agentmetrics.exposition.page.answers import (
     Request,
     events_headers,
 )
-from agentmetrics.exposition.page.events import SLOW_SECONDS, events, looked
+from agentmetrics.exposition.page.events import SLOW_SECONDS, events, in_thread, looked
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -34,6 +35,8 @@ async def answer_page(page: Page, part: Part, scope: Scope, receive: Receive, se
     elif part == "state":
         await looked(page.feed)
         await _send(send, request, page.state(request))
+    elif part == "runs":
+        await _send(send, request, await in_thread(partial(page.runs, request)))
     else:
         await _stream(page, request, receive, send)
 

@@ -10,7 +10,16 @@ from string import Template
 from typing import Literal, NamedTuple
 
 _STYLES = ("uPlot.min.css", "page.css")
-_SCRIPTS = ("text.js", "elements.js", "state.js", "connection.js", "now.js", "charts.js", "page.js")
+_SCRIPTS = (
+    "text.js",
+    "elements.js",
+    "state.js",
+    "connection.js",
+    "now.js",
+    "charts.js",
+    "runs.js",
+    "page.js",
+)
 
 
 class Document(NamedTuple):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from typing import TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
@@ -12,6 +13,8 @@ from anyio.lowlevel import RunVar
 
 from agentmetrics.exposition.page.answers import Page, Request
 from agentmetrics.exposition.page.feed import Feed
+
+T = TypeVar("T")
 
 SLOW_SECONDS = 10.0
 """Until a client must have taken an event; a slower one is dropped."""
@@ -45,7 +48,12 @@ async def events(page: Page, request: Request) -> AsyncGenerator[bytes, None]:
 async def looked(feed: Feed) -> None:
     """Have the feed take a sample if one is due, in a thread: a big one stops no event loop."""
     if feed.due_in() <= 0:  # one thread is enough: who is second finds it done
-        await to_thread.run_sync(feed.look, limiter=_one_thread())
+        await in_thread(feed.look)
+
+
+async def in_thread(take: Callable[[], T]) -> T:
+    """What ``take`` gives, called in the one thread that this event loop has for it."""
+    return await to_thread.run_sync(take, limiter=_one_thread())
 
 
 def _one_thread() -> CapacityLimiter:

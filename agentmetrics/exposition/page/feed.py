@@ -7,9 +7,10 @@ import math
 import os
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from agentmetrics.exposition.page.runs import RunsTold, ShownRuns
 from agentmetrics.exposition.page.state import point_of, state_of
 from agentmetrics.live.build import view
 from agentmetrics.live.samples import Snapshot
@@ -48,6 +49,7 @@ class _Shown(NamedTuple):
     """Of the latest sample."""
     state: bytes
     points: tuple[_Point, ...]
+    runs: ShownRuns
 
 
 class Feed:
@@ -57,10 +59,12 @@ class Feed:
     more costs a copy of bytes.
     """
 
-    def __init__(self, read: Read, in_flight: InFlight | None = None) -> None:
-        self._read, self._in_flight = read, in_flight
+    def __init__(
+        self, read: Read, in_flight: InFlight | None = None, runs: RunsTold | None = None
+    ) -> None:
+        self._read, self._in_flight, self._runs = read, in_flight, runs
         self._watch = Watch()
-        self._shown = _Shown(0, b"null", ())
+        self._shown = _Shown(0, b"null", (), ShownRuns())
         self._made = uuid.uuid4().hex[:12]  # tells this feed from one that there was before
         self._due, self._every, self._cost = 0.0, EVERY_SECONDS, 0.0
         self._lock = renewed_lock()
@@ -100,7 +104,18 @@ class Feed:
             points = (*points, _Point(number, now, _json(point)))
         # Those of the future are from before the clock was set back.
         kept = tuple(each for each in points if now - KEPT_SECONDS <= each.time <= now)
-        self._shown = _Shown(number, _json(state_of(seen, in_flight)), kept)
+        self._shown = _Shown(number, _json(state_of(seen, in_flight)), kept, self._taken())
+
+    def _taken(self) -> ShownRuns:
+        return ShownRuns() if self._runs is None else self._runs.take()
+
+    def runs(self, last: str) -> Told:
+        """The last runs after an event of this kind alone, as of now."""
+        taken = self._taken()
+        (had,) = self._numbers(last, 1)
+        name = f"{self._boot()}-{taken.number}"
+        body = b'{"last":"%s","runs":%s}' % (name.encode(), taken.since(had))
+        return Told(name, body)
 
     def _boot(self) -> str:
         """Whose events these are: forked workers have feeds of their own, made by their parent."""
@@ -108,14 +123,23 @@ class Feed:
 
     def since(self, last: str) -> Told:
         """The state, and the points after an event; all there are for who has none of this feed."""
-        boot, _, number = last.partition("-")
-        is_ours = boot == self._boot() and number.isdecimal() and len(number) < 16
-        had = int(number) if is_ours else 0
+        if self._runs is not None:
+            self._runs.look()  # samples may be rare
+        had, run = self._numbers(last, 2)
         shown = self._shown
-        name = f"{self._boot()}-{shown.number}"
+        name = f"{self._boot()}-{shown.number}-{shown.runs.number}"
         new = b",".join(each.told for each in shown.points if each.number > had)
-        body = b'{"last":"%s","every":%.2f,"state":%s,"points":[%s]}'
-        return Told(name, body % (name.encode(), self._every, shown.state, new))
+        body = b'{"last":"%s","every":%.2f,"state":%s,"points":[%s],"runs":%s}'
+        runs = shown.runs.since(run)
+        return Told(name, body % (name.encode(), self._every, shown.state, new, runs))
+
+    def _numbers(self, last: str, count: int) -> Sequence[int]:
+        """The numbers in the name of an event; zeros of one that is not of this feed."""
+        boot, *numbers = last.split("-", count + 1)
+        are_ours = boot == self._boot() and len(numbers) == count
+        if are_ours and all(each.isdecimal() and len(each) < 16 for each in numbers):
+            return [*map(int, numbers)]
+        return [0] * count
 
 
 def _json(value: Any) -> bytes:

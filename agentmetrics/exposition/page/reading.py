@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from agentmetrics.calls.facts import LLMCall
 from agentmetrics.exposition.page.access import access, is_page_served
 from agentmetrics.exposition.page.answers import Page
-from agentmetrics.exposition.page.feed import Feed
+from agentmetrics.exposition.page.feed import Feed, Read
+from agentmetrics.exposition.page.runs import RunsTold
 from agentmetrics.exposition.recorders import prometheus_recorder, restrictable
+from agentmetrics.live.last_runs import LastRuns
 from agentmetrics.live.samples import Snapshot, Unreadable, from_exposition, from_recorder
 from agentmetrics.pipeline import Pipeline
 from agentmetrics.recording.metric import clean_label
@@ -29,19 +31,23 @@ def page_of_recorder(recorder: Recorder, host: str | None, page: bool | None) ->
     if not is_page_served(host, page):
         return None
     found = prometheus_recorder(recorder)
-    if found.scraped is not found.registry:
-        return Page(_feed_of_files(found.scraped), access(page))
     outermost = recorder.outermost()  # under whose names and labels the series were recorded
+    runs = LastRuns(partial(_pipeline, outermost))
+    if found.scraped is not found.registry:
+        told = RunsTold(runs, of_one_of_several=True)
+        return Page(Feed(_reader_of_files(found.scraped), None, told), access(page))
     read, in_flight = partial(from_recorder, outermost), partial(_in_flight, outermost)
-    return Page(Feed(read, in_flight), access(page))
+    return Page(Feed(read, in_flight, RunsTold(runs, of_one_of_several=False)), access(page))
 
 
 def page_of_collector(collector: Collector, host: str | None, page: bool | None) -> Page | None:
     """The page of what a collector gives, such as the files of a multiprocess directory."""
-    return Page(_feed_of_files(collector), access(page)) if is_page_served(host, page) else None
+    if not is_page_served(host, page):
+        return None
+    return Page(Feed(_reader_of_files(collector)), access(page))
 
 
-def _feed_of_files(collector: Collector) -> Feed:
+def _reader_of_files(collector: Collector) -> Read:
     from prometheus_client import generate_latest
 
     registry = restrictable(collector)
@@ -52,13 +58,19 @@ def _feed_of_files(collector: Collector) -> Feed:
         except Unreadable:  # nobody has written anything of ours yet
             return Snapshot(time, {})
 
-    return Feed(read)
+    return read
 
 
 def _in_flight(recorder: Recorder) -> Mapping[str, float]:
     """Calls in flight by model, which no metric has."""
-    pipeline = recorder.anchor.pipeline  # that there is: a new one would take over the gauges
-    if not isinstance(pipeline, Pipeline):
+    pipeline = _pipeline(recorder)
+    if pipeline is None:
         return {}
     calls = (fact for fact in pipeline.table.open_facts() if isinstance(fact, LLMCall))
     return Counter(f"{clean_label(call.provider)}:{clean_label(call.model)}" for call in calls)
+
+
+def _pipeline(recorder: Recorder) -> Pipeline | None:
+    """That there is: a new one would take over the gauges."""
+    found = recorder.anchor.pipeline
+    return found if isinstance(found, Pipeline) else None

@@ -6,6 +6,7 @@ function draw() {
   drawNow(known.state);
   drawMinute(known.state);
   drawBudgets(known.state);
+  drawRuns();
   drawTable(known.state);
   drawCharts();
 }

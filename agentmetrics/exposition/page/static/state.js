@@ -7,6 +7,7 @@ const chosen = { by: 'agents', quantile: 'p95', sort: 'usd_total', down: true, p
 
 function take(told) {
   known.last = told.last;
+  takeRuns(told.last, told.runs);
   known.every = told.every;
   known.state = told.state ?? known.state;
   // The clock of the server was set back: what was before is not before any more.
