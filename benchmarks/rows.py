@@ -228,7 +228,7 @@ def recycled(rounds: int) -> Row:
 
 def looking(rounds: int) -> Row:
     """One agent run while nobody looks, while a page does, and while ``top`` does."""
-    return looked_at.measured(rounds)
+    return looked_at.measured(rounds, AnswersAtOnce())
 
 
 def _with_created(scraped: Callable[[], object]) -> Callable[[], None]:
