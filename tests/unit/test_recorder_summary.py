@@ -309,10 +309,11 @@ class TestPrinting:
         assert captured.out == ""
 
     def test_a_program_without_standard_error_ends_like_any_other(
-        self, recorder: MemoryRecorder, monkeypatch: pytest.MonkeyPatch
+        self, recorder: MemoryRecorder, monkeypatch: pytest.MonkeyPatch, capsys
     ) -> None:
         monkeypatch.setattr(sys, "stderr", None)
         SummaryAtExit(recorder).close()
+        assert capsys.readouterr().out == ""
 
     def test_a_summary_at_exit_without_a_flush_at_exit_is_refused(self) -> None:
         with pytest.raises(ConfigurationError, match="nothing is printed at exit, as AGENTMETRICS"):

@@ -500,11 +500,14 @@ def test_a_terminal_is_given_back_as_it_was() -> None:
             start_new_session=True,
         )
         os.close(of_program)
-        drawn = _read_until(terminal, b"planner")
-        os.write(terminal, b"\x03")
-        drawn += _read_until(terminal, None)
-        assert process.wait(DEADLINE) == 0
-        os.close(terminal)
+        try:
+            drawn = _read_until(terminal, b"planner")
+            os.write(terminal, b"\x03")
+            drawn += _read_until(terminal, None)
+            assert process.wait(DEADLINE) == 0
+        finally:
+            process.kill()
+            os.close(terminal)
     assert drawn.index(b"\x1b[?1049h") < drawn.index(b"planner") < drawn.index(b"\x1b[?1049l")
 
 

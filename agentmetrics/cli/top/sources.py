@@ -12,7 +12,7 @@ from typing import Protocol
 from urllib.parse import urlencode, urlsplit
 
 from agentmetrics.budget.ledger.url import without_password
-from agentmetrics.cli.top.fetching import BadAnswer, Unreachable
+from agentmetrics.cli.top.fetching import BadAnswer, Unreachable, fetched
 from agentmetrics.live.samples import Snapshot, Unreadable, from_exposition, names_wanted
 
 MAX_BYTES = 256 * 1024 * 1024
