@@ -6,10 +6,12 @@ import json
 import os
 import pty
 import select
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -485,30 +487,51 @@ def test_a_course_is_drawn_on_its_own_scale() -> None:
     assert ASCII.course([0, 0]) == "  "
 
 
-def test_a_terminal_is_given_back_as_it_was() -> None:
-    with served() as (recorder, server):
+@contextmanager
+def on_a_terminal(url: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The program, drawing, and the terminal, which is to be closed."""
+    program = "from agentmetrics.cli import main; main()"
+    terminal, of_program = pty.openpty()
+    env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "top", url],
+        stdin=of_program,
+        stdout=of_program,
+        stderr=of_program,
+        env=env,
+        start_new_session=True,
+    )
+    os.close(of_program)
+    try:
+        yield process, terminal
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
+def test_a_terminal_is_given_back_as_it_was(how: str) -> None:
+    with served() as (recorder, server), on_a_terminal(server.url) as (process, terminal):
         record(recorder, "planner", 3)
-        program = "from agentmetrics.cli import main; main()"
-        terminal, of_program = pty.openpty()
-        env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
-        process = subprocess.Popen(
-            [sys.executable, "-c", program, "top", server.url],
-            stdin=of_program,
-            stdout=of_program,
-            stderr=of_program,
-            env=env,
-            start_new_session=True,
-        )
-        os.close(of_program)
-        try:
-            drawn = _read_until(terminal, b"planner")
+        drawn = _read_until(terminal, b"planner")
+        if how == "Ctrl-C":
             os.write(terminal, b"\x03")
-            drawn += _read_until(terminal, None)
-            assert process.wait(DEADLINE) == 0
-        finally:
-            process.kill()
-            os.close(terminal)
+        else:
+            process.terminate()
+        drawn += _read_until(terminal, None)
+        os.close(terminal)
+        assert process.wait(DEADLINE) == 0
     assert drawn.index(b"\x1b[?1049h") < drawn.index(b"planner") < drawn.index(b"\x1b[?1049l")
+
+
+def test_a_terminal_that_is_gone_keeps_no_program() -> None:
+    with served() as (recorder, server), on_a_terminal(server.url) as (process, terminal):
+        record(recorder, "planner", 3)
+        _read_until(terminal, b"planner")
+        os.close(terminal)
+        time.sleep(0.5)  # what it draws meanwhile goes nowhere
+        process.terminate()
+        assert process.wait(DEADLINE) in (0, -signal.SIGALRM)
 
 
 def _read_until(terminal: int, text: bytes | None) -> bytes:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from time import localtime, strftime
+from types import FrameType
 from typing import ClassVar, TypeVar
 
 from rich.text import Text
@@ -27,6 +28,8 @@ from agentmetrics.live.view import AgentDetails, View
 WINDOWS = (10.0, 60.0, 300.0, 900.0)
 """Seconds; the last is as long as a watch remembers."""
 _LOOKS_SECONDS = 0.25
+_LEAVE_SECONDS = 5
+"""How long it may take to give the terminal back, once SIGTERM has asked for it."""
 _Choice = TypeVar("_Choice", float, str)
 
 
@@ -85,13 +88,19 @@ class Top(App[None]):
         self.look()
         self.set_interval(_LOOKS_SECONDS, self.look)
         if not self.is_headless:
-            self._leave_on_signals()
+            self._leave_on_sigterm()
 
-    def _leave_on_signals(self) -> None:
-        """Give the terminal back as it was."""
-        for number in (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else ())):
-            with suppress(NotImplementedError):  # on Windows
-                asyncio.get_running_loop().add_signal_handler(number, self.exit)
+    def _leave_on_sigterm(self) -> None:
+        """Give the terminal back as it was; where it takes nothing any more, just end."""
+        loop = asyncio.get_running_loop()
+
+        def leave(number: int, frame: FrameType | None) -> None:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            loop.call_soon_threadsafe(self.exit)
+            if sys.platform != "win32":
+                signal.alarm(_LEAVE_SECONDS)  # whose default is to end the process
+
+        signal.signal(signal.SIGTERM, leave)
 
     @property
     def table(self) -> AgentTable:
