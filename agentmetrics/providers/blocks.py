@@ -62,7 +62,10 @@ def _spelled(block: object, count: Count) -> Counts:
 def served_model(response: object) -> str | None:
     """The model that a provider SDK's response names, where it names one."""
     model = first_of(response, _MODEL)
-    return model if isinstance(model, str) else None
+    if type(model) is str:
+        return model
+    # Text of somebody's own class may hash as it likes, and what only claims to be text is none.
+    return str.__str__(model) if issubclass(type(model), str) else None
 
 
 _MODEL: tuple[Path, ...] = (

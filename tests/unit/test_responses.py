@@ -582,3 +582,14 @@ def test_an_error_is_one() -> None:
     read_response(reader, {"error": {"code": 429, "message": "slow down"}})
     assert reader.failure is not None
     assert reader.failure.code == 429
+
+
+def test_a_model_whose_hash_raises_costs_no_call(recorder: MemoryRecorder) -> None:
+    class Odd(str):
+        __slots__ = ()
+        __hash__ = None  # type: ignore[assignment]
+
+    with track_call("openai", "gpt-4o-mini", recorder=recorder) as call:
+        call.record_response({**CHAT, "model": Odd("gpt-4o-2024-08-06")})
+    assert recorder.value("llm_served_calls_total", served_model="gpt-4o-2024-08-06") == 1
+    assert recorder.value("llm_calls_total") == 1
