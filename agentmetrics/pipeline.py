@@ -175,7 +175,7 @@ class Pipeline(ForkAware):
         watch_forks(self)
         self._hearers: tuple[Hearer, ...] = ()
         self._fact_hearers: tuple[tuple[str, Callable[[Any], None]], ...] = ()
-        self._changing_hearers = renewed_lock()  # some come and go while others do
+        self._changing = renewed_lock()  # some come and go while others do
         self._is_guarded = False
         self._tell()
         self._notes_spans = limited.keeps_exemplars
@@ -249,14 +249,14 @@ class Pipeline(ForkAware):
         ``kind`` is ``"agent"``, ``"tool"`` or ``"retriever"``; for LLM calls see ``subscribe``.
         Subscribing again changes nothing.
         """
-        with self._changing_hearers:
+        with self._changing:
             if (kind, hear) not in self._fact_hearers:
                 self._fact_hearers = (*self._fact_hearers, (kind, hear))
                 self._tell_of(kind)
 
     def unsubscribe_from(self, kind: str, hear: Callable[[Any], None]) -> None:
         """Let ``hear`` have no more facts of this kind."""
-        with self._changing_hearers:
+        with self._changing:
             self._fact_hearers = tuple(
                 known for known in self._fact_hearers if known != (kind, hear)
             )

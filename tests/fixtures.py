@@ -38,10 +38,12 @@ pytest_plugins = [
 ]
 
 
-# No deadlines, since a machine that runs two tests at a time is now and then slow. The rest is what
-# Hypothesis has for CI: what fails there fails again, and it prints how to repeat it.
+# No deadlines, since a machine that runs two tests at a time is now and then slow, and fewer
+# examples than a developer has. The rest is what Hypothesis has for CI: what fails there fails
+# again, and it prints how to repeat it.
 settings.register_profile(
     "ci",
+    max_examples=40,
     deadline=None,
     derandomize=True,
     database=None,

@@ -209,6 +209,8 @@ HELD_BY_NOBODY_AT_A_FORK = {
     ("cli/demo/wire.py", "Event"): "a program of its own, which does not fork",
     ("cli/demo/serving.py", "Event"): "a program of its own, which does not fork",
     ("cli/demo/live/streams.py", "Event"): "a program of its own, which does not fork",
+    ("cli/top/feeds.py", "SimpleQueue"): "a program of its own, which does not fork",
+    ("cli/top/feeds.py", "Event"): "a program of its own, which does not fork",
     ("testing/conformance.py", "Event"): "of a test",
     ("testing/conformance.py", "Barrier"): "of a test",
 }

@@ -15,6 +15,7 @@ from sqlalchemy import (
     text,
     union_all,
 )
+from sqlalchemy.pool import Pool
 
 from agentmetrics.budget.ledger.database import Database, DatabaseAway, Seen
 from agentmetrics.budget.ledger.demand import ANSWER_SECONDS, LEASE_SECONDS, Demand, Refusal
@@ -24,6 +25,9 @@ from agentmetrics.budget.ledger.schema import LEDGER, RESERVATIONS, RESERVED_FOR
 from agentmetrics.budget.ledger.statements import exact_sums, whole_sums
 from agentmetrics.recording.fork import ForkAware, held_lock, watch_forks
 
+_OF_PARENTS: list[Pool] = []
+"""Kept for good: a connection of a parent's is not a child's to close, and to let go of one that is
+open is something that psycopg warns of."""
 MOST_NANO = 2**62
 """No reservation is larger than what the databases hold."""
 
@@ -153,6 +157,7 @@ class Reservations(Database, ForkAware):
             self._using.release()
 
     def after_fork_in_child(self) -> None:
-        self._engine.dispose(close=False)  # the connection is the parent's
+        _OF_PARENTS.append(self._engine.pool)
+        self._engine.dispose(close=False)
         if self._line is not None:
             self._line.let_go()

@@ -86,9 +86,9 @@ class CardinalityLimit(Layer):
             value if label in metric.closed_labels else OTHER
             for label, value in zip(metric.labels, values, strict=True)
         )
-        if stands_for_it == values:
-            return values
         open_values, rejected = counted.open_values(values), counted.rejected
+        if OTHER in open_values:
+            return stands_for_it
         with self._step:
             is_new = open_values not in rejected
             if is_new:
