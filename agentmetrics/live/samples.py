@@ -30,6 +30,7 @@ HISTOGRAMS: tuple[Metric, ...] = (
 GAUGES: tuple[Metric, ...] = (
     *(catalog.AGENT_ACTIVE_RUNS, catalog.AGENT_OLDEST_ACTIVE_RUN),
     *(catalog.LLM_ACTIVE_CALLS, catalog.LLM_OLDEST_ACTIVE_CALL, catalog.TOOL_EXECUTIONS_ACTIVE),
+    catalog.LLM_COST_TODAY,
     *(catalog.BUDGET_LIMIT, catalog.BUDGET_SPEND, catalog.BUDGET_PERIOD_END),
     catalog.BUDGET_PROJECTED_SPEND,
 )
