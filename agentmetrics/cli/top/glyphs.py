@@ -53,7 +53,7 @@ class Glyphs:
         minutes, seconds = divmod(int(value), 60)
         hours, minutes = divmod(minutes, 60)
         if hours >= 48:
-            return f"{hours // 24}d"
+            return f"{_thousands(hours // 24)}d"
         if hours:
             return f"{hours}h{minutes:02}m"
         return f"{minutes}m{seconds:02}s" if minutes else f"{seconds}s"
@@ -88,7 +88,7 @@ class Glyphs:
 
     def bar(self, share: float, width: int) -> str:
         """How much of something is used."""
-        filled = min(width, max(0, round(share * width)))
+        filled = round(min(1.0, max(0.0, share)) * width)
         return self.full * filled + self.empty * (width - filled)
 
 
@@ -106,6 +106,8 @@ def glyphs_of_output() -> Glyphs:
 
 
 def _thousands(value: float) -> str:
+    if value >= 999.5e9:
+        return f"{value:.0e}"
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= size * 0.9995:
             scaled = value / size

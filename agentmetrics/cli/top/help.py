@@ -21,7 +21,7 @@ r        reverse the order
          Esc shows all
 p        pause, go on
 w W      rates over 10 s, 1, 5 or 15 minutes
-q        quit
+q        quit; Ctrl-Z suspends
 
 COLUMNS
 runs     runs in progress
