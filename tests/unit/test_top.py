@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -460,6 +461,19 @@ def test_a_table_is_no_wider_than_its_terminal(glyphs: Glyphs, width: int) -> No
     assert len(found[0]) <= width
     if glyphs is ASCII:
         assert all(line.isascii() for line in found)
+
+
+@pytest.mark.parametrize(
+    ("glyphs", "name"),
+    [(ASCII, "caf\\xe9 \\u65e5\\u672c "), (replace(ASCII, encoding="latin-1"), "caf\xe9 \\u65e5")],
+    ids=["ASCII", "Latin-1"],
+)
+def test_a_name_that_the_output_cannot_show_moves_no_column(glyphs: Glyphs, name: str) -> None:
+    first, *others = seen_rows(2)
+    found = list(lines(AGENT_FIELDS, [replace(first, agent="caf\xe9 日本"), *others], glyphs, 160))
+    assert found[1].startswith(name)
+    assert len({len(line) for line in found}) == 1
+    assert found[1].encode(glyphs.encoding)
 
 
 def test_rows_are_sorted_and_filtered() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,12 @@ class Glyphs:
     unknown: str
     dot: str
     cursor: str
+    encoding: str
+    """Of the output."""
+
+    def name(self, text: str) -> str:
+        """A name, with escapes for what the output cannot show, which are as wide as they look."""
+        return text.encode(self.encoding, "backslashreplace").decode(self.encoding)
 
     def number(self, value: float | None) -> str:
         """A count or a rate in at most five characters."""
@@ -92,17 +98,20 @@ class Glyphs:
         return self.full * filled + self.empty * (width - filled)
 
 
-UNICODE = Glyphs(" ▁▂▃▄▅▆▇█", "█", "░", "–", "·", "▸")  # noqa: RUF001
-ASCII = Glyphs(" .:-=+*%#", "#", ".", "-", "|", ">")
+UNICODE = Glyphs(" ▁▂▃▄▅▆▇█", "█", "░", "–", "·", "▸", "utf-8")  # noqa: RUF001
+ASCII = Glyphs(" .:-=+*%#", "#", ".", "-", "|", ">", "ascii")
 
 
 def glyphs_of_output() -> Glyphs:
     """What standard output can show."""
+    encoding = sys.stdout.encoding or "ascii"
     try:
-        UNICODE.levels.encode(sys.stdout.encoding or "ascii")
-    except (UnicodeError, LookupError):
+        UNICODE.levels.encode(encoding)
+    except LookupError:
         return ASCII
-    return UNICODE
+    except UnicodeError:
+        return replace(ASCII, encoding=encoding)
+    return replace(UNICODE, encoding=encoding)
 
 
 def _thousands(value: float) -> str:
