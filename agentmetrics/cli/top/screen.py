@@ -107,6 +107,11 @@ class Top(App[None]):
 
         signal.signal(signal.SIGTERM, leave)
 
+    def on_resize(self) -> None:
+        """Break the heading's lines anew."""
+        if self.seen is not None:
+            self.call_after_refresh(self.show)
+
     @property
     def table(self) -> AgentTable:
         return self.screen_stack[0].query_one(AgentTable)
