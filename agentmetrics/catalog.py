@@ -234,6 +234,12 @@ LLM_COST_ANOMALY = _last(
     ("agent_name",),
     "ratio",
 )
+LLM_COST_TODAY = _last(
+    "llm_cost_today_usd",
+    "Cost since midnight in the ledger's time zone, of all processes that share the ledger.",
+    ("agent_name",),
+    "usd",
+)
 LLM_INPUT_TOKENS_LAST_CALL = _last(
     "llm_input_tokens_last_call",
     "Input tokens of the last finished call.",

@@ -47,10 +47,12 @@ def view(watch: Watch, window: float = WINDOW_SECONDS) -> View:
     active_calls = sides.now(catalog.LLM_ACTIVE_CALLS, ())
     in_flight = sides.now(catalog.LLM_ACTIVE_CALLS, ("provider",))
     per_minute = overall.usd_per_minute
+    today = sides.now(catalog.LLM_COST_TODAY, _AGENT)
     return View(
         time=watch.now,
         window_seconds=sides.seconds,
         usd_per_day=None if per_minute is None else per_minute * 24 * 60,
+        usd_today=sum(today.values()) if today else None,
         active_runs=active_runs.get(()),
         active_calls=active_calls.get(()),
         unpriced_calls_total=sides.ever(catalog.LLM_UNPRICED_CALLS, ()).get((), 0.0),
@@ -133,6 +135,7 @@ def _agents(sides: Sides) -> Iterator[AgentRow]:
     ended = sides.since(STUCK_SECONDS, _AGENT, catalog.LLM_CALLS, catalog.TOOL_EXECUTIONS)
     called = sides.since(LOOP_SECONDS, _AGENT, catalog.LLM_CALLS)
     finished = sides.since(LOOP_SECONDS, _AGENT, catalog.AGENT_RUNS)
+    today = sides.now(catalog.LLM_COST_TODAY, _AGENT)
     course = sides.course(catalog.LLM_TOKENS, _AGENT, COURSE_SECONDS, COURSE_PARTS)
     calls_ever = sides.ever(catalog.LLM_CALLS, _AGENT)
     tools_ever = sides.ever(catalog.TOOL_EXECUTIONS, _AGENT)
@@ -150,6 +153,7 @@ def _agents(sides: Sides) -> Iterator[AgentRow]:
             runs_per_minute=sides.rate(runs, key, 60),
             calls_per_run=_share(calls_of_runs, runs_of_calls, key),
             flow=flows[key],
+            usd_today=today.get(key),
             course=course.get(key, (0.0,) * COURSE_PARTS),
             marks=tuple(
                 agent_marks(

@@ -6,11 +6,15 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from agentmetrics import catalog
 from agentmetrics.recording.metric import Metric, clean_label
 from agentmetrics.recording.recorder import Recorder
-from agentmetrics.recording.values import Sample, bound_text
+from agentmetrics.recording.values import bound_text
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric as MetricFamily
 
 Labels = tuple[str, ...]
 Amounts = Mapping[str, Mapping[Labels, float]]
@@ -24,12 +28,15 @@ COUNTERS: tuple[Metric, ...] = (
     *(catalog.TOOL_EXECUTIONS, catalog.RETRIEVER_QUERIES, catalog.BUDGET_BLOCKED_CALLS),
 )
 HISTOGRAMS: tuple[Metric, ...] = (
-    *(catalog.LLM_LATENCY, catalog.LLM_TIME_TO_FIRST_TOKEN, catalog.AGENT_RUN_LLM_CALLS),
+    *(catalog.LLM_LATENCY, catalog.LLM_TIME_TO_FIRST_TOKEN),
     *(catalog.TOOL_EXECUTION_DURATION, catalog.RETRIEVER_QUERY_DURATION),
 )
+AVERAGED: tuple[Metric, ...] = (catalog.AGENT_RUN_LLM_CALLS,)
+"""Histograms of which nobody wants the buckets."""
 GAUGES: tuple[Metric, ...] = (
     *(catalog.AGENT_ACTIVE_RUNS, catalog.AGENT_OLDEST_ACTIVE_RUN),
     *(catalog.LLM_ACTIVE_CALLS, catalog.LLM_OLDEST_ACTIVE_CALL, catalog.TOOL_EXECUTIONS_ACTIVE),
+    catalog.LLM_COST_TODAY,
     *(catalog.BUDGET_LIMIT, catalog.BUDGET_SPEND, catalog.BUDGET_PERIOD_END),
     catalog.BUDGET_PROJECTED_SPEND,
 )
@@ -37,9 +44,8 @@ GAUGES: tuple[Metric, ...] = (
 _GAUGES = {metric.name: metric for metric in GAUGES}
 _OURS = (catalog.BUILD_INFO.name, "agentmetrics_open_runs", "llm_calls_total", "agent_active_runs")
 """Names by which an exposition of ours is known, whatever its namespace."""
-_PREFIX = re.compile(
-    rf"^(?:# TYPE )?([a-zA-Z_]\w*?_)??(?:{'|'.join(_OURS)})[ {{]", re.MULTILINE | re.ASCII
-)
+_NAME = re.compile(rf"([a-zA-Z_]\w*?_)??(?:{'|'.join(_OURS)})", re.ASCII)
+_PREFIX = re.compile(rf"^(?:# TYPE )?{_NAME.pattern}[ {{]", re.MULTILINE | re.ASCII)
 
 
 class Unreadable(ValueError):  # noqa: N818 - what the text is
@@ -52,8 +58,9 @@ class Snapshot:
 
     ``time`` is Unix time in seconds. The values of labels are in the catalogue's order, and extra
     labels are summed over. A histogram has, under its name, the number of observations *in* each
-    bucket that is not empty, whose upper bound is one more value (``"2.5"``, ``"+Inf"``), and under
-    its name with ``_sum`` their sum; ``bounds`` has the upper bounds of all its buckets.
+    bucket that is not empty, whose upper bound is one more value (``"2.5"``, ``"+Inf"``);
+    ``bounds`` has the upper bounds of all its buckets. One of the ``AVERAGED`` has, under its name
+    with ``_sum`` and ``_count``, the sum and the number of its observations.
     """
 
     time: float
@@ -73,6 +80,17 @@ class Snapshot:
         return {name: each for name, each in self.series.items() if name in _GAUGES}
 
 
+class _Sample(Protocol):
+    """One value of a series; prometheus-client's and ours alike."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def labels(self) -> Mapping[str, str]: ...
+    @property
+    def value(self) -> float: ...
+
+
 def from_exposition(text: str, time: float) -> Snapshot:
     """The snapshot in an answer of ``/metrics``, in Prometheus' text format or OpenMetrics.
 
@@ -81,7 +99,19 @@ def from_exposition(text: str, time: float) -> Snapshot:
     program.
     """
     prefix = _prefix(text)
-    return _snapshot(time, _samples(text, {f"{prefix}{name}": name for name in _WANTED}))
+    try:
+        return _snapshot(time, _samples(_parsed(text)), prefix)
+    except ValueError:  # what it says is about somebody's labels
+        raise Unreadable("an exposition with a line that cannot be read") from None
+
+
+def from_families(families: Iterable[MetricFamily], time: float) -> Snapshot:
+    """The snapshot in what a collector of prometheus-client gives; empty if nothing is ours."""
+    found = list(families)
+    names = (sample.name for family in found for sample in family.samples[:1])
+    matches = (_NAME.fullmatch(name) for name in names)
+    prefix = next((match[1] or "" for match in matches if match), "")
+    return _snapshot(time, _samples(found), prefix)
 
 
 def names_wanted(text: str = "") -> Sequence[str]:
@@ -98,7 +128,7 @@ def from_recorder(recorder: Recorder, time: float) -> Snapshot:
 
     Raises ``NotImplementedError`` for one that keeps no values.
     """
-    return _snapshot(time, recorder.samples())
+    return _snapshot(time, recorder.samples(), "")
 
 
 def summed(snapshots: Sequence[Snapshot]) -> Snapshot:
@@ -132,60 +162,38 @@ def _prefix(text: str) -> str:
 
 _LABELS: dict[str, Labels] = {
     **{metric.name: metric.labels for metric in (*COUNTERS, *GAUGES)},
-    **{f"{metric.name}_sum": metric.labels for metric in HISTOGRAMS},
+    **{f"{metric.name}_{of}": metric.labels for metric in AVERAGED for of in ("sum", "count")},
 }
 _BUCKETS = {f"{metric.name}_bucket": metric for metric in HISTOGRAMS}
 _WANTED = (*_LABELS, *_BUCKETS)
 
-_LINE = re.compile(
-    r'(?:\{(?P<labels>(?:[^"}]|"(?:[^"\\]|\\.)*")*)\})? (?P<value>\S+)(?: .*)?', re.DOTALL
-)
-"""What follows a name; behind the value, a timestamp or an exemplar may stand."""
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"', re.DOTALL)
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
+def _parsed(text: str) -> Iterator[MetricFamily]:
+    if text.endswith("# EOF\n"):
+        from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse
+    else:
+        from prometheus_client.parser import text_string_to_metric_families as parse
+    return iter(parse(text))  # type: ignore[no-untyped-call]
 
 
-def _samples(text: str, names: Mapping[str, str]) -> Iterator[Sample]:
-    """The series of these names.
-
-    prometheus-client's parsers, with which tests compare this, take six times as long: 15 s of CPU
-    for what 5 000 agents have, which somebody who only looks cannot spend at every scrape.
-    """
-    for line in text.split("\n"):
-        end = line.find("{")
-        name = names.get(line[:end] if end >= 0 else line.partition(" ")[0])
-        if name is None:
-            continue
-        match = _LINE.fullmatch(line, end if end >= 0 else line.find(" "))
-        if match is None:
-            raise Unreadable(f"an exposition of which {name} cannot be read")
-        labels = {
-            label: _ESCAPED.sub(_unescaped, value) if "\\" in value else value
-            for label, value in _LABEL.findall(match["labels"] or "")
-        }
-        try:
-            yield Sample(name, labels, float(match["value"]))
-        except ValueError:
-            raise Unreadable(f"an exposition of which {name} is no number") from None
+def _samples(families: Iterable[MetricFamily]) -> Iterator[_Sample]:
+    return (sample for family in families for sample in family.samples)
 
 
-def _unescaped(match: re.Match[str]) -> str:
-    return "\n" if match[1] == "n" else match[1]
-
-
-def _snapshot(time: float, samples: Iterable[Sample]) -> Snapshot:
+def _snapshot(time: float, samples: Iterable[_Sample], prefix: str) -> Snapshot:
     series: dict[str, dict[Labels, float]] = {}
     cumulative: dict[tuple[str, Labels], dict[float, float]] = {}
     for sample in samples:
-        if not math.isfinite(sample.value):
+        if not sample.name.startswith(prefix) or not math.isfinite(sample.value):
             continue
-        labels = _LABELS.get(sample.name)
+        name = sample.name[len(prefix) :]
+        labels = _LABELS.get(name)
         if labels is not None:
-            _join(series, sample.name, _values(labels, sample.labels), sample.value)
-        elif sample.name in _BUCKETS:
+            _join(series, name, _values(labels, sample.labels), sample.value)
+        elif name in _BUCKETS:
             bound = _bound(sample.labels.get("le", ""))
             if not math.isnan(bound):
-                metric = _BUCKETS[sample.name]
+                metric = _BUCKETS[name]
                 key = (metric.name, _values(metric.labels, sample.labels))
                 counts = cumulative.setdefault(key, {})
                 counts[bound] = counts.get(bound, 0.0) + sample.value

@@ -41,12 +41,12 @@ class Sides:
         return _added(pair for each in pairs for pair in each)
 
     def ever_sum(self, metric: Metric, by: Labels) -> Sums:
-        """The sum of all observations of a histogram."""
+        """The sum of all observations of a histogram that is averaged."""
         return _added(self._keyed(self._totals, f"{metric.name}_sum", metric.labels, by))
 
     def ever_count(self, metric: Metric, by: Labels) -> Sums:
         """Their number."""
-        return _added(self._keyed(self._totals, metric.name, (*metric.labels, "le"), by))
+        return _added(self._keyed(self._totals, f"{metric.name}_count", metric.labels, by))
 
     def durations(self, metric: Metric, by: Labels) -> Mapping[Labels, HistogramValue]:
         """The observations of a histogram in the window."""

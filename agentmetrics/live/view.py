@@ -55,6 +55,8 @@ class AgentRow:
     calls_per_run: float | None
     """Average of all finished runs, since a window may have none."""
     flow: Flow
+    usd_today: float | None
+    """Since midnight by the ledger, whose time zone that is; ``None`` where there is none."""
     course: tuple[float, ...]
     """Tokens in each 5 s of the last minute, the latest last."""
     marks: tuple[Mark, ...]
@@ -153,6 +155,8 @@ class View:
     """What rates are over: less than was asked for where nobody has watched for that long."""
     usd_per_day: float | None
     """What a day costs at the rate of the window."""
+    usd_today: float | None
+    """Of all agents; see ``AgentRow``."""
     active_runs: float | None
     active_calls: float | None
     unpriced_calls_total: float

@@ -214,6 +214,7 @@ def _each() -> list[Any]:
             {by: "Agent"},
             {
                 "Cost": Column(increase(c.LLM_COST, by), "currencyUSD"),
+                "Today": Column(highest(c.LLM_COST_TODAY, by), "currencyUSD"),
                 "A call": Column(mean(c.LLM_CALL_COST, by, over=RANGE), "currencyUSD"),
                 "A call, p95": Column(
                     quantile(0.95, c.LLM_CALL_COST, by, over=RANGE), "currencyUSD"
@@ -224,7 +225,7 @@ def _each() -> list[Any]:
                 ),
                 "Tokens": Column(increase(c.LLM_TOKENS, by), COUNT),
             },
-            "Click a name to look into the agent.",
+            "Today is what the ledger knows. Click a name to look into the agent.",
             sort="Cost",
             height=7,
         ),

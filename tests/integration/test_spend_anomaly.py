@@ -1,4 +1,4 @@
-"""What an agent spends beside what it usually does at this time of the day, from a real ledger."""
+"""What an agent has spent today, and beside what it usually does, from a real ledger."""
 
 from __future__ import annotations
 
@@ -60,14 +60,29 @@ class History:
 
     def ratios(self, now: str) -> dict[str, float]:
         """What the metric says once the ledger's thread has been at work."""
+        self.read(now)
+        return self.shown()
+
+    def today(self, now: str) -> dict[str, float]:
+        """What agents have spent today, in cents, once the thread has been at work."""
+        self.read(now)
+        return self.shown_today()
+
+    def read(self, now: str) -> None:
         self.clock.set(now, self.zone)
         for task in self.ledger.upkeep._tasks:
             task.not_before = 0.0
         self.ledger._writer.flush()
-        return self.shown()
 
     def shown(self) -> dict[str, float]:
-        found = self.recorder.snapshot().get("llm_cost_anomaly_ratio", {"series": []})
+        return self._by_agent("llm_cost_anomaly_ratio")
+
+    def shown_today(self) -> dict[str, float]:
+        shown = self._by_agent("llm_cost_today_usd")
+        return {agent: round(100 * usd, 9) for agent, usd in shown.items()}
+
+    def _by_agent(self, name: str) -> dict[str, float]:
+        found = self.recorder.snapshot().get(name, {"series": []})
         return {one["labels"]["agent_name"]: one["value"] for one in found["series"]}
 
 
@@ -128,6 +143,62 @@ class TestTheRatio:
         history.spend("2025-04-01 14:10", 4)
         assert history.ratios("2025-04-01 15:00") == {"planner": 2.0}
         history.ledger.close()
+
+
+class TestToday:
+    def test_today_is_what_each_agent_has_spent_since_midnight(self, history: History) -> None:
+        history.spend("2025-03-19 23:59", 90)
+        history.spend("2025-03-20 00:00", 2)
+        history.spend("2025-03-20 14:10", 4)
+        history.spend("2025-03-20 14:20", 8, agent="coder")
+        assert history.today("2025-03-20 15:00") == {"planner": 6, "coder": 8}
+
+    def test_today_is_the_day_of_the_ledgers_zone(self, ledger_url: str, clock: Clock) -> None:
+        clock.set("2025-03-29 12:00")
+        history = History(ledger_url, clock, "Europe/Berlin")
+        history.spend("2025-03-29 23:50", 1)  # a day of 23 hours follows
+        history.spend("2025-03-30 00:10", 2)
+        history.spend("2025-03-30 23:50", 4)
+        assert history.today("2025-03-30 23:55") == {"planner": 6}
+        history.ledger.close()
+
+    def test_today_ends_at_midnight_even_if_nobody_has_asked_again(self, history: History) -> None:
+        history.spend("2025-03-20 23:58", 4)
+        assert history.today("2025-03-20 23:59") == {"planner": 4}
+        history.clock.set("2025-03-21 00:00")
+        assert history.shown_today() == {}
+
+    def test_today_covers_what_other_processes_wrote(
+        self, history: History, ledger_url: str, clock: Clock
+    ) -> None:
+        other = History(ledger_url, clock, "UTC")
+        other.spend("2025-03-20 14:00", 8)
+        other.ledger.close()
+        history.spend("2025-03-20 14:10", 4)
+        assert history.today("2025-03-20 15:00") == {"planner": 12}
+
+    def test_today_leaves_out_who_has_only_calls_without_a_price(self, history: History) -> None:
+        history.clock.set("2025-03-20 14:00")
+        with track_call("openai", "x", agent_name="odd", recorder=history.recorder) as call:
+            call.record_usage(input_tokens=10, output_tokens=0)
+        history.ledger.flush()
+        assert history.today("2025-03-20 15:00") == {}
+
+    def test_today_is_not_known_while_the_database_is_away(
+        self, history: History, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        history.spend("2025-03-20 14:00", 4)
+        assert history.today("2025-03-20 15:00") == {"planner": 4}
+
+        def away(_: Database) -> None:
+            raise LedgerUnavailable("it is away")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Database, "snapshot", away)
+            assert history.today("2025-03-20 15:00") == {}
+        assert history.today("2025-03-20 15:01") == {"planner": 4}
+        history.ledger.close()
+        assert history.shown_today() == {}
 
 
 class TestWhenItIsRead:

@@ -14,7 +14,13 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 
 from agentmetrics import MemoryRecorder, Namespace, PrometheusRecorder, catalog
 from agentmetrics.live.build import details, view
-from agentmetrics.live.samples import Snapshot, from_exposition, from_recorder, summed
+from agentmetrics.live.samples import (
+    Snapshot,
+    from_exposition,
+    from_families,
+    from_recorder,
+    summed,
+)
 from agentmetrics.live.watch import Watch
 from agentmetrics.recording.metric import clean_label
 
@@ -112,6 +118,7 @@ def test_both_formats_and_the_recorder_say_the_same(agent, seconds, tokens, name
     expected = from_recorder(memory, 1.0)
     for made in (generate_latest(registry), generate_openmetrics(registry)):
         assert from_exposition(made.decode(), 1.0) == expected
+    assert from_families(registry.collect(), 1.0) == expected
 
 
 @given(st.lists(st.tuples(st.text(max_size=8), amounts), min_size=1, max_size=5))

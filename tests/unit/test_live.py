@@ -49,9 +49,9 @@ def only(seen: View) -> AgentRow:
         ("# TYPE llm_calls_total counter\nllm_calls_total{agent_na", "cut off"),
         ("# HELP up Up.\n# TYPE up gauge\nup 1\n", "metrics of another program"),
         ("hello\n", "no metrics"),
-        (exposition('llm_calls_total{agent_name="a} 1'), "llm_calls_total cannot be read"),
-        (exposition('llm_calls_total{agent_name="a"} many'), "llm_calls_total is no number"),
-        (exposition("llm_calls_total{} "), "llm_calls_total cannot be read"),
+        (exposition('llm_calls_total{agent_name="a} 1'), "a line that cannot be read"),
+        (exposition('llm_calls_total{agent_name="a"} many'), "a line that cannot be read"),
+        (exposition("llm_calls_total{} "), "a line that cannot be read"),
     ],
 )
 def test_what_is_no_exposition_of_ours_is_said(text: str, what: str) -> None:

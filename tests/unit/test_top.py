@@ -24,7 +24,7 @@ from urllib.request import urlopen
 import pytest
 from typer.testing import CliRunner, Result
 
-from agentmetrics import MemoryRecorder, Namespace, catalog, track_run
+from agentmetrics import Ledger, MemoryRecorder, Namespace, catalog, track_call, track_run
 from agentmetrics.cli.app import app
 from agentmetrics.cli.top import feeds as feeding
 from agentmetrics.cli.top import fetching, once
@@ -107,6 +107,22 @@ def test_without_a_terminal_the_table_is_printed_once() -> None:
     assert first.startswith("USD 0.00/min")
     assert titles.split()[:4] == ["agent", "runs", "oldest", "c/run"]
     assert row.split()[:4] == ["planner", "2", "1m15s", "3.0"]
+
+
+def test_today_is_a_column_where_a_program_has_a_ledger(tmp_path: Path) -> None:
+    with served() as (recorder, server):
+        ledger = Ledger(f"sqlite:///{tmp_path / 'spend.db'}")
+        ledger.attach(recorder)
+        with track_call("openai", "gpt-4o", agent_name="planner", recorder=recorder) as call:
+            call.record_usage(input_tokens=4000, output_tokens=0)
+        ledger._writer.flush()  # what its thread does every few seconds
+        done = run(server.url, "--window", "1", COLUMNS="160")
+        found = json.loads(run(server.url, "--json", "--window", "1").stdout)
+        ledger.close()
+    heading, *_, titles, row = done.stdout.splitlines()
+    assert found["agents"][0]["usd_today"] == found["usd_today"] == pytest.approx(0.01)
+    assert "0.0100 today" in heading
+    assert row.split()[titles.split().index("today")] == "0.0100"
 
 
 def test_json_has_everything_of_several_programs_added_up() -> None:

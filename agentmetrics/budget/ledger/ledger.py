@@ -11,11 +11,11 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from agentmetrics.budget.ledger.anomaly import spend_ratios
 from agentmetrics.budget.ledger.database import Database, DatabaseAway
 from agentmetrics.budget.ledger.intake import Intake
 from agentmetrics.budget.ledger.place import spool_place
 from agentmetrics.budget.ledger.question import ask
+from agentmetrics.budget.ledger.readings import Readings
 from agentmetrics.budget.ledger.records import MOST
 from agentmetrics.budget.ledger.reservations import Reservations
 from agentmetrics.budget.ledger.spend import CallFilter, Spend
@@ -27,7 +27,7 @@ from agentmetrics.budget.periods import Period, Span, unix_seconds, whole_bucket
 from agentmetrics.calls.facts import UNKNOWN, LLMCall
 from agentmetrics.calls.outcome import SUCCESS
 from agentmetrics.errors import ConfigurationError, LedgerUnavailable
-from agentmetrics.meters.anomaly import AnomalyMeter
+from agentmetrics.meters.spend import SpendMeter
 from agentmetrics.pipeline import Pipeline, pipeline_of
 from agentmetrics.providers.usage import Usage
 from agentmetrics.recording.exits import close_at_exit, skip_at_exit
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 logger = QuietLogger("agentmetrics")
 
 PRUNE_INTERVAL_SECONDS = 3600.0
-RATIO_INTERVAL_SECONDS = 300.0
 
 
 class Ledger:
@@ -78,11 +77,9 @@ class Ledger:
         self._database = Database(url)
         self._url = url
         self._retention_seconds = None if retention_days is None else retention_days * 86_400
-        self._ratios: Mapping[str, float] = {}
         self.upkeep = Upkeep()
         """What is done in the ledger's thread, after a write."""
         self.upkeep.add("retention", self._prune_old, PRUNE_INTERVAL_SECONDS)
-        self.upkeep.add("comparison of spend", self._compare, RATIO_INTERVAL_SECONDS)
         self._writer = Writer(
             self._database,
             spool_place(self._database.url, spool_dir),
@@ -90,6 +87,8 @@ class Ledger:
             clock=clock,
             upkeep=self.upkeep,
         )
+        self._readings = Readings(self._writer.database, clock, self._zone)
+        self._readings.take_in(self.upkeep)
         self._heard: list[tuple[weakref.ref[Pipeline], Intake]] = []
         self._end = _End(self)
         try:
@@ -111,7 +110,7 @@ class Ledger:
         """
         pipeline = pipeline_of(recorder)
         intake = self._writer.intake(pipeline.extra_labels, pipeline.ledger)
-        pipeline.meter(AnomalyMeter).show(lambda: self._ratios)
+        pipeline.meter(SpendMeter).show(self._readings.ratios, self._readings.today)
         if not any(known() is pipeline for known, _ in self._heard):
             pipeline.subscribe(intake.hear)
             self._heard.append((weakref.ref(pipeline), intake))
@@ -298,14 +297,6 @@ class Ledger:
             with self._writer.database() as database:
                 database.prune(int(self._clock()) - self._retention_seconds)
 
-    def _compare(self) -> None:
-        try:
-            with self._writer.database() as database, database.snapshot() as snapshot:
-                self._ratios = spend_ratios(snapshot, self._clock(), self._zone)
-        except LedgerUnavailable:
-            self._ratios = {}  # rather nothing than what was true some time ago
-            raise
-
     def close(self) -> None:
         """Write what is left and stop; calls that end later are no longer recorded.
 
@@ -316,7 +307,7 @@ class Ledger:
         skip_at_exit(self._end)
         self.detach()
         self._writer.close()
-        self._ratios = {}
+        self._readings.forget()
 
     def __enter__(self) -> Self:
         return self

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from agentmetrics.errors import LedgerUnavailable
 from agentmetrics.recording.log_once import LogOnce
 
+MOST_OF_THE_TIME = 0.01
+"""What a task takes at most: one that comes to take long is done less often."""
+
 
 @dataclass
 class _Task:
@@ -26,7 +29,8 @@ class Upkeep:
         self._problems = LogOnce()
 
     def add(self, name: str, work: Callable[[], None], every_seconds: float) -> None:
-        """Do ``work`` after a write, unless it was done within ``every_seconds``.
+        """Do ``work`` after a write, unless it was done within ``every_seconds``, or within a
+        hundred times as long as it took.
 
         ``name`` is for the warning when it fails, which is logged once.
         """
@@ -39,9 +43,12 @@ class Upkeep:
     def run(self) -> None:
         """Do what is due. One that fails is no reason to leave out the others."""
         for task in self._tasks:
-            if time.monotonic() >= task.not_before:
-                task.not_before = time.monotonic() + task.every_seconds
+            begun = time.monotonic()
+            if begun >= task.not_before:
+                task.not_before = begun + task.every_seconds
                 self._run(task)
+                rest_seconds = (time.monotonic() - begun) / MOST_OF_THE_TIME
+                task.not_before = max(task.not_before, begun + rest_seconds)
 
     def _run(self, task: _Task) -> None:
         try:

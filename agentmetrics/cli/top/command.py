@@ -11,7 +11,7 @@ from agentmetrics.cli.console import fail, require
 from agentmetrics.cli.top import fields, once
 from agentmetrics.cli.top.feeds import Feeds
 from agentmetrics.cli.top.glyphs import glyphs_of_output
-from agentmetrics.cli.top.sources import Directory, Source, source_of
+from agentmetrics.cli.top.sources import Source, source_of
 from agentmetrics.live.watch import WINDOW_SECONDS
 
 
@@ -62,6 +62,5 @@ def _sources(named: Iterable[str]) -> list[Source]:
         found = list(dict.fromkeys(map(source_of, named)))  # naming one twice does not double it
     except ValueError as error:
         fail(str(error), code=2)
-    if any(isinstance(source, Directory) for source in found):
-        require("prometheus", "prometheus_client")
+    require("top", "prometheus_client")
     return found

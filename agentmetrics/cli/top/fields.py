@@ -35,22 +35,31 @@ def _of(path: str, draw: str, title: str, width: int, rank: int) -> Field[AgentR
     return Field(title, width, rank, lambda row, glyphs: getattr(glyphs, draw)(get(row)), get)
 
 
+TODAY = _of("usd_today", "usd", "today", 7, 5)
+"""USD by the ledger, and no column where no program has one."""
 AGENT_FIELDS: tuple[Field[AgentRow], ...] = (
     Field("agent", NAME_WIDTH, 0, lambda row, glyphs: glyphs.name(row.agent), attrgetter("agent")),
     _of("active_runs", "count", "runs", 4, 1),
     _of("oldest_run_seconds", "age", "oldest", 6, 0),
-    _of("calls_per_run", "number", "c/run", 5, 8),
+    _of("calls_per_run", "number", "c/run", 5, 9),
     _of("flow.input_tokens_per_second", "number", "in/s", 5, 4),
     _of("flow.output_tokens_per_second", "number", "out/s", 5, 4),
-    _of("flow.first_token_seconds", "seconds", "first", 5, 7),
-    _of("flow.p50_seconds", "seconds", "p50", 5, 6),
+    _of("flow.first_token_seconds", "seconds", "first", 5, 8),
+    _of("flow.p50_seconds", "seconds", "p50", 5, 7),
     _of("flow.p95_seconds", "seconds", "p95", 5, 3),
     _of("flow.error_share", "share", "error", 5, 0),
-    _of("flow.cache_share", "share", "cache", 5, 9),
+    _of("flow.cache_share", "share", "cache", 5, 10),
     _of("flow.usd_per_minute", "usd", "USD/min", 7, 0),
-    _of("flow.usd_total", "usd", "USD", 7, 5),
+    TODAY,
+    _of("flow.usd_total", "usd", "USD", 7, 6),
     Field("last minute", 12, 2, lambda row, glyphs: glyphs.course(row.course)),
 )
+
+
+def agent_fields(rows: Iterable[AgentRow]) -> tuple[Field[AgentRow], ...]:
+    """Those that there is something to say in."""
+    has_ledger = any(row.usd_today is not None for row in rows)
+    return tuple(field for field in AGENT_FIELDS if has_ledger or field is not TODAY)
 
 
 def _flow_fields(title: str, name: Callable[[ModelRow], str]) -> tuple[Field[ModelRow], ...]:

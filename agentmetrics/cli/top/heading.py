@@ -27,6 +27,7 @@ def figures(view: View, glyphs: Glyphs, width: int) -> Iterator[str]:
     found = [
         f"USD {glyphs.usd(flow.usd_per_minute)}/min",
         f"{glyphs.usd(view.usd_per_day)}/day at this rate",
+        *([] if view.usd_today is None else [f"{glyphs.usd(view.usd_today)} today"]),
         f"{glyphs.usd(flow.usd_total)} since start",
         f"tokens/s {glyphs.number(read)} in {glyphs.number(written)} out",
         f"active {runs} {calls}",

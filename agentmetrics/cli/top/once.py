@@ -79,7 +79,7 @@ def _print_table(seen: View, rows: Sequence[AgentRow]) -> None:
     if not rows:
         _put(screen, "No agents.")
         return
-    title, *lines = fields.lines(fields.AGENT_FIELDS, rows, glyphs, width)
+    title, *lines = fields.lines(fields.agent_fields(rows), rows, glyphs, width)
     _put(screen, title, "bold")
     for line, row in zip(lines, rows, strict=True):
         _put(screen, line, "red" if row.marks else "")

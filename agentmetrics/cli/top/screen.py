@@ -142,7 +142,7 @@ class Top(App[None]):
             rows = fields.arranged(self.seen.agents, self.order, self.reverse, self.text)
             runs = self.feeds.runs
             more = (column(runs),) if runs else ()
-            self.table.show(rows, (*fields.AGENT_FIELDS, *more))
+            self.table.show(rows, (*fields.agent_fields(self.seen.agents), *more))
 
     def details_of(self, agent: str) -> AgentDetails | None:
         """What one agent uses, as of the last snapshot."""

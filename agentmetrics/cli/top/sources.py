@@ -13,7 +13,13 @@ from urllib.parse import urlencode, urlsplit
 
 from agentmetrics.budget.ledger.url import without_password
 from agentmetrics.cli.top.fetching import BadAnswer, Unreachable, fetched
-from agentmetrics.live.samples import Snapshot, Unreadable, from_exposition, names_wanted
+from agentmetrics.live.samples import (
+    Snapshot,
+    Unreadable,
+    from_exposition,
+    from_families,
+    names_wanted,
+)
 
 MAX_BYTES = 256 * 1024 * 1024
 """The most that an answer may have: 5 000 agents have about half of it."""
@@ -101,21 +107,17 @@ class Directory:
         return self.path
 
     def read(self) -> Snapshot:
-        from prometheus_client import CollectorRegistry, generate_latest
-
         from agentmetrics.backends.multiprocess import MultiprocessCollector
 
-        registry = CollectorRegistry()
         try:
-            registry.register(MultiprocessCollector(self.path))
-            text = generate_latest(registry).decode()
+            found = from_families(MultiprocessCollector(self.path).collect(), time.time())
         except ValueError:
             raise Unreachable("must be a directory that you can write to, to tidy up") from None
         except OSError as error:
             raise Unreachable(error.strerror or type(error).__name__) from None
-        if not text:
+        if not found.series:
             raise Unreachable("has no metrics yet")
-        return from_text(text)
+        return found
 
 
 def from_text(text: str) -> Snapshot:

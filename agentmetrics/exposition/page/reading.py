@@ -12,9 +12,9 @@ from agentmetrics.exposition.page.access import access, is_page_served
 from agentmetrics.exposition.page.answers import Page
 from agentmetrics.exposition.page.feed import Feed, Read
 from agentmetrics.exposition.page.runs import RunsTold
-from agentmetrics.exposition.recorders import prometheus_recorder, restrictable
+from agentmetrics.exposition.recorders import prometheus_recorder
 from agentmetrics.live.last_runs import LastRuns
-from agentmetrics.live.samples import Snapshot, Unreadable, from_exposition, from_recorder
+from agentmetrics.live.samples import from_families, from_recorder
 from agentmetrics.pipeline import Pipeline
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.recording.recorder import Recorder
@@ -48,17 +48,7 @@ def page_of_collector(collector: Collector, host: str | None, page: bool | None)
 
 
 def _reader_of_files(collector: Collector) -> Read:
-    from prometheus_client import generate_latest
-
-    registry = restrictable(collector)
-
-    def read(time: float) -> Snapshot:
-        try:
-            return from_exposition(generate_latest(registry).decode(), time)
-        except Unreadable:  # nobody has written anything of ours yet
-            return Snapshot(time, {})
-
-    return read
+    return lambda time: from_families(collector.collect(), time)
 
 
 def _in_flight(recorder: Recorder) -> Mapping[str, float]:

@@ -91,6 +91,7 @@ class Everything:
                 self._agent(agent, provider, model)
             self._outside_of_agents()
         self._ledger.flush()
+        self._ledger.upkeep.run()
         self._budgets.status()
 
     def _agent(self, name: str, provider: str, model: str) -> None:

@@ -196,12 +196,13 @@ class MetricsCallbackHandler(Marker):
         tags: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        pipeline = self._pipeline()
+        # Written out are _pipeline() and note_chunk(): calls for every token would tell.
+        pipeline = self._own or active.pipeline or in_use().pipeline
         try:
             call = pipeline.table.get(run_id)
             if type(call) is LLMCall:
                 if call.first_token:
-                    now = perf_counter()  # written out: note_chunk() for every token would tell
+                    now = perf_counter()
                     gap = now - call.last_chunk
                     if gap > call.longest_gap:
                         call.longest_gap = gap
