@@ -31,6 +31,7 @@ from agentmetrics.cli.top import fetching, once
 from agentmetrics.cli.top import sources as reading
 from agentmetrics.cli.top.fields import AGENT_FIELDS, ORDERS, arranged, lines
 from agentmetrics.cli.top.glyphs import ASCII, UNICODE, Glyphs
+from agentmetrics.cli.top.help import HELP
 from agentmetrics.cli.top.last_runs import RunsOfUrl
 from agentmetrics.cli.top.sources import Url, source_of
 from agentmetrics.live.build import view
@@ -536,6 +537,14 @@ def test_rows_are_sorted_and_filtered() -> None:
 )
 def test_numbers_are_short(draw: str, value: float | None, text: str) -> None:
     assert getattr(ASCII, draw)(value) == text
+
+
+def test_help_knows_every_column_and_fits_into_40_characters() -> None:
+    _, columns, _ = HELP.split("\n\n")
+    missing = {field.title for field in AGENT_FIELDS[1:]} - {*re.findall(r"[^\s,;]+", columns)}
+    assert missing == {"last minute"}
+    assert "\nlast minute\n" in columns
+    assert max(map(len, HELP.splitlines())) <= 40
 
 
 def test_a_course_is_drawn_on_its_own_scale() -> None:
