@@ -14,7 +14,10 @@ def print_summary(recorder: Recorder | None = None, *, file: TextIO | None = Non
     """Print what was recorded by agent, model, tool and budget: in a recorder, or the one in use.
 
     It goes to ``file``, by default standard output. A recorder that keeps no values has one
-    sentence printed, which says so. Raises ``ConfigurationError`` where none is given and the
-    settings have a mistake, and whatever writing to the file raises.
+    sentence printed, which says so. As with ``print``, nothing happens where there is no standard
+    output. Raises ``ConfigurationError`` where none is given and the settings have a mistake, and
+    whatever writing to the file raises.
     """
-    print_to(file or sys.stdout, recorder or get_recorder())
+    stream: TextIO | None = sys.stdout if file is None else file
+    if stream is not None:
+        print_to(stream, recorder or get_recorder())

@@ -92,6 +92,69 @@ def test_a_recorded_response_with_a_count_that_cannot_be(body: Any, data: st.Dat
     assert_sane()
 
 
+# https://docs.cohere.com/v1/reference/chat-stream
+COHERE_1 = (
+    {"event_type": "stream-start", "is_finished": False, "generation_id": "8f6e"},
+    {"event_type": "text-generation", "is_finished": False, "text": "Mount"},
+    {"event_type": "tool-calls-chunk", "tool_call_delta": {"index": 0, "name": "weigh"}},
+    {"event_type": "tool-calls-generation", "tool_calls": [{"name": "weigh", "parameters": {}}]},
+    {
+        "event_type": "stream-end",
+        "is_finished": True,
+        "finish_reason": "COMPLETE",
+        "response": {
+            "text": "Mount Everest.",
+            "meta": {
+                "billed_units": {"input_tokens": 7.0, "output_tokens": 4.0},
+                "tokens": {"input_tokens": 502.0, "output_tokens": 4.0},
+            },
+        },
+    },
+)
+STREAMS = [*(case.events for case in all_cases() if case.streamed), COHERE_1]
+COHERES = [
+    *(case.events for case in all_cases() if case.wire == "cohere" and case.streamed),
+    COHERE_1,
+]
+
+
+@given(st.sampled_from(STREAMS), st.data())
+def test_a_documented_stream_out_of_order_with_a_value_that_cannot_be(
+    documented: tuple[Any, ...], data: st.DataObject
+) -> None:
+    places = data.draw(st.lists(st.integers(0, len(documented) - 1), min_size=1, max_size=8))
+    events = [json.loads(json.dumps(documented[place])) for place in places]
+    holder, name = data.draw(st.sampled_from(list(_holders(events))))
+    holder[name] = data.draw(ANYTHING)
+    before = RECORDER.value("llm_calls_total")
+    for form in (
+        events,
+        [as_object(event) for event in events],
+        [f"data: {json.dumps(event)}\n\n".encode() for event in events],
+    ):
+        with track_call("cohere", "command-a-03-2025", recorder=RECORDER) as call:
+            passed = list(call.record_stream(iter(form)))
+        assert [id(event) for event in passed] == [id(event) for event in form]
+    assert RECORDER.value("llm_calls_total") == before + 3
+    assert_sane()
+
+
+@given(st.sampled_from(COHERES), st.data())
+def test_a_stream_of_cohere_bills_what_its_end_says_whatever_comes_before(
+    documented: tuple[Any, ...], data: st.DataObject
+) -> None:
+    *body, end = documented
+    usage = {**end.get("delta", {}), **end.get("response", {})}
+    billed = usage.get("usage", usage.get("meta", {})).get("billed_units", {})
+    said = data.draw(st.lists(st.sampled_from(body), max_size=8))
+    for form in ([*said, end], [as_object(event) for event in (*said, end)]):
+        before = RECORDER.value("llm_tokens_total")
+        with track_call("cohere", "command-a-03-2025", recorder=RECORDER) as call:
+            list(call.record_stream(iter(form)))
+        tokens = RECORDER.value("llm_tokens_total") - before
+        assert tokens == sum(billed.values())
+
+
 WIRES = {
     "OpenAI": ("prompt_tokens", "completion_tokens", "total_tokens"),
     "OpenAI's responses": ("input_tokens", "output_tokens", "total_tokens"),

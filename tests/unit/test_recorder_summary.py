@@ -315,6 +315,12 @@ class TestPrinting:
         SummaryAtExit(recorder).close()
         assert capsys.readouterr().out == ""
 
+    def test_a_program_without_standard_output_is_not_disturbed(
+        self, recorder: MemoryRecorder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "stdout", None)
+        print_summary(recorder)
+
     def test_a_summary_at_exit_without_a_flush_at_exit_is_refused(self) -> None:
         with pytest.raises(ConfigurationError, match="nothing is printed at exit, as AGENTMETRICS"):
             configure(summary=True, flush_at_exit=False)

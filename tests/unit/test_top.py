@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import socket
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from agentmetrics.cli.top import fetching, once
 from agentmetrics.cli.top import sources as reading
 from agentmetrics.cli.top.fields import AGENT_FIELDS, ORDERS, arranged, lines
 from agentmetrics.cli.top.glyphs import ASCII, UNICODE, Glyphs
+from agentmetrics.cli.top.help import HELP
 from agentmetrics.cli.top.last_runs import RunsOfUrl
 from agentmetrics.cli.top.sources import Url, source_of
 from agentmetrics.live.build import view
@@ -79,6 +82,17 @@ def saying(
         request.wfile.write(body.encode())
 
     return answer
+
+
+def in_other_words(request: BaseHTTPRequestHandler) -> None:
+    """A status with a reason that makes a terminal red."""
+    request.wfile.write(b"HTTP/1.0 418 \x1b[31mred\r\nContent-Length: 0\r\n\r\n")
+
+
+def in_a_circle(request: BaseHTTPRequestHandler) -> None:
+    request.send_response(302)
+    request.send_header("Location", request.path)
+    request.end_headers()
 
 
 # Once
@@ -142,6 +156,8 @@ def test_one_source_that_is_away_does_not_hide_the_others() -> None:
     [
         (saying("<html>Hello</html>"), "answers with a page of HTML or XML, no metrics"),
         (saying("no", 404), "answers 404 Not Found"),
+        (in_other_words, "answers 418 I'm a Teapot"),
+        (in_a_circle, "answers 302, a redirect that leads nowhere"),
         (saying("# TYPE llm_calls_total counter\nllm_calls"), "an exposition that is cut off"),
         (saying("# TYPE up gauge\nup 1\n", length=900), "an exposition that is cut off"),
         (saying("# TYPE up gauge\nup 1\n"), "answers with metrics of another program"),
@@ -149,7 +165,18 @@ def test_one_source_that_is_away_does_not_hide_the_others() -> None:
         (lambda request: request.connection.shutdown(socket.SHUT_RDWR), "closed the connection"),
         (lambda request: request.wfile.write(b"hello\r\n\r\n"), "cannot be read (BadStatusLine)"),
     ],
-    ids=["html", "404", "half", "half a body", "other", "empty", "closed", "no HTTP"],
+    ids=[
+        "html",
+        "404",
+        "reason",
+        "circle",
+        "half",
+        "half a body",
+        "other",
+        "empty",
+        "closed",
+        "no HTTP",
+    ],
 )
 def test_what_a_source_is_instead_is_said(answer, what: str) -> None:
     with answering(answer) as url:
@@ -453,6 +480,19 @@ def test_a_table_is_no_wider_than_its_terminal(glyphs: Glyphs, width: int) -> No
         assert all(line.isascii() for line in found)
 
 
+@pytest.mark.parametrize(
+    ("glyphs", "name"),
+    [(ASCII, "caf\\xe9 \\u65e5\\u672c "), (replace(ASCII, encoding="latin-1"), "caf\xe9 \\u65e5")],
+    ids=["ASCII", "Latin-1"],
+)
+def test_a_name_that_the_output_cannot_show_moves_no_column(glyphs: Glyphs, name: str) -> None:
+    first, *others = seen_rows(2)
+    found = list(lines(AGENT_FIELDS, [replace(first, agent="caf\xe9 日本"), *others], glyphs, 160))
+    assert found[1].startswith(name)
+    assert len({len(line) for line in found}) == 1
+    assert found[1].encode(glyphs.encoding)
+
+
 def test_rows_are_sorted_and_filtered() -> None:
     rows = seen_rows()
     names = [row.agent for row in rows]
@@ -475,6 +515,7 @@ def test_rows_are_sorted_and_filtered() -> None:
         ("number", 12_345.0, "12.3k"),
         ("number", 4.2e9, "4.2G"),
         ("count", 3.0, "3"),
+        ("count", 1e300, "1e+300"),
         ("seconds", 0.25, "250ms"),
         ("seconds", 12.34, "12.3s"),
         ("seconds", 300.0, "5m00s"),
@@ -482,6 +523,7 @@ def test_rows_are_sorted_and_filtered() -> None:
         ("age", 59.9, "59s"),
         ("age", 3_725.0, "1h02m"),
         ("age", 400_000.0, "4d"),
+        ("age", 1e300, "1e+295d"),
         ("share", 0.0, "0%"),
         ("share", 0.0001, "<0.1%"),
         ("share", 0.034, "3.4%"),
@@ -497,6 +539,14 @@ def test_numbers_are_short(draw: str, value: float | None, text: str) -> None:
     assert getattr(ASCII, draw)(value) == text
 
 
+def test_help_knows_every_column_and_fits_into_40_characters() -> None:
+    _, columns, _ = HELP.split("\n\n")
+    missing = {field.title for field in AGENT_FIELDS[1:]} - {*re.findall(r"[^\s,;]+", columns)}
+    assert missing == {"last minute"}
+    assert "\nlast minute\n" in columns
+    assert max(map(len, HELP.splitlines())) <= 40
+
+
 def test_a_course_is_drawn_on_its_own_scale() -> None:
     assert ASCII.course([0, 1, 4, 8]) == " .=#"
     assert UNICODE.course([0, 0.001, 4, 8]) == " ▁▄█"
@@ -504,11 +554,12 @@ def test_a_course_is_drawn_on_its_own_scale() -> None:
 
 
 @contextmanager
-def on_a_terminal(url: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def on_a_terminal(url: str, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """The program, drawing, and the terminal, which is to be closed."""
     program = "from agentmetrics.cli import main; main()"
     terminal, of_program = pty.openpty()
     env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
+    env |= environment
     process = subprocess.Popen(
         [sys.executable, "-c", program, "top", url],
         stdin=of_program,
@@ -548,6 +599,36 @@ def test_a_terminal_that_is_gone_keeps_no_program() -> None:
         time.sleep(0.5)  # what it draws meanwhile goes nowhere
         process.terminate()
         assert process.wait(DEADLINE) in (0, -signal.SIGALRM)
+
+
+def test_ctrl_z_gives_the_terminal_back_until_it_goes_on() -> None:
+    with served() as (recorder, server), on_a_terminal(server.url) as (process, terminal):
+        record(recorder, "planner", 3)
+        _read_until(terminal, b"planner")
+        os.write(terminal, b"\x1a")
+        _read_until(terminal, b"\x1b[?1049l")
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        process.send_signal(signal.SIGCONT)
+        drawn = _read_until(terminal, b"planner")
+        assert drawn.index(b"\x1b[?1049h") < drawn.index(b"planner")
+        os.write(terminal, b"q")
+        _read_until(terminal, None)
+        os.close(terminal)
+        assert process.wait(DEADLINE) == 0
+
+
+def test_no_colour_is_the_terminals_own() -> None:
+    with served() as (recorder, server):
+        record(recorder, "planner", 3)
+        recorder.gauge(catalog.LLM_OLDEST_ACTIVE_CALL).labels("planner").set(2000)
+        with on_a_terminal(server.url, NO_COLOR="1") as (_, terminal):
+            drawn = _read_until(terminal, b"planner: a call is in flight")
+            os.close(terminal)
+    styles = re.findall(rb"\x1b\[([0-9;]*)m", drawn)
+    assert {code for style in styles for code in style.split(b";")} <= {
+        *(b"", b"0", b"1", b"2", b"7", b"39", b"49")
+    }
 
 
 def _read_until(terminal: int, text: bytes | None) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -163,6 +165,76 @@ async def test_what_is_away_is_said_and_comes_back() -> None:
                     assert "refuses" not in drawn(top)
                     assert top.seen is not None
                     assert (top.seen.flow.calls_per_minute or 0) > 0
+
+
+WORKER = """
+import sys
+from prometheus_client import CollectorRegistry
+from agentmetrics import PrometheusRecorder, record_call, track_run
+recorder = PrometheusRecorder(registry=CollectorRegistry())
+with track_run("planner", recorder=recorder):
+    for line in sys.stdin:
+        record_call("openai", "gpt-4o", recorder=recorder, input_tokens=1000, output_tokens=10)
+"""
+
+
+@contextmanager
+def workers(directory: Path, count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Processes with a run each that is open, in which a line makes a call."""
+    env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory)}
+    command = [sys.executable, "-c", WORKER]
+    found = [subprocess.Popen(command, stdin=subprocess.PIPE, env=env) for _ in range(count)]
+    try:
+        yield found
+    finally:
+        for each in found:
+            each.kill()
+            each.communicate()
+
+
+def call(worker: subprocess.Popen[bytes]) -> None:
+    assert worker.stdin is not None
+    worker.stdin.write(b"call\n")
+    worker.stdin.flush()
+
+
+async def test_the_processes_of_a_directory_are_followed_until_they_end(tmp_path: Path) -> None:
+    with workers(tmp_path, 2) as (one, other), feeding_from(source_of(str(tmp_path))) as feeds:
+        top = Top(feeds, ASCII, window=10.0)
+        async with top.run_test(size=(100, 24)) as pilot:
+
+            def planner() -> list[str]:
+                rows = [line.split() for line in drawn(top).splitlines() if "planner" in line]
+                return rows[0][1:] if rows else []
+
+            await until(pilot, lambda: f"{tmp_path} has no metrics yet" in drawn(top))
+            await until(pilot, lambda: planner()[1:2] == ["2"])
+            for worker in (one, other, other):
+                call(worker)
+            await until(pilot, lambda: "in/s" in drawn(top) and planner()[-2:-1] == ["0.0078"])
+            one.kill()  # its calls stay, its run is over
+            one.wait()
+            await until(pilot, lambda: planner()[1:2] == ["1"])
+            assert planner()[-2:-1] == ["0.0078"]
+            await pilot.press("enter")
+            await until(pilot, lambda: "1 run active, the oldest" in drawn(top))
+            assert re.search(r"gpt-4o \(openai\) +3 ", drawn(top))
+            assert other.stdin is not None
+            other.stdin.close()
+            await until(pilot, lambda: "1 run finished, 2.0 calls each" in drawn(top))
+
+
+async def test_many_that_are_away_leave_room_for_the_agents() -> None:
+    away = [source_of(f"http://127.0.0.1:1/{number}") for number in range(9)]
+    with feeding_from(told(), *away) as feeds:
+        top = Top(feeds, UNICODE)
+        async with top.run_test(size=(80, 24)) as pilot:
+            await until(pilot, has_seen_all(top))
+            await until(pilot, lambda: "! and 5 more that cannot be read" in drawn(top))
+            assert "planner" in drawn(top)
+            await pilot.resize_terminal(40, 20)
+            await until(pilot, lambda: "agent " in drawn(top))
+            assert "writer " in drawn(top).partition("agent ")[2]
 
 
 def ran(recorder: Recorder, agent: str, *errors: type[Exception] | None) -> None:

@@ -60,7 +60,7 @@ def details_lines(
 ) -> Iterator[Text]:
     """Everything about an agent, line by line."""
     row = found.row
-    yield Text(row.agent, "bold", no_wrap=True, overflow="ellipsis")
+    yield Text(glyphs.name(row.agent), "bold", no_wrap=True, overflow="ellipsis")
     yield from (Text(f"! {mark.text}", "bold red") for mark in row.marks)
     yield Text(_active("run", row.active_runs, row.oldest_run_seconds, glyphs))
     yield Text(_active("call", row.active_calls, row.oldest_call_seconds, glyphs))

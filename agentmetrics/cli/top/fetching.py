@@ -7,6 +7,7 @@ import http.client
 import re
 import socket
 import time
+from http import HTTPStatus
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import ProxyHandler, Request, build_opener, getproxies_environment
@@ -55,7 +56,7 @@ def fetched(address: str, query: str, max_bytes: int, token: str = "") -> bytes:
             return _read(answer, until, max_bytes)
     except HTTPError as error:
         with error:
-            raise BadAnswer(f"answers {error.code} {error.reason}") from None
+            raise BadAnswer(_refusal(error.code)) from None
     except (TimeoutError, socket.timeout):  # noqa: UP041 - two classes before Python 3.10
         raise Unreachable(_SILENT) from None
     except URLError as error:
@@ -79,6 +80,14 @@ def _read(answer: http.client.HTTPResponse, until: float, max_bytes: int) -> byt
     if answer.length:  # which read1 does not mind
         raise Unreachable("answers with an exposition that is cut off")
     return b"".join(found)
+
+
+def _refusal(code: int) -> str:
+    """What a status means in the words of HTTP, whatever words the server has for it."""
+    if 300 <= code < 400:  # urllib follows those that lead anywhere
+        return f"answers {code}, a redirect that leads nowhere"
+    known = {status.value: f" {status.phrase}" for status in HTTPStatus}
+    return f"answers {code}{known.get(code, '')}"
 
 
 def _why(reason: object) -> str:

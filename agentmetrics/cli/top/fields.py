@@ -38,7 +38,7 @@ def _of(path: str, draw: str, title: str, width: int, rank: int) -> Field[AgentR
 TODAY = _of("usd_today", "usd", "today", 7, 5)
 """USD by the ledger, and no column where no program has one."""
 AGENT_FIELDS: tuple[Field[AgentRow], ...] = (
-    Field("agent", NAME_WIDTH, 0, lambda row, _: row.agent, attrgetter("agent")),
+    Field("agent", NAME_WIDTH, 0, lambda row, glyphs: glyphs.name(row.agent), attrgetter("agent")),
     _of("active_runs", "count", "runs", 4, 1),
     _of("oldest_run_seconds", "age", "oldest", 6, 0),
     _of("calls_per_run", "number", "c/run", 5, 9),
@@ -68,7 +68,7 @@ def _flow_fields(title: str, name: Callable[[ModelRow], str]) -> tuple[Field[Mod
         return Field(title, width, rank, lambda row, glyphs: getattr(glyphs, draw)(get(row)))
 
     return (
-        Field(title, NAME_WIDTH, 0, lambda row, _: name(row)),
+        Field(title, NAME_WIDTH, 0, lambda row, glyphs: glyphs.name(name(row))),
         of("calls_total", "count", "calls", 6, 2),
         of("calls_per_minute", "number", "/min", 5, 0),
         of("input_tokens_per_second", "number", "in/s", 5, 5),
@@ -88,7 +88,7 @@ MODEL_FIELDS = _flow_fields("model", lambda row: f"{row.model} ({row.provider})"
 
 def _tool_fields(title: str) -> tuple[Field[ToolRow], ...]:
     return (
-        Field(title, NAME_WIDTH, 0, lambda row, _: row.name),
+        Field(title, NAME_WIDTH, 0, lambda row, glyphs: glyphs.name(row.name)),
         Field("active", 6, 3, lambda row, glyphs: glyphs.count(row.active)),
         Field("total", 6, 1, lambda row, glyphs: glyphs.count(row.total)),
         Field("/min", 5, 0, lambda row, glyphs: glyphs.number(row.per_minute)),

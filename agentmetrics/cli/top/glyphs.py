@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,12 @@ class Glyphs:
     unknown: str
     dot: str
     cursor: str
+    encoding: str
+    """Of the output."""
+
+    def name(self, text: str) -> str:
+        """A name, with escapes for what the output cannot show, which are as wide as they look."""
+        return text.encode(self.encoding, "backslashreplace").decode(self.encoding)
 
     def number(self, value: float | None) -> str:
         """A count or a rate in at most five characters."""
@@ -53,7 +59,7 @@ class Glyphs:
         minutes, seconds = divmod(int(value), 60)
         hours, minutes = divmod(minutes, 60)
         if hours >= 48:
-            return f"{hours // 24}d"
+            return f"{_thousands(hours // 24)}d"
         if hours:
             return f"{hours}h{minutes:02}m"
         return f"{minutes}m{seconds:02}s" if minutes else f"{seconds}s"
@@ -88,24 +94,29 @@ class Glyphs:
 
     def bar(self, share: float, width: int) -> str:
         """How much of something is used."""
-        filled = min(width, max(0, round(share * width)))
+        filled = round(min(1.0, max(0.0, share)) * width)
         return self.full * filled + self.empty * (width - filled)
 
 
-UNICODE = Glyphs(" ▁▂▃▄▅▆▇█", "█", "░", "–", "·", "▸")  # noqa: RUF001
-ASCII = Glyphs(" .:-=+*%#", "#", ".", "-", "|", ">")
+UNICODE = Glyphs(" ▁▂▃▄▅▆▇█", "█", "░", "–", "·", "▸", "utf-8")  # noqa: RUF001
+ASCII = Glyphs(" .:-=+*%#", "#", ".", "-", "|", ">", "ascii")
 
 
 def glyphs_of_output() -> Glyphs:
     """What standard output can show."""
+    encoding = sys.stdout.encoding or "ascii"
     try:
-        UNICODE.levels.encode(sys.stdout.encoding or "ascii")
-    except (UnicodeError, LookupError):
+        UNICODE.levels.encode(encoding)
+    except LookupError:
         return ASCII
-    return UNICODE
+    except UnicodeError:
+        return replace(ASCII, encoding=encoding)
+    return replace(UNICODE, encoding=encoding)
 
 
 def _thousands(value: float) -> str:
+    if value >= 999.5e9:
+        return f"{value:.0e}"
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= size * 0.9995:
             scaled = value / size

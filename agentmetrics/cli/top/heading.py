@@ -15,6 +15,7 @@ from agentmetrics.live.view import BudgetRow, View
 BAR_WIDTH = 20
 MOST_BUDGETS = 4
 MOST_MARKS = 3
+MOST_AWAY = 4
 
 
 def figures(view: View, glyphs: Glyphs, width: int) -> Iterator[str]:
@@ -83,9 +84,11 @@ def marked(view: View) -> Iterator[str]:
 
 def away(problems: Mapping[str, Problem], glyphs: Glyphs) -> Iterator[str]:
     """What cannot be read, why, and since when."""
-    for name, problem in problems.items():
+    for name, problem in [*problems.items()][:MOST_AWAY]:
         since = time.monotonic() - problem.since
         yield f"{name} {problem.text}" + (f" ({glyphs.age(since)})" if since >= 1 else "")
+    if len(problems) > MOST_AWAY:
+        yield f"and {len(problems) - MOST_AWAY} more that cannot be read"
 
 
 def _wrapped(parts: Sequence[str], between: str, width: int) -> Iterator[str]:

@@ -12,43 +12,52 @@ from textual.widgets import Footer, Static
 
 HELP = """\
 KEYS
-up down  move, also k j, PgUp PgDn, Home End
+up down  move, also k j, PgUp PgDn,
+         Home End
 Enter    the agent's last runs, models,
-         tools, errors
-s S      sort by the next column, the one before
+         tools, retrievers, errors
+s S      sort by the next column, by the
+         one before
 r        reverse the order
-/        show agents with this in their name;
-         Esc shows all
+/        show agents with this in their
+         names; Esc shows all
 p        pause, go on
-w W      rates over 10 s, 1, 5 or 15 minutes
-q        quit
+w W      rates over 10 s, 1, 5 or
+         15 minutes
+q        quit; Ctrl-Z suspends
 
 COLUMNS
 runs     runs in progress
 oldest   age of the oldest of them
-c/run    calls of a finished run, on average
+c/run    calls of a finished run, mean
 in/s     input tokens a second
 out/s    output tokens a second
 first    time to the first token, median
 p50 p95  latency of calls
 error    share of calls that failed
-cache    share of input tokens that the
-         provider read from its prompt cache
+cache    share of input tokens that came
+         from the provider's cache
 USD/min  cost a minute
+today    cost since midnight, by the
+         ledger
 USD      cost since the program started
-last minute  tokens, in steps of 5 s
-last runs    a bar each, by duration; x c i
-             failed, cancelled, interrupted
+last minute
+         tokens, in steps of 5 s
+last runs
+         a bar each, by duration; x c i
+         failed, cancelled, interrupted
 
 MARKS
-! stuck  a run is open for 15 minutes, and
-         no call and no tool has ended
-! call   a call is in flight for 15 minutes
-! loops  60 calls for each open run in 10
-         minutes, and no run has ended
-Budgets are yellow when 80% is spent, or when
-the projection is above the limit; red when
-they are spent, or will be within an hour.
+! stuck  a run is open for 15 minutes,
+         and no call or tool has ended
+! call   a call is in flight for
+         15 minutes
+! loops  60 calls for each open run in
+         10 minutes, and no run ended
+Budgets are yellow when 80% is spent or
+the projection is above the limit, red
+when they are spent, or will be within
+an hour.
 """
 
 

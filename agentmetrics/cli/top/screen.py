@@ -15,6 +15,7 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Footer, Input, Static
 
+from agentmetrics.cli.console import visible
 from agentmetrics.cli.top import fields, heading
 from agentmetrics.cli.top.details import DetailsScreen
 from agentmetrics.cli.top.feeds import Feeds
@@ -38,8 +39,9 @@ class Top(App[None]):
 
     ENABLE_COMMAND_PALETTE = False
     CSS = """
+    Screen { overflow: hidden; }
     #title { height: 1; text-style: bold; }
-    #heading { height: auto; }
+    #heading { height: auto; max-height: 70%; }
     #filter { height: 1; border: none; padding: 0; display: none; }
     #filter.is-shown { display: block; }
     AgentTable { height: 1fr; margin-top: 1; scrollbar-size: 0 0; }
@@ -47,6 +49,7 @@ class Top(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", "Quit"),
         Binding("ctrl+c", "quit", show=False, priority=True),
+        Binding("ctrl+z", "suspend_process", show=False, priority=True),
         Binding("question_mark,h", "help", "Help", key_display="?"),
         Binding("enter", "open", "Details", key_display="Enter"),
         Binding("slash,f", "filter", "Filter", key_display="/"),
@@ -69,8 +72,10 @@ class Top(App[None]):
         reverse: bool = False,
         text: str = "",
     ) -> None:
-        super().__init__()
-        self.theme = "ansi-dark"  # the terminal's own colours, be they dark or light
+        # The terminal's own colours, be they dark or light. Textual must know from the beginning
+        # that they are: with NO_COLOR it would make black of them all, also of what is behind.
+        super().__init__(ansi_color=True)
+        self.theme = "ansi-dark"
         self.feeds, self.glyphs = feeds, glyphs
         self.window, self.order, self.reverse, self.text = window, order, reverse, text
         self.is_paused = False
@@ -101,6 +106,11 @@ class Top(App[None]):
                 signal.alarm(_LEAVE_SECONDS)  # whose default is to end the process
 
         signal.signal(signal.SIGTERM, leave)
+
+    def on_resize(self) -> None:
+        """Break the heading's lines anew."""
+        if self.seen is not None:
+            self.call_after_refresh(self.show)
 
     @property
     def table(self) -> AgentTable:
@@ -166,9 +176,9 @@ class Top(App[None]):
                 found.append(Text(line, heading.style_of(marks)))
             found += (Text(line, "bold red") for line in heading.marked(self.seen))
         elif waiting := [name for name in self.feeds.names if name not in self.feeds.problems]:
-            found.append(Text(f"Waiting for {', '.join(waiting)}"))
+            found.append(Text(visible(f"Waiting for {', '.join(waiting)}")))
         found += (
-            Text(f"! {line}", "bold yellow")
+            Text(visible(f"! {line}"), "bold yellow")
             for line in heading.away(self.feeds.problems, self.glyphs)
         )
         return Text("\n").join(found)

@@ -67,7 +67,7 @@ class AgentTable(ScrollView, can_focus=True):
         if agent in names and self._place > 0:  # at the top the cursor stays where it is
             self._place = names.index(agent)
         self._place = min(self._place, max(0, len(rows) - 1))
-        self._wide = max((cell_len(name) for name in names), default=0)
+        self._wide = max((cell_len(self._glyphs.name(name)) for name in names), default=0)
         self._scroll()
 
     def render_line(self, y: int) -> Strip:
