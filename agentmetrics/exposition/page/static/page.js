@@ -53,3 +53,4 @@ new ResizeObserver(() => requestAnimationFrame(draw)).observe(byId('charts'));
 CHARTS.forEach(makeChart);
 theme(THEMES.includes(remembered()) ? remembered() : 'auto');
 connect();
+seen(); // it may have been opened in the background
