@@ -170,17 +170,19 @@ function drawChart(chart, all) {
     chart.kind ? groups : [],
     (group) => group.name,
     keyed,
-    (made, group) => named(made, group, `${labelled(group.name)}  ${chart.text(values[groups.indexOf(group)].at(-1))}`),
+    (made, group) => named(made, group, chart.text(values[groups.indexOf(group)].at(-1))),
   );
 }
 function keyed() {
   const swatch = element('span', { class: 'swatch', 'aria-hidden': 'true' });
   const text = element('span', { class: 'text' });
-  return Object.assign(element('li', {}, swatch, text), { parts: { swatch, text } });
+  const number = element('b');
+  return Object.assign(element('li', {}, swatch, text, number), { parts: { swatch, text, number } });
 }
-function named(made, group, text) {
-  made.parts.swatch.style.background = `var(${group.variable})`;
-  say(made.parts.text, text);
+function named({ parts }, group, number) {
+  parts.swatch.style.background = `var(${group.variable})`;
+  say(parts.text, labelled(group.name));
+  if (parts.number) say(parts.number, number);
 }
 // What stands at the cursor, beside it.
 function point(chart, drawn) {
@@ -195,17 +197,8 @@ function point(chart, drawn) {
     chart.list,
     lines.sort((a, b) => b.value - a.value),
     ({ group }) => group.name,
-    () => {
-      const made = keyed();
-      const number = element('b');
-      made.append(number);
-      made.parts.number = number;
-      return made;
-    },
-    (made, { group, value }) => {
-      named(made, group, labelled(group.name));
-      say(made.parts.number, chart.text(value));
-    },
+    keyed,
+    (made, { group, value }) => named(made, group, chart.text(value)),
   );
   const left = drawn.over.offsetLeft + drawn.cursor.left;
   const wide = chart.card.clientWidth;
@@ -248,7 +241,7 @@ function drawCharts() {
       return Object.assign(made, { parts: { swatch, text } });
     },
     (made, group) => {
-      named(made, group, labelled(group.name));
+      named(made, group);
       made.title = labelled(group.name);
       made.setAttribute('aria-pressed', String(!chosen.off.has(group.name)));
     },
