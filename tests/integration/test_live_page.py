@@ -22,6 +22,7 @@ from tests.integration.test_demo import announced, started
 from tests.services.browser import chromium, violations
 from tests.services.live_page import (
     PATIENCE,
+    Proxy,
     Seen,
     asleep,
     called,
@@ -92,7 +93,7 @@ def test_the_last_runs_are_strips_in_which_the_odd_one_is_seen_heard_and_read(
 ) -> None:
     recorder = new()
     called(recorder, MARKUP)
-    with served(recorder) as url, opened(browser, url) as seen:
+    with served(recorder) as url, opened(browser, url, has_touch=True) as seen:
         page = seen.page
         expect(page.locator("#runs-none")).to_be_visible()
         for number in range(6):
@@ -106,6 +107,10 @@ def test_the_last_runs_are_strips_in_which_the_odd_one_is_seen_heard_and_read(
         expect(page.locator("#runs .tip")).to_contain_text("dear")
         expect(page.locator("#runs .tip")).to_contain_text("5,500 tokens")
         strip = page.get_by_role("img", name="The last 7 runs of")
+        strip.tap(position={"x": 2 * 6 + 5, "y": 4})  # over the third bar, and beside it
+        expect(page.locator("#runs .tip")).to_contain_text("failed")
+        page.locator("#pause").focus()
+        expect(page.locator("#runs .tip")).to_be_hidden()
         strip.focus()
         for _ in range(5):
             page.keyboard.press("ArrowLeft")
@@ -226,6 +231,46 @@ def test_a_tab_in_the_background_asks_for_nothing_and_then_shows_the_newest(
         expect(page.locator(CALLS)).to_have_text("2")
         assert said(page) == ["live", "lost", "live"]
         assert seen.complaints == []
+
+
+def test_behind_a_proxy_events_come_back_with_the_server_and_no_rate_is_negative(
+    browser: Browser,
+) -> None:
+    recorder, again = new(), new()
+    called(recorder, "planner", times=50)
+    called(again, "planner", times=3)
+    with Proxy().listening() as proxy, ExitStack() as until_it_stops:
+        proxy.server = until_it_stops.enter_context(served(recorder))
+        with opened(browser, proxy.url) as seen:
+            page = seen.page
+            expect(page.locator(CALLS)).to_have_text("50")
+            with page.expect_request(lambda request: "/state" in request.url):
+                until_it_stops.close()  # the proxy answers with 502: no stream, and no state
+            expect(page.locator(STATUS)).to_have_attribute("data-state", "lost")
+            with served(again) as proxy.server:
+                expect(page.locator("#status-text")).to_have_text("live")
+                expect(page.locator(CALLS)).to_have_text("3")
+                called(again, "planner", times=2)
+                expect(page.locator(CALLS)).to_have_text("5")
+                rate = page.locator("td[data-field=calls_per_minute]")
+                expect(rate).not_to_have_text("\N{EN DASH}")
+                assert float(rate.get_attribute("data-value") or "nan") >= 0
+        assert all(url.startswith(f"{proxy.url}/agentmetrics") for url in seen.requests)
+
+
+def test_an_address_with_a_password_or_another_host_in_its_path_asks_its_own_server(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENTMETRICS_PAGE_TOKEN", "open sesame")
+    recorder = new()
+    called(recorder, "planner")
+    with start_http_server_in_thread(recorder) as server:
+        own = f"127.0.0.1:{server.port}"
+        address = f"http://me:open%20sesame@{own}//elsewhere.example"
+        with opened(browser, address) as seen:
+            expect(seen.page.locator(CALLS)).to_have_text("1")
+            assert {urlsplit(url).netloc.rpartition("@")[2] for url in seen.requests} == {own}
+            assert seen.complaints == []
 
 
 # On the demo, last: it works for as long as it is there

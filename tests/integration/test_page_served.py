@@ -218,7 +218,7 @@ def with_token_of_another_script(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_token_may_be_of_any_script(with_token_of_another_script: str, url: str) -> None:
-    bearer = {"Authorization": f"Bearer {with_token_of_another_script}".encode()}
+    bearer = {b"Authorization": f"Bearer {with_token_of_another_script}".encode()}
     assert httpx.get(f"{url}/agentmetrics/state", headers=bearer).status_code == 200
     password = ("me", with_token_of_another_script)
     assert httpx.get(f"{url}/agentmetrics/state", auth=password).status_code == 200

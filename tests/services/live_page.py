@@ -1,4 +1,4 @@
-"""The live page of programs of the test, open in a browser that may be put to sleep."""
+"""The live page of programs of the test, behind a proxy or not, in a browser that may be asleep."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
+from aiohttp import ClientError, ClientSession, web
 from anyio.from_thread import start_blocking_portal
 from playwright.sync_api import Browser, Page, Request
 from prometheus_client import CollectorRegistry
@@ -132,3 +133,43 @@ def ran(recorder: PrometheusRecorder, agent: str, *, calls: int = 1, fails: bool
         called(recorder, agent, times=calls)
         if fails:
             raise ValueError
+
+
+class Proxy:
+    """A reverse proxy that has the page under a path of its own, and whose server may be away."""
+
+    url = ""
+    server = ""
+
+    @contextmanager
+    def listening(self) -> Iterator[Proxy]:
+        with start_blocking_portal("asyncio") as portal:
+            runner = portal.call(self._start)
+            try:
+                yield self
+            finally:
+                portal.call(runner.cleanup)
+
+    async def _start(self) -> web.AppRunner:
+        application = web.Application()
+        application.router.add_get("/team/a/{rest:.*}", self._pass_on)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/team/a"
+        return runner
+
+    async def _pass_on(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=502)
+        url = f"{self.server}/{request.match_info['rest']}?{request.query_string}"
+        with suppress(ClientError, ConnectionError):
+            async with ClientSession() as session, session.get(url) as answer:
+                response.set_status(answer.status)
+                for name in ("Content-Type", "Content-Security-Policy"):
+                    response.headers[name] = answer.headers[name]
+                await response.prepare(request)
+                async for part in answer.content.iter_any():
+                    await response.write(part)
+        if not response.prepared:
+            await response.prepare(request)
+        return response
