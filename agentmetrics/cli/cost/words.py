@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 
+from agentmetrics.budget.budgets.budget import BudgetStatus
 from agentmetrics.budget.ledger.summary import Summary
 from agentmetrics.budget.ledger.tally import Amounts
 from agentmetrics.budget.periods import Period, period_at
 from agentmetrics.cli.cost.report import PERIODS
+from agentmetrics.summary.amounts import digits_for as digits_of
+from agentmetrics.summary.amounts import written
 
 WORDS: dict[Period, str] = {period: word for word, period in PERIODS.items()}
 SAID_NOTHING = "\N{EN DASH}"
@@ -78,10 +81,8 @@ def _calls(count: int) -> str:
 
 
 def digits_for(total: Amounts) -> int:
-    """Decimal places for a table whose sum this is: enough for the small, few for the large."""
-    if total.cost_usd >= 1000:
-        return 2
-    return 4 if total.cost_usd >= 1 else 6
+    """Decimal places for a table whose sum this is."""
+    return digits_of(total.cost_usd)
 
 
 def few_digits_for(total: Amounts) -> int:
@@ -95,11 +96,8 @@ def cell(amounts: Amounts, digits: int) -> str:
 
 
 def usd(amounts: Amounts, digits: int) -> str:
-    """The cost as a number; what is next to nothing is not shown as nothing."""
-    least = Decimal(1).scaleb(-digits)
-    if 0 < amounts.cost_usd < least:
-        return f"<{least:f}"
-    return f"{amounts.cost_usd:,.{digits}f}"
+    """The cost as a number."""
+    return written(amounts.cost_usd, digits)
 
 
 def _spent(amounts: Amounts, digits: int) -> str:
@@ -112,6 +110,16 @@ def cost(amounts: Amounts, digits: int) -> str:
     if not amounts.cost_is_known:
         return "unpriced" if amounts.unpriced_calls else "unknown"
     return usd(amounts, digits) + ("+" if amounts.unpriced_calls else " ")
+
+
+def scope(status: BudgetStatus) -> str:
+    """Which calls a budget is of."""
+    return ", ".join(f"{name}={value}" for name, value in status.scope.items()) or SAID_NOTHING
+
+
+def limit_and_spent(status: BudgetStatus) -> tuple[str, str]:
+    digits = 2 if status.limit_usd >= 100 else 6
+    return f"{status.limit_usd:,.{digits}f}", f"{status.spent_usd:,.{digits}f}"
 
 
 def short(count: int) -> str:
