@@ -136,7 +136,7 @@ class TestThePage:
         done = odd.cost(f"--html={tmp_path / 'c.html'}", AGENTMETRICS_BUDGETS_FILE=str(path))
         assert done.exit_code == 0
         page = Page((tmp_path / "c.html").read_text(encoding="utf-8"))
-        assert {"Budgets", "<i>", "100.00"} <= set(page.texts)
+        assert {"Budgets now", "<i>", "100.00"} <= set(page.texts)
 
     def test_a_name_that_somebody_else_wrote_is_no_command_on_the_page(self, odd, tmp_path):
         with Database(odd.url)._engine.begin() as connection:
@@ -184,6 +184,23 @@ class TestManyAndHuge:
             shown = picture.convert("RGB").getcolors(1 << 24) or []
         (blue,) = (count for count, colour in shown if colour == (0x1F, 0x5F, 0xBF))
         assert blue > 100_000
+
+    def test_every_bar_has_a_colour_however_many_agents_there_are(self, books, tmp_path):
+        for number in range(8):
+            books.spend("2025-11-18 12:00", f"agent-{number}", 1000)
+            books.spend("2025-11-19 12:00", f"agent-{number}", 1000)
+            page = page_of(books, tmp_path / "cost.html", "--since", "2025-11-18")
+            classes = {rect["class"] for rect in page.rects()}
+            assert len(classes) == min(number, 6) + 1
+            assert all(page.style.count(f".{each} {{ fill: ") == 2 for each in classes)
+
+    def test_the_picture_looks_the_same_whatever_else_matplotlib_is_told(self, odd, tmp_path):
+        plain, styled = tmp_path / "plain.png", tmp_path / "styled.png"
+        assert odd.cost("--png", str(plain)).exit_code == 0
+        own = {"axes.facecolor": "red", "font.size": 30, "text.usetex": True}
+        with mpl.rc_context(own):
+            assert odd.cost("--png", str(styled)).exit_code == 0
+        assert styled.read_bytes() == plain.read_bytes()
 
     def test_a_scale_of_millions_is_in_millions(self, books, tmp_path):
         for day, usd in ((18, 2e6), (19, 1e7)):

@@ -85,8 +85,8 @@ def _main(report: Report, title: str) -> Iterator[Element]:
             yield element("h2", f"By {names}, USD")
             yield _scrolled(_by_step(summary, steps, series), f"Cost by {names}")
     if report.budgets:
-        yield element("h2", "Budgets")
-        yield _scrolled(_by_budget(report.budgets), "Budgets")
+        yield element("h2", "Budgets now")
+        yield _scrolled(_by_budget(report.budgets), "Budgets now")
 
 
 def _footer(report: Report) -> Element:

@@ -62,7 +62,7 @@ def _by_budget(budgets: list[BudgetStatus], width: int) -> Table:
         bars("spent", [min(status.percent, 100) for status in budgets], 100),
         numbers("%", [f"{status.percent:,.0f}" for status in budgets]),
     ]
-    return fitted("Budgets", columns, width, ("spent", "scope", "period", "%"))
+    return fitted("Budgets now", columns, width, ("spent", "scope", "period", "%"))
 
 
 def _by_label(summary: Summary, width: int) -> Table:
