@@ -101,7 +101,7 @@ class _Sheet:
             self._y += 1.45 * _LINE
             self._text(
                 _MARGIN,
-                f"{total.calls:,} calls, {words.short(total.input_tokens)} input tokens, "
+                f"{words.calls(total.calls)}, {words.short(total.input_tokens)} input tokens, "
                 f"{words.short(total.output_tokens)} output tokens",
                 color=_SOFT,
             )

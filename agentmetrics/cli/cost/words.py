@@ -46,10 +46,10 @@ def sentences(summary: Summary) -> Iterator[str]:
         yield f"At this rate, the {word} will end at USD {usd(end, _digits_of_both(summary))}."
     total = summary.total
     if total.unpriced_calls:
-        yield f"Excluded from totals (+): {_calls(total.unpriced_calls)} with an unknown price."
+        yield f"Excluded from totals (+): {calls(total.unpriced_calls)} with an unknown price."
     if total.unmetered_calls:
-        calls = _calls(total.unmetered_calls)
-        yield f"Excluded from totals: unknown tokens, and their cost, of {calls}."
+        whose = calls(total.unmetered_calls)
+        yield f"Excluded from totals: unknown tokens, and their cost, of {whose}."
 
 
 def comparison(summary: Summary) -> str:
@@ -76,7 +76,7 @@ def _digits_of_both(summary: Summary) -> int:
     return digits_for(total if total.cost_nano_usd else summary.previous_whole)
 
 
-def _calls(count: int) -> str:
+def calls(count: int) -> str:
     return f"{count:,} call{'' if count == 1 else 's'}"
 
 
