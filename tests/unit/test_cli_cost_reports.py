@@ -237,10 +237,11 @@ def test_a_count_is_said_in_a_few_characters(count, said):
     ("value", "said"),
     [
         (0.0, "0"), (0.6000000000000001, "0.6"), (12.5, "12.5"), (0.00002, "0.00002"),
+        (2e-10, "2e-10"),
         (750_000, "750,000"), (7_500_000.0, "7.5 M"), (2e9, "2 G"),
     ],
 )  # fmt: skip
-def test_a_mark_of_a_scale_has_no_exponent(value, said):
+def test_a_mark_of_a_scale_has_an_exponent_only_where_it_is_tiny(value, said):
     assert words.mark(value) == said
 
 

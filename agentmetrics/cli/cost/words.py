@@ -131,11 +131,12 @@ def short(count: int) -> str:
 
 
 def mark(value: float) -> str:
-    """A round number beside a chart."""
+    """A round number beside a chart, where there is room for some eight characters."""
     for unit, size in _UNITS:
         if value >= size:
             return f"{value / size:g} {unit}"
-    return f"{Decimal(f'{value:.6g}'):,f}"
+    shown = f"{value:.6g}"
+    return shown if 0 < value < 1e-5 else f"{Decimal(shown):,f}"
 
 
 def percent(change: float | None) -> int:
