@@ -9,6 +9,7 @@ from base64 import b64encode
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import pytest
@@ -197,7 +198,7 @@ class TestManyAndHuge:
     def test_the_picture_looks_the_same_whatever_else_matplotlib_is_told(self, odd, tmp_path):
         plain, styled = tmp_path / "plain.png", tmp_path / "styled.png"
         assert odd.cost("--png", str(plain)).exit_code == 0
-        own = {"axes.facecolor": "red", "font.size": 30, "text.usetex": True}
+        own: Any = {"axes.facecolor": "red", "font.size": 30, "text.usetex": True}
         with mpl.rc_context(own):
             assert odd.cost("--png", str(styled)).exit_code == 0
         assert styled.read_bytes() == plain.read_bytes()
