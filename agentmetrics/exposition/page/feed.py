@@ -15,7 +15,7 @@ from agentmetrics.exposition.page.state import point_of, state_of
 from agentmetrics.live.build import view
 from agentmetrics.live.samples import Snapshot
 from agentmetrics.live.watch import Watch
-from agentmetrics.recording.fork import renewed_lock
+from agentmetrics.recording.fork import renewed_lock, within
 from agentmetrics.recording.log_once import LogOnce
 
 EVERY_SECONDS = 1.0
@@ -76,22 +76,27 @@ class Feed:
 
     def look(self) -> None:
         """Take a sample if one is due. Never raises, and waits for nobody who takes one already."""
-        if self.due_in() > 0 or not self._lock.acquire(blocking=False):
-            return
-        began, used, problem = time.monotonic(), time.thread_time(), ""
+        if self.due_in() <= 0:
+            with within(0.0, self._lock) as is_held:
+                problem = self._sampled() if is_held else ""
+            if problem:
+                self._problems.warn(problem, "a sample for the live page failed: %s", problem)
+
+    def _sampled(self) -> str:
+        """Take one; what it failed of, or nothing."""
+        began, used = time.monotonic(), time.thread_time()
         try:
             self._sample()
         except Exception as error:  # a page that shows nothing must not cost the program anything
-            problem = type(error).__name__
+            return type(error).__name__
+        else:
+            return ""
         finally:
             cost = time.thread_time() - used
             # The first one imports what it needs, and any may have to collect garbage.
             usual, self._cost = min(cost, self._cost), cost
             self._every = max(EVERY_SECONDS, usual / MOST_OF_A_CORE)
             self._due = began + self._every
-            self._lock.release()
-        if problem:
-            self._problems.warn(problem, "a sample for the live page failed: %s", problem)
 
     def _sample(self) -> None:
         now = time.time()
