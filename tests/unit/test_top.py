@@ -457,6 +457,22 @@ def test_an_order_that_does_not_exist_is_refused() -> None:
     assert "--sort 'beauty' is no column: use one of marked, agent, runs" in done.stderr
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-"])
+def test_a_stream_that_is_closed_is_no_terminal(closed: str) -> None:
+    program = "from agentmetrics.cli import main; main()"
+    with served() as (recorder, server):
+        record(recorder, "", 1)
+        command = ["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "-c", program, "top"]
+        done = subprocess.run(
+            [*command, server.url, "--window", "1"],
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ('""' in done.stdout) == (closed != ">&-")
+
+
 # The table
 
 
