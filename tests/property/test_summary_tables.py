@@ -30,7 +30,7 @@ def table(of: list[str]) -> Table:
 def test_a_table_fits_and_has_every_character_of_its_names(of: list[str], width: int) -> None:
     found = laid(table(of), width)
     assert all(cell_width(line) <= width for line in found.lines())
-    shown = "".join(line.split("  1,234,567")[0].strip() for line in found.rows)
+    shown = "".join(line.split("  1,234,567")[0].strip(" ") for line in found.rows)
     said = "".join(visible(name).replace("\n", "\\x0a") for name in of)
     assert shown.replace(" ", "") == "".join(said.split(" "))
 
