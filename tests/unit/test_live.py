@@ -66,7 +66,11 @@ def test_an_older_exposition_has_less() -> None:
 
 
 def test_values_that_are_no_numbers_are_left_out() -> None:
-    text = exposition('agent_active_runs{agent_name="a"} NaN', 'llm_calls_total{x="y"} +Inf')
+    text = exposition(
+        'agent_active_runs{agent_name="a"} NaN',
+        'llm_calls_total{x="y"} +Inf',
+        'llm_cost_usd_total{x="y"} 1.7e308',  # two of which are none
+    )
     assert from_exposition(text, 0.0).series == {}
 
 

@@ -563,6 +563,11 @@ def test_help_knows_every_column_and_fits_into_40_characters() -> None:
     assert max(map(len, HELP.splitlines())) <= 40
 
 
+def test_a_bar_has_an_end() -> None:
+    assert ASCII.bar(float("inf"), 4) == "####"
+    assert ASCII.bar(-1.0, 4) == "...."
+
+
 def test_a_course_is_drawn_on_its_own_scale() -> None:
     assert ASCII.course([0, 1, 4, 8]) == " .=#"
     assert UNICODE.course([0, 0.001, 4, 8]) == " ▁▄█"
