@@ -54,6 +54,8 @@ def _public(name: str) -> object:
         if name in _FIRST:
             for source in _LATER:
                 import_module(f"agentmetrics.sources.{source}")
+        elif name == "Recorder":  # one of somebody's own shows itself, too
+            import_module("agentmetrics.summary.reading")
         return _load(name)
     except ModuleNotFoundError as error:
         installed_as = _INSTALLED_AS.get((error.name or "").partition(".")[0])

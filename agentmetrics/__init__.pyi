@@ -33,7 +33,6 @@ from .recording.layers.fanout import FanoutRecorder as FanoutRecorder
 from .recording.layers.namespace import Namespace as Namespace
 from .recording.metric import Metric as Metric
 from .recording.recorder import Recorder as Recorder
-from .recording.summary.summary import RecorderSummary as RecorderSummary
 from .sources.agent import InstrumentedAgent as InstrumentedAgent
 from .sources.application import record_error as record_error
 from .sources.caches import CacheTracker as CacheTracker
@@ -58,5 +57,6 @@ from .sources.spans import track_run as track_run
 from .sources.spans import track_tool as track_tool
 from .sources.track import track_call as track_call
 from .sources.wrap.attach import wrap as wrap
+from .summary.summary import RecorderSummary as RecorderSummary
 
 __version__: str

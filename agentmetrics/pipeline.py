@@ -30,7 +30,6 @@ from agentmetrics.catalog import (
     is_off,
 )
 from agentmetrics.errors import BudgetExceeded, ConfigurationError
-from agentmetrics.meters import summary  # noqa: F401 - recorders show themselves by it
 from agentmetrics.meters.agent import AgentMeter
 from agentmetrics.meters.base import Instruments
 from agentmetrics.meters.cache import CacheMeter
@@ -58,6 +57,7 @@ from agentmetrics.recording.layers.selection import Selection
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.metric import class_name, clean_label
 from agentmetrics.recording.recorder import Recorder
+from agentmetrics.summary import reading  # noqa: F401 - recorders show themselves by it
 
 M = TypeVar("M")
 

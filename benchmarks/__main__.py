@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measure everything, write RESULTS.md, say which targets are met."""
+"""``python -m benchmarks``: measure everything, write it down, say which targets are met."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pyperf
 
-from benchmarks import report, rows, same
+from benchmarks import chart, report, rows, same
 from benchmarks.contenders import CALC_PRICE, HAND
 from benchmarks.looking import NOBODY
 from benchmarks.recycled import TEN_WORKERS
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
+CHART = Path(__file__).parents[1] / "docs" / "images" / "overhead.svg"
 
 PLAN = {
     "call": ("One call, by backend", HAND, 400),
@@ -52,6 +53,7 @@ def main() -> int:
     print(f"took {time.monotonic() - began:.0f} s", file=sys.stderr)
     if not arguments.quick:
         RESULTS.write_text(text, encoding="utf-8")
+        CHART.write_bytes(chart.made(measured["call"], measured["ledger"]))
     if arguments.json:
         every = [m.as_benchmark(name) for name, row in measured.items() for m in row.values()]
         pyperf.BenchmarkSuite(every).dump(arguments.json, replace=True)
@@ -60,7 +62,9 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the rounds, no RESULTS.md")
+    parser.add_argument(
+        "--quick", action="store_true", help="a tenth of the rounds, nothing written"
+    )
     parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
     parser.add_argument("--json", metavar="FILE", help="also every value, for `pyperf stats FILE`")
     return parser.parse_args()

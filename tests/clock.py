@@ -29,6 +29,7 @@ def one_clock() -> Iterator[Clock]:
     clock = Clock()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("agentmetrics.budget.ledger.intake.perf_counter", clock)
+        patch.setattr("agentmetrics.budget.ledger.ledger.perf_counter", clock)
         patch.setattr("agentmetrics.calls.table.perf_counter", clock)
         patch.setattr("agentmetrics.pipeline.perf_counter", clock)
         patch.setattr("agentmetrics.meters.in_flight.perf_counter", clock)

@@ -29,7 +29,7 @@ from agentmetrics.recording.exits import close_at_exit, flush_at_exits, skip_at_
 from agentmetrics.recording.fork import ForkSafeLock
 from agentmetrics.recording.recorder import Recorder
 from agentmetrics.recording.said import later
-from agentmetrics.recording.summary.at_exit import SummaryAtExit
+from agentmetrics.summary.at_exit import SummaryAtExit
 
 if TYPE_CHECKING:
     from agentmetrics.backends.pushgateway import PushAtExit

@@ -19,7 +19,7 @@ from agentmetrics.recording.layers.common_labels import CommonLabels
 from agentmetrics.recording.layers.fanout import FanoutRecorder
 from agentmetrics.recording.layers.namespace import Namespace
 from agentmetrics.recording.recorder import Recorder
-from agentmetrics.recording.summary.at_exit import SummaryAtExit
+from agentmetrics.summary.at_exit import SummaryAtExit
 
 if TYPE_CHECKING:
     from agentmetrics.backends.pushgateway import PushAtExit, Pushgateway

@@ -7,7 +7,7 @@ from typing import TextIO
 
 from agentmetrics.config.active import get_recorder
 from agentmetrics.recording.recorder import Recorder
-from agentmetrics.recording.summary.printing import print_to
+from agentmetrics.summary.printing import print_to
 
 
 def print_summary(recorder: Recorder | None = None, *, file: TextIO | None = None) -> None:

@@ -51,8 +51,12 @@ class InTime:
         else:
             self._work()
         is_over = self._ended.wait(seconds)
-        if self._error is not None:
-            raise self._error
+        error, self._error = self._error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # which holds this frame, and whatever it went through stays as long
         return is_over
 
 

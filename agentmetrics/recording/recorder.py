@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 from agentmetrics.recording import reading, showing
+from agentmetrics.recording.frames import series_frame
 from agentmetrics.recording.instruments import (
     Batch,
     Counter,
@@ -22,14 +23,13 @@ from agentmetrics.recording.instruments import (
 )
 from agentmetrics.recording.known import known_metric, turned_off, unknown_metric
 from agentmetrics.recording.metric import Kind, Metric, check_same
-from agentmetrics.recording.summary.frames import series_frame
 from agentmetrics.recording.values import Family, HistogramValue, Sample
 
 if TYPE_CHECKING:
     from pandas import DataFrame
     from typing_extensions import Self
 
-    from agentmetrics.recording.summary.summary import RecorderSummary
+    from agentmetrics import RecorderSummary
 
 T = TypeVar("T")
 
@@ -246,7 +246,7 @@ class Recorder(ABC):
         return reading.snapshot(self.collect())
 
     def summary(self) -> RecorderSummary:
-        """What was recorded by agent, model, tool and budget: ``print(recorder.summary())``.
+        """What was recorded, as data and in tables: ``print(recorder.summary())``.
 
         In Prometheus multiprocess mode, that of all processes. Raises ``NotImplementedError`` in a
         recorder that keeps no values.

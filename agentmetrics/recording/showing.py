@@ -1,14 +1,20 @@
-"""How a recorder shows itself: its summary, and one line of it."""
+"""How a recorder shows itself: its summary, and one line of it.
+
+What a summary says is no matter of this package: ``agentmetrics.summary`` registers itself here,
+and only type checkers see its type, under the public name.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from html import escape
+from typing import TYPE_CHECKING, Protocol
 
 from agentmetrics.recording.metric import class_name
-from agentmetrics.recording.summary.html import paragraph
-from agentmetrics.recording.summary.summary import RecorderSummary
 from agentmetrics.recording.values import Family
+
+if TYPE_CHECKING:
+    from agentmetrics import RecorderSummary
 
 
 class Switches(Protocol):
@@ -29,19 +35,19 @@ class Shown(Protocol):
     def collect_all(self) -> list[Family]: ...
 
 
-Summarize = Callable[[Sequence[Family], Callable[[str], bool]], RecorderSummary]
+Summarize = Callable[[Sequence[Family], Callable[[str], bool]], "RecorderSummary"]
 """Reads a summary from all series; the second says whether the metric of a name is turned off."""
 
 
-def _nothing_known(families: Sequence[Family], is_off: Callable[[str], bool]) -> RecorderSummary:
-    return RecorderSummary()
+def _unknown(families: Sequence[Family], is_off: Callable[[str], bool]) -> RecorderSummary:
+    raise RuntimeError("nothing reads summaries: import agentmetrics.summary.reading")
 
 
-_summarize: Summarize = _nothing_known
+_summarize: Summarize = _unknown
 
 
 def summarize_with(summarize: Summarize) -> None:
-    """Read summaries with this. Before, nothing can have been recorded that they are about."""
+    """Read summaries with this."""
     global _summarize
     _summarize = summarize
 
@@ -70,7 +76,7 @@ def html_of(recorder: Shown) -> str:
     try:
         return summary_of(recorder)._repr_html_()
     except NotImplementedError as error:
-        return paragraph(str(error))
+        return f"<p>{escape(str(error))}</p>"
 
 
 def _named(recorder: Shown) -> str:

@@ -8,9 +8,11 @@ said to be; in the end it is in the ledger once.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +27,7 @@ from agentmetrics import (
     BudgetExceeded,
     LedgerUnavailable,
 )
-from agentmetrics.budget.ledger import database, place, schema, writer
+from agentmetrics.budget.ledger import database, place, reservations, schema, writer
 from agentmetrics.budget.ledger.database import Database
 from agentmetrics.budget.ledger.demand import Demand
 from agentmetrics.budget.periods import Span
@@ -185,7 +187,7 @@ def test_an_older_program_goes_on_when_a_newer_one_has_migrated_and_the_server_w
         written = reader.execute(f"SELECT sum(calls) FROM {TABLE}").fetchone()
     assert written == (program.made,)
     assert program.lost() == 0
-    assert connections_to(postgres_server) == []
+    wait_for(lambda: connections_to(postgres_server) == [], SECONDS)
     proves(
         f"1 migration to a version from the future, a restart, and {program.made:,} calls",
         f"0 refused, {program.made:,} of {program.made:,} calls in the ledger, once",
@@ -222,6 +224,71 @@ def test_locks_that_another_session_keeps_hold_up_no_start_and_no_call(
         f"0 hung, {program.made:,} of {program.made:,} calls in the ledger, once; the budget "
         "refused the 2 calls",
     )
+
+
+# Connections
+
+
+@pytest.fixture
+def table(postgres_server: PostgresServer) -> Iterator[reservations.Reservations]:
+    made = reservations.Reservations(postgres_server.new_database())
+    made.release(["nothing"])
+    yield made
+    made.close()
+
+
+def test_a_question_that_comes_late_leaves_no_connection_after_close(
+    table: reservations.Reservations, postgres_server: PostgresServer
+) -> None:
+    assert len(connections_to(postgres_server)) == 1
+    table.close()
+    table.release(["nothing"])  # by a thread that nobody waits for any longer
+    assert connections_to(postgres_server) == []
+
+
+def test_a_question_that_is_open_at_close_leaves_no_connection(
+    table: reservations.Reservations,
+    postgres_server: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reservations, "ANSWER_SECONDS", 0.05)
+    name = schema.RESERVATIONS.name
+
+    def release() -> None:
+        with suppress(LedgerUnavailable):
+            table.release(["nothing"])
+
+    asker = threading.Thread(target=release)
+    url = postgres_server.url(str(table.url.database))
+    with postgres_server.stuck(url, name, asker.start):
+        table.close()
+        assert asker.is_alive()
+    asker.join(SECONDS)
+    assert connections_to(postgres_server) == []
+
+
+def test_a_budget_for_which_nothing_is_reserved_keeps_no_connection(
+    program: Program, postgres_server: PostgresServer
+) -> None:
+    with program.careful_with(RESERVING):
+        done = threading.Event()
+        program.ledger.upkeep.add("after all that budgets do", done.set, 0.0)
+        assert done.wait(SECONDS)
+        wait_for(lambda: connections_to(postgres_server) == [], SECONDS)
+
+
+def test_an_attempt_to_connect_that_takes_too_long_leaves_no_connection(
+    postgres_server: PostgresServer,
+) -> None:
+    away = Database(postgres_server.url("postgres") + "?connect_timeout=2")
+    gc.disable()  # which comes by rarely
+    try:
+        with postgres_server.paused():
+            with pytest.raises(LedgerUnavailable, match="timeout"):
+                away.prepare()
+            assert connections_to(postgres_server) == []
+    finally:
+        gc.enable()
 
 
 # A program of its own

@@ -29,7 +29,7 @@ from agentmetrics.budget.ledger.tally import Amounts
 from agentmetrics.cli.app import app
 from agentmetrics.cli.demo.table import cost_differences, differences
 from agentmetrics.cli.demo.wire import Tally
-from agentmetrics.recording.summary.rows import AgentNumbers
+from agentmetrics.summary.rows import AgentNumbers
 from tests.unit.test_cli import on_a_terminal
 
 COMMAND = [sys.executable, "-m", "agentmetrics.cli"]

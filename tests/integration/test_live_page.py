@@ -5,28 +5,39 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
+from contextlib import ExitStack, contextmanager
 from typing import Literal
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from anyio.from_thread import start_blocking_portal
-from playwright.sync_api import Browser, Page, Request, expect
-from prometheus_client import CollectorRegistry
+from playwright.sync_api import Browser, Page, expect
 from prometheus_client.parser import text_string_to_metric_families
 
-from agentmetrics import PrometheusRecorder, track_call, track_run
-from agentmetrics.exposition import start_http_server, start_http_server_in_thread
+from agentmetrics import track_call, track_run
+from agentmetrics.exposition import start_http_server_in_thread
+from agentmetrics.exposition.page import feed, state
 from agentmetrics.recording.metric import clean_label
 from tests.integration.test_demo import announced, started
 from tests.services.browser import chromium, violations
+from tests.services.live_page import (
+    PATIENCE,
+    Proxy,
+    Seen,
+    asleep,
+    called,
+    new,
+    noted,
+    opened,
+    ran,
+    said,
+    served,
+    turn,
+    wait_until,
+)
 from tests.services.process import free_port
 
 pytestmark = pytest.mark.asyncio_alone
-PATIENCE = 30_000  # milliseconds
-NOTHING = "\N{EN DASH}"
 
 
 @pytest.fixture(scope="module")
@@ -44,57 +55,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield announced(log, process).removesuffix("/metrics")
 
 
-class Seen:
-    """A page, what it asked for, and what its browser complained of."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        page.set_default_timeout(PATIENCE)
-        page.on("request", self._requested)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("console", lambda said: self.complaints.append(said.text))
-
-    def _requested(self, request: Request) -> None:
-        self.requests.append(request.url)
-
-
-@contextmanager
-def opened(browser: Browser, url: str) -> Iterator[Seen]:
-    context = browser.new_context(viewport={"width": 1360, "height": 900}, reduced_motion="reduce")
-    try:
-        seen = Seen(context.new_page())
-        seen.page.goto(f"{url}/agentmetrics")
-        yield seen
-    finally:
-        context.close()
-
-
 # On programs of the test
 
 
 MARKUP = "<img src=x onerror=\"document.title='hacked'\"><script>document.title='hacked'</script>"
-
-
-def called(recorder: PrometheusRecorder, agent: str, *, times: int = 1) -> None:
-    for _ in range(times):
-        with track_call("openai", "gpt-4o-mini", agent_name=agent, recorder=recorder) as call:
-            call.record_usage(input_tokens=1000, output_tokens=100)
-
-
-@contextmanager
-def served(recorder: PrometheusRecorder, port: int = 0) -> Iterator[str]:
-    with start_blocking_portal("asyncio") as portal:
-        server = portal.call(partial(start_http_server, recorder, port=port))
-        try:
-            yield server.url.removesuffix("/")
-        finally:
-            portal.call(server.close)
-
-
-def new() -> PrometheusRecorder:
-    return PrometheusRecorder(CollectorRegistry())
 
 
 def test_names_with_markup_and_scripts_are_shown_as_text(browser: Browser) -> None:
@@ -124,19 +88,12 @@ def test_what_is_in_flight_is_shown_by_agent_and_model(browser: Browser) -> None
         assert violations(seen.page) == []
 
 
-def ran(recorder: PrometheusRecorder, agent: str, *, calls: int = 1, fails: bool = False) -> None:
-    with suppress(ValueError), track_run(agent, recorder=recorder):
-        called(recorder, agent, times=calls)
-        if fails:
-            raise ValueError
-
-
 def test_the_last_runs_are_strips_in_which_the_odd_one_is_seen_heard_and_read(
     browser: Browser,
 ) -> None:
     recorder = new()
     called(recorder, MARKUP)
-    with served(recorder) as url, opened(browser, url) as seen:
+    with served(recorder) as url, opened(browser, url, has_touch=True) as seen:
         page = seen.page
         expect(page.locator("#runs-none")).to_be_visible()
         for number in range(6):
@@ -150,6 +107,10 @@ def test_the_last_runs_are_strips_in_which_the_odd_one_is_seen_heard_and_read(
         expect(page.locator("#runs .tip")).to_contain_text("dear")
         expect(page.locator("#runs .tip")).to_contain_text("5,500 tokens")
         strip = page.get_by_role("img", name="The last 7 runs of")
+        strip.tap(position={"x": 2 * 6 + 5, "y": 4})  # over the third bar, and beside it
+        expect(page.locator("#runs .tip")).to_contain_text("failed")
+        page.locator("#pause").focus()
+        expect(page.locator("#runs .tip")).to_be_hidden()
         strip.focus()
         for _ in range(5):
             page.keyboard.press("ArrowLeft")
@@ -157,28 +118,6 @@ def test_the_last_runs_are_strips_in_which_the_odd_one_is_seen_heard_and_read(
         expect(page.locator("#reading")).to_contain_text("1 call, 0 tool calls, 1,100 tokens")
         assert violations(page) == []
         assert seen.complaints == []
-
-
-def test_a_server_that_restarts_is_found_again_and_no_rate_is_negative(browser: Browser) -> None:
-    port, recorder = free_port(), new()
-    called(recorder, "planner", times=50)
-    with ExitStack() as until_the_end, ExitStack() as until_it_stops:
-        url = until_it_stops.enter_context(served(recorder, port))
-        page = until_the_end.enter_context(opened(browser, url)).page
-        calls = page.locator("td[data-field=calls_total]")
-        expect(calls).to_have_text("50")
-        until_it_stops.close()
-        expect(page.locator("#status")).to_have_attribute("data-state", "lost")
-        again = new()
-        called(again, "planner", times=3)
-        until_the_end.enter_context(served(again, port))
-        expect(page.locator("#status")).to_have_attribute("data-state", "live")
-        expect(calls).to_have_text("3")
-        called(again, "planner", times=2)
-        expect(calls).to_have_text("5")
-        rate = page.locator("td[data-field=calls_per_minute]")
-        expect(rate).not_to_have_text(NOTHING)
-        assert float(rate.get_attribute("data-value") or "nan") >= 0
 
 
 def test_where_events_cannot_be_had_the_page_polls(browser: Browser) -> None:
@@ -195,18 +134,143 @@ def test_where_events_cannot_be_had_the_page_polls(browser: Browser) -> None:
         assert seen.complaints == []
 
 
-def test_a_page_that_was_asleep_shows_the_newest_at_once(browser: Browser) -> None:
+# Sleep, and servers that come and go
+
+
+@pytest.fixture
+def in_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The points of a chart come from half a second on, and four a second."""
+    monkeypatch.setattr(state, "SHORTEST_WINDOW", 0.5)
+    monkeypatch.setattr(feed, "EVERY_SECONDS", 0.25)
+
+
+CALLS = "td[data-field=calls_total]"
+STATUS = "#status"
+# How many pixels apart what is drawn in a chart is, where it is more than a few.
+GAPS = """(canvas) => {
+  const { width, height } = canvas;
+  const { data } = canvas.getContext('2d').getImageData(0, 0, width, height);
+  const drawn = [...Array(width).keys()].filter((x) => [...Array(height).keys()].some((y) => {
+    const [red, green, blue, alpha] = data.slice(4 * (y * width + x), 4 * (y * width + x) + 4);
+    return alpha > 60 && Math.max(red, green, blue) - Math.min(red, green, blue) > 60;
+  }));
+  return drawn.slice(1).map((x, at) => x - drawn[at]).filter((step) => step > 3);
+}"""
+
+
+def read(page: Page, *, points: int) -> list[str]:
+    """What the arrow keys read in a chart, from the latest point back to a gap."""
+    page.locator("#chart-usd .plot").focus()
+    page.keyboard.press("End")
+    found: list[str] = []
+    while len(found) < points and "nothing" not in "".join(found):
+        found.append(page.locator("#reading").text_content() or "")
+        page.keyboard.press("ArrowLeft")
+    page.locator("#pause").focus()
+    return found
+
+
+def shows_newer(page: Page) -> None:
+    """Return once the page shows a later sample."""
+    now = page.evaluate("() => document.querySelector('#status').dataset.time")
+    page.wait_for_function("(t) => document.querySelector('#status').dataset.time > t", arg=now)
+
+
+def test_a_machine_that_slept_while_the_server_restarted_shows_the_new_numbers_and_a_gap(
+    browser: Browser, in_little_time: None
+) -> None:
+    port, recorder, again = free_port(), new(), new()
+    with ExitStack() as until_the_end, ExitStack() as until_it_stops:
+        url = until_it_stops.enter_context(served(recorder, port))
+        called(recorder, "planner", times=40)
+        seen = until_the_end.enter_context(opened(browser, url))
+        page = seen.page
+        expect(page.locator(CALLS)).to_have_text("40")
+        called(recorder, "planner", times=10)
+        wait_until(lambda: "$" in read(page, points=1)[0])
+        for _ in range(3):
+            shows_newer(page)
+        noted(page)
+        with asleep(browser):
+            until_it_stops.close()
+            called(again, "planner", times=3)
+            until_the_end.enter_context(served(again, port))
+            time.sleep(7)  # longer than a page waits for a word, and than two points may be apart
+        expect(page.locator(CALLS)).to_have_text("3")
+        expect(page.locator(STATUS)).to_have_attribute("data-state", "live")
+        assert said(page)[:2] == ["live", "lost"]
+        called(again, "planner", times=2)
+        expect(page.locator(CALLS)).to_have_text("5")
+        for _ in range(4):
+            shows_newer(page)
+        (gap,) = page.locator("#chart-usd canvas").evaluate(GAPS)
+        assert gap > 20
+        *rates, before = read(page, points=500)
+        assert "nothing" in before
+        assert all(re.search(r"planner \$\d", rate) for rate in rates)
+
+
+def test_a_tab_in_the_background_asks_for_nothing_and_then_shows_the_newest(
+    browser: Browser,
+) -> None:
     recorder = new()
     called(recorder, "planner")
     with served(recorder) as url, opened(browser, url) as seen:
-        expect(seen.page.locator("td[data-field=calls_total]")).to_have_text("1")
-        seen.page.context.set_offline(True)
-        seen.page.evaluate("() => dispatchEvent(new Event('online'))")  # its stream is gone
-        expect(seen.page.locator("#status")).to_have_attribute("data-state", "lost")
+        page = seen.page
+        expect(page.locator(CALLS)).to_have_text("1")
+        turn(page, hidden=True)
+        page.evaluate("() => document.dispatchEvent(new Event('freeze'))")
+        noted(page)
+        asked = len(seen.requests)
+        page.evaluate("() => dispatchEvent(new Event('online'))")  # as on a machine that wakes up
         called(recorder, "planner")
-        seen.page.context.set_offline(False)
-        expect(seen.page.locator("td[data-field=calls_total]")).to_have_text("2")
-        expect(seen.page.locator("#status")).to_have_attribute("data-state", "live")
+        page.evaluate("() => document.dispatchEvent(new Event('resume'))")
+        assert page.locator(CALLS).text_content() == "1"
+        assert len(seen.requests) == asked
+        turn(page, hidden=False)
+        expect(page.locator(CALLS)).to_have_text("2")
+        assert said(page) == ["live", "lost", "live"]
+        assert seen.complaints == []
+
+
+def test_behind_a_proxy_events_come_back_with_the_server_and_no_rate_is_negative(
+    browser: Browser,
+) -> None:
+    recorder, again = new(), new()
+    called(recorder, "planner", times=50)
+    called(again, "planner", times=3)
+    with Proxy().listening() as proxy, ExitStack() as until_it_stops:
+        proxy.server = until_it_stops.enter_context(served(recorder))
+        with opened(browser, proxy.url) as seen:
+            page = seen.page
+            expect(page.locator(CALLS)).to_have_text("50")
+            with page.expect_request(lambda request: "/state" in request.url):
+                until_it_stops.close()  # the proxy answers with 502: no stream, and no state
+            expect(page.locator(STATUS)).to_have_attribute("data-state", "lost")
+            with served(again) as proxy.server:
+                expect(page.locator("#status-text")).to_have_text("live")
+                expect(page.locator(CALLS)).to_have_text("3")
+                called(again, "planner", times=2)
+                expect(page.locator(CALLS)).to_have_text("5")
+                rate = page.locator("td[data-field=calls_per_minute]")
+                expect(rate).not_to_have_text("\N{EN DASH}")
+                assert float(rate.get_attribute("data-value") or "nan") >= 0
+        assert all(url.startswith(f"{proxy.url}/agentmetrics") for url in seen.requests)
+
+
+def test_an_address_with_a_password_or_another_host_in_its_path_asks_its_own_server(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENTMETRICS_PAGE_TOKEN", "open sesame")
+    recorder = new()
+    called(recorder, "planner")
+    with start_http_server_in_thread(recorder) as server:
+        own = f"127.0.0.1:{server.port}"
+        address = f"http://me:open%20sesame@{own}//elsewhere.example"
+        with opened(browser, address) as seen:
+            expect(seen.page.locator(CALLS)).to_have_text("1")
+            assert {urlsplit(url).netloc.rpartition("@")[2] for url in seen.requests} == {own}
+            assert seen.complaints == []
 
 
 # On the demo, last: it works for as long as it is there
@@ -226,8 +290,7 @@ def looked_at(page: Page, width: int, scheme: Literal["light", "dark"] = "light"
     """On a screen of this width, in this scheme, once it has drawn itself for that."""
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme=scheme)
-    now = page.evaluate("() => document.querySelector('#status').dataset.time")
-    page.wait_for_function("(t) => document.querySelector('#status').dataset.time > t", arg=now)
+    shows_newer(page)
     yield
     page.set_viewport_size({"width": 1360, "height": 900})
     page.emulate_media(color_scheme="light")

@@ -211,6 +211,19 @@ def test_a_token_is_asked_for_in_every_part_of_the_page(with_token: str, url: st
     assert httpx.get(f"{url}/metrics").status_code == 200
 
 
+@pytest.fixture
+def with_token_of_another_script(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("AGENTMETRICS_PAGE_TOKEN", "пароль:9")
+    return "пароль:9"
+
+
+def test_a_token_may_be_of_any_script(with_token_of_another_script: str, url: str) -> None:
+    bearer = {b"Authorization": f"Bearer {with_token_of_another_script}".encode()}
+    assert httpx.get(f"{url}/agentmetrics/state", headers=bearer).status_code == 200
+    password = ("me", with_token_of_another_script)
+    assert httpx.get(f"{url}/agentmetrics/state", auth=password).status_code == 200
+
+
 def told(url: str, times: int, last: str = "") -> list[dict[str, Any]]:
     """The first events of a stream."""
     found = []
@@ -223,6 +236,11 @@ def told(url: str, times: int, last: str = "") -> list[dict[str, Any]]:
                 if len(found) == times:
                     break
     return found
+
+
+def test_the_head_of_a_stream_is_not_to_be_had(streaming: str) -> None:
+    answer = httpx.head(f"{streaming}/agentmetrics/events")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET")
 
 
 def test_events_tell_what_has_happened_since(streaming: str, recorder: PrometheusRecorder) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agentmetrics.recording.summary.html import page
-from agentmetrics.recording.summary.tables import Column, Table
-from agentmetrics.recording.summary.text import NAME_WIDTH, cell_width, laid
 from agentmetrics.recording.unseen import visible
+from agentmetrics.summary.html import page
+from agentmetrics.summary.table import Column, Table
+from agentmetrics.summary.text import NAME_WIDTH, cell_width, laid
 
 names = st.lists(st.text(max_size=40), min_size=1, max_size=5)
 widths = st.integers(NAME_WIDTH + 2 + len("1,234,567"), 120)
@@ -27,6 +27,7 @@ def table(of: list[str]) -> Table:
 
 
 @given(names, widths)
+@example(["\xa0"], 27)
 def test_a_table_fits_and_has_every_character_of_its_names(of: list[str], width: int) -> None:
     found = laid(table(of), width)
     assert all(cell_width(line) <= width for line in found.lines())

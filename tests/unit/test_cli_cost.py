@@ -53,7 +53,7 @@ class TestTheTable:
             "Previous day: USD 1.0400 by the same time, USD 11.4400 in total.",
             "At this rate, the day will end at USD 4.3034.",
             "Excluded from totals (+): 2 calls with an unknown price.",
-            "Excluded from totals: 1 call with unknown token counts.",
+            "Excluded from totals: unknown tokens, and their cost, of 1 call.",
         ]
 
     def test_the_table_says_of_no_period_that_its_unknown_cost_was_nothing(self, books):
@@ -142,7 +142,7 @@ class TestTheTable:
     def test_the_table_projects_nothing_from_a_part_of_the_period(self, filled):
         assert "At this rate, the month will end" in filled.cost("--period", "month").stdout
         part = filled.cost("--period", "month", "--since", "2025-11-18", "--until", "2025-11-21")
-        assert "At this pace" not in part.stdout
+        assert "At this rate" not in part.stdout
 
     def test_the_table_has_one_table_more_where_there_are_several_periods(self, filled):
         done = filled.cost("--period", "day", "--since", "2025-11-17", "--by", "provider")
@@ -188,6 +188,32 @@ class TestTheTable:
             books.spend(when, "planner", 1000)
         books.spend("2025-11-19 10:00", "planner", 1_000_000)
         assert "> +999%" in books.cost().stdout
+
+    def test_the_table_shows_no_change_as_none(self, books):
+        for day, tokens in ((17, 1000), (18, 1_000_000), (19, 999_000)):
+            books.spend(f"2025-11-{day} 09:00", "planner", tokens)
+        books.clock.set("2025-11-19 14:30", ZONE)
+        assert "planner 1 999,000 9,990 2.5974 ████████████ 0%" in lines(books.cost().stdout)
+
+    def test_the_table_shows_of_next_to_nothing_that_it_is_something(self, books):
+        books.spend("2025-11-19 09:00", "shrimp", 1000)
+        books.spend("2025-11-19 10:00", "whale", 4_000_000_000)
+        assert "shrimp 1 1,000 10 <0.01 -" in lines(books.cost().stdout)
+
+    def test_the_table_of_a_time_without_calls_says_what_there_was_before(self, filled):
+        done = filled.cost("--agent", "researcher", "--until", "2025-11-20", "--since", "19h")
+        assert "researcher" in done.stdout
+        filled.clock.set("2025-11-20 14:30", ZONE)
+        assert filled.cost().stdout == (
+            "No calls: Thu 20 Nov 2025, Europe/Berlin.\nPrevious day: USD 2.6000.\n"
+        )
+
+    def test_a_fee_without_calls_is_a_cost(self, books):
+        books.clock.set("2025-11-19 14:30", ZONE)
+        books.ledger.record_external(99, provider="openai", agent_name="all", calls=0)
+        books.ledger.flush()
+        assert "all 0 0 0 99.0000 ████████████ -" in lines(books.cost().stdout)
+        assert "99.0000" in books.cost("--chart").stdout
 
     def test_the_table_of_a_time_without_calls_is_a_sentence(self, filled):
         done = filled.cost("--since", "2024-01-01", "--until", "2024-01-02")
@@ -237,6 +263,38 @@ class TestTheTime:
             "2025-11-01T00:00:00+01:00",
         )
         assert (found["period"], found["total"]["calls"], found["trend"]) == ("monthly", 1, 0.0)
+
+    @pytest.mark.parametrize(
+        ("now", "since"),
+        [
+            ("2025-10-31 14:00", "2025-09-01T00:00:00+02:00"),
+            ("2025-03-29 14:00", "2025-02-01T00:00:00+01:00"),
+            ("2024-03-31 23:59", "2024-02-01T00:00:00+01:00"),
+            ("2026-01-01 00:00", "2025-12-01T00:00:00+01:00"),
+        ],
+    )
+    def test_last_month_is_the_one_before_on_every_day_of_a_month(self, books, now, since):
+        books.spend("2024-01-01 12:00", "planner", 1000)
+        books.clock.set(now, ZONE)
+        found = json.loads(books.cost("--last-month", "--json").stdout)
+        assert found["since"] == since
+        assert found["until"][:7] == now[:7]
+
+    @pytest.mark.parametrize(
+        ("since", "title"),
+        [("today", "Sun 7 Sep 2025"), ("2025-09-06", "Sat 6 Sep 2025 to Sun 7 Sep 2025")],
+    )
+    def test_a_day_that_begins_at_one_is_a_whole_day(self, books, since, title):
+        zone = "America/Santiago"
+        books.spend("2025-09-05 12:00", "planner", 1000)
+        books.spend("2025-09-06 12:00", "planner", 1000)
+        books.clock.set("2025-09-07 14:00", zone)
+        books.call("2025-09-07 20:00", "planner", 1000)  # in Berlin
+        books.ledger.flush()
+        said = " ".join(books.cost("--since", since, AGENTMETRICS_TIMEZONE=zone).stdout.split())
+        assert f"Cost of {title}, {zone}" in said
+        before = books.cost("--until", "2025-09-07", AGENTMETRICS_TIMEZONE=zone).stdout
+        assert "Cost of Sat 6 Sep 2025, America/Santiago" in " ".join(before.split())
 
     def test_a_day_ago_is_a_day_on_the_wall_where_it_had_25_hours(self, books):
         books.spend("2025-10-26 00:10", "planner", 1000)
@@ -490,7 +548,10 @@ class TestWhatCannotBe:
 
     def test_a_time_that_ends_before_it_begins_is_refused(self, filled):
         done = filled.cost("--since", "2025-11-02", "--until", "2025-11-01")
-        assert "ends before it begins" in self.sentence(done, 2)
+        assert self.sentence(done, 2) == (
+            "agentmetrics: the time range must end after it begins: it is from 2025-11-02 00:00 "
+            "until 2025-11-01 00:00\n"
+        )
 
     @pytest.mark.parametrize(
         "span",

@@ -86,6 +86,13 @@ class TestDaysAndAgents:
         table = week.cost("--by", "day,agent", COLUMNS="120").stdout
         assert "<0.01" in table
 
+    def test_days_of_several_years_have_their_years(self, week):
+        week.spend("2024-11-19 12:00", "planner", 1000)
+        week.clock.set("2025-11-19 14:30", ZONE)
+        table = week.cost("--by", "day,agent", "--since", "2024-11-19", COLUMNS="120").stdout
+        assert "\nTue 19 Nov 2024 " in table
+        assert "\nWed 19 Nov 2025 " in table
+
     def test_weeks_and_agents_are_called_by_their_mondays(self, week):
         table = week.cost("--by", "week,agent").stdout
         assert "week of" in table
@@ -128,9 +135,16 @@ class TestTheChart:
         [("2025-09-01", "day"), ("2025-01-01", "week"), ("1970-01-01", "month")],
     )
     def test_the_chart_of_a_long_time_has_weeks_or_months(self, week, since, heading):
+        week.spend("2010-01-01 12:00", "planner", 1000)
+        week.clock.set("2025-11-19 14:30", ZONE)
         chart = week.cost("--chart", "--since", since).stdout
         assert chart.startswith(f"Cost by {heading}")
-        assert len(chart.splitlines()) < 100
+        assert len(chart.splitlines()) < 250
+
+    def test_the_chart_of_a_young_ledger_has_days_however_long_the_time(self, week):
+        chart = week.cost("--chart", "--since", "1970-01-01", "--until", "2030-01-01").stdout
+        assert chart.startswith("Cost by day")
+        assert len(re.findall(r"^\w{3} \d\d Nov ", chart, re.MULTILINE)) == 7
 
     def test_the_chart_has_the_days_that_were_asked_for_however_many(self, week):
         chart = week.cost("--chart", "--since", "2025-01-01", "--by", "day,agent").stdout

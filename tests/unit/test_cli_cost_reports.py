@@ -10,10 +10,14 @@ from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib as mpl
 import pytest
+from PIL import Image
 
 from agentmetrics.budget.ledger.database import Database
-from agentmetrics.cli.cost import bars, palette
+from agentmetrics.budget.ledger.tally import Amounts
+from agentmetrics.cli.cost import bars, palette, picture, words
+from agentmetrics.cli.cost.steps import Series
 from tests.unit.books import ZONE, Books
 from tests.unit.test_cli import run
 
@@ -154,6 +158,73 @@ class TestThePage:
         done = odd.cost("--html", str(path))
         assert (done.exit_code, done.stdout) == (1, "")
         assert done.stderr.startswith(f"agentmetrics: cannot write to '{path}': ")
+
+
+class TestManyAndHuge:
+    """Nothing of a report is blank, or runs into what is beside it."""
+
+    def test_the_bars_of_many_days_are_not_covered_by_their_edges(self, books, tmp_path):
+        books.spend("2025-01-01 12:00", "planner", 1_000_000)
+        books.spend("2025-11-19 12:00", "planner", 1_000_000)
+        asked = ("--by", "day", "--since", "2025-01-01")
+        page = page_of(books, tmp_path / "cost.html", *asked)
+        assert ("svg", "plot dense") in [(tag, each.get("class")) for tag, each in page.tags]
+        assert ".dense rect { stroke: none; }" in page.style
+        few = page_of(books, tmp_path / "few.html", "--since", "7d")
+        assert ("svg", "plot") in [(tag, each.get("class")) for tag, each in few.tags]
+
+    def test_the_bars_of_many_days_are_seen_in_the_picture(self, books, tmp_path):
+        for day in range(1, 29):
+            for month in range(1, 11):
+                books.call(f"2025-{month:02}-{day:02} 12:00", "planner", 1_000_000)
+        books.spend("2025-11-01 12:00", "planner", 1_000_000)
+        path = tmp_path / "cost.png"
+        assert books.cost("--png", str(path), "--by", "day", "--since=2025-01-01").exit_code == 0
+        with Image.open(path) as picture:
+            shown = picture.convert("RGB").getcolors(1 << 24) or []
+        (blue,) = (count for count, colour in shown if colour == (0x1F, 0x5F, 0xBF))
+        assert blue > 100_000
+
+    def test_a_scale_of_millions_is_in_millions(self, books, tmp_path):
+        for day, usd in ((18, 2e6), (19, 1e7)):
+            books.clock.set(f"2025-11-{day} 12:00", ZONE)
+            books.ledger.record_external(usd, provider="openai")
+        books.ledger.flush()
+        texts = page_of(books, tmp_path / "cost.html").texts
+        assert {"2 M", "4 M", "6 M", "8 M", "10 M"} <= set(texts)
+
+    @pytest.mark.filterwarnings("ignore:Glyph")
+    def test_names_in_the_legend_of_the_picture_do_not_meet(self):
+        names = [*ODD, "W" * 60, "i" * 60, "\U0001f916" * 12]
+        amounts = Amounts(calls=1, cost_nano_usd=1)
+        with mpl.rc_context({"text.parse_math": False}):
+            lines = picture._legend_lines([Series((name,), amounts, (amounts,)) for name in names])
+            for line in lines:
+                ends = [entry.x + 0.2 + picture._width(entry.name, size=9) for entry in line]
+                assert all(end + 0.2 < after.x for end, after in zip(ends, line[1:], strict=False))
+                assert max(ends) <= picture._BESIDE
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (999_949, "999,949"), (999_950, "1.0 M"), (1_234_567, "1.2 M"), (999_949_999, "999.9 M"),
+        (999_950_000, "1.0 G"), (5 * 10**12, "5.0 T"),
+    ],
+)  # fmt: skip
+def test_a_count_is_said_in_a_few_characters(count, said):
+    assert words.short(count) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.0, "0"), (0.6000000000000001, "0.6"), (12.5, "12.5"), (0.00002, "0.00002"),
+        (750_000, "750,000"), (7_500_000.0, "7.5 M"), (2e9, "2 G"),
+    ],
+)  # fmt: skip
+def test_a_mark_of_a_scale_has_no_exponent(value, said):
+    assert words.mark(value) == said
 
 
 class TestTheScale:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -24,6 +26,26 @@ def test_work_that_raises_raises_where_it_is_waited_for() -> None:
 
     with pytest.raises(KeyError, match="it"):
         InTime(fail).run(10)
+
+
+def test_what_failed_is_let_go_of_when_its_error_is() -> None:
+    class Connection:
+        pass
+
+    opened: list[weakref.ref[Connection]] = []
+
+    def fail() -> None:
+        connection = Connection()
+        opened.append(weakref.ref(connection))
+        raise OSError
+
+    gc.disable()
+    try:
+        with pytest.raises(OSError):
+            InTime(fail).run(10)
+        assert [each() for each in opened] == [None]
+    finally:
+        gc.enable()
 
 
 def test_work_that_takes_longer_is_not_waited_for() -> None:

@@ -107,7 +107,19 @@ def test_a_page_that_nobody_asked_for_answers_to_names_of_this_machine(host: str
     assert Access("", is_asked_for=False).is_right_host({"host": host})
 
 
-@pytest.mark.parametrize("host", ["attacker.example", "127.0.0.1.attacker.example:9464", "[::2]"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "attacker.example",
+        "127.0.0.1.attacker.example:9464",
+        "[::2]",
+        "[",
+        "[::2",
+        "]",
+        "[]:80",
+        ":",
+    ],
+)
 def test_a_page_that_nobody_asked_for_answers_to_no_other_name(host: str) -> None:
     assert not Access("", is_asked_for=False).is_right_host({"host": host})
     assert Access("", is_asked_for=True).is_right_host({"host": host})
@@ -446,6 +458,34 @@ async def test_the_asgi_app_streams_until_its_client_goes(anyio_backend: str) ->
     assert sent[0]["status"] == 200
     assert dict(sent[0]["headers"])[b"content-type"] == b"text/event-stream"
     assert [message["body"][:4] for message in sent[1:3]] == [b"retr", b"id: "]
+
+
+@pytest.mark.anyio
+async def test_a_stream_that_was_held_up_and_has_lost_its_place_ends(
+    monkeypatch: pytest.MonkeyPatch, anyio_backend: str
+) -> None:
+    monkeypatch.setattr(placing, "MAX_CLIENTS", 1)
+    monkeypatch.setattr(placing, "AWAY_SECONDS", 0.0)
+    app = exposition.make_asgi_app(PrometheusRecorder(CollectorRegistry()), page=True)
+    sent: list[dict[str, Any]] = []
+
+    async def ask(part: str, query: bytes, send: Any) -> None:
+        path = {"path": f"/agentmetrics/{part}", "query_string": query}
+        await app(
+            {"type": "http", "method": "GET", "headers": [], **path}, anyio.sleep_forever, send
+        )
+
+    async def take(message: dict[str, Any]) -> None:
+        sent.append(message)
+        if len(sent) == 2:  # its first event: now another one comes
+            monkeypatch.setattr(placing, "AWAY_SECONDS", 3600.0)
+            await ask("state", b"client=another", into_nothing)
+
+    async def into_nothing(message: dict[str, Any]) -> None: ...
+
+    with anyio.fail_after(30):
+        await ask("events", b"", take)
+    assert [message.get("more_body") for message in sent] == [None, True, None]
 
 
 def test_a_directory_that_nobody_has_written_to_is_a_page_without_agents(

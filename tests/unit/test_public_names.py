@@ -148,6 +148,38 @@ def test_a_bug_that_is_no_missing_extra_is_not_hidden(monkeypatch):
         agentmetrics.Usage
 
 
+@pytest.mark.parametrize(
+    ("made", "name"),
+    [
+        ("agentmetrics.MemoryRecorder()", "MemoryRecorder"),
+        ("agentmetrics.Namespace(agentmetrics.MemoryRecorder(), 'shop')",
+         "Namespace of MemoryRecorder"),
+        ("type('Own', (agentmetrics.Recorder,), OWN)()", "Own"),
+    ],
+)  # fmt: skip
+def test_a_recorder_shows_itself_in_a_program_that_imports_nothing_else(made, name):
+    code = f"""
+        import agentmetrics
+        OWN = dict.fromkeys(agentmetrics.Recorder.__abstractmethods__)
+        OWN["collect"] = lambda self: []
+        recorder = {made}
+        print(recorder)
+        print(recorder.summary().total.calls, recorder.summary())
+    """
+    assert run(code).splitlines() == [
+        f"<{name}: no runs, calls or tools recorded>",
+        "0 No agent run, LLM call or tool execution has been recorded.",
+    ]
+
+
+def test_importing_agentmetrics_imports_no_summary():
+    code = """
+        import sys, agentmetrics
+        print([name for name in sys.modules if name.startswith("agentmetrics.")])
+    """
+    assert run(code) == "[]"
+
+
 def test_the_installed_distribution_registers_the_backends_and_the_pytest_plugin():
     code = """
         import json

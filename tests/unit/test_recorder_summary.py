@@ -30,8 +30,8 @@ from agentmetrics import (
     track_run,
 )
 from agentmetrics.config.active import replaced
-from agentmetrics.recording.summary.at_exit import SummaryAtExit
 from agentmetrics.recording.values import Family
+from agentmetrics.summary.at_exit import SummaryAtExit
 
 NOTHING = "No agent run, LLM call or tool execution has been recorded."
 

@@ -9,8 +9,8 @@ import pytest
 from agentmetrics import MemoryRecorder, NoopRecorder, record_call
 from agentmetrics.catalog import LLM_CALLS
 from agentmetrics.config.active import replaced
-from agentmetrics.recording.summary.text import cell_width
 from agentmetrics.recording.values import Family
+from agentmetrics.summary.text import cell_width
 
 SCRIPTS = ("مساعد", "作家", "Γραφέας", "लेखक", "ผู้เขียน", "👩‍💻", "Zoë")
 

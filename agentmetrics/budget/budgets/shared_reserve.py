@@ -68,7 +68,7 @@ class SharedReserve(ForkAware):
         self._periodic: PeriodicFlush | None = None
         self._is_closed = False
         self._begin()
-        ledger.upkeep.add("expired reservations", reservations.forget_expired, 3600.0)
+        ledger.upkeep.add("expired reservations", self._forget_expired, 3600.0)
         watch_forks(self)
 
     def _begin(self) -> None:
@@ -188,6 +188,14 @@ class SharedReserve(ForkAware):
             self._reservations.renew(held)
             self._renew_at = now + LEASE_SECONDS / 4
 
+    def _forget_expired(self) -> None:
+        """What the ledger's thread does every hour, also where nothing is ever reserved."""
+        self._reservations.forget_expired()
+        with self._lock:
+            is_connected = self._is_connected
+        if not is_connected:
+            self._reservations.disconnect()
+
     def close(self) -> None:
         """Settle what has ended; what is open holds until its lease ends. Waits two seconds."""
         skip_at_exit(self)
@@ -197,8 +205,8 @@ class SharedReserve(ForkAware):
         if periodic is not None:
             periodic.stop()
             InTime(self.flush).run(ANSWER_SECONDS)
-            self._reservations.disconnect()
-        self._ledger.upkeep.remove(self._reservations.forget_expired)
+        self._ledger.upkeep.remove(self._forget_expired)
+        self._reservations.close()
 
 
 class _Rounds:

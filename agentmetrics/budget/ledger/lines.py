@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -31,7 +32,13 @@ class Lines:
         return found
 
     def _connect(self, dialect: Any, record: Any, args: Any, kwargs: Any) -> Any:
-        made = dialect.connect(*args, **kwargs)
+        try:
+            made = dialect.connect(*args, **kwargs)
+        except BaseException as error:
+            # An error of psycopg's holds its own frame, and that a connection which is half made
+            # and stays open until the collector comes by.
+            traceback.clear_frames(error.__traceback__)
+            raise
         with suppress(OSError):
             self._note(socket.fromfd(made.fileno(), socket.AF_INET, socket.SOCK_STREAM))
         return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 
 from agentmetrics.budget.ledger.tally import Key
@@ -15,6 +15,7 @@ from agentmetrics.budget.periods import (
     period_at,
     periods_of,
     unix_seconds,
+    wall_clock,
     whole_buckets,
 )
 from agentmetrics.recording.metric import clean_label
@@ -46,6 +47,11 @@ class Question:
     before: Span
     now: int
     zone: tzinfo
+
+    def by_step(self, step: Period) -> Question:
+        """The same question in other steps."""
+        span = Span(self.spans[0].start, self.spans[-1].end)
+        return replace(self, step=step, spans=tuple(periods_of(step, span, self.zone)))
 
 
 def ask(
@@ -81,13 +87,16 @@ def ask(
             "the time range, or the one of equal length before it, is outside the years 1 to 9999"
         ) from None
     if start >= end:
-        raise ValueError("the time range ends before it begins")
+        first, last = (f"{wall_clock(at, zone):%Y-%m-%d %H:%M}" for at in (start, end))
+        raise ValueError(
+            f"the time range must end after it begins: it is from {first} until {last}"
+        )
     return Question(
         period=period,
         step=step,
         by=names,
         only=_understood(only or {}),
-        spans=tuple(periods_of(step, span, zone)),
+        spans=periods if step == period else tuple(periods_of(step, span, zone)),
         last=periods[-1],
         count=len(periods),
         before=before,

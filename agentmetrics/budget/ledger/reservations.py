@@ -53,6 +53,7 @@ class Reservations(Database, ForkAware):
         self._lines = self._line
         self._now: ColumnElement[int] = literal_column(_NOW[self._engine.dialect.name])
         self._using = held_lock()
+        self._keeps_line = True
         watch_forks(self)
 
     def take(
@@ -136,11 +137,20 @@ class Reservations(Database, ForkAware):
         """Give up the connection until the next question."""
         if self._using.acquire(timeout=ANSWER_SECONDS):
             try:
-                self._engine.dispose()
-                if self._line is not None:
-                    self._line.let_go()
+                self._hang_up()
             finally:
                 self._using.release()
+
+    def close(self) -> None:
+        """Keep no connection from now on: one that is in use just now, or opened later by a thread
+        that is late, is given up by whoever uses it."""
+        self._keeps_line = False
+        self.disconnect()
+
+    def _hang_up(self) -> None:
+        self._engine.dispose()
+        if self._line is not None:
+            self._line.let_go()
 
     @contextmanager
     def _alone(self) -> Iterator[Connection]:
@@ -154,7 +164,11 @@ class Reservations(Database, ForkAware):
             with self._sentences(), writes as connection:
                 yield connection
         finally:
-            self._using.release()
+            try:
+                if not self._keeps_line:
+                    self._hang_up()
+            finally:
+                self._using.release()
 
     def after_fork_in_child(self) -> None:
         _OF_PARENTS.append(self._engine.pool)

@@ -17,6 +17,9 @@ from agentmetrics.budget.ledger.tally import AMOUNTS, Amounts
 NAMED_IN = {"model": ("model", "served_model")}
 """A model is meant by the name that was asked for and by the one that served, as in budgets."""
 
+_SUMS = exact_sums(*(LEDGER.c[name] for name in AMOUNTS))
+"""Made once: for a span of some milliseconds of the database they take as long to put together."""
+
 
 class Snapshot:
     """The ledger as it was at one moment."""
@@ -53,9 +56,8 @@ class Snapshot:
         ``only`` has for labels the values of which a row must have one.
         """
         by = [LEDGER.c[name] for name in columns]
-        sums = exact_sums(*(LEDGER.c[name] for name in AMOUNTS))
         query: Select[Any] = (
-            select(*by, *sums)
+            select(*by, *_SUMS)
             .where(LEDGER.c.bucket >= start, LEDGER.c.bucket < end, *_taken(only or {}))
             .group_by(*by)
             .having(func.count() > 0)  # without columns there would be a row of nothing

@@ -14,7 +14,7 @@ from agentmetrics.budget.ledger.summary import PeriodAmounts, Summary
 from agentmetrics.budget.ledger.tally import NANO
 from agentmetrics.cli.cost import words
 from agentmetrics.cli.cost.markup import element
-from agentmetrics.cli.cost.steps import Series
+from agentmetrics.cli.cost.steps import Series, is_dense
 
 _TOP, _BOTTOM = 6.0, 90.0
 """Where the highest line and the ground are, in percent from above: below it are the dates."""
@@ -29,7 +29,7 @@ def chart(summary: Summary, steps: Sequence[PeriodAmounts], series: Sequence[Ser
     unit = (_BOTTOM - _TOP) / (lines[-1] * NANO)
     word = words.WORDS[summary.step]
     heights = [_percent(_BOTTOM - value * NANO * unit) for value in lines]
-    scale = [element("text", f"{value:,g}", x="100%", y=y, dx="-8", dy="4")
+    scale = [element("text", words.mark(value), x="100%", y=y, dx="-8", dy="4")
              for value, y in zip(lines, heights, strict=True)]  # fmt: skip
     return element(
         "div",
@@ -39,7 +39,7 @@ def chart(summary: Summary, steps: Sequence[PeriodAmounts], series: Sequence[Ser
             *(element("line", x1="0", x2="100%", y1=y, y2=y, class_="line") for y in heights),
             *_bars(summary, steps, series, unit),
             *_dates(summary, steps),
-            class_="plot",
+            class_="plot dense" if is_dense(steps) else "plot",
             role="img",
             aria_label=f"Cost by {word} in USD; the table at the end has the numbers",
         ),
@@ -60,8 +60,9 @@ def _bars(
     summary: Summary, steps: Sequence[PeriodAmounts], series: Sequence[Series], unit: float
 ) -> Iterator[Element]:
     slot = 100 / max(len(steps), 1)
+    gap = 0 if is_dense(steps) else _GAP
     digits = words.digits_for(summary.total)
-    for number, each in enumerate(steps):
+    for number, name in enumerate(words.step_names(summary.step, [each.start for each in steps])):
         ground = _BOTTOM
         for place, own in enumerate(series):
             amounts = own.amounts[number]
@@ -69,12 +70,12 @@ def _bars(
             if not height:
                 continue
             ground -= height
-            said = f"{words.step_name(summary.step, each.start)}: {own.name}, USD "
+            said = f"{name}: {own.name}, USD "
             yield element(
                 "rect",
                 element("title", said + words.cost(amounts, digits).strip()),
-                x=_percent(slot * (number + _GAP / 2)),
-                width=_percent(slot * (1 - _GAP)),
+                x=_percent(slot * (number + gap / 2)),
+                width=_percent(slot * (1 - gap)),
                 y=_percent(ground),
                 height=_percent(height),
                 class_=colour(place, own),
@@ -83,9 +84,10 @@ def _bars(
 
 def _dates(summary: Summary, steps: Sequence[PeriodAmounts]) -> Iterator[Element]:
     slot = 100 / max(len(steps), 1)
+    marks = words.step_marks(summary.step, [each.start for each in steps])
     for number in range(0, len(steps), math.ceil(len(steps) / _MOST_DATES) or 1):
-        said = words.step_mark(summary.step, steps[number].start)
-        yield element("text", said, x=_percent(slot * (number + 0.5)), y="99%", class_="date")
+        x = _percent(slot * (number + 0.5))
+        yield element("text", marks[number], x=x, y="99%", class_="date")
 
 
 def colour(place: int, series: Series) -> str:

@@ -24,7 +24,7 @@ from agentmetrics.cli.columns import (
 from agentmetrics.cli.cost import words
 from agentmetrics.cli.cost.report import Report
 from agentmetrics.cli.cost.steps import Series, dearest, fewer, steps_of
-from agentmetrics.cli.cost.words import WORDS
+from agentmetrics.cli.cost.words import NOTHING, WORDS
 
 _MOST_BAR = 60
 _HEADINGS = (20, 16, 12, 10, LABEL_WIDTH)
@@ -48,7 +48,7 @@ def by_step(summary: Summary, width: int) -> Table:
 
 def _shown_periods(periods: Sequence[PeriodAmounts]) -> Iterator[PeriodAmounts]:
     """The empty ones at the beginning as one: whoever wants all calls asks for many years."""
-    first = next((i for i, period in enumerate(periods) if period.total.calls), len(periods))
+    first = next((i for i, period in enumerate(periods) if period.total != NOTHING), len(periods))
     if first:
         yield replace(periods[0], end=periods[first - 1].end)
     yield from periods[first:]
@@ -107,7 +107,7 @@ def _title(summary: Summary) -> str:
 
 
 def _when(summary: Summary, steps: Sequence[PeriodAmounts]) -> Column:
-    names = [words.step_name(summary.step, each.start) for each in steps]
+    names = words.step_names(summary.step, [each.start for each in steps])
     column = labels(words.step_heading(summary.step), names, "total")
     return replace(column, least=max(map(len, (*names, column.title))), options={"no_wrap": True})
 

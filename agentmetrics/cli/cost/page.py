@@ -24,7 +24,7 @@ from agentmetrics.cli.cost.palette import (
 )
 from agentmetrics.cli.cost.report import Report
 from agentmetrics.cli.cost.steps import Series, dearest, steps_of
-from agentmetrics.cli.cost.words import SAID_NOTHING
+from agentmetrics.cli.cost.words import NOTHING, SAID_NOTHING
 
 
 def made(report: Report) -> bytes:
@@ -64,12 +64,11 @@ def _colours(named: Sequence[str], others: str) -> str:
 def _main(report: Report, title: str) -> Iterator[Element]:
     summary = report.summary
     yield element("h1", title, dir="auto")
-    if not summary.total.calls and not summary.previous_whole.calls:
-        yield element("p", "No calls.")
-    else:
-        yield _numbers(summary)
-        for sentence in words.sentences(summary):
-            yield element("p", sentence, class_="soft")
+    has_calls = summary.total != NOTHING
+    yield _numbers(summary) if has_calls else element("p", "No calls.")
+    for sentence in words.sentences(summary):
+        yield element("p", sentence, class_="soft")
+    if has_calls:
         steps = steps_of(report)
         series = dearest(summary, steps, MOST_SERIES)
         word = words.WORDS[summary.step]
@@ -119,7 +118,8 @@ def _numbers(summary: Summary) -> Element:
 
 
 def _direction(trend: float | None) -> str:
-    return "" if not trend else "up" if trend > 0 else "down"
+    percent = words.percent(trend)
+    return "up" if percent > 0 else "down" if percent else ""
 
 
 def _legend(place: int, series: Series) -> Element:
@@ -138,14 +138,15 @@ def _by_step(summary: Summary, steps: Sequence[PeriodAmounts], series: Sequence[
     shown = series if len(series) > 1 else ()
     names = [element("th", each.name, scope="col", class_="head", dir="auto") for each in shown]
     head = [_column(words.step_heading(summary.step), "day"), *names, _column("total")]
+    whens = words.step_names(summary.step, [each.start for each in steps])
     rows = [
         element(
             "tr",
-            element("th", words.step_name(summary.step, each.start), scope="row", class_="day"),
+            element("th", name, scope="row", class_="day"),
             *(_amount(own.amounts[number], digits) for own in shown),
             _amount(each.total, digits),
         )
-        for number, each in enumerate(steps)
+        for number, (name, each) in enumerate(zip(whens, steps, strict=True))
     ]
     foot = [_row_name("total", "day"), *(_amount(own.total, digits) for own in shown),
             _amount(summary.total, digits)]  # fmt: skip

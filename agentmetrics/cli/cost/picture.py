@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import warnings
+from bisect import bisect
 from collections.abc import Sequence
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from rich.cells import cell_len, set_cell_size
 
 from agentmetrics.budget.ledger.summary import PeriodAmounts
 from agentmetrics.budget.ledger.tally import NANO
 from agentmetrics.cli.console import note, visible
 from agentmetrics.cli.cost import words
+from agentmetrics.cli.cost.bars import round_numbers
 from agentmetrics.cli.cost.palette import MOST_SERIES, ON_WHITE, OTHERS_ON_WHITE
 from agentmetrics.cli.cost.report import Report
-from agentmetrics.cli.cost.steps import Series, dearest, names_of, steps_of
+from agentmetrics.cli.cost.steps import Series, dearest, is_dense, names_of, steps_of
+from agentmetrics.cli.cost.words import NOTHING
 
 _WIDTH, _MARGIN, _LINE, _CHART = 9.0, 0.45, 0.29, 3.3
 """Inches, as all lengths here."""
+_LEFT = _MARGIN + 0.55
+_BESIDE = _WIDTH - _MARGIN - _LEFT
+"""Where the chart begins, and how much room there is from there."""
 _MOST_ROWS = 12
 _DPI = 160
 _TEXT, _SOFT, _RULE, _UP, _DOWN = "#16181d", "#596070", "#d9dce2", "#b42318", "#0b6b4f"
@@ -61,8 +66,10 @@ class _Sheet:
     def __init__(self, report: Report) -> None:
         summary, steps = report.summary, steps_of(report)
         self._summary = summary
-        self._has_calls = bool(summary.total.calls or summary.previous_whole.calls)
-        sentences = list(words.sentences(summary)) if self._has_calls else ["No calls."]
+        self._has_calls = summary.total != NOTHING
+        sentences = list(words.sentences(summary))
+        if not self._has_calls:
+            sentences.insert(0, "No calls.")
         has_chart = self._has_calls and len(steps) > 1
         series = dearest(summary, steps, MOST_SERIES) if has_chart else []
         rows = self._rows() if self._has_calls and summary.by else []
@@ -82,7 +89,8 @@ class _Sheet:
             self._table(rows)
 
     def _title(self, sentences: Sequence[str]) -> None:
-        title = _cut(f"Cost of {words.title_of(self._summary)}", 78)
+        title = f"Cost of {words.title_of(self._summary)}"
+        title = _cut(title, _WIDTH - 2 * _MARGIN, size=14, weight="bold")
         self._text(_MARGIN, title, size=14, weight="bold")
         self._y += 1.55 * _LINE
         if self._has_calls:
@@ -103,30 +111,32 @@ class _Sheet:
             self._y += _LINE
 
     def _chart(self, steps: Sequence[PeriodAmounts], series: Sequence[Series]) -> None:
-        left, width = _MARGIN + 0.55, _WIDTH - 2 * _MARGIN - 0.55
         self._y += 0.1
         axes = self.figure.add_axes(
             (
-                left / _WIDTH,
+                _LEFT / _WIDTH,
                 1 - (self._y + _CHART) / self.height,
-                width / _WIDTH,
+                _BESIDE / _WIDTH,
                 _CHART / self.height,
             )
         )
         places = range(len(steps))
+        width, edge = (1.0, 0.0) if is_dense(steps) else (0.78, 0.5)
         ground = [0.0] * len(steps)
         for place, each in enumerate(series):
             heights = [own.cost_nano_usd / NANO for own in each.amounts]
             axes.bar(
-                places, heights, bottom=ground, width=0.78, color=_colour(place, each),
-                edgecolor="white", linewidth=0.5,
+                places, heights, bottom=ground, width=width, color=_colour(place, each),
+                edgecolor="white", linewidth=edge,
             )  # fmt: skip
             ground = [a + b for a, b in zip(ground, heights, strict=True)]
+        lines = round_numbers(max(ground))
+        axes.set_yticks(lines, map(words.mark, lines), color=_SOFT, fontsize=9)
+        axes.set_ylim(0, lines[-1])
         apart = -(-len(steps) // 8)
         shown = list(places)[::apart]
-        names = [words.step_mark(self._summary.step, steps[i].start) for i in shown]
-        axes.set_xticks(shown, names, color=_SOFT, fontsize=9)
-        axes.tick_params(axis="y", labelcolor=_SOFT, labelsize=9)
+        marks = words.step_marks(self._summary.step, [each.start for each in steps])
+        axes.set_xticks(shown, marks[::apart], color=_SOFT, fontsize=9)
         axes.tick_params(length=0)
         axes.set_ylabel("USD", color=_SOFT)
         axes.set_xlim(-0.6, len(steps) - 0.4)
@@ -136,13 +146,11 @@ class _Sheet:
             axes.spines[side].set_visible(False)
         self._y += _CHART + 0.6
 
-    def _legend(self, lines: Sequence[Sequence[tuple[str, str]]]) -> None:
+    def _legend(self, lines: Sequence[Sequence[_Entry]]) -> None:
         for line in lines:
-            x = _MARGIN + 0.55
-            for name, colour in line:
-                self._box(x, 0.13, colour)
-                self._text(x + 0.2, name, size=9)
-                x += 0.45 + 0.083 * cell_len(name)
+            for entry in line:
+                self._box(_LEFT + entry.x, 0.13, entry.colour)
+                self._text(_LEFT + entry.x + 0.2, entry.name, size=9)
             self._y += _LINE
         self._y += 0.1
 
@@ -150,17 +158,15 @@ class _Sheet:
         """Name, calls, cost, share and trend of each row of the table."""
         summary, digits = self._summary, words.digits_for(self._summary.total)
         whole = summary.total.cost_nano_usd or 1
-        all_groups = [
+        is_all = len(summary.groups) <= _MOST_ROWS
+        named = summary.groups if is_all else summary.groups[: _MOST_ROWS - 1]
+        rest = [group.amounts for group in summary.groups[len(named) :]]
+        groups = [
             (" / ".join(names_of(tuple(group.labels.values()))), group.amounts, group.trend)
-            for group in summary.groups
+            for group in named
         ]
-        groups = all_groups[:_MOST_ROWS]
-        left = len(all_groups) - len(groups)
-        if left:
-            rest = sum(
-                (own for _, own, _ in all_groups[_MOST_ROWS + 1 :]), all_groups[_MOST_ROWS][1]
-            )
-            groups.append((f"{left:,} others", rest, None))
+        if rest:
+            groups.append((f"{len(rest):,} others", sum(rest, NOTHING), None))
         groups.append(("total", summary.total, summary.trend))
         return [
             (
@@ -185,12 +191,13 @@ class _Sheet:
             is_total = number == len(rows)
             weight = "bold" if is_total else "normal"
             self._rule(is_total)
-            self._text(_MARGIN, _cut(name, 42), weight=weight)
+            self._text(_MARGIN, _cut(name, 3.6, weight=weight), weight=weight)
             self._text(5.0, calls, ha="right", weight=weight)
             self._text(6.5, cost, ha="right", weight=weight)
             if not is_total:
                 self._box(6.75, 1.2 * share, ON_WHITE[0])
-            colour = _TEXT if not trend else _UP if trend > 0 else _DOWN
+            percent = words.percent(trend)
+            colour = _UP if percent > 0 else _DOWN if percent else _TEXT
             said = words.trend(trend)
             self._text(_WIDTH - _MARGIN, said, ha="right", color=colour, weight=weight)
 
@@ -215,18 +222,26 @@ class _Sheet:
         )  # fmt: skip
 
 
-def _legend_lines(series: Sequence[Series]) -> list[list[tuple[str, str]]]:
+class _Entry(NamedTuple):
+    """A name in the legend, ``x`` from its left."""
+
+    x: float
+    name: str
+    colour: str
+
+
+def _legend_lines(series: Sequence[Series]) -> list[list[_Entry]]:
     """Names with their colours, as many on a line as there is room for."""
-    lines: list[list[tuple[str, str]]] = []
-    room = 0.0
+    lines: list[list[_Entry]] = []
+    x = _BESIDE
     for place, each in enumerate(series):
-        name = _cut(each.name, 36)
-        width = 0.45 + 0.083 * cell_len(name)
-        if not lines or room < width:
+        name = _cut(each.name, 3.4, size=9)
+        width = 0.2 + _width(name, size=9)
+        if x + width > _BESIDE:
             lines.append([])
-            room = _WIDTH - 2 * _MARGIN - 0.55
-        lines[-1].append((name, _colour(place, each)))
-        room -= width
+            x = 0.0
+        lines[-1].append(_Entry(x, name, _colour(place, each)))
+        x += width + 0.25
     return lines
 
 
@@ -234,6 +249,16 @@ def _colour(place: int, series: Series) -> str:
     return ON_WHITE[place] if series.groups == 1 and place < len(ON_WHITE) else OTHERS_ON_WHITE
 
 
-def _cut(text: str, cells: int) -> str:
-    text = visible(text).replace("\n", " ")
-    return text if cell_len(text) <= cells else set_cell_size(text, cells - 1) + "…"
+def _cut(text: str, room: float, **style: Any) -> str:
+    """As much of the text as there is room for."""
+    whole = visible(text).replace("\n", " ")
+    if _width(whole, **style) <= room:
+        return whole
+    fits = bisect(range(len(whole)), room, key=lambda n: _width(whole[:n] + "…", **style))
+    return whole[: fits - 1] + "…"
+
+
+def _width(text: str, size: float = 10, **style: Any) -> float:
+    """How wide a text is drawn: letters that no font has are boxes of a width of their own."""
+    drawn = Figure(dpi=_DPI).text(0, 0, text, size=size, **style)
+    return drawn.get_window_extent().width / _DPI

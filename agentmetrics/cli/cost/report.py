@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from difflib import get_close_matches
-from functools import partial
 
 from agentmetrics.budget.budgets.budget import Budget, BudgetStatus
 from agentmetrics.budget.budgets.state import BudgetState, Spent
@@ -72,11 +71,14 @@ def ask(request: Request) -> Report:
     try:
         settings = load_settings(**({"ledger_url": request.url} if request.url else {}))
         question = _question(request, now, zone_of(settings.timezone))
+        has_steps = _step_of(_names(request)) is not None
         database = _database(settings)
         database.check()
         _take_up(settings, database)
         with database.snapshot() as snapshot:
             _check_names(question, snapshot)
+            if request.is_drawn and not has_steps:
+                question = _drawn(question, snapshot.began())
             summary = answer(question, snapshot)
         # They count other calls, too: beside a part of the calls they would be misread.
         budgets = [] if question.only else _budgets(settings, database, now)
@@ -88,7 +90,7 @@ def ask(request: Request) -> Report:
         fail(str(error), code=2)
     for name in _unknown(summary):
         note(f"no call in this time range has the label {name!r}")
-    return Report(summary, budgets, now, _step_of(_names(request)) is not None)
+    return Report(summary, budgets, now, has_steps)
 
 
 def _question(request: Request, now: float, zone: tzinfo) -> Question:
@@ -99,31 +101,29 @@ def _question(request: Request, now: float, zone: tzinfo) -> Question:
     until = None if request.until is None else moment("--until", request.until, now, zone)
     if request.month is not None:
         period = "monthly"
-        span = period_at("monthly", earlier("monthly", int(now), request.month, zone), zone)
-        since, until = (datetime.fromtimestamp(at, zone) for at in span)
+        since = _begun_before(period, request.month, now, zone)
+        until = _begun_before(period, request.month - 1, now, zone)
     elif not (request.period or since or until) and (step or request.is_drawn):
-        since = _some_before(period, now, zone)
-    make = partial(
-        questions.ask,
+        since = _begun_before(period, LOOK_BACK[period] - 1, now, zone)
+    return questions.ask(
         period,
         [name for name in names if name not in PERIODS],
         since,
         until,
+        step=step,
         only={name: values for name, values in _only(request) if values},
         now=now,
         zone=zone,
     )
-    if step or not request.is_drawn:
-        return make(step=step)
-    return make(step=_drawn_step(make(step="monthly").spans))
 
 
-def _drawn_step(months: Sequence[Span]) -> Period:
-    """Days, unless those would be too many, or weeks, unless they would."""
-    days = (months[-1].end - months[0].start) / 86_400
+def _drawn(question: Question, began: int | None) -> Question:
+    """In days, unless those with anything in them are too many, or weeks, unless they are."""
+    first, end = question.spans[0].start, question.spans[-1].end
+    days = (min(end, question.now) - max(first, began or first)) / 86_400
     if days < MOST_DRAWN + 1:
-        return "daily"
-    return "weekly" if days / 7 < MOST_DRAWN + 1 else "monthly"
+        return question.by_step("daily")
+    return question.by_step("weekly" if days / 7 < MOST_DRAWN + 1 else "monthly")
 
 
 def _names(request: Request) -> list[str]:
@@ -137,8 +137,9 @@ def _step_of(names: Sequence[str]) -> Period | None:
     return steps[0] if steps else None
 
 
-def _some_before(period: Period, now: float, zone: tzinfo) -> datetime:
-    first = earlier(period, period_at(period, int(now), zone).start, LOOK_BACK[period] - 1, zone)
+def _begun_before(period: Period, count: int, now: float, zone: tzinfo) -> datetime:
+    """The beginning of the day, week or month that was so many ago."""
+    first = earlier(period, period_at(period, int(now), zone).start, count, zone)
     return datetime.fromtimestamp(first, zone)
 
 

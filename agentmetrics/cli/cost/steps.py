@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from agentmetrics.budget.ledger.question import Labels
 from agentmetrics.budget.ledger.summary import PeriodAmounts, Summary
 from agentmetrics.budget.ledger.tally import Amounts
-from agentmetrics.cli.cost.report import Report
+from agentmetrics.cli.cost.report import MOST_DRAWN, Report
 from agentmetrics.cli.cost.words import SAID_NOTHING
 
 
@@ -38,12 +38,19 @@ class Series:
 
 def steps_of(report: Report) -> tuple[PeriodAmounts, ...]:
     """The steps that there can be something in: none before the ledger began or yet to come."""
-    began, now = report.summary.ledger_since, report.now
+    if report.summary.ledger_since is None:
+        return ()
+    began, now = report.summary.ledger_since.timestamp(), report.now
     return tuple(
         each
         for each in report.summary.periods
-        if each.start.timestamp() <= now and began is not None and each.end > began
+        if each.start.timestamp() <= now and each.end.timestamp() > began
     )
+
+
+def is_dense(steps: Sequence[PeriodAmounts]) -> bool:
+    """Whether a chart of so many has no room for anything between its bars."""
+    return len(steps) > MOST_DRAWN
 
 
 def dearest(summary: Summary, steps: Sequence[PeriodAmounts], most: int) -> list[Series]:

@@ -12,7 +12,7 @@ from agentmetrics.cli.columns import bars, fitted, labels, numbers
 from agentmetrics.cli.console import output, tell
 from agentmetrics.cli.cost import over_time, words
 from agentmetrics.cli.cost.report import Report
-from agentmetrics.cli.cost.words import SAID_NOTHING
+from agentmetrics.cli.cost.words import NOTHING, SAID_NOTHING
 
 
 def print_table(report: Report) -> None:
@@ -37,15 +37,15 @@ def print_chart(report: Report) -> None:
 
 def _print(report: Report, tables: Sequence[Table]) -> None:
     summary, screen = report.summary, output()
-    if not summary.total.calls and not summary.previous_whole.calls:
+    if summary.total == NOTHING:
         tell(f"No calls: {words.title_of(summary)}.")
     else:
         for number, table in enumerate(tables):
             if number:
                 screen.print()
             screen.print(table)
-        for sentence in words.sentences(summary):
-            tell(sentence)
+    for sentence in words.sentences(summary):
+        tell(sentence)
     if report.budgets:
         tell("")
         screen.print(_by_budget(report.budgets, screen.width))

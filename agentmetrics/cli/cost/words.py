@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
+from decimal import Decimal
 
 from agentmetrics.budget.ledger.summary import Summary
 from agentmetrics.budget.ledger.tally import Amounts
-from agentmetrics.budget.periods import Period
+from agentmetrics.budget.periods import Period, period_at
 from agentmetrics.cli.cost.report import PERIODS
 
 WORDS: dict[Period, str] = {period: word for word, period in PERIODS.items()}
 SAID_NOTHING = "\N{EN DASH}"
+NOTHING = Amounts()
+_UNITS = (("T", 10**12), ("G", 10**9), ("M", 10**6))
 
 
 def title_of(summary: Summary) -> str:
@@ -29,8 +32,11 @@ def listed(labels: Sequence[str]) -> str:
 
 
 def sentences(summary: Summary) -> Iterator[str]:
-    """What there is to say below the tables."""
-    yield comparison(summary)
+    """What there is to say below the tables, or in their place where there is nothing."""
+    if summary.total != NOTHING or summary.previous_whole != NOTHING:
+        yield comparison(summary)
+    if summary.total == NOTHING:
+        return
     if summary.projected_cost_nano_usd is not None:
         end = Amounts(cost_nano_usd=summary.projected_cost_nano_usd)
         word = WORDS[summary.period]
@@ -39,20 +45,21 @@ def sentences(summary: Summary) -> Iterator[str]:
     if total.unpriced_calls:
         yield f"Excluded from totals (+): {_calls(total.unpriced_calls)} with an unknown price."
     if total.unmetered_calls:
-        yield f"Excluded from totals: {_calls(total.unmetered_calls)} with unknown token counts."
+        calls = _calls(total.unmetered_calls)
+        yield f"Excluded from totals: unknown tokens, and their cost, of {calls}."
 
 
 def comparison(summary: Summary) -> str:
     """What was spent before, or why that says nothing."""
     word, count = WORDS[summary.period], summary.count
-    before = f"Previous {word}" if count == 1 else f"Previous {count} {word}s"
+    before = f"Previous {word}" if count == 1 else f"Previous {count:,} {word}s"
     came_to, whole, digits = summary.previous, summary.previous_whole, _digits_of_both(summary)
     if summary.ledger_is_younger and summary.ledger_since:
         began = _day(summary.ledger_since)
-        if not whole.calls:
+        if whole == NOTHING:
             return f"{before}: no trend, since the ledger begins on {began}."
         return f"{before}: {_spent(whole, digits)}, no trend: the ledger begins on {began}."
-    if not whole.calls:
+    if whole == NOTHING:
         return f"{before}: no calls."
     if came_to == whole:
         return f"{before}: {_spent(whole, digits)}."
@@ -83,16 +90,15 @@ def few_digits_for(total: Amounts) -> int:
 
 
 def cell(amounts: Amounts, digits: int) -> str:
-    """The cost of one of many, of which some have no calls and some cost next to nothing."""
-    if not amounts.calls and not amounts.cost_nano_usd:
-        return f"{SAID_NOTHING} "
-    if 0 < amounts.cost_usd < 10**-digits:
-        return f"<{10**-digits:.{digits}f} "
-    return cost(amounts, digits)
+    """The cost of one of many, of which some have no calls."""
+    return f"{SAID_NOTHING} " if amounts == NOTHING else cost(amounts, digits)
 
 
 def usd(amounts: Amounts, digits: int) -> str:
-    """The cost as a number."""
+    """The cost as a number; what is next to nothing is not shown as nothing."""
+    least = Decimal(1).scaleb(-digits)
+    if 0 < amounts.cost_usd < least:
+        return f"<{least:f}"
     return f"{amounts.cost_usd:,.{digits}f}"
 
 
@@ -109,26 +115,40 @@ def cost(amounts: Amounts, digits: int) -> str:
 
 
 def short(count: int) -> str:
-    """A count in at most six characters; CSV and JSON have all digits."""
-    for unit, size in (("G", 10**9), ("M", 10**6)):
-        if count >= size:
+    """A count in a few characters; CSV and JSON have all digits."""
+    for unit, size in _UNITS:
+        if count >= size * 0.99995:  # which is rounded up to it
             return f"{count / size:,.1f} {unit}"
     return f"{count:,}"
+
+
+def mark(value: float) -> str:
+    """A round number beside a chart."""
+    for unit, size in _UNITS:
+        if value >= size:
+            return f"{value / size:g} {unit}"
+    return f"{Decimal(f'{value:.6g}'):,f}"
+
+
+def percent(change: float | None) -> int:
+    """What is shown of a trend; of one that is not known nothing."""
+    return 0 if change is None else round(100 * change)
 
 
 def trend(change: float | None) -> str:
     """How much more or less than before."""
     if change is None:
         return SAID_NOTHING
-    if change > 9.99:
+    shown = percent(change)
+    if shown > 999:
         return "> +999%"
-    return f"{change:+.0%}"
+    return f"{shown:+d}%" if shown else "0%"
 
 
 def span(start: datetime, end: datetime) -> str:
     """A day, days, or days with their times where they are not whole."""
-    last = end - timedelta(seconds=1)
-    if not _is_midnight(start) or not _is_midnight(end):
+    last = datetime.fromtimestamp(end.timestamp() - 1, end.tzinfo)
+    if not _begins_a_day(start) or not _begins_a_day(end):
         return f"{_day(start)} {start:%H:%M} to {_day(end)} {end:%H:%M}"
     if start.date() == last.date():
         return _day(start)
@@ -142,20 +162,29 @@ def step_heading(step: Period) -> str:
     return "week of" if step == "weekly" else WORDS[step]
 
 
-def step_name(step: Period, start: datetime) -> str:
-    """One of many steps, whose year and end are to be seen from the others."""
+def step_names(step: Period, starts: Sequence[datetime]) -> list[str]:
+    """Steps, whose ends, and years if not of several, are to be seen from each other."""
     if step == "monthly":
-        return f"{start:%b %Y}"
-    return f"{start:%a} {start.day:2} {start:%b}"
+        return [f"{start:%b %Y}" for start in starts]
+    return [start.strftime(f"%a {start.day:2} %b{_year(starts)}") for start in starts]
 
 
-def step_mark(step: Period, start: datetime) -> str:
-    """A step below a chart, in as few letters as can be."""
-    return f"{start:%b %Y}" if step == "monthly" else f"{start.day} {start:%b}"
+def step_marks(step: Period, starts: Sequence[datetime]) -> list[str]:
+    """Steps below a chart, in as few letters as can be."""
+    if step == "monthly":
+        return [f"{start:%b %Y}" for start in starts]
+    return [start.strftime(f"{start.day} %b{_year(starts)}") for start in starts]
 
 
-def _is_midnight(moment: datetime) -> bool:
-    return (moment.hour, moment.minute) == (0, 0)
+def _year(starts: Sequence[datetime]) -> str:
+    """The format of the year, where two would have the same name without."""
+    return " %Y" if starts and (starts[-1] - starts[0]).days >= 365 else ""
+
+
+def _begins_a_day(moment: datetime) -> bool:
+    """Whether it is midnight, or one o'clock where that is what the clock begins the day with."""
+    seconds, zone = int(moment.timestamp()), moment.tzinfo
+    return zone is not None and period_at("daily", seconds, zone).start == seconds
 
 
 def _day(moment: datetime) -> str:

@@ -12,9 +12,9 @@ from agentmetrics import RecorderSummary
 from agentmetrics.budget.ledger.summary import Group
 from agentmetrics.budget.ledger.tally import NANO
 from agentmetrics.cli.demo.wire import Tally
-from agentmetrics.recording.summary.rows import AgentNumbers
-from agentmetrics.recording.summary.tables import agent_tables
-from agentmetrics.recording.summary.text import laid
+from agentmetrics.summary.rows import AgentNumbers
+from agentmetrics.summary.tables import agent_tables
+from agentmetrics.summary.text import laid
 
 
 def show_agents(summary: RecorderSummary, screen: Console) -> None:

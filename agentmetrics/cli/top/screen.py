@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import signal
 import sys
 from collections.abc import Sequence
@@ -94,6 +95,7 @@ class Top(App[None]):
         self.set_interval(_LOOKS_SECONDS, self.look)
         if not self.is_headless:
             self._leave_on_sigterm()
+            self.set_interval(_LOOKS_SECONDS, self._leave_with_terminal)
 
     def _leave_on_sigterm(self) -> None:
         """Give the terminal back as it was; where it takes nothing any more, just end."""
@@ -102,10 +104,15 @@ class Top(App[None]):
         def leave(number: int, frame: FrameType | None) -> None:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             loop.call_soon_threadsafe(self.exit)
-            if sys.platform != "win32":
-                signal.alarm(_LEAVE_SECONDS)  # whose default is to end the process
+            _end_soon()
 
         signal.signal(signal.SIGTERM, leave)
+
+    def _leave_with_terminal(self) -> None:
+        """End where the terminal is gone: nobody sees anything any more, nor can anybody quit."""
+        if _has_hung_up():
+            self.exit()
+            _end_soon()
 
     def on_resize(self) -> None:
         """Break the heading's lines anew."""
@@ -241,6 +248,20 @@ class Top(App[None]):
     def _end_filter(self) -> None:
         self.query_one("#filter", Input).remove_class("is-shown")
         self.table.focus()
+
+
+def _end_soon() -> None:
+    if sys.platform != "win32":
+        signal.alarm(_LEAVE_SECONDS)  # whose default is to end the process
+
+
+def _has_hung_up() -> bool:
+    """Whether standard input was a terminal, and it has been closed."""
+    if not hasattr(select, "poll"):  # Windows, which ends the program itself
+        return False
+    asked = select.poll()
+    asked.register(0, 0)
+    return any(event & select.POLLHUP for _, event in asked.poll(0))
 
 
 def _next(among: Sequence[_Choice], now: _Choice, step: int) -> _Choice:

@@ -50,8 +50,8 @@ class Access:
         if self._takes_any_host:
             return True
         host = headers.get("host", "")
-        name = host[: host.index("]") + 1] if host.startswith("[") else host.partition(":")[0]
-        return not host or is_loopback(name)
+        end = "]" if host.startswith("[") else ":"  # of an address of IPv6, or of a name
+        return not host or is_loopback(host.partition(end)[0])
 
     def is_let_in(self, headers: Mapping[str, str]) -> bool:
         """Whether the request has the token, if there is one; in a time that tells nothing."""

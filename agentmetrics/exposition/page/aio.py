@@ -84,8 +84,8 @@ def add_page(application: web.Application, page: Page, asking: Asking) -> None:
 
 
 def _request(request: web.Request) -> Request:
-    query = request.rel_url.raw_query_string
-    return Request.of(request.method, query, request.headers.items())
+    raw = ((k.decode("latin-1"), v.decode("latin-1")) for k, v in request.raw_headers)
+    return Request.of(request.method, request.rel_url.raw_query_string, raw)
 
 
 async def _write(
@@ -100,4 +100,5 @@ async def _write(
                 if request.transport is not None:
                     request.transport.abort()
                 return
-            page.places.take(who)
+            if not page.places.take(who):
+                return

@@ -116,6 +116,10 @@ class Page:
         sentence = f"{MAX_CLIENTS} pages are open already\n"
         return _plain(503, sentence, ("Retry-After", "5"))
 
+    def only_to_get(self) -> Answer:
+        """To who asks for the head of a stream, as aiohttp answers by itself."""
+        return _plain(405, "a stream of events is only to be read\n", ("Allow", "GET"))
+
     def answer(self, part: Part, request: Request) -> Answer:
         """The answer of a server that cannot stream."""
         refused = self.refusal(request)

@@ -54,7 +54,10 @@ def _start(status: int, headers: list[tuple[str, str]]) -> dict[str, Any]:
 
 async def _stream(page: Page, request: Request, receive: Receive, send: Send) -> None:
     who = object()
-    if request.method == "HEAD" or not page.places.take(who):
+    if request.method == "HEAD":
+        await _send(send, request, page.only_to_get())
+        return
+    if not page.places.take(who):
         await _send(send, request, page.full())
         return
     try:
@@ -82,6 +85,7 @@ async def _send_events(page: Page, request: Request, send: Send, who: object) ->
                 await send({"type": "http.response.body", "body": event, "more_body": True})
             if patience.cancelled_caught:
                 return
-            page.places.take(who)
+            if not page.places.take(who):
+                break
     with anyio.move_on_after(SLOW_SECONDS):
         await send({"type": "http.response.body", "body": b""})

@@ -20,7 +20,10 @@ class Places:
         self._lock = ForkSafeLock()
 
     def take(self, who: Hashable) -> bool:
-        """Whether there is a place for this one, or it has one: it is then kept for a while."""
+        """Whether there is a place for this one, or it has one: it is then kept for a while.
+
+        One that was held up for longer than that may have lost its place to another.
+        """
         now = time.monotonic()
         with self._lock:
             if who not in self._until and len(self._until) >= MAX_CLIENTS:

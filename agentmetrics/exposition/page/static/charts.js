@@ -64,15 +64,17 @@ function columns(chart, groups) {
   }
   return [times, values];
 }
+// What an object that was told has of a name, which may be "constructor".
+const of = (told, name) => (Object.hasOwn(told, name) ? told[name] : undefined);
 function valueOf(chart) {
-  if (chart.kind) return (point, name) => point[chart.kind][name] ?? null;
+  if (chart.kind) return (point, name) => of(point[chart.kind], name) ?? null;
   return (point, name, groups) => {
     const field = FIELDS[chart.field()];
     const there = point[chosen.by];
     const nothing = chart.stacked ? 0 : null;
-    if (name !== OTHER) return there[name]?.[field] ?? nothing;
+    if (name !== OTHER) return of(there, name)?.[field] ?? nothing;
     const shown = new Set([...given[chosen.by].keys()]);
-    return Object.entries(there).reduce((sum, [each, of]) => (shown.has(each) ? sum : sum + (of[field] ?? 0)), 0);
+    return Object.entries(there).reduce((sum, [each, values]) => (shown.has(each) ? sum : sum + (values[field] ?? 0)), 0);
   };
 }
 // Each on top of those after it, so that the first is the sum of all.
@@ -106,8 +108,13 @@ function makeChart(chart) {
   }
   chart.card = element('div', { class: 'chart', id: `chart-${chart.id}` }, heading, chart.plot, chart.keys, chart.tip);
   byId('charts').append(chart.card);
+  chart.at = null; // the time that the arrow keys have read last, which stays while the chart moves on
   chart.plot.addEventListener('keydown', (event) => step(chart, event));
-  chart.plot.addEventListener('blur', () => { chart.tip.hidden = true; });
+  chart.plot.addEventListener('pointermove', () => { chart.at = null; });
+  chart.plot.addEventListener('blur', () => {
+    chart.at = null;
+    chart.drawn?.setCursor({ left: -10, top: -10 });
+  });
 }
 // Ten minutes, or what there is of them.
 function timeRange() {
@@ -154,6 +161,7 @@ function drawChart(chart, all) {
     chart.look = look;
     chart.drawn = new uPlot(options(chart, groups), data, chart.plot);
   }
+  if (chart.at !== null) pointAt(chart);
   const latest = groups.map((group, index) => [labelled(group.name), values[index].at(-1)]).filter(([, value]) => value != null);
   const said = latest.map(([name, value]) => `${name} ${chart.text(value)}`).join(', ');
   chart.plot.setAttribute('aria-label', `${chart.title}${chart.quantiles ? ` ${chosen.quantile}` : ''} over ten minutes; now: ${said || 'nothing'}. Arrow keys read earlier values.`);
@@ -162,17 +170,19 @@ function drawChart(chart, all) {
     chart.kind ? groups : [],
     (group) => group.name,
     keyed,
-    (made, group) => named(made, group, `${labelled(group.name)}  ${chart.text(values[groups.indexOf(group)].at(-1))}`),
+    (made, group) => named(made, group, chart.text(values[groups.indexOf(group)].at(-1))),
   );
 }
 function keyed() {
   const swatch = element('span', { class: 'swatch', 'aria-hidden': 'true' });
   const text = element('span', { class: 'text' });
-  return Object.assign(element('li', {}, swatch, text), { parts: { swatch, text } });
+  const number = element('b');
+  return Object.assign(element('li', {}, swatch, text, number), { parts: { swatch, text, number } });
 }
-function named(made, group, text) {
-  made.parts.swatch.style.background = `var(${group.variable})`;
-  say(made.parts.text, text);
+function named({ parts }, group, number) {
+  parts.swatch.style.background = `var(${group.variable})`;
+  say(parts.text, labelled(group.name));
+  if (parts.number) say(parts.number, number);
 }
 // What stands at the cursor, beside it.
 function point(chart, drawn) {
@@ -187,17 +197,8 @@ function point(chart, drawn) {
     chart.list,
     lines.sort((a, b) => b.value - a.value),
     ({ group }) => group.name,
-    () => {
-      const made = keyed();
-      const number = element('b');
-      made.append(number);
-      made.parts.number = number;
-      return made;
-    },
-    (made, { group, value }) => {
-      named(made, group, labelled(group.name));
-      say(made.parts.number, chart.text(value));
-    },
+    keyed,
+    (made, { group, value }) => named(made, group, chart.text(value)),
   );
   const left = drawn.over.offsetLeft + drawn.cursor.left;
   const wide = chart.card.clientWidth;
@@ -205,15 +206,18 @@ function point(chart, drawn) {
   chart.tip.style.left = left > wide / 2 ? '' : `${left + 24}px`;
   chart.tip.style.right = left > wide / 2 ? `${wide - left + 4}px` : '';
 }
+const pointAt = ({ drawn, at }) => drawn.setCursor({ left: drawn.valToPos(at, 'x'), top: 0 });
 function step(chart, event) {
   const { shown, drawn } = chart;
   const moves = { ArrowLeft: -1, ArrowRight: 1, PageUp: -60, PageDown: 60, Home: -Infinity, End: Infinity };
   if (!(event.key in moves) || !shown?.times.length) return;
   event.preventDefault();
   const last = shown.times.length - 1;
-  const from = drawn.cursor.idx ?? last;
-  const at = Math.max(0, Math.min(last, event.shiftKey ? from + moves[event.key] * 10 : from + moves[event.key]));
-  drawn.setCursor({ left: drawn.valToPos(shown.times[at], 'x'), top: 0 });
+  const there = shown.times.findIndex((time) => time >= chart.at);
+  const from = chart.at === null ? drawn.cursor.idx ?? last : there < 0 ? last : there;
+  const at = Math.max(0, Math.min(last, from + moves[event.key] * (event.shiftKey ? 10 : 1)));
+  chart.at = shown.times[at];
+  pointAt(chart);
   const texts = [...chart.list.children].map((item) => [...item.children].slice(1).map((part) => part.textContent).join(' '));
   say(byId('reading'), `${clock(shown.times[at])}: ${texts.join(', ') || 'nothing'}`);
 }
@@ -237,7 +241,7 @@ function drawCharts() {
       return Object.assign(made, { parts: { swatch, text } });
     },
     (made, group) => {
-      named(made, group, labelled(group.name));
+      named(made, group);
       made.title = labelled(group.name);
       made.setAttribute('aria-pressed', String(!chosen.off.has(group.name)));
     },

@@ -2,13 +2,15 @@
 
 const SILENT_MS = 6000; // longer than this without a word, and the connection is taken for dead
 const HIDDEN_MS = 60000; // a page that nobody sees stops asking
-const BASE = location.pathname.replace(/\/+$/, '');
+// With the origin: requests to a path alone are refused where the address has a password in it.
+const BASE = `${location.origin}${location.pathname.replace(/\/+$/, '')}`;
 const CLIENT = Array.from(crypto.getRandomValues(new Uint8Array(12)), (b) => b.toString(16).padStart(2, '0')).join('');
 
 const POLLS = document.documentElement.dataset.transport === 'poll';
 let stream = null;
 let timer = 0;
-let heard = 0;
+let heard = 0; // when the server last said something, or was last asked to
+let told = false; // whether it has said something on this connection
 let polls = POLLS;
 let hiding = 0;
 let asleep = false;
@@ -20,9 +22,12 @@ function status(state, text) {
 }
 function live() {
   heard = Date.now();
+  told = true;
   if (chosen.paused) status('waiting', 'paused');
   else status('live', polls ? 'live, polling' : 'live');
 }
+const lost = () => status('lost', 'reconnecting');
+const isSilent = () => Date.now() - heard > SILENT_MS;
 const query = () => `?client=${CLIENT}&last=${known.last}`;
 function disconnect() {
   turn += 1;
@@ -30,22 +35,17 @@ function disconnect() {
   stream = null;
   clearTimeout(timer);
 }
-function sleep() {
-  asleep = true;
-  disconnect();
-}
 function connect() {
   disconnect();
   asleep = false;
+  told = false;
   heard = Date.now();
   if (polls) poll();
   else listen();
 }
 function listen() {
-  let told = 0;
   stream = new EventSource(`${BASE}/events${query()}`);
   stream.onmessage = (event) => {
-    told += 1;
     take(JSON.parse(event.data));
     live();
   };
@@ -56,42 +56,68 @@ function listen() {
       disconnect();
       if (!told) polls = true;
       timer = setTimeout(connect, told ? 2000 : 0);
-    } else if (Date.now() - heard > 2500) status('lost', 'reconnecting');
+    } else if (Date.now() - heard > 2500) lost();
   };
-}
-function full() {
-  polls = POLLS;
-  status('lost', 'too many pages are looking; trying again');
-  timer = setTimeout(connect, 5000);
 }
 async function poll() {
   const mine = turn;
-  let wait = 1000;
   try {
     const answer = await fetch(`${BASE}/state${query()}`, { cache: 'no-store', signal: AbortSignal.timeout(SILENT_MS) });
+    const isFull = answer.status === 503;
+    if (!answer.ok && !isFull) throw new Error(String(answer.status));
+    const found = isFull ? null : await answer.json();
     if (mine !== turn) return;
-    if (answer.status === 503) return void full();
-    if (!answer.ok) throw new Error(String(answer.status));
-    take(await answer.json());
-    live();
+    if (isFull) again('too many pages are looking; trying again', 5000);
+    else {
+      take(found);
+      live();
+      timer = setTimeout(poll, 1000);
+    }
   } catch {
-    status('lost', 'reconnecting');
-    wait = 2000;
+    if (mine === turn) again('reconnecting', 2000);
   }
-  if (mine === turn) timer = setTimeout(poll, wait);
 }
-// A stream that is silent is tried again; one that a proxy holds back is given up for polling.
+// From the beginning: a proxy whose server was away for a while may have events again.
+function again(text, wait) {
+  heard = Date.now();
+  polls = POLLS;
+  status('lost', text);
+  timer = setTimeout(connect, wait);
+}
+
+// A connection that is silent is tried again; a stream that a proxy holds back is given up for polling.
+// After the machine slept, what a connection brings first is what had come before that.
+let looked = Date.now();
 setInterval(() => {
-  if (polls || asleep || !stream || Date.now() - heard < SILENT_MS) return;
-  status('lost', 'reconnecting');
-  if (stream.readyState === EventSource.OPEN && !known.state) polls = true;
+  const slept = Date.now() - looked > SILENT_MS;
+  looked = Date.now();
+  if (asleep || !(slept || isSilent())) return;
+  lost();
+  polls = POLLS || (stream?.readyState === EventSource.OPEN && !told);
   connect();
 }, 1000);
-document.addEventListener('visibilitychange', () => {
+
+// ---- nobody sees the page, or the browser sleeps: then it asks for nothing
+
+function sleep() {
+  asleep = true;
   clearTimeout(hiding);
-  if (document.hidden) hiding = setTimeout(sleep, HIDDEN_MS);
-  else if (asleep || Date.now() - heard > SILENT_MS) connect();
-});
-addEventListener('pagehide', disconnect);
-addEventListener('pageshow', (event) => event.persisted && connect());
-addEventListener('online', connect);
+  disconnect();
+}
+// What it showed until now is old, and so is what it said of its connection.
+function wake() {
+  if (!asleep && !isSilent()) return;
+  lost();
+  connect();
+}
+function seen() {
+  clearTimeout(hiding);
+  if (!document.hidden) wake();
+  else if (!asleep) hiding = setTimeout(sleep, HIDDEN_MS);
+}
+document.addEventListener('visibilitychange', seen);
+document.addEventListener('freeze', sleep);
+document.addEventListener('resume', seen);
+addEventListener('pagehide', sleep);
+addEventListener('pageshow', (event) => event.persisted && seen());
+addEventListener('online', () => asleep || connect());

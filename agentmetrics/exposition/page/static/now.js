@@ -69,8 +69,8 @@ function drawNow({ active_runs, active_calls, oldest_run, oldest_call, agents, f
         say(made, mark.kind.replaceAll('_', ' '));
         made.title = mark.text;
       });
-      say(parts.runs, `${amount(row.active_runs)} ${row.active_runs === 1 ? 'run' : 'runs'}`);
-      say(parts.calls, `${amount(row.active_calls)} ${row.active_calls === 1 ? 'call' : 'calls'}`);
+      say(parts.runs, some(row.active_runs, 'run'));
+      say(parts.calls, some(row.active_calls, 'call'));
       say(parts.old, age(row.oldest_run || row.oldest_call));
       const part = (row.oldest_run || row.oldest_call || 0) / longest;
       parts.fill.style.width = `${Math.min(100, part * 100)}%`;
@@ -103,14 +103,14 @@ function drawNow({ active_runs, active_calls, oldest_run, oldest_call, agents, f
 function drawMinute({ all, unpriced, usd_per_day, window }) {
   const { input_tokens_per_second: read, output_tokens_per_second: written } = all;
   tiles.usd(usd(all.usd_per_minute), all.usd_per_minute ? `${usd(usd_per_day)} a day` : '');
-  tiles.spent(usd(all.usd_total), unpriced ? `${amount(unpriced)} calls unpriced` : '');
+  tiles.spent(usd(all.usd_total), unpriced ? `${amount(unpriced)} unpriced` : '');
   tiles.tokens(read == null ? NONE : amount(read + written), read == null ? '' : `${amount(read)} in, ${amount(written)} out`);
   tiles.rate(amount(all.calls_per_minute), `${amount(all.calls_total)} in total`);
   tiles.latency(seconds(all.p95_seconds), all.p50_seconds == null ? '' : `median ${seconds(all.p50_seconds)}`);
   tiles.first(seconds(all.first_token_seconds), 'of streams');
-  tiles.errors(share(all.error_share), all.errors == null ? '' : `${amount(Math.round(all.errors))} of calls`, all.error_share > 0.05 ? 'bad' : '');
+  tiles.errors(share(all.error_share), all.errors == null ? '' : some(Math.round(all.errors), 'failed call'), all.error_share > 0.05 ? 'bad' : '');
   tiles.cache(share(all.cache_share), 'of input tokens');
-  say(byId('minute-title'), window && window < 59 ? `The last ${Math.max(1, Math.round(window))} seconds` : 'The last minute');
+  say(byId('minute-title'), `The last ${window && window < 59 ? some(Math.max(1, Math.round(window)), 'second') : 'minute'}`);
 }
 
 function drawBudgets({ budgets }) {

@@ -31,7 +31,8 @@ const THEMES = ['auto', 'light', 'dark'];
 function theme(name) {
   if (name === 'auto') delete root.dataset.theme;
   else root.dataset.theme = name;
-  say(byId('theme'), `Theme: ${name}`);
+  byId('theme').setAttribute('aria-label', `Theme: ${name}`);
+  say(byId('theme-name'), name);
   draw();
 }
 function remembered(name) {
@@ -53,3 +54,4 @@ new ResizeObserver(() => requestAnimationFrame(draw)).observe(byId('charts'));
 CHARTS.forEach(makeChart);
 theme(THEMES.includes(remembered()) ? remembered() : 'auto');
 connect();
+seen(); // it may have been opened in the background

@@ -50,7 +50,6 @@ const whyOdd = (run, limits) => [
   run.took >= limits.slow ? 'slow' : '',
   run.cost >= limits.dear ? 'dear' : '',
 ].filter(Boolean);
-const some = (count, word) => `${grouped.format(count)} ${word}${count === 1 ? '' : 's'}`;
 const figures = (run) => [seconds(run.took), usd(run.cost), some(run.calls, 'call'), some(run.tools, 'tool call'), some(run.tokens, 'token')];
 
 function drawRuns() {
@@ -59,14 +58,14 @@ function drawRuns() {
   if (look === strips.drawn) return;
   strips.drawn = look;
   const { rows, more } = rowsOfRuns();
-  const known = [...servers.values()];
-  byId('runs-section').hidden = known.length === 0;
+  const told = [...servers.values()];
+  byId('runs-section').hidden = told.length === 0;
   byId('runs-none').hidden = rows.length > 0;
-  const since = known.length ? clock(Math.min(...known.map((each) => each.since))) : '';
+  const since = told.length ? clock(Math.min(...told.map((each) => each.since))) : '';
   say(byId('runs-note'), [
-    `Runs that have ended since somebody looks, ${since}${known.some((each) => each.one) ? ', in the process that answers, not in the others' : ''}.`,
-    'A bar is a run: its height is how long it took, on a logarithmic scale.',
-    `× failed, hollow cancelled or interrupted, ▾ slow or dear: at least twice as much as four of five.`,
+    `Runs that have ended since ${since}, when somebody began to look${told.some((each) => each.one) ? ', in the process that answers alone' : ''}.`,
+    'A bar is a run, as high as the logarithm of how long it took: × failed, hollow cancelled or interrupted,',
+    '▾ slow or dear, at least twice as much as four of five.',
     more ? `${some(more, 'agent')} more.` : '',
   ].filter(Boolean).join(' '));
   keep(byId('runs'), rows, (row) => row.name, makeStrip, drawStrip);
@@ -80,11 +79,20 @@ function makeStrip() {
   const made = element('li', {}, element('div', { class: 'run-head' }, name, count), bars, tip);
   made.parts = { name, count, bars, tip };
   made.at = null;
-  bars.addEventListener('pointermove', (event) => tell(made, event.target.run));
+  bars.addEventListener('pointermove', (event) => tell(made, nearest(made, event)));
   bars.addEventListener('pointerleave', () => tell(made, null));
+  bars.addEventListener('click', (event) => { // a finger does not move
+    made.at = nearest(made, event);
+    tell(made, made.at);
+  });
   bars.addEventListener('blur', () => { made.at = null; tell(made, null); });
   bars.addEventListener('keydown', (event) => stepRun(made, event));
   return made;
+}
+// The run at a pointer, which need not be on its bar; none beside the strip's last one.
+function nearest({ parts, shown }, event) {
+  const at = Math.floor((event.clientX - parts.bars.getBoundingClientRect().left) / BAR);
+  return shown?.[Math.max(0, at)] ?? null;
 }
 function drawStrip(made, { name, runs }) {
   const { parts } = made;

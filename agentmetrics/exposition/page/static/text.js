@@ -10,6 +10,7 @@ function amount(value) {
   if (size >= 10 || size === 0) return grouped.format(value);
   return size >= 1 ? trimmed(value.toFixed(1)) : trimmed(value.toPrecision(2));
 }
+const some = (count, word) => `${amount(count)} ${word}${count === 1 ? '' : 's'}`;
 function usd(value) {
   if (value == null) return NONE;
   const size = Math.abs(value);

@@ -3,56 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import TypeVar
 
-from agentmetrics.recording.summary.rows import (
-    AgentNumbers,
-    BudgetNumbers,
-    ModelNumbers,
-    ToolNumbers,
-)
-
-R = TypeVar("R")
+from agentmetrics.summary.rows import AgentNumbers, BudgetNumbers, ModelNumbers, ToolNumbers
+from agentmetrics.summary.table import Column, Table
 
 UNKNOWN = "-"
 """What stands for a number that is not known; ASCII, as not every stream can carry a dash."""
 NAMELESS = '""'
 _QUICK_SECONDS, _SLOW_SECONDS = 0.01, 10.0
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column: its title of one or two lines, a cell for each row, and one below the table.
-
-    Names are as they were recorded: whoever shows them escapes what must not be shown.
-    """
-
-    title: str
-    cells: Sequence[str]
-    footer: str = ""
-    is_name: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of ``of``, such as agents; where there is no room, the ``expendable`` titles go, the
-    first first."""
-
-    title: str
-    of: str
-    columns: Sequence[Column]
-    expendable: Sequence[str] = ()
-
-    @property
-    def rows(self) -> int:
-        return len(self.columns[0].cells)
-
-    @property
-    def has_footer(self) -> bool:
-        """The total of a single row would say the same again."""
-        return self.rows > 1 and bool(self.columns[0].footer)
 
 
 def agent_tables(rows: Sequence[AgentNumbers], total: AgentNumbers) -> list[Table]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Protocol, TextIO
 
-from agentmetrics.recording.summary.summary import RecorderSummary
+from agentmetrics.summary.summary import RecorderSummary
 
 _WIDTH = 80
 

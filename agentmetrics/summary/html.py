@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
-from agentmetrics.recording.summary.tables import Column, Table
 from agentmetrics.recording.unseen import visible
+from agentmetrics.summary.table import Column, Table
 
 _BELOW = ' style="margin-bottom:1em"'
 _TITLE = ' style="text-align:left;font-weight:bold;white-space:nowrap"'

@@ -8,23 +8,17 @@ from dataclasses import asdict, dataclass, field, fields
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
 
-from agentmetrics.recording.summary import html
-from agentmetrics.recording.summary.frames import frame
-from agentmetrics.recording.summary.rows import (
+from agentmetrics.recording.frames import frame
+from agentmetrics.summary import html
+from agentmetrics.summary.rows import (
     AgentNumbers,
     BudgetNumbers,
     ModelNumbers,
     ToolNumbers,
 )
-from agentmetrics.recording.summary.tables import (
-    Table,
-    agent_tables,
-    budget_table,
-    model_table,
-    money,
-    tool_table,
-)
-from agentmetrics.recording.summary.text import laid
+from agentmetrics.summary.table import Table
+from agentmetrics.summary.tables import agent_tables, budget_table, model_table, money, tool_table
+from agentmetrics.summary.text import laid
 
 if TYPE_CHECKING:
     from pandas import DataFrame

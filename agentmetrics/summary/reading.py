@@ -10,14 +10,14 @@ from agentmetrics import catalog
 from agentmetrics.calls.outcome import CANCELLED, ERROR
 from agentmetrics.recording.metric import Metric
 from agentmetrics.recording.showing import summarize_with
-from agentmetrics.recording.summary.rows import (
+from agentmetrics.recording.values import Family, HistogramValue, Value
+from agentmetrics.summary.rows import (
     AgentNumbers,
     BudgetNumbers,
     ModelNumbers,
     ToolNumbers,
 )
-from agentmetrics.recording.summary.summary import RecorderSummary
-from agentmetrics.recording.values import Family, HistogramValue, Value
+from agentmetrics.summary.summary import RecorderSummary
 
 Key = tuple[str, ...]
 Source = tuple[Metric, Mapping[str, str]]

@@ -7,7 +7,7 @@ import sys
 
 from agentmetrics.recording.ends.children import is_child
 from agentmetrics.recording.exits import close_at_exit, skip_at_exit
-from agentmetrics.recording.summary.printing import Summarized, print_to
+from agentmetrics.summary.printing import Summarized, print_to
 
 
 class SummaryAtExit:

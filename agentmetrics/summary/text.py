@@ -6,8 +6,8 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from agentmetrics.recording.summary.tables import Column, Table
 from agentmetrics.recording.unseen import visible
+from agentmetrics.summary.table import Column, Table
 
 NAME_WIDTH = 16
 """Names are folded, but to no less than this; rather another column goes."""
@@ -126,7 +126,7 @@ def _row(columns: Sequence[Column], texts: Sequence[str], widths: Sequence[int])
             text = pieces[number] if number < len(pieces) else ""
             room = " " * (width - cell_width(text))
             cells.append(text + room if column.is_name else room + text)
-        yield _BETWEEN.join(cells).rstrip()
+        yield _BETWEEN.join(cells).rstrip(" ")
 
 
 def _folded(text: str, width: int) -> Iterator[str]:
