@@ -166,6 +166,16 @@ def test_what_is_older_than_a_watch_remembers_is_forgotten(recorder) -> None:
     assert watch.totals()["llm_calls_total"] == {(*CALL, "success"): 100}
 
 
+def test_who_looks_for_long_knows_as_much_of_fewer_steps(recorder: MemoryRecorder) -> None:
+    watch, calls = Watch(), recorder.counter(catalog.LLM_CALLS).labels("a", "b", "c", "success")
+    for second in range(1001):
+        watch.add("here", from_recorder(recorder, float(second)))
+        calls.inc(2 if second < 900 else 5)
+    for window, count in ((10, 50), (60, 300), (300, 900), (895, 2090)):
+        assert sum(watch.growth(window).amounts["llm_calls_total"].values()) == pytest.approx(count)
+    assert len(list(watch._steps)) < 200
+
+
 def test_errors_are_of_calls_that_were_tried_to_the_end(recorder) -> None:
     watch = watched(from_recorder(recorder, 0.0))
     calls(recorder, 3)
