@@ -10,7 +10,6 @@ from agentmetrics.summary.table import Column, Table
 
 UNKNOWN = "-"
 """What stands for a number that is not known; ASCII, as not every stream can carry a dash."""
-NAMELESS = '""'
 _QUICK_SECONDS, _SLOW_SECONDS = 0.01, 10.0
 
 
@@ -116,7 +115,7 @@ def money(value: float | None) -> str:
 
 
 def _names(title: str, cells: Iterable[str], footer: str = "") -> Column:
-    return Column(title, [cell or NAMELESS for cell in cells], footer, is_name=True)
+    return Column(title, list(cells), footer, is_name=True)
 
 
 def _digits(usd: float | None) -> int:

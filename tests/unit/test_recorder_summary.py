@@ -315,12 +315,6 @@ class TestPrinting:
         SummaryAtExit(recorder).close()
         assert capsys.readouterr().out == ""
 
-    def test_who_has_no_name_is_seen(self, recorder: MemoryRecorder) -> None:
-        with track_run(""):
-            pass
-        assert '\n""  ' in recorder.summary().text(width=80)
-        assert ">&quot;&quot;<" in recorder._repr_html_()
-
     def test_a_program_without_standard_output_is_not_disturbed(
         self, recorder: MemoryRecorder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
