@@ -155,7 +155,7 @@ def _prefix(text: str) -> str:
         raise Unreadable("an empty answer")
     if text.lstrip()[:1] == "<":
         raise Unreadable("a page of HTML or XML, no metrics")
-    if not text.endswith("\n"):
+    if not text.endswith(("\n", "# EOF")):  # OpenMetrics may end without a line feed
         raise Unreadable("an exposition that is cut off")
     match = _PREFIX.search(text)
     if match is None:
@@ -173,7 +173,7 @@ _WANTED = (*_LABELS, *_BUCKETS)
 
 
 def _parsed(text: str) -> Iterator[MetricFamily]:
-    if text.endswith("# EOF\n"):
+    if text.endswith(("# EOF\n", "# EOF")):
         from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse
     else:
         from prometheus_client.parser import text_string_to_metric_families as parse

@@ -59,6 +59,11 @@ def test_what_is_no_exposition_of_ours_is_said(text: str, what: str) -> None:
         from_exposition(text, 0.0)
 
 
+def test_openmetrics_may_end_without_a_line_feed() -> None:
+    lines = ("# TYPE llm_calls counter", 'llm_calls_total{agent_name="a"} 1.0', "# EOF")
+    assert from_exposition("\n".join(lines), 0.0).series["llm_calls_total"]
+
+
 def test_an_older_exposition_has_less() -> None:
     text = exposition('llm_calls_total{agent_name="a",model="m",provider="p",status="success"} 3')
     row = only(view(watched(from_exposition(text, 0.0))))
