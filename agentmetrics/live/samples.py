@@ -48,6 +48,10 @@ _NAME = re.compile(rf"([a-zA-Z_]\w*?_)??(?:{'|'.join(_OURS)})", re.ASCII)
 _PREFIX = re.compile(rf"^(?:# TYPE )?{_NAME.pattern}[ {{]", re.MULTILINE | re.ASCII)
 
 
+MOST = 1e30
+"""What is more, or no number, is left out: sums of it would be no numbers either."""
+
+
 class Unreadable(ValueError):  # noqa: N818 - what the text is
     """A text is no exposition of agentmetrics; the message says what it is instead."""
 
@@ -151,7 +155,7 @@ def _prefix(text: str) -> str:
         raise Unreadable("an empty answer")
     if text.lstrip()[:1] == "<":
         raise Unreadable("a page of HTML or XML, no metrics")
-    if not text.endswith("\n"):
+    if not text.endswith(("\n", "# EOF")):  # OpenMetrics may end without a line feed
         raise Unreadable("an exposition that is cut off")
     match = _PREFIX.search(text)
     if match is None:
@@ -169,7 +173,7 @@ _WANTED = (*_LABELS, *_BUCKETS)
 
 
 def _parsed(text: str) -> Iterator[MetricFamily]:
-    if text.endswith("# EOF\n"):
+    if text.endswith(("# EOF\n", "# EOF")):
         from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse
     else:
         from prometheus_client.parser import text_string_to_metric_families as parse
@@ -184,7 +188,7 @@ def _snapshot(time: float, samples: Iterable[_Sample], prefix: str) -> Snapshot:
     series: dict[str, dict[Labels, float]] = {}
     cumulative: dict[tuple[str, Labels], dict[float, float]] = {}
     for sample in samples:
-        if not sample.name.startswith(prefix) or not math.isfinite(sample.value):
+        if not sample.name.startswith(prefix) or not abs(sample.value) < MOST:
             continue
         name = sample.name[len(prefix) :]
         labels = _LABELS.get(name)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from agentmetrics.catalog import BUDGET_SPEND
 from agentmetrics.live.samples import Amounts, Labels, Snapshot, summed
@@ -14,6 +14,13 @@ WINDOW_SECONDS = 60.0
 """What rates are over unless somebody asks for another window."""
 KEPT_SECONDS = 900.0
 """How far back a watch knows what happened: as far as the longest of the marks needs."""
+
+FINE_SECONDS = 60.0
+"""For as long each step is kept by itself: for the shorter windows, and the course of a minute."""
+COARSE_SECONDS = 10.0
+"""So long are steps made of those before, at most. One that is cut by the beginning of a window
+counts with its share, which 10 s are exact enough for; each step by itself would be most of what
+somebody who looks for long costs."""
 
 _SPEND = BUDGET_SPEND.name
 
@@ -26,13 +33,22 @@ class Growth:
     amounts: Amounts
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Step:
-    """From one snapshot of a source to the next."""
+    """From one snapshot of a source to the next, or to a later one."""
 
+    source: str
     start: float
     end: float
-    grown: Mapping[str, Mapping[Labels, float]]
+    grown: dict[str, dict[Labels, float]]
+
+    def take(self, following: _Step) -> None:
+        """Be one with the step that follows it."""
+        for name, series in following.grown.items():
+            sums = self.grown.setdefault(name, {})
+            for values, amount in series.items():
+                sums[values] = sums.get(values, 0.0) + amount
+        self.end = following.end
 
     def share_since(self, moment: float) -> float:
         """How much of the step lies after this moment, from 0 to 1."""
@@ -52,7 +68,10 @@ class Watch:
         self._last: dict[str, Snapshot] = {}
         self._lost: set[str] = set()
         self._totals: dict[str, dict[Labels, float]] = {}
-        self._steps: deque[_Step] = deque()
+        self._coarse: deque[_Step] = deque()
+        self._fine: deque[_Step] = deque()
+        self._last_coarse: dict[str, _Step] = {}
+        """Of each source."""
         self._spends: deque[tuple[float, Mapping[Labels, float]]] = deque()
         """What was spent of budgets, and when."""
         self.began: float | None = None
@@ -71,22 +90,42 @@ class Watch:
             for values, amount in series.items():
                 total[values] = total.get(values, 0.0) + amount
         if before is not None and snapshot.time < before.time:  # somebody has set the clock back
-            self._steps.clear()
-            self._spends.clear()
+            for each in (self._coarse, self._fine, self._last_coarse, self._spends):
+                each.clear()
             self.began = self.now = snapshot.time
         elif before is not None and snapshot.time > before.time:
-            self._steps.append(_Step(before.time, snapshot.time, grown))
+            self._fine.append(_Step(source, before.time, snapshot.time, grown))
         self.now = max(self.now, snapshot.time)
         self._last[source] = snapshot
         self._lost.discard(source)
         spends = [{_SPEND: each.series.get(_SPEND, {})} for each in self._there()]
         merged = summed([Snapshot(self.now, series) for series in spends])
         self._spends.append((self.now, merged.series.get(_SPEND, {})))
+        self._make_coarse()
         oldest = self.now - self._keep_seconds
-        while self._steps and self._steps[0].end < oldest:
-            self._steps.popleft()
+        for steps in (self._coarse, self._fine):
+            while steps and steps[0].end < oldest:
+                steps.popleft()
         while self._spends[0][0] < oldest:
             self._spends.popleft()
+
+    def _make_coarse(self) -> None:
+        while self._fine and self._fine[0].end < self.now - FINE_SECONDS:
+            step = self._fine.popleft()
+            last = self._last_coarse.get(step.source)
+            if (
+                last is not None
+                and last.end == step.start
+                and step.end - last.start <= COARSE_SECONDS
+            ):
+                last.take(step)
+            else:
+                self._last_coarse[step.source] = step
+                self._coarse.append(step)
+
+    @property
+    def _steps(self) -> Iterator[_Step]:
+        return chain(self._coarse, self._fine)
 
     def lose(self, source: str) -> None:
         """A source cannot be reached: nobody knows what is in flight there."""

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from agentmetrics import catalog
-from agentmetrics.calls.facts import FOUND, PROGRAM, LLMCall, ToolExecution
+from agentmetrics.calls.facts import FOUND, PROGRAM, UNKNOWN, LLMCall, ToolExecution
 from agentmetrics.calls.failed import read_error
 from agentmetrics.calls.outcome import ERROR, SUCCESS, status_of
 from agentmetrics.config.active import pipeline_for
@@ -79,7 +79,10 @@ def record_call(
             f"status={outcome.status!r} and cost_usd={cost_usd!r}"
         )
     call = call_here(
-        pipeline, clean_label(agent_name) or None, clean_label(provider), clean_label(model)
+        pipeline,
+        clean_label(agent_name) or None,
+        clean_label(provider) or UNKNOWN,
+        clean_label(model) or UNKNOWN,
     )
     _time(call, duration_seconds, started, wrong)
     call.status, call.error_type = outcome.status, outcome.error_type
@@ -120,7 +123,7 @@ def record_tool(
     """
     outcome = _Outcome(status, error)
     pipeline = pipeline_for(recorder)
-    tool = tool_here(pipeline, clean_label(agent_name) or None, clean_label(tool_name))
+    tool = tool_here(pipeline, clean_label(agent_name) or None, clean_label(tool_name) or UNKNOWN)
     _time(tool, duration_seconds, started, _Implausible(pipeline, "record_tool"))
     tool.status = outcome.status
     pipeline.record(tool)

@@ -8,7 +8,7 @@ from time import perf_counter
 
 from agentmetrics.budget.run_limits import hold_to_run_limits
 from agentmetrics.calls.context import current_run
-from agentmetrics.calls.facts import AgentRun
+from agentmetrics.calls.facts import UNKNOWN, AgentRun
 from agentmetrics.calls.table import OwnRunId
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.errors import ConfigurationError
@@ -33,7 +33,7 @@ class OpenRun:
     ) -> None:
         self._pipeline = pipeline_for(recorder)
         self._run_id = OwnRunId()
-        self.fact = AgentRun(clean_label(agent_name), perf_counter())
+        self.fact = AgentRun(clean_label(agent_name) or UNKNOWN, perf_counter())
         place_run(self._pipeline, self.fact)
         if max_cost_usd is not None:
             self.fact.max_cost_usd = self._limit(max_cost_usd)

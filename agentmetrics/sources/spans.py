@@ -8,6 +8,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from agentmetrics.calls.facts import UNKNOWN
 from agentmetrics.calls.table import OwnRunId
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.recording.metric import class_name, clean_label
@@ -108,7 +109,7 @@ class _OpenTool:
         self._pipeline = pipeline_for(recorder)
         self._run_id = OwnRunId()
         self._fact = tool_here(
-            self._pipeline, clean_label(agent_name) or None, clean_label(tool_name)
+            self._pipeline, clean_label(agent_name) or None, clean_label(tool_name) or UNKNOWN
         )
         self._fact.started = perf_counter()
         self._pipeline.start(self._run_id, self._fact)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar, cast
 from weakref import ref
 
-from agentmetrics.calls.facts import FOUND, LIST, PROGRAM, Ceiling, Unread
+from agentmetrics.calls.facts import FOUND, LIST, PROGRAM, UNKNOWN, Ceiling, Unread
 from agentmetrics.config.active import pipeline_for
 from agentmetrics.pipeline import Pipeline
 from agentmetrics.providers.costs import Told
@@ -83,7 +83,9 @@ class track_call(Block):  # noqa: N801 - used like contextlib's functions
             except ValueError as error:  # a budget that reserves refuses the call
                 pipeline.failed("admit", error)
         agent = None if agent_name is None else clean_label(agent_name) or None
-        self._place(pipeline, agent, clean_label(provider), clean_label(model))
+        self._place(
+            pipeline, agent, clean_label(provider) or UNKNOWN, clean_label(model) or UNKNOWN
+        )
         if service_tier is not None:
             self._call.service_tier = tier = tier_told(service_tier)
             if self._ceiling is not None:

@@ -59,6 +59,11 @@ def test_what_is_no_exposition_of_ours_is_said(text: str, what: str) -> None:
         from_exposition(text, 0.0)
 
 
+def test_openmetrics_may_end_without_a_line_feed() -> None:
+    lines = ("# TYPE llm_calls counter", 'llm_calls_total{agent_name="a"} 1.0', "# EOF")
+    assert from_exposition("\n".join(lines), 0.0).series["llm_calls_total"]
+
+
 def test_an_older_exposition_has_less() -> None:
     text = exposition('llm_calls_total{agent_name="a",model="m",provider="p",status="success"} 3')
     row = only(view(watched(from_exposition(text, 0.0))))
@@ -66,7 +71,11 @@ def test_an_older_exposition_has_less() -> None:
 
 
 def test_values_that_are_no_numbers_are_left_out() -> None:
-    text = exposition('agent_active_runs{agent_name="a"} NaN', 'llm_calls_total{x="y"} +Inf')
+    text = exposition(
+        'agent_active_runs{agent_name="a"} NaN',
+        'llm_calls_total{x="y"} +Inf',
+        'llm_cost_usd_total{x="y"} 1.7e308',  # two of which are none
+    )
     assert from_exposition(text, 0.0).series == {}
 
 
@@ -160,6 +169,16 @@ def test_what_is_older_than_a_watch_remembers_is_forgotten(recorder) -> None:
         watch.add("here", from_recorder(recorder, float(second)))
     assert watch.growth(10_000.0).amounts["llm_calls_total"] == {(*CALL, "success"): 4}
     assert watch.totals()["llm_calls_total"] == {(*CALL, "success"): 100}
+
+
+def test_who_looks_for_long_knows_as_much_of_fewer_steps(recorder: MemoryRecorder) -> None:
+    watch, calls = Watch(), recorder.counter(catalog.LLM_CALLS).labels("a", "b", "c", "success")
+    for second in range(1001):
+        watch.add("here", from_recorder(recorder, float(second)))
+        calls.inc(2 if second < 900 else 5)
+    for window, count in ((10, 50), (60, 300), (300, 900), (895, 2090)):
+        assert sum(watch.growth(window).amounts["llm_calls_total"].values()) == pytest.approx(count)
+    assert len(list(watch._steps)) < 200
 
 
 def test_errors_are_of_calls_that_were_tried_to_the_end(recorder) -> None:

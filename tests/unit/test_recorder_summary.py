@@ -316,10 +316,11 @@ class TestPrinting:
         assert capsys.readouterr().out == ""
 
     def test_a_program_without_standard_output_is_not_disturbed(
-        self, recorder: MemoryRecorder, monkeypatch: pytest.MonkeyPatch
+        self, recorder: MemoryRecorder, monkeypatch: pytest.MonkeyPatch, capsys
     ) -> None:
         monkeypatch.setattr(sys, "stdout", None)
         print_summary(recorder)
+        assert capsys.readouterr() == ("", "")
 
     def test_a_summary_at_exit_without_a_flush_at_exit_is_refused(self) -> None:
         with pytest.raises(ConfigurationError, match="nothing is printed at exit, as AGENTMETRICS"):

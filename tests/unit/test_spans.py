@@ -13,6 +13,8 @@ from agentmetrics import (
     InstrumentedAgent,
     MemoryRecorder,
     labels,
+    record_call,
+    record_tool,
     track_call,
     track_run,
     track_tool,
@@ -250,3 +252,15 @@ class TestADecorator:
     def test_a_decorator_of_what_is_no_function_says_so(self, span, wrong):
         with pytest.raises(TypeError, match="decorates functions, not"):
             span("it")(wrong)
+
+
+def test_who_has_no_name_is_unknown_as_everywhere(recorder: MemoryRecorder) -> None:
+    with track_run("", recorder=recorder), track_tool("", recorder=recorder):
+        record_call("", "", recorder=recorder)
+        record_tool("", recorder=recorder)
+        with track_call("", "", recorder=recorder):
+            pass
+    found = recorder.summary()
+    assert [(row.agent, row.runs, row.calls) for row in found.agents] == [("unknown", 1, 2)]
+    assert [(row.provider, row.model) for row in found.models] == [("unknown", "unknown")]
+    assert [(row.tool, row.executions) for row in found.tools] == [("unknown", 2)]

@@ -456,6 +456,22 @@ def test_an_order_that_does_not_exist_is_refused() -> None:
     assert "--sort 'beauty' is no column: use one of marked, agent, runs" in done.stderr
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-"])
+def test_a_stream_that_is_closed_is_no_terminal(closed: str) -> None:
+    program = "from agentmetrics.cli import main; main()"
+    with served() as (recorder, server):
+        record(recorder, "", 1)
+        command = ["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "-c", program, "top"]
+        done = subprocess.run(
+            [*command, server.url, "--window", "1"],
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ('""' in done.stdout) == (closed != ">&-")
+
+
 # The table
 
 
@@ -544,6 +560,11 @@ def test_help_knows_every_column_and_fits_into_40_characters() -> None:
     assert missing == {"last minute"}
     assert "\nlast minute\n" in columns
     assert max(map(len, HELP.splitlines())) <= 40
+
+
+def test_a_bar_has_an_end() -> None:
+    assert ASCII.bar(float("inf"), 4) == "####"
+    assert ASCII.bar(-1.0, 4) == "...."
 
 
 def test_a_course_is_drawn_on_its_own_scale() -> None:

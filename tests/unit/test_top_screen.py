@@ -211,11 +211,11 @@ async def test_the_processes_of_a_directory_are_followed_until_they_end(tmp_path
             await until(pilot, lambda: planner()[1:2] == ["2"])
             for worker in (one, other, other):
                 call(worker)
-            await until(pilot, lambda: "in/s" in drawn(top) and planner()[-2:-1] == ["0.0078"])
+            await until(pilot, lambda: "0.0078" in planner())
             one.kill()  # its calls stay, its run is over
             one.wait()
             await until(pilot, lambda: planner()[1:2] == ["1"])
-            assert planner()[-2:-1] == ["0.0078"]
+            assert "0.0078" in planner()
             await pilot.press("enter")
             await until(pilot, lambda: "1 run active, the oldest" in drawn(top))
             assert re.search(r"gpt-4o \(openai\) +3 ", drawn(top))

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TextIO
 
 from agentmetrics.cli.console import fail, require
 from agentmetrics.cli.top import fields, once
@@ -52,8 +53,9 @@ def run(named: Sequence[str], looks: Looks, is_once: bool, as_json: bool) -> Non
 
 def _can_draw() -> bool:
     """Whether there is somebody at a terminal on which one can go to a place."""
-    # Standard error is what Textual draws on.
-    is_terminal = all(each.isatty() for each in (sys.stdin, sys.stdout, sys.stderr))
+    # Standard error is what Textual draws on. A stream that is closed is None.
+    streams: tuple[TextIO | None, ...] = (sys.stdin, sys.stdout, sys.stderr)
+    is_terminal = all(each is not None and each.isatty() for each in streams)
     return is_terminal and os.environ.get("TERM") not in ("dumb", "unknown")
 
 

@@ -24,7 +24,7 @@ class Glyphs:
 
     def name(self, text: str) -> str:
         """A name, with escapes for what the output cannot show, which are as wide as they look."""
-        return text.encode(self.encoding, "backslashreplace").decode(self.encoding)
+        return text.encode(self.encoding, "backslashreplace").decode(self.encoding) or '""'
 
     def number(self, value: float | None) -> str:
         """A count or a rate in at most five characters."""
@@ -104,7 +104,7 @@ ASCII = Glyphs(" .:-=+*%#", "#", ".", "-", "|", ">", "ascii")
 
 def glyphs_of_output() -> Glyphs:
     """What standard output can show."""
-    encoding = sys.stdout.encoding or "ascii"
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"  # it may be closed
     try:
         UNICODE.levels.encode(encoding)
     except LookupError:
