@@ -339,9 +339,12 @@ def test_the_numbers_on_the_page_are_those_of_metrics(at_demo: Seen, demo: str) 
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1360, "dark"), (400, "light")])
-def test_axe_finds_nothing(at_demo: Seen, width: int, scheme: Literal["light", "dark"]) -> None:
+def test_axe_finds_nothing_and_the_page_does_not_scroll_sideways(
+    at_demo: Seen, width: int, scheme: Literal["light", "dark"]
+) -> None:
     with looked_at(at_demo.page, width, scheme):
         assert violations(at_demo.page) == []
+        assert at_demo.page.evaluate("() => document.documentElement.scrollWidth") <= width
 
 
 def test_no_request_leaves_and_the_browser_has_no_complaint(at_demo: Seen, demo: str) -> None:
@@ -352,11 +355,6 @@ def test_no_request_leaves_and_the_browser_has_no_complaint(at_demo: Seen, demo:
         "/agentmetrics/events",
     }
     assert at_demo.complaints == []
-
-
-def test_a_phone_shows_all_of_it_without_scrolling_sideways(at_demo: Seen) -> None:
-    with looked_at(at_demo.page, 400):
-        assert at_demo.page.evaluate("() => document.documentElement.scrollWidth") <= 400
 
 
 def test_the_keyboard_alone_sorts_the_table_and_reads_a_chart(at_demo: Seen) -> None:

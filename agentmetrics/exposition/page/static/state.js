@@ -2,12 +2,20 @@
 
 const KEPT_SECONDS = 600;
 
-const known = { state: null, points: [], every: 1, last: '' };
+const MOST_SERVERS = 10; // processes, one of which may answer each time
+const known = { state: null, points: [], every: 1, lasts: new Map() };
 const chosen = { by: 'agents', quantile: 'p95', sort: 'usd_total', down: true, paused: false, off: new Set() };
 
+// The latest of each server, of those that have answered last.
+function keepLatest(servers, server, value) {
+  servers.delete(server);
+  servers.set(server, value);
+  if (servers.size > MOST_SERVERS) servers.delete(servers.keys().next().value);
+}
 function take(told) {
-  known.last = told.last;
-  takeRuns(told.last, told.runs);
+  const server = told.last.split('-')[0];
+  keepLatest(known.lasts, server, told.last);
+  takeRuns(server, told.runs);
   known.every = told.every;
   known.state = told.state ?? known.state;
   // The clock of the server was set back: what was before is not before any more.
