@@ -369,6 +369,14 @@ def test_the_keyboard_alone_sorts_the_table_and_reads_a_chart(at_demo: Seen) -> 
     assert page.evaluate("() => document.activeElement.matches(':focus-visible')")
 
 
+def test_the_others_are_summed_where_numbers_add_up_which_quantiles_do_not(at_demo: Seen) -> None:
+    others = re.compile("all others")
+    expect(at_demo.page.locator("#chart-tokens .plot")).to_have_attribute("aria-label", others)
+    latency = at_demo.page.locator("#chart-latency .plot")
+    expect(latency).to_have_attribute("aria-label", re.compile("now: .* s"))
+    expect(latency).not_to_have_attribute("aria-label", others)
+
+
 def test_by_model_shows_models(at_demo: Seen) -> None:
     page = at_demo.page
     page.get_by_role("button", name="By model").click()
