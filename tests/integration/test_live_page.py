@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from prometheus_client.parser import text_string_to_metric_families
 
-from agentmetrics import track_call, track_run
+from agentmetrics import CacheTracker, track_call, track_run
 from agentmetrics.exposition import start_http_server_in_thread
 from agentmetrics.exposition.page import feed, state
 from agentmetrics.recording.metric import clean_label
@@ -134,6 +134,27 @@ def test_where_events_cannot_be_had_the_page_polls(browser: Browser) -> None:
         assert seen.complaints == []
 
 
+def test_names_are_no_keys_of_javascript(browser: Browser, in_little_time: None) -> None:
+    recorder = new()
+    names = ("constructor", "__proto__", "toString")
+    caches = [CacheTracker(name, recorder=recorder) for name in names]
+    called(recorder, "planner")
+    with served(recorder) as url, opened(browser, url) as seen:
+        for _ in range(4):
+            shows_newer(seen.page)  # without these names
+        for name, cache in zip(names, caches, strict=True):
+            called(recorder, name)
+            cache.hit()
+        for name in names:
+            expect(seen.page.locator("#legend")).to_contain_text(name)
+            expect(seen.page.locator("#chart-caches .keys")).to_contain_text(f"{name}100%")
+        latest, *_, before = read(seen.page, points=500, chart="caches")
+        assert sorted(re.findall(r"\S+ 100%", latest)) == sorted(f"{name} 100%" for name in names)
+        assert before.endswith("nothing")
+        assert not any("NaN" in each for each in read(seen.page, points=20))
+        assert seen.complaints == []
+
+
 # Sleep, and servers that come and go
 
 
@@ -158,9 +179,9 @@ GAPS = """(canvas) => {
 }"""
 
 
-def read(page: Page, *, points: int) -> list[str]:
+def read(page: Page, *, points: int, chart: str = "usd") -> list[str]:
     """What the arrow keys read in a chart, from the latest point back to a gap."""
-    page.locator("#chart-usd .plot").focus()
+    page.locator(f"#chart-{chart} .plot").focus()
     page.keyboard.press("End")
     found: list[str] = []
     while len(found) < points and "nothing" not in "".join(found):
