@@ -55,6 +55,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield announced(log, process).removesuffix("/metrics")
 
 
+CALLS = "td[data-field=calls_total]"
+STATUS = "#status"
+
 # On programs of the test
 
 
@@ -134,6 +137,25 @@ def test_where_events_cannot_be_had_the_page_polls(browser: Browser) -> None:
         assert seen.complaints == []
 
 
+def test_a_page_that_is_paused_shows_what_it_showed_whatever_is_pressed(browser: Browser) -> None:
+    recorder = new()
+    called(recorder, "planner")
+    with (
+        start_http_server_in_thread(recorder) as server,
+        opened(browser, server.url.removesuffix("/metrics")) as seen,
+    ):
+        page = seen.page
+        expect(page.locator(CALLS)).to_have_text("1")
+        page.get_by_role("button", name="Pause").click()
+        called(recorder, "planner")
+        for _ in range(2):  # the first may have been asked for before
+            page.wait_for_event("response", lambda response: "/state" in response.url)
+        page.locator("th[data-field=calls_total] button").click()
+        assert page.locator(CALLS).text_content() == "1"
+        page.get_by_role("button", name="Pause").click()
+        expect(page.locator(CALLS)).to_have_text("2")
+
+
 def test_names_are_no_keys_of_javascript(browser: Browser, in_little_time: None) -> None:
     recorder = new()
     names = ("constructor", "__proto__", "toString")
@@ -165,8 +187,6 @@ def in_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "EVERY_SECONDS", 0.25)
 
 
-CALLS = "td[data-field=calls_total]"
-STATUS = "#status"
 # How many pixels apart what is drawn in a chart is, where it is more than a few.
 GAPS = """(canvas) => {
   const { width, height } = canvas;

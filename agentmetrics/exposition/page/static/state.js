@@ -12,10 +12,24 @@ function keepLatest(servers, server, value) {
   servers.set(server, value);
   if (servers.size > MOST_SERVERS) servers.delete(servers.keys().next().value);
 }
+const nameOf = (told) => told.last.split('-')[0];
+const held = []; // what has been told since "pause": nothing of it is drawn, whatever else is pressed
 function take(told) {
-  const server = told.last.split('-')[0];
-  keepLatest(known.lasts, server, told.last);
-  takeRuns(server, told.runs);
+  keepLatest(known.lasts, nameOf(told), told.last);
+  if (chosen.paused) {
+    held.push(told);
+    if (held.length > KEPT_SECONDS) held.shift();
+  } else {
+    learn(told);
+    draw();
+  }
+}
+function goOn() {
+  held.splice(0).forEach(learn);
+  draw();
+}
+function learn(told) {
+  takeRuns(nameOf(told), told.runs);
   known.every = told.every;
   known.state = told.state ?? known.state;
   // The clock of the server was set back: what was before is not before any more.
@@ -29,5 +43,4 @@ function take(told) {
   } else known.points.push(...fresh);
   const oldest = (known.points.at(-1)?.t ?? 0) - KEPT_SECONDS;
   known.points = known.points.filter((point) => point.t >= oldest);
-  if (!chosen.paused) draw();
 }
