@@ -1,4 +1,7 @@
-"""The live page in a real browser: on a live demo, and on programs that misbehave."""
+"""The live page in a real browser: on a live demo, and on programs that misbehave.
+
+It is one module, however long, since each would start a browser and a demo of its own.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,6 @@ def test_what_is_in_flight_is_shown_by_agent_and_model(browser: Browser) -> None
     ):
         expect(seen.page.locator("#running")).to_contain_text("planner")
         expect(seen.page.locator("#flight")).to_contain_text("openai:gpt-4o-mini")
-        assert violations(seen.page) == []
 
 
 def test_the_last_runs_are_strips_in_which_the_odd_one_is_seen_heard_and_read(
