@@ -23,6 +23,9 @@ KEPT_SECONDS = 600.0
 MOST_OF_A_CORE = 0.02
 """Where a sample takes long, there are fewer."""
 
+MOST_FEEDS = 20
+"""Whose last events a client may tell: those of the processes that answer it in turn."""
+
 Read = Callable[[float], Snapshot]
 """Gives the snapshot of now, whose Unix time it is told."""
 InFlight = Callable[[], Mapping[str, float]]
@@ -139,11 +142,15 @@ class Feed:
         return Told(name, body % (name.encode(), self._every, shown.state, new, runs))
 
     def _numbers(self, last: str, count: int) -> Sequence[int]:
-        """The numbers in the name of an event; zeros of one that is not of this feed."""
-        boot, *numbers = last.split("-", count + 1)
-        are_ours = boot == self._boot() and len(numbers) == count
-        if are_ours and all(each.isdecimal() and len(each) < 16 for each in numbers):
-            return [*map(int, numbers)]
+        """The numbers in the name of an event of this feed; zeros where there is none.
+
+        Who is answered by several processes in turn tells the last event of each of them.
+        """
+        for name in last.split(",", MOST_FEEDS):
+            boot, *numbers = name.split("-", count + 1)
+            are_ours = boot == self._boot() and len(numbers) == count
+            if are_ours and all(each.isdecimal() and len(each) < 16 for each in numbers):
+                return [*map(int, numbers)]
         return [0] * count
 
 
