@@ -75,7 +75,9 @@ def _with_body(response: Mapping[str, Any]) -> Mapping[str, Any]:
     body = None if response.get(HEADERS[0]) is None else response.get("body")
     if isinstance(body, str | bytes | bytearray):
         body = parsed(body)
-    return {**body, HEADERS[0]: response[HEADERS[0]]} if isinstance(body, dict) else response
+    if not isinstance(body, dict):
+        return response
+    return {**dict(dict.items(body)), HEADERS[0]: response[HEADERS[0]]}
 
 
 def _body_that_was_read(response: object) -> bytes | None:

@@ -34,7 +34,7 @@ def metadata_around() -> Mapping[str, Any]:
 
 def _copied(metadata: object) -> Mapping[str, Any]:
     """LangChain's are dictionaries; what else somebody has put there may have no end."""
-    return dict.copy(metadata) if isinstance(metadata, dict) else NO_CONFIG
+    return dict(dict.items(metadata)) if isinstance(metadata, dict) else NO_CONFIG
 
 
 def parent_around() -> Any:
