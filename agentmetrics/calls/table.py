@@ -28,6 +28,7 @@ from agentmetrics.recording.fork import (
     notice_fork,
     renewed_lock,
     watch_forks,
+    within,
 )
 from agentmetrics.recording.said import later
 
@@ -191,19 +192,16 @@ class OpenTable(ForkAware):
     def end_abandoned(self) -> None:
         """End, as cancelled, what was abandoned and what is older than the time to live."""
         notice_fork()
-        with later():
-            if not self._ending.acquire(timeout=ENDING_WAITS_SECONDS):
+        with later(), within(ENDING_WAITS_SECONDS, self._ending) as is_held:
+            if not is_held:
                 return
-            try:
-                with suppress(IndexError):  # or who came here in the middle of this has ended it
-                    while self.abandoned:
-                        self._cancel(*self.abandoned.popleft())
-                now = perf_counter()
-                if now >= self._next_sweep:
-                    self._next_sweep = now + self.ttl_seconds / SWEEPS_PER_TTL
-                    self._sweep(now)
-            finally:
-                self._ending.release()
+            with suppress(IndexError):  # or who came here in the middle of this has ended it
+                while self.abandoned:
+                    self._cancel(*self.abandoned.popleft())
+            now = perf_counter()
+            if now >= self._next_sweep:
+                self._next_sweep = now + self.ttl_seconds / SWEEPS_PER_TTL
+                self._sweep(now)
 
     def _sweep(self, now: float) -> None:
         for opened in list(self._open.values()):  # in the order they were opened

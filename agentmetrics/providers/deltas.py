@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentmetrics.providers.fields import field
+from agentmetrics.providers.fields import field, held
 
 _OUTPUT = (
     "content",
@@ -46,5 +46,5 @@ def has_output(part: object, depth: int = _DEPTH) -> bool:
     if isinstance(part, str | bytes):
         return bool(part)
     if isinstance(part, list | tuple):
-        return any(has_output(inner, depth - 1) for inner in part)
+        return any(has_output(inner, depth - 1) for inner in held(part))
     return any(has_output(field(part, where), depth - 1) for where in _OUTPUT)

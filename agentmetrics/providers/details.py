@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from agentmetrics.providers.counts import MAX_TOKENS
-from agentmetrics.providers.fields import field
+from agentmetrics.providers.fields import field, fields_of
 
 _HOLDERS = (
     *("prompt_tokens_details", "completion_tokens_details"),
@@ -61,10 +61,10 @@ def unknown_tokens(block: object) -> int | None:
 def _items(holder: Any) -> Iterator[tuple[str, Any]]:
     """The fields of plain data, or of an SDK's object."""
     if isinstance(holder, Mapping):
-        yield from holder.items()
+        yield from fields_of(holder)
     elif holder is not None and not isinstance(holder, int | float | str | list | tuple):
-        yield from getattr(holder, "__dict__", {}).items()
-        yield from (getattr(holder, "__pydantic_extra__", None) or {}).items()
+        yield from fields_of(getattr(holder, "__dict__", {}))
+        yield from fields_of(getattr(holder, "__pydantic_extra__", None) or {})
 
 
 def _amount(value: object, layers: int = 2) -> int:

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 Path = tuple[str, ...]
 """The names of fields, each inside the one before it."""
+
+
+MOST_FIELDS = 1000
+"""More than a usage or metadata has, and nothing that would take long to look at."""
+
+MOST_PARTS = 10_000
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+def fields_of(mapping: Mapping[_K, _V]) -> Iterator[tuple[_K, _V]]:
+    """What is in a mapping, whose class may be the program's own and never come to an end."""
+    return islice(mapping.items(), MOST_FIELDS)
+
+
+def held(values: list[_V] | tuple[_V, ...]) -> Iterator[_V]:
+    """What is in a list or tuple, whatever a class of the program's own says is in it."""
+    return list.__iter__(values) if isinstance(values, list) else tuple.__iter__(values)
 
 
 def field(holder: object, name: str) -> Any:
@@ -50,9 +69,12 @@ def first_of(holder: object, paths: Iterable[Path]) -> Any:
 def parts_of(holder: object, name: str) -> Sequence[Any]:
     """The members of a field that is a list, or like one, as protobuf's are."""
     found = field(holder, name)
-    if isinstance(found, list | tuple):
+    if type(found) is list:
         return found
-    return found if isinstance(found, Sequence) and not isinstance(found, str | bytes) else ()
+    if isinstance(found, list | tuple):
+        return tuple(held(found))
+    is_list = isinstance(found, Sequence) and not isinstance(found, str | bytes)
+    return tuple(islice(found, MOST_PARTS)) if is_list else ()
 
 
 def first_part(holder: object, name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from agentmetrics.providers.fields import first_of
+from agentmetrics.providers.fields import first_of, held
 from agentmetrics.providers.streams import StreamReader
 from agentmetrics.providers.wrapped import unwrapped
 
@@ -21,8 +21,9 @@ def read_response(reader: StreamReader, response: object) -> None:
     if is_of_batch:
         reader.service_tier = _BATCH
     if isinstance(inner, list | tuple):
-        if _is_one_stream(inner):
-            for event in inner:
+        events = tuple(held(inner))
+        if _is_one_stream(events):
+            for event in events:
                 reader.read(event)
     elif isinstance(inner, str | bytes | bytearray) or reader.knows(inner):
         reader.read(inner)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from agentmetrics.providers.bedrock import HEADERS, INPUT_HEADER
-from agentmetrics.providers.fields import Path, field, first_of, parts_of
+from agentmetrics.providers.fields import Path, field, fields_of, first_of, parts_of
 from agentmetrics.providers.lines import parsed
 
 _LAYERS = 5
@@ -61,7 +61,7 @@ def _inside_of_http(response: Any) -> Any:
         return None
     whole = parsed(body)
     if isinstance(whole, dict) and isinstance(headers, Mapping) and headers.get(INPUT_HEADER):
-        return {**whole, HEADERS[0]: {HEADERS[1]: dict(headers)}}
+        return {**whole, HEADERS[0]: {HEADERS[1]: dict(fields_of(headers))}}
     return body if whole is None else whole
 
 

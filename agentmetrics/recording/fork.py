@@ -16,7 +16,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from agentmetrics.recording import said
@@ -138,18 +139,40 @@ said.while_unlocked(holds_lock)
 
 
 class ForkSafeLock:
-    """A ``held_lock`` to be entered, which notices a child as well."""
+    """A ``held_lock`` to be entered, which notices a child as well.
+
+    Taking it and giving it back are steps of C, as ``with`` looks for both before it does either:
+    a signal handler that raises, as Ctrl-C does, comes in between no instructions of ours there.
+    """
 
     def __init__(self) -> None:
         self._lock = held_lock()
 
-    def __enter__(self) -> None:
+    @property
+    def __enter__(self) -> Callable[[], bool]:
         if not NOTICED[0]:
             notice_fork()
-        self._lock.acquire()
+        return self._lock.__enter__
 
-    def __exit__(self, *raised: object) -> None:
-        self._lock.release()
+    @property
+    def __exit__(self) -> Callable[..., None]:
+        return self._lock.__exit__
+
+
+@contextmanager
+def within(seconds: float, lock: Any) -> Iterator[bool]:
+    """Hold a lock in the block if it is to be had in so many seconds; gives whether it is held.
+
+    It is given back however the block ends: by a signal handler, too, that raises while it is taken
+    or given back, at the latest when that exception is let go of.
+    """
+    had: list[bool] = []
+    try:
+        had.extend(map(lock.acquire, (True,), (seconds,)))  # taken and known to be in one step
+        yield had[0]
+    finally:
+        if True in had:
+            lock.release()
 
 
 def _in_order(*watched: weakref.WeakKeyDictionary[Any, _Place]) -> list[Any]:

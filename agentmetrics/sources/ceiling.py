@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from agentmetrics.calls.facts import Ceiling
+from agentmetrics.providers.fields import MOST_FIELDS, held
 from agentmetrics.providers.service_tier import service_tier_of
 
 _NESTED = (
@@ -111,10 +113,21 @@ def _as_data(value: Any) -> Any:
     if hasattr(value, "model_dump") and not isinstance(value, type):
         return _as_data(value.model_dump(exclude_none=True))
     if isinstance(value, Mapping):
-        return {str(name): _as_data(inner) for name, inner in value.items()}
+        return {str(name): _as_data(inner) for name, inner in _whole(value)}
     if isinstance(value, list | tuple):
-        return [_as_data(inner) for inner in value]
+        return [_as_data(inner) for inner in held(value)]
     return value
+
+
+def _whole(mapping: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
+    """All that is in a mapping; ``ValueError`` where that has no end, as in a class of somebody's
+    own: a part of it would tell too little."""
+    if isinstance(mapping, dict):
+        return dict.items(mapping)
+    found = tuple(islice(mapping.items(), MOST_FIELDS + 1))
+    if len(found) > MOST_FIELDS:
+        raise ValueError("a mapping of too many fields")
+    return found
 
 
 def _is_only_text(part: Any) -> bool:

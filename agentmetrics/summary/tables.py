@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 
+from agentmetrics.summary.amounts import digits_for, written
 from agentmetrics.summary.rows import AgentNumbers, BudgetNumbers, ModelNumbers, ToolNumbers
 from agentmetrics.summary.table import Column, Table
 
@@ -20,7 +21,7 @@ def agent_tables(rows: Sequence[AgentNumbers], total: AgentNumbers) -> list[Tabl
     def numbers(title: str, text: Callable[[AgentNumbers], str]) -> Column:
         return Column(title, [*map(text, rows)], text(total))
 
-    digits = _digits(total.cost_usd)
+    digits = digits_for(total.cost_usd or 0)
     counts = [
         numbers("runs", lambda row: f"{row.runs:,}"),
         numbers("calls", lambda row: f"{row.calls:,}"),
@@ -48,7 +49,7 @@ def agent_tables(rows: Sequence[AgentNumbers], total: AgentNumbers) -> list[Tabl
 
 def model_table(rows: Sequence[ModelNumbers], total: AgentNumbers) -> Table:
     """Models as they were asked for; ``total`` is that of all agents, and so of all models."""
-    digits = _digits(total.cost_usd)
+    digits = digits_for(total.cost_usd or 0)
     columns = [
         _names("model", (row.model for row in rows), total.agent),
         _names("provider", (row.provider for row in rows)),
@@ -88,7 +89,7 @@ def tool_table(rows: Sequence[ToolNumbers]) -> Table:
 
 
 def budget_table(rows: Sequence[BudgetNumbers]) -> Table:
-    digits = [_digits(row.limit_usd) for row in rows]
+    digits = [digits_for(row.limit_usd or 0) for row in rows]
     columns = [
         _names("budget", (row.budget for row in rows)),
         _names("period", (row.period for row in rows)),
@@ -111,25 +112,18 @@ def seconds(value: float | None) -> str:
 
 def money(value: float | None) -> str:
     """An amount in a sentence."""
-    return "an unknown cost" if value is None else f"USD {_usd(value, _digits(value))}"
+    return "an unknown cost" if value is None else f"USD {_usd(value, digits_for(value))}"
 
 
 def _names(title: str, cells: Iterable[str], footer: str = "") -> Column:
     return Column(title, list(cells), footer, is_name=True)
 
 
-def _digits(usd: float | None) -> int:
-    """Decimal places for a column whose sum this is: enough for the small, few for the large."""
-    if usd is not None and usd >= 1000:
-        return 2
-    return 4 if usd is not None and usd >= 1 else 6
-
-
 def _usd(value: float | None, digits: int) -> str:
     """An amount, rounded as the ledger's are, which are whole nano-dollars."""
     if value is None:
         return UNKNOWN
-    return f"{Decimal(round(value * 10**9)).scaleb(-9):,.{digits}f}"
+    return written(Decimal(round(value * 10**9)).scaleb(-9), digits)
 
 
 def _priced(row: ModelNumbers, digits: int) -> str:

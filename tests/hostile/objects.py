@@ -12,6 +12,7 @@ from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
 from functools import partial
+from itertools import repeat
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -86,6 +87,10 @@ def _itself(self: Any, *_: Any, **__: Any) -> Any:
     return self
 
 
+def _endless(*_: Any, **__: Any) -> Any:
+    return repeat(("usage", "a"))
+
+
 def _nested(depth: int) -> list[Any]:
     inside: list[Any] = []
     for _ in range(depth):
@@ -99,7 +104,7 @@ WIDE = {f"agent_name{number}": number for number in range(10_000)}
 
 ANSWERS = (
     *(_raise, _raise, _raise_at_once, _attribute_error, _nothing, _odd, _calls_again, _slow),
-    *(_huge, _itself),
+    *(_huge, _itself, _endless),
 )
 SPECIAL = (
     *("__getattribute__", "__delattr__", "__setattr__", "__reversed__", "__length_hint__"),

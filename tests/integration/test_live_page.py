@@ -1,4 +1,7 @@
-"""The live page in a real browser: on a live demo, and on programs that misbehave."""
+"""The live page in a real browser: on a live demo, and on programs that misbehave.
+
+It is one module, however long, since each would start a browser and a demo of its own.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from prometheus_client.parser import text_string_to_metric_families
 
-from agentmetrics import track_call, track_run
+from agentmetrics import CacheTracker, track_call, track_run
 from agentmetrics.exposition import start_http_server_in_thread
 from agentmetrics.exposition.page import feed, state
 from agentmetrics.recording.metric import clean_label
@@ -55,6 +58,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield announced(log, process).removesuffix("/metrics")
 
 
+CALLS = "td[data-field=calls_total]"
+STATUS = "#status"
+
 # On programs of the test
 
 
@@ -85,7 +91,6 @@ def test_what_is_in_flight_is_shown_by_agent_and_model(browser: Browser) -> None
     ):
         expect(seen.page.locator("#running")).to_contain_text("planner")
         expect(seen.page.locator("#flight")).to_contain_text("openai:gpt-4o-mini")
-        assert violations(seen.page) == []
 
 
 def test_the_last_runs_are_strips_in_which_the_odd_one_is_seen_heard_and_read(
@@ -134,6 +139,46 @@ def test_where_events_cannot_be_had_the_page_polls(browser: Browser) -> None:
         assert seen.complaints == []
 
 
+def test_a_page_that_is_paused_shows_what_it_showed_whatever_is_pressed(browser: Browser) -> None:
+    recorder = new()
+    called(recorder, "planner")
+    with (
+        start_http_server_in_thread(recorder) as server,
+        opened(browser, server.url.removesuffix("/metrics")) as seen,
+    ):
+        page = seen.page
+        expect(page.locator(CALLS)).to_have_text("1")
+        page.get_by_role("button", name="Pause").click()
+        called(recorder, "planner")
+        for _ in range(2):  # the first may have been asked for before
+            page.wait_for_event("response", lambda response: "/state" in response.url)
+        page.locator("th[data-field=calls_total] button").click()
+        assert page.locator(CALLS).text_content() == "1"
+        page.get_by_role("button", name="Pause").click()
+        expect(page.locator(CALLS)).to_have_text("2")
+
+
+def test_names_are_no_keys_of_javascript(browser: Browser, in_little_time: None) -> None:
+    recorder = new()
+    names = ("constructor", "__proto__", "toString")
+    caches = [CacheTracker(name, recorder=recorder) for name in names]
+    called(recorder, "planner")
+    with served(recorder) as url, opened(browser, url) as seen:
+        for _ in range(4):
+            shows_newer(seen.page)  # without these names
+        for name, cache in zip(names, caches, strict=True):
+            called(recorder, name)
+            cache.hit()
+        for name in names:
+            expect(seen.page.locator("#legend")).to_contain_text(name)
+            expect(seen.page.locator("#chart-caches .keys")).to_contain_text(f"{name}100%")
+        latest, *_, before = read(seen.page, points=500, chart="caches")
+        assert sorted(re.findall(r"\S+ 100%", latest)) == sorted(f"{name} 100%" for name in names)
+        assert before.endswith("nothing")
+        assert not any("NaN" in each for each in read(seen.page, points=20))
+        assert seen.complaints == []
+
+
 # Sleep, and servers that come and go
 
 
@@ -144,8 +189,6 @@ def in_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "EVERY_SECONDS", 0.25)
 
 
-CALLS = "td[data-field=calls_total]"
-STATUS = "#status"
 # How many pixels apart what is drawn in a chart is, where it is more than a few.
 GAPS = """(canvas) => {
   const { width, height } = canvas;
@@ -158,9 +201,9 @@ GAPS = """(canvas) => {
 }"""
 
 
-def read(page: Page, *, points: int) -> list[str]:
+def read(page: Page, *, points: int, chart: str = "usd") -> list[str]:
     """What the arrow keys read in a chart, from the latest point back to a gap."""
-    page.locator("#chart-usd .plot").focus()
+    page.locator(f"#chart-{chart} .plot").focus()
     page.keyboard.press("End")
     found: list[str] = []
     while len(found) < points and "nothing" not in "".join(found):
@@ -339,9 +382,12 @@ def test_the_numbers_on_the_page_are_those_of_metrics(at_demo: Seen, demo: str) 
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1360, "dark"), (400, "light")])
-def test_axe_finds_nothing(at_demo: Seen, width: int, scheme: Literal["light", "dark"]) -> None:
+def test_axe_finds_nothing_and_the_page_does_not_scroll_sideways(
+    at_demo: Seen, width: int, scheme: Literal["light", "dark"]
+) -> None:
     with looked_at(at_demo.page, width, scheme):
         assert violations(at_demo.page) == []
+        assert at_demo.page.evaluate("() => document.documentElement.scrollWidth") <= width
 
 
 def test_no_request_leaves_and_the_browser_has_no_complaint(at_demo: Seen, demo: str) -> None:
@@ -354,11 +400,6 @@ def test_no_request_leaves_and_the_browser_has_no_complaint(at_demo: Seen, demo:
     assert at_demo.complaints == []
 
 
-def test_a_phone_shows_all_of_it_without_scrolling_sideways(at_demo: Seen) -> None:
-    with looked_at(at_demo.page, 400):
-        assert at_demo.page.evaluate("() => document.documentElement.scrollWidth") <= 400
-
-
 def test_the_keyboard_alone_sorts_the_table_and_reads_a_chart(at_demo: Seen) -> None:
     page = at_demo.page
     page.locator("th[data-field=calls_total] button").focus()
@@ -369,6 +410,14 @@ def test_the_keyboard_alone_sorts_the_table_and_reads_a_chart(at_demo: Seen) -> 
     expect(page.locator("#reading")).to_contain_text("$")
     page.keyboard.press("Tab")
     assert page.evaluate("() => document.activeElement.matches(':focus-visible')")
+
+
+def test_the_others_are_summed_where_numbers_add_up_which_quantiles_do_not(at_demo: Seen) -> None:
+    others = re.compile("all others")
+    expect(at_demo.page.locator("#chart-tokens .plot")).to_have_attribute("aria-label", others)
+    latency = at_demo.page.locator("#chart-latency .plot")
+    expect(latency).to_have_attribute("aria-label", re.compile("now: .* s"))
+    expect(latency).not_to_have_attribute("aria-label", others)
 
 
 def test_by_model_shows_models(at_demo: Seen) -> None:

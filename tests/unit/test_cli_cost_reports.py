@@ -9,6 +9,7 @@ from base64 import b64encode
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import pytest
@@ -136,7 +137,7 @@ class TestThePage:
         done = odd.cost(f"--html={tmp_path / 'c.html'}", AGENTMETRICS_BUDGETS_FILE=str(path))
         assert done.exit_code == 0
         page = Page((tmp_path / "c.html").read_text(encoding="utf-8"))
-        assert {"Budgets", "<i>", "100.00"} <= set(page.texts)
+        assert {"Budgets now", "<i>", "100.00"} <= set(page.texts)
 
     def test_a_name_that_somebody_else_wrote_is_no_command_on_the_page(self, odd, tmp_path):
         with Database(odd.url)._engine.begin() as connection:
@@ -185,6 +186,23 @@ class TestManyAndHuge:
         (blue,) = (count for count, colour in shown if colour == (0x1F, 0x5F, 0xBF))
         assert blue > 100_000
 
+    def test_every_bar_has_a_colour_however_many_agents_there_are(self, books, tmp_path):
+        for number in range(8):
+            books.spend("2025-11-18 12:00", f"agent-{number}", 1000)
+            books.spend("2025-11-19 12:00", f"agent-{number}", 1000)
+            page = page_of(books, tmp_path / "cost.html", "--since", "2025-11-18")
+            classes = {rect["class"] for rect in page.rects()}
+            assert len(classes) == min(number, 6) + 1
+            assert all(page.style.count(f".{each} {{ fill: ") == 2 for each in classes)
+
+    def test_the_picture_looks_the_same_whatever_else_matplotlib_is_told(self, odd, tmp_path):
+        plain, styled = tmp_path / "plain.png", tmp_path / "styled.png"
+        assert odd.cost("--png", str(plain)).exit_code == 0
+        own: Any = {"axes.facecolor": "red", "font.size": 30, "text.usetex": True}
+        with mpl.rc_context(own):
+            assert odd.cost("--png", str(styled)).exit_code == 0
+        assert styled.read_bytes() == plain.read_bytes()
+
     def test_a_scale_of_millions_is_in_millions(self, books, tmp_path):
         for day, usd in ((18, 2e6), (19, 1e7)):
             books.clock.set(f"2025-11-{day} 12:00", ZONE)
@@ -220,10 +238,11 @@ def test_a_count_is_said_in_a_few_characters(count, said):
     ("value", "said"),
     [
         (0.0, "0"), (0.6000000000000001, "0.6"), (12.5, "12.5"), (0.00002, "0.00002"),
+        (2e-10, "2e-10"),
         (750_000, "750,000"), (7_500_000.0, "7.5 M"), (2e9, "2 G"),
     ],
 )  # fmt: skip
-def test_a_mark_of_a_scale_has_no_exponent(value, said):
+def test_a_mark_of_a_scale_has_an_exponent_only_where_it_is_tiny(value, said):
     assert words.mark(value) == said
 
 

@@ -51,10 +51,10 @@ PROGRAM = """
     works = {"turn": at_the_turn_of_a_period, "scrape": scrape, "flush": flush}
     waits, is_waiting = threading.Event(), False
 
-    def begin(turn, seconds, begun=sums.Turn.begin):
+    def take(turn, seconds, work, take=sums.Turn.take):
         if threading.current_thread() is other:
             waits.set()
-        return begun(turn, seconds)
+        return take(turn, seconds, work)
 
     def add(tally, key, amounts, added=Tally.add):
         global is_waiting
@@ -73,7 +73,7 @@ PROGRAM = """
     other = threading.Thread(target=works[what], daemon=True)
     ledger.record_external(0.01, provider="openai", model="gpt-4o-mini")  # not added up yet
     signal.signal(signal.SIGUSR1, handler)
-    sums.Turn.begin, Tally.add = begin, add
+    sums.Turn.take, Tally.add = take, add
     ledger.pending_rows()
     assert is_waiting
     other.join()

@@ -276,6 +276,15 @@ def test_a_client_of_another_server_is_told_everything(sampled: Sample, last: st
     assert times(told(sampled(1000, 1010), last)) == [1010]
 
 
+def test_a_client_of_several_workers_is_told_by_each_what_is_new_of_that_one(
+    sampled: Sample,
+) -> None:
+    one, other = sampled(1000, 1010), sampled(1000, 1011)
+    lasts = f"{told(one)['last']},{told(other)['last']}"
+    sampled(1012, feed=other)
+    assert (times(told(one, lasts)), times(told(other, lasts))) == ([], [1012])
+
+
 def test_a_number_that_is_too_long_to_be_one_is_none(sampled: Sample) -> None:
     feed = sampled(1000, 1010)
     boot, _, _ = told(feed)["last"].partition("-")

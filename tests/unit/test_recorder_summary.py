@@ -339,3 +339,10 @@ def test_a_recorder_of_ones_own_shows_itself_too() -> None:
 def test_half_a_millionth_is_rounded_as_the_ledger_rounds_it(recorder: MemoryRecorder) -> None:
     record_call("openai", "gpt-4o", duration_seconds=1, cost_usd=0.0021615)
     assert "0.002162" in recorder.summary().text(width=80)
+
+
+def test_a_cost_of_next_to_nothing_is_not_shown_as_nothing(recorder: MemoryRecorder) -> None:
+    record_call("openai", "gpt-4o", duration_seconds=1, cost_usd=2000)
+    record_call("openai", "gpt-4o-mini", duration_seconds=1, cost_usd=0.001)
+    (row,) = (line for line in str(recorder.summary()).splitlines() if line.startswith("gpt-4o-m"))
+    assert "<0.01" in row

@@ -739,3 +739,17 @@ def test_a_close_beside_a_write_that_has_no_answer_yet_says_that_its_calls_are_u
     assert "whether 1 of them are written already" in caplog.text
     monkeypatch.undo()
     assert calls_in(url) == 2
+
+
+def test_places_that_are_left_unwritten_are_waited_for_together(url, recorder, monkeypatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    ledger = opened(url, recorder)
+    for _ in range(5):
+        call(recorder)
+        ledger._writer.spool.segment.next_place()  # whoever was to write there was interrupted
+    call(recorder)
+    assert ledger.summary().total.calls == 1
+    now[0] += spool.HOLE_SECONDS
+    assert ledger.summary().total.calls == 6
+    ledger.close()

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from agentmetrics.recording.fork import within
+
 try:
     import fcntl
 except ImportError:  # Windows, where every compaction is left out
@@ -41,10 +43,10 @@ def _held(directory: Path, kind: str, wait_seconds: float) -> Iterator[bool]:
     deadline = time.monotonic() + wait_seconds
     # By process: a fork in C may leave the child a lock that a thread of the parent holds.
     turns = _turns.setdefault(os.getpid(), threading.Lock())
-    if fcntl is None or not turns.acquire(timeout=wait_seconds):
-        yield False
-        return
-    try:
+    with within(wait_seconds, turns) as is_held:
+        if fcntl is None or not is_held:
+            yield False
+            return
         try:
             descriptor = _locked(directory / NAME, getattr(fcntl, kind), deadline)
         except OSError:  # the directory is gone, or another user's
@@ -54,8 +56,6 @@ def _held(directory: Path, kind: str, wait_seconds: float) -> Iterator[bool]:
         finally:
             if descriptor is not None:
                 os.close(descriptor)
-    finally:
-        turns.release()
 
 
 def _locked(path: Path, kind: int, deadline: float) -> int | None:

@@ -6,8 +6,8 @@ import math
 import time
 import weakref
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -134,7 +134,7 @@ class MultiprocessStore(Store):
             self._tidied = time.monotonic()
             tidy(self._directory)
         observed = list(self.observed())  # before the turn: it runs code of the program's own
-        with self._turn() as is_ours:
+        with self.through.turn() as is_ours:
             if is_ours:
                 self._look_after_files()
                 for metric, series in observed:
@@ -156,17 +156,6 @@ class MultiprocessStore(Store):
         if unwritten:
             self.in_file(SERIES_UNWRITTEN, ()).inc(unwritten)
 
-    @contextmanager
-    def _turn(self) -> Iterator[bool]:
-        """Have the files alone, if that is so; in a signal handler it may not be."""
-        if not self.through.begin():
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            self.through.end()
-
     def end(self) -> None:
         """Show nothing in flight of this process, which is about to end, and tidy up after others.
 
@@ -174,7 +163,7 @@ class MultiprocessStore(Store):
         """
         with self.lock:
             self.through.catch_up()
-            with self._turn() as is_ours:
+            with self.through.turn() as is_ours:
                 for metric in self.metrics.copy().values() if is_ours else ():
                     if metric.is_live and metric.kind == "gauge":
                         self._end(metric)
@@ -200,7 +189,7 @@ class MultiprocessStore(Store):
         with suppress(OSError):
             repaired = make_way(self._directory)
             if repaired:
-                with self._turn() as is_ours:
+                with self.through.turn() as is_ours:
                     if is_ours:
                         self.in_file(FILES_SKIPPED, ()).inc(repaired)
 

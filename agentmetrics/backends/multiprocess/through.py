@@ -9,8 +9,11 @@ without end: what cannot be written just now is noted, and written by whoever is
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
+
+from agentmetrics.recording.fork import within
 
 WAIT_SECONDS = 0.1
 """How long prometheus-client's lock is waited for: it is held for microseconds."""
@@ -48,27 +51,22 @@ class Through:
 
     def catch_up(self) -> None:
         """Write what is behind."""
-        while self._behind and self.begin():
-            try:
-                while self._behind:
+        is_mine = True
+        while self._behind and is_mine:
+            with self.turn() as is_mine:
+                while self._behind and is_mine:
                     self._behind.pop().write()
-            finally:
-                self.end()
 
-    def begin(self) -> bool:
-        """Whether the files are this caller's alone until ``end``."""
+    @contextmanager
+    def turn(self) -> Iterator[bool]:
+        """Whether the files are this caller's alone in the block."""
         lock = self._lock
         if lock._is_owned():  # type: ignore[attr-defined]  # by what this has interrupted
-            return False
-        if lock.acquire(timeout=0.0 if self._in_vain else WAIT_SECONDS):
-            self._in_vain = False
-            return True
-        self._in_vain = True
-        return False
-
-    def end(self) -> None:
-        """Let others at the files."""
-        self._lock.release()
+            yield False
+            return
+        with within(0.0 if self._in_vain else WAIT_SECONDS, lock) as is_held:
+            self._in_vain = not is_held
+            yield is_held
 
     def forget(self) -> None:
         """In a child: what was behind is the parent's to write."""

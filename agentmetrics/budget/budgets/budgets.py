@@ -16,7 +16,14 @@ from agentmetrics.budget.budgets.first_question import (
 )
 from agentmetrics.budget.budgets.notices import Notices
 from agentmetrics.budget.budgets.shared_reserve import SharedReserve, labels_of
-from agentmetrics.budget.budgets.state import BudgetState, Spent, lock, state_of
+from agentmetrics.budget.budgets.state import (
+    BudgetState,
+    Reserved,
+    Spent,
+    Token,
+    lock,
+    state_of,
+)
 from agentmetrics.budget.ledger.tally import NANO
 from agentmetrics.budget.notify.courier import unclaimed
 from agentmetrics.budget.periods import Span
@@ -164,29 +171,31 @@ class Budgets(ForkAware):
                 self._ask(self._question, FIRST_CALL_SECONDS)
         reserving = [state for state in states if state.budget.reserve]
         most = self._most(call, ceiling) if reserving else None
+        token = Token()
+        reserved = Reserved.of(token, most or 0)
         now = time.time()
         with lock:
             refused = None if call.ended else self._refusal(states, most, now)
-            if refused is None:
-                self._reserve(reserving, most)
+            if refused is None and reserving:
+                reserved.take_from(reserving)
         reservation = None
         if refused is None and not call.ended:
             try:
                 reservation, refused = self._reserve_in_ledger(call, reserving, most or 0, now)
             except BaseException:
                 with lock:
-                    self._unreserve(reserving, most)
+                    reserved.give_back()
                 raise
             if refused is not None:
                 with lock:
-                    self._unreserve(reserving, most)
+                    reserved.give_back()
         if refused is not None:
             self._meter.blocked(refused.budget, refused.period)
             raise refused
 
-        def settle(ended: LLMCall) -> None:
+        def settle(ended: LLMCall, token: Token = token) -> None:
             with lock:
-                self._unreserve(reserving, most)
+                reserved.give_back()
                 passed = self._spend(states, ended)
             if ended.cost_usd is None:
                 self._warn_unpriced(states, time.time())
@@ -195,14 +204,6 @@ class Budgets(ForkAware):
             self._warn(passed)
 
         return settle
-
-    def _reserve(self, states: Iterable[BudgetState], most: int | None) -> None:
-        for state in states:
-            state.reserved_nano += most or 0
-
-    def _unreserve(self, states: Iterable[BudgetState], most: int | None) -> None:
-        for state in states:
-            state.reserved_nano -= most or 0
 
     def _reserve_in_ledger(
         self, call: LLMCall, reserving: Iterable[BudgetState], most: int, now: float
@@ -321,4 +322,4 @@ class Budgets(ForkAware):
 
     def after_fork_in_child(self) -> None:
         for state in self._states:
-            state.reserved_nano = 0  # it is for calls of the parent's
+            state.reserve_anew()

@@ -6,7 +6,8 @@ Money is in whole nano-dollars (10⁻⁹ USD) wherever it is added up.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from typing import Protocol
@@ -65,7 +66,8 @@ class BudgetState:
 
     def __init__(self, budget: Budget, follow: Follow, zone: tzinfo) -> None:
         self.budget = budget
-        self.reserved_nano = 0
+        self._reserved_nano = 0
+        self._generation = 0
         self._follow, self._zone = follow, zone
         self._periods: dict[int, _InPeriod] = {}
 
@@ -77,6 +79,19 @@ class BudgetState:
         with lock:
             self._follow, self._zone = follow, zone
             self._periods.clear()
+
+    @property
+    def reserved_nano(self) -> int:
+        """What is reserved for calls that are open."""
+        if _dropped:
+            with lock:
+                while _dropped:
+                    _dropped.popleft().give_back()
+        return self._reserved_nano
+
+    def reserve_anew(self) -> None:
+        """Forget what is reserved: in a child of a fork it is for calls of the parent's."""
+        self._reserved_nano, self._generation = 0, self._generation + 1
 
     def _at(self, now: float) -> _InPeriod:
         with lock:
@@ -162,6 +177,53 @@ class BudgetState:
             status.resets_at,
             reason,
         )
+
+
+class Token:
+    """Held by whoever is to give back what is reserved."""
+
+    __slots__ = ("__weakref__",)
+
+
+class Reserved(weakref.ref):  # type: ignore[type-arg]
+    """What is reserved for one call, until it is given back; to be used under the lock.
+
+    Where nobody gives it back it is when nobody holds the token any longer: a signal handler may
+    raise between any two steps of a call, which is then in no table, or out of it and not settled.
+    """
+
+    __slots__ = ("_nano_usd", "_of")
+
+    _nano_usd: int
+    _of: tuple[tuple[BudgetState, int], ...]
+
+    @classmethod
+    def of(cls, token: Token, nano_usd: int) -> Reserved:
+        """So much, of no budget yet."""
+        made = cls(token, _dropped.append)  # in C: an order to stop that came in it would be lost
+        made._nano_usd, made._of = nano_usd, ()
+        return made
+
+    def take_from(self, states: Iterable[BudgetState]) -> None:
+        """Reserve it from each of these."""
+        _reserved[id(self)] = self
+        for state in states:  # no signal handler runs between two instructions that call nothing
+            self._of = ((state, state._generation), *self._of)
+            state._reserved_nano += self._nano_usd
+
+    def give_back(self) -> None:
+        """Reserve it no more."""
+        while self._of:
+            (state, generation), self._of = self._of[0], self._of[1:]
+            if generation == state._generation:
+                state._reserved_nano -= self._nano_usd
+        _reserved.pop(id(self), None)
+
+
+_reserved: dict[int, Reserved] = {}
+"""By their ids: a reference to what is gone has no hash."""
+_dropped: deque[Reserved] = deque()
+"""What nobody gave back; whoever looks next does."""
 
 
 def state_of(budget: Budget, follow: Follow, zone: tzinfo) -> BudgetState:

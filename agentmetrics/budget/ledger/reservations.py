@@ -23,7 +23,7 @@ from agentmetrics.budget.ledger.engine import WRITES, make_keeping_engine
 from agentmetrics.budget.ledger.lines import KeptLine
 from agentmetrics.budget.ledger.schema import LEDGER, RESERVATIONS, RESERVED_FOR
 from agentmetrics.budget.ledger.statements import exact_sums, whole_sums
-from agentmetrics.recording.fork import ForkAware, held_lock, watch_forks
+from agentmetrics.recording.fork import ForkAware, held_lock, watch_forks, within
 
 _OF_PARENTS: list[Pool] = []
 """Kept for good: a connection of a parent's is not a child's to close, and to let go of one that is
@@ -135,11 +135,9 @@ class Reservations(Database, ForkAware):
 
     def disconnect(self) -> None:
         """Give up the connection until the next question."""
-        if self._using.acquire(timeout=ANSWER_SECONDS):
-            try:
+        with within(ANSWER_SECONDS, self._using) as is_held:
+            if is_held:
                 self._hang_up()
-            finally:
-                self._using.release()
 
     def close(self) -> None:
         """Keep no connection from now on: one that is in use just now, or opened later by a thread
@@ -155,20 +153,18 @@ class Reservations(Database, ForkAware):
     @contextmanager
     def _alone(self) -> Iterator[Connection]:
         """A transaction that sees what others have committed when its locks are granted."""
-        if not self._using.acquire(timeout=ANSWER_SECONDS):
-            raise DatabaseAway(f"{self.shown!r}: an earlier question is not answered yet")
-        try:
-            self.prepare()
-            options = {} if self._is_sqlite else {"isolation_level": "READ COMMITTED"}
-            writes = self._transaction({WRITES: True, **options}, self.write_seconds)
-            with self._sentences(), writes as connection:
-                yield connection
-        finally:
+        with within(ANSWER_SECONDS, self._using) as is_held:
+            if not is_held:
+                raise DatabaseAway(f"{self.shown!r}: an earlier question is not answered yet")
             try:
+                self.prepare()
+                options = {} if self._is_sqlite else {"isolation_level": "READ COMMITTED"}
+                writes = self._transaction({WRITES: True, **options}, self.write_seconds)
+                with self._sentences(), writes as connection:
+                    yield connection
+            finally:
                 if not self._keeps_line:
                     self._hang_up()
-            finally:
-                self._using.release()
 
     def after_fork_in_child(self) -> None:
         _OF_PARENTS.append(self._engine.pool)

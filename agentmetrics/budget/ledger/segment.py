@@ -171,6 +171,12 @@ class Segment:
         return bool(behind != _NOTHING[: len(behind)])
 
     @property
+    def begun_upto(self) -> int:
+        """The last place that anything is in."""
+        start = self._base + self.first * RECORD.size
+        return self.first - 1 + -(-len(self.buffer[start:].rstrip(b"\0")) // RECORD.size)
+
+    @property
     def file_bytes(self) -> int:
         """The room that it takes on disk."""
         return 0 if self.path is None else len(self.buffer)

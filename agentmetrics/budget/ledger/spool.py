@@ -154,8 +154,10 @@ class Spool:
             self._hole = None
             return False
         now = time.monotonic()
-        if self._hole is None or self._hole[0] != place:
-            self._hole = (place, now)
+        # Places are handed out in order: what is before one that has something was handed out by
+        # now, and so many that were left unwritten are waited for as long as one.
+        if self._hole is None or self._hole[0] < place:
+            self._hole = (max(place, segment.begun_upto), now)
         if now - self._hole[1] < self.patience_seconds:
             return False
         self._taken = place

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agentmetrics.budget.ledger.spend import Spend, Spent
@@ -67,11 +67,7 @@ class Sums:
         Waits for a moment only, and not at all in the middle of an addition; what is not added up
         then is by the next one.
         """
-        if self._turn.begin(FOLD_WAITS_SECONDS):
-            try:
-                self._add_up()
-            finally:
-                self._turn.end()
+        self._turn.take(FOLD_WAITS_SECONDS, self._add_up)
 
     def _add_up(self) -> None:
         try:
@@ -114,13 +110,13 @@ class Sums:
 
         Raises ``LedgerUnavailable`` when another thread's addition takes too long.
         """
-        if self._begin_write():
-            try:
-                self._add_up()
-                for spend, known in zip(spends, written, strict=True):
-                    spend.refresh(known.plus(self._unwritten(spend)))
-            finally:
-                self._turn.end()
+
+        def refresh() -> None:
+            self._add_up()
+            for spend, known in zip(spends, written, strict=True):
+                spend.refresh(known.plus(self._unwritten(spend)))
+
+        self._take_to_write(refresh)
 
     def next_batch(self) -> Batch | None:
         """All that has ended and was not given out; ``None`` where that is nothing, and in the
@@ -128,25 +124,22 @@ class Sums:
 
         Raises ``LedgerUnavailable`` when another thread's takes too long.
         """
-        if not self._begin_write():
-            return None
-        try:
-            self._add_up()
-            if not self._tally.rows:
-                return None
-            self.batch = Batch(self.written, self._spool.taken, self._tally.rows)
-            self._tally = Tally(self._followed.spends)
-            return self.batch
-        finally:
-            self._turn.end()
+        given: list[Batch] = []
 
-    def _begin_write(self) -> bool:
-        """Whether a turn has begun; not where this interrupts one."""
-        if self._turn.is_own:
-            return False
-        if not self._turn.begin(WRITE_WAITS_SECONDS):
+        def give_out() -> None:
+            self._add_up()
+            if self._tally.rows:
+                self.batch = Batch(self.written, self._spool.taken, self._tally.rows)
+                self._tally = Tally(self._followed.spends)
+                given.append(self.batch)
+
+        self._take_to_write(give_out)
+        return given[0] if given else None
+
+    def _take_to_write(self, work: Callable[[], object]) -> None:
+        """Do ``work`` in a turn; not where this interrupts one."""
+        if not self._turn.is_own and not self._turn.take(WRITE_WAITS_SECONDS, work):
             raise LedgerUnavailable("another thread is adding up calls, and does not get done")
-        return True
 
     def rest_of(self, batch: Batch, mark: int) -> Batch:
         """That part of a batch which is behind a place."""
@@ -164,12 +157,9 @@ class Sums:
     def let_go_of_cut(self) -> int:
         """Go on in another file where somebody has cut one short; how many records were not read
         by then."""
-        if not self._turn.begin(FOLD_WAITS_SECONDS):
-            return 0
-        try:
-            return self._spool.let_go_of_cut()
-        finally:
-            self._turn.end()
+        lost: list[int] = []
+        self._turn.take(FOLD_WAITS_SECONDS, lambda: lost.append(self._spool.let_go_of_cut()))
+        return sum(lost)
 
     def pending_rows(self) -> int:
         """How many rows wait to be written."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from agentmetrics.recording.fork import held_lock
 
 
@@ -22,24 +24,25 @@ class Turn:
         self._lock = held_lock()
         self._is_taken = False
 
-    def begin(self, seconds: float) -> bool:
-        """Whether it is this one's turn, to be given back with ``end``.
+    def take(self, seconds: float, work: Callable[[], object]) -> bool:
+        """Do ``work`` if it is this one's turn; whether it was.
 
         It is not when another thread's takes longer than ``seconds``, nor in what has interrupted
         one of this thread.
         """
-        if not self._lock.acquire(timeout=seconds):
-            return False
-        if self._is_taken:
-            self._lock.release()
-            return False
-        self._is_taken = True
-        return True
-
-    def end(self) -> None:
-        """Give it back."""
-        self._is_taken = False
-        self._lock.release()
+        had: list[bool] = []
+        is_mine = False
+        try:  # as ``within`` does, which takes longer: this is done several times a call
+            had.extend(map(self._lock.acquire, (True,), (seconds,)))
+            if True in had and not self._is_taken:
+                is_mine = self._is_taken = True
+                work()
+            return is_mine
+        finally:
+            if is_mine:
+                self._is_taken = False
+            if True in had:
+                self._lock.release()
 
     @property
     def is_own(self) -> bool:

@@ -26,7 +26,7 @@ from agentmetrics.budget.ledger.upkeep import Upkeep
 from agentmetrics.calls.facts import LLMCall
 from agentmetrics.errors import LedgerUnavailable
 from agentmetrics.meters.ledger import LedgerMeter
-from agentmetrics.recording.fork import ForkAware, held_lock, notice_fork, watch_forks
+from agentmetrics.recording.fork import ForkAware, held_lock, notice_fork, watch_forks, within
 from agentmetrics.recording.log_once import LogOnce
 from agentmetrics.recording.periodic import PeriodicFlush
 from agentmetrics.recording.said import QuietLogger, later
@@ -136,11 +136,8 @@ class Writer(ForkAware):
         self._heir = heir
 
     def _ensure_thread(self) -> None:
-        if self._periodic is None and not self._is_closed and self._starting.begin(0.0):
-            try:
-                self._start_thread()
-            finally:
-                self._starting.end()
+        if self._periodic is None and not self._is_closed:
+            self._starting.take(0.0, self._start_thread)
 
     def _start_thread(self) -> None:
         if self._periodic is not None:  # another thread was faster
@@ -204,21 +201,19 @@ class Writer(ForkAware):
         interrupted just this. One that interrupted an addition waits for nobody, since who is at
         the database may wait for that.
         """
-        with later():
-            if not self._writing.acquire(timeout=0.0 if self._sums.is_interrupted else seconds):
+        seconds = 0.0 if self._sums.is_interrupted else seconds
+        with later(), within(seconds, self._writing) as is_held:
+            if not is_held:
                 raise DatabaseAway(f"{self._database.shown!r}: another thread waits for its answer")
+            if self._is_writing:
+                raise LedgerUnavailable(
+                    f"{self._database.shown!r}: this thread is writing to it already"
+                )
+            self._is_writing, self._busy_since = True, time.monotonic()
             try:
-                if self._is_writing:
-                    raise LedgerUnavailable(
-                        f"{self._database.shown!r}: this thread is writing to it already"
-                    )
-                self._is_writing, self._busy_since = True, time.monotonic()
-                try:
-                    yield
-                finally:
-                    self._is_writing, self._busy_since = False, None
+                yield
             finally:
-                self._writing.release()
+                self._is_writing, self._busy_since = False, None
 
     def write(self) -> None:
         """Write everything that has ended, and ask what the followed spends are by now.

@@ -14,6 +14,7 @@ from agentmetrics.budget.ledger.summary import PeriodAmounts, Summary
 from agentmetrics.budget.ledger.tally import NANO
 from agentmetrics.cli.cost import words
 from agentmetrics.cli.cost.markup import element
+from agentmetrics.cli.cost.palette import ON_WHITE
 from agentmetrics.cli.cost.steps import Series, is_dense
 
 _TOP, _BOTTOM = 6.0, 90.0
@@ -91,8 +92,8 @@ def _dates(summary: Summary, steps: Sequence[PeriodAmounts]) -> Iterator[Element
 
 
 def colour(place: int, series: Series) -> str:
-    """The class of a series."""
-    return f"c{place}" if series.groups == 1 else "rest"
+    """The class of a series; the last has no colour of its own, whether it is one or several."""
+    return f"c{place}" if series.groups == 1 and place < len(ON_WHITE) else "rest"
 
 
 def _percent(share: float) -> str:

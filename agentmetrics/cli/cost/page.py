@@ -85,8 +85,8 @@ def _main(report: Report, title: str) -> Iterator[Element]:
             yield element("h2", f"By {names}, USD")
             yield _scrolled(_by_step(summary, steps, series), f"Cost by {names}")
     if report.budgets:
-        yield element("h2", "Budgets")
-        yield _scrolled(_by_budget(report.budgets), "Budgets")
+        yield element("h2", "Budgets now")
+        yield _scrolled(_by_budget(report.budgets), "Budgets now")
 
 
 def _footer(report: Report) -> Element:
@@ -200,16 +200,15 @@ def _by_budget(budgets: Sequence[BudgetStatus]) -> Element:
             _column("%")]  # fmt: skip
     rows = []
     for status in budgets:
-        scope = ", ".join(f"{name}={value}" for name, value in status.scope.items())
-        digits = 2 if status.limit_usd >= 100 else 6
+        limit, spent = words.limit_and_spent(status)
         rows.append(
             element(
                 "tr",
                 _row_name(status.budget, "name"),
-                element("td", scope or SAID_NOTHING, class_="name", dir="auto"),
+                element("td", words.scope(status), class_="name", dir="auto"),
                 element("td", status.period),
-                element("td", f"{status.limit_usd:,.{digits}f}"),
-                element("td", f"{status.spent_usd:,.{digits}f}"),
+                element("td", limit),
+                element("td", spent),
                 element("td", _share(min(status.percent, 100), 100), class_="wide"),
                 element("td", f"{status.percent:,.0f}"),
             )

@@ -43,17 +43,17 @@ _FONTS = (
 def made(report: Report) -> bytes:
     """The picture, as PNG."""
     installed = {font.name for font in font_manager.fontManager.ttflist}
-    # A name is no formula, whatever the user's own matplotlibrc says.
     style: Any = {
         "font.family": [name for name in _FONTS if name in installed],
         "font.size": 10,
         "text.color": _TEXT,
-        "text.parse_math": False,
-        "text.usetex": False,
+        "text.parse_math": False,  # a name is no formula
     }
     stored = BytesIO()
-    with mpl.rc_context(style), warnings.catch_warnings(record=True) as warned:
+    with mpl.rc_context(), warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
+        mpl.rcdefaults()  # whatever the user's own matplotlibrc says
+        mpl.rcParams.update(style)
         _Sheet(report).figure.savefig(stored, format="png", dpi=_DPI)
     if any("Glyph" in str(each.message) for each in warned):
         note("no font on this machine has all letters of the names; boxes stand for the others")
@@ -101,7 +101,7 @@ class _Sheet:
             self._y += 1.45 * _LINE
             self._text(
                 _MARGIN,
-                f"{total.calls:,} calls, {words.short(total.input_tokens)} input tokens, "
+                f"{words.calls(total.calls)}, {words.short(total.input_tokens)} input tokens, "
                 f"{words.short(total.output_tokens)} output tokens",
                 color=_SOFT,
             )

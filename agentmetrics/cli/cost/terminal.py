@@ -52,22 +52,17 @@ def _print(report: Report, tables: Sequence[Table]) -> None:
 
 
 def _by_budget(budgets: list[BudgetStatus], width: int) -> Table:
-    digits = [2 if status.limit_usd >= 100 else 6 for status in budgets]
-    scopes = (", ".join(f"{k}={v}" for k, v in status.scope.items()) for status in budgets)
+    limits, spent = zip(*map(words.limit_and_spent, budgets), strict=True)
     columns = [
         labels("budget", [status.budget for status in budgets]),
-        labels("scope", [scope or SAID_NOTHING for scope in scopes]),
+        labels("scope", list(map(words.scope, budgets))),
         labels("period", [status.period for status in budgets]),
-        numbers(
-            "limit\nUSD", [f"{b.limit_usd:,.{n}f}" for b, n in zip(budgets, digits, strict=True)]
-        ),
-        numbers(
-            "spent\nUSD", [f"{b.spent_usd:,.{n}f}" for b, n in zip(budgets, digits, strict=True)]
-        ),
+        numbers("limit\nUSD", limits),
+        numbers("spent\nUSD", spent),
         bars("spent", [min(status.percent, 100) for status in budgets], 100),
         numbers("%", [f"{status.percent:,.0f}" for status in budgets]),
     ]
-    return fitted("Budgets", columns, width, ("spent", "scope", "period", "%"))
+    return fitted("Budgets now", columns, width, ("spent", "scope", "period", "%"))
 
 
 def _by_label(summary: Summary, width: int) -> Table:

@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 
+from agentmetrics.budget.budgets.budget import BudgetStatus
 from agentmetrics.budget.ledger.summary import Summary
 from agentmetrics.budget.ledger.tally import Amounts
 from agentmetrics.budget.periods import Period, period_at
 from agentmetrics.cli.cost.report import PERIODS
+from agentmetrics.summary.amounts import digits_for as digits_of
+from agentmetrics.summary.amounts import written
 
 WORDS: dict[Period, str] = {period: word for word, period in PERIODS.items()}
 SAID_NOTHING = "\N{EN DASH}"
@@ -43,10 +46,10 @@ def sentences(summary: Summary) -> Iterator[str]:
         yield f"At this rate, the {word} will end at USD {usd(end, _digits_of_both(summary))}."
     total = summary.total
     if total.unpriced_calls:
-        yield f"Excluded from totals (+): {_calls(total.unpriced_calls)} with an unknown price."
+        yield f"Excluded from totals (+): {calls(total.unpriced_calls)} with an unknown price."
     if total.unmetered_calls:
-        calls = _calls(total.unmetered_calls)
-        yield f"Excluded from totals: unknown tokens, and their cost, of {calls}."
+        whose = calls(total.unmetered_calls)
+        yield f"Excluded from totals: unknown tokens, and their cost, of {whose}."
 
 
 def comparison(summary: Summary) -> str:
@@ -73,15 +76,13 @@ def _digits_of_both(summary: Summary) -> int:
     return digits_for(total if total.cost_nano_usd else summary.previous_whole)
 
 
-def _calls(count: int) -> str:
+def calls(count: int) -> str:
     return f"{count:,} call{'' if count == 1 else 's'}"
 
 
 def digits_for(total: Amounts) -> int:
-    """Decimal places for a table whose sum this is: enough for the small, few for the large."""
-    if total.cost_usd >= 1000:
-        return 2
-    return 4 if total.cost_usd >= 1 else 6
+    """Decimal places for a table whose sum this is."""
+    return digits_of(total.cost_usd)
 
 
 def few_digits_for(total: Amounts) -> int:
@@ -95,11 +96,8 @@ def cell(amounts: Amounts, digits: int) -> str:
 
 
 def usd(amounts: Amounts, digits: int) -> str:
-    """The cost as a number; what is next to nothing is not shown as nothing."""
-    least = Decimal(1).scaleb(-digits)
-    if 0 < amounts.cost_usd < least:
-        return f"<{least:f}"
-    return f"{amounts.cost_usd:,.{digits}f}"
+    """The cost as a number."""
+    return written(amounts.cost_usd, digits)
 
 
 def _spent(amounts: Amounts, digits: int) -> str:
@@ -114,6 +112,16 @@ def cost(amounts: Amounts, digits: int) -> str:
     return usd(amounts, digits) + ("+" if amounts.unpriced_calls else " ")
 
 
+def scope(status: BudgetStatus) -> str:
+    """Which calls a budget is of."""
+    return ", ".join(f"{name}={value}" for name, value in status.scope.items()) or SAID_NOTHING
+
+
+def limit_and_spent(status: BudgetStatus) -> tuple[str, str]:
+    digits = 2 if status.limit_usd >= 100 else 6
+    return f"{status.limit_usd:,.{digits}f}", f"{status.spent_usd:,.{digits}f}"
+
+
 def short(count: int) -> str:
     """A count in a few characters; CSV and JSON have all digits."""
     for unit, size in _UNITS:
@@ -123,11 +131,12 @@ def short(count: int) -> str:
 
 
 def mark(value: float) -> str:
-    """A round number beside a chart."""
+    """A round number beside a chart, where there is room for some eight characters."""
     for unit, size in _UNITS:
         if value >= size:
             return f"{value / size:g} {unit}"
-    return f"{Decimal(f'{value:.6g}'):,f}"
+    shown = f"{value:.6g}"
+    return shown if 0 < value < 1e-5 else f"{Decimal(shown):,f}"
 
 
 def percent(change: float | None) -> int:

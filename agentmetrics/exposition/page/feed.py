@@ -15,13 +15,16 @@ from agentmetrics.exposition.page.state import point_of, state_of
 from agentmetrics.live.build import view
 from agentmetrics.live.samples import Snapshot
 from agentmetrics.live.watch import Watch
-from agentmetrics.recording.fork import renewed_lock
+from agentmetrics.recording.fork import renewed_lock, within
 from agentmetrics.recording.log_once import LogOnce
 
 EVERY_SECONDS = 1.0
 KEPT_SECONDS = 600.0
 MOST_OF_A_CORE = 0.02
 """Where a sample takes long, there are fewer."""
+
+MOST_FEEDS = 20
+"""Whose last events a client may tell: those of the processes that answer it in turn."""
 
 Read = Callable[[float], Snapshot]
 """Gives the snapshot of now, whose Unix time it is told."""
@@ -76,22 +79,27 @@ class Feed:
 
     def look(self) -> None:
         """Take a sample if one is due. Never raises, and waits for nobody who takes one already."""
-        if self.due_in() > 0 or not self._lock.acquire(blocking=False):
-            return
-        began, used, problem = time.monotonic(), time.thread_time(), ""
+        if self.due_in() <= 0:
+            with within(0.0, self._lock) as is_held:
+                problem = self._sampled() if is_held else ""
+            if problem:
+                self._problems.warn(problem, "a sample for the live page failed: %s", problem)
+
+    def _sampled(self) -> str:
+        """Take one; what it failed of, or nothing."""
+        began, used = time.monotonic(), time.thread_time()
         try:
             self._sample()
         except Exception as error:  # a page that shows nothing must not cost the program anything
-            problem = type(error).__name__
+            return type(error).__name__
+        else:
+            return ""
         finally:
             cost = time.thread_time() - used
             # The first one imports what it needs, and any may have to collect garbage.
             usual, self._cost = min(cost, self._cost), cost
             self._every = max(EVERY_SECONDS, usual / MOST_OF_A_CORE)
             self._due = began + self._every
-            self._lock.release()
-        if problem:
-            self._problems.warn(problem, "a sample for the live page failed: %s", problem)
 
     def _sample(self) -> None:
         now = time.time()
@@ -134,11 +142,15 @@ class Feed:
         return Told(name, body % (name.encode(), self._every, shown.state, new, runs))
 
     def _numbers(self, last: str, count: int) -> Sequence[int]:
-        """The numbers in the name of an event; zeros of one that is not of this feed."""
-        boot, *numbers = last.split("-", count + 1)
-        are_ours = boot == self._boot() and len(numbers) == count
-        if are_ours and all(each.isdecimal() and len(each) < 16 for each in numbers):
-            return [*map(int, numbers)]
+        """The numbers in the name of an event of this feed; zeros where there is none.
+
+        Who is answered by several processes in turn tells the last event of each of them.
+        """
+        for name in last.split(",", MOST_FEEDS):
+            boot, *numbers = name.split("-", count + 1)
+            are_ours = boot == self._boot() and len(numbers) == count
+            if are_ours and all(each.isdecimal() and len(each) < 16 for each in numbers):
+                return [*map(int, numbers)]
         return [0] * count
 
 

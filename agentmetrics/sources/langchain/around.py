@@ -29,7 +29,12 @@ def metadata_around() -> Mapping[str, Any]:
     if not config:
         return NO_CONFIG
     inherited = getattr(config.get("callbacks"), "metadata", None)
-    return {**(inherited or NO_CONFIG), **(config.get("metadata") or NO_CONFIG)}
+    return {**_copied(inherited), **_copied(config.get("metadata"))}
+
+
+def _copied(metadata: object) -> Mapping[str, Any]:
+    """LangChain's are dictionaries; what else somebody has put there may have no end."""
+    return dict.copy(metadata) if isinstance(metadata, dict) else NO_CONFIG
 
 
 def parent_around() -> Any:

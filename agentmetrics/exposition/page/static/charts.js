@@ -14,7 +14,7 @@ function coloured(kind, names) {
   return names.map((name) => ({ name, variable: `--s${has.get(name)}` }));
 }
 const OTHER = '\u0000other';
-const labelled = (name) => (name === OTHER ? 'other' : name);
+const labelled = (name) => (name === OTHER ? 'all others' : name); // "other" is what a limit of labels calls them
 
 // The groups with the greatest part in what is shown, in any of the charts.
 function leading(kind) {
@@ -116,6 +116,12 @@ function makeChart(chart) {
     chart.drawn?.setCursor({ left: -10, top: -10 });
   });
 }
+// The points between two gaps, of which there is no line.
+function alone(drawn, index) {
+  const values = drawn.data[index];
+  const isNone = (at) => values[at] == null;
+  return [...values.keys()].filter((at) => !isNone(at) && isNone(at - 1) && isNone(at + 1));
+}
 // Ten minutes, or what there is of them.
 function timeRange() {
   const end = known.points.at(-1)?.t ?? Date.now() / 1000;
@@ -142,7 +148,7 @@ function options(chart, groups) {
       stroke: colour(variable),
       width: 1.75,
       fill: chart.stacked ? `${colour(variable)}55` : undefined,
-      points: { show: false },
+      points: { show: false, size: 5, fill: colour(variable), filter: alone },
       spanGaps: false,
     }))],
     bands: chart.stacked ? groups.slice(1).map((_, index) => ({ series: [index + 1, index + 2] })) : [],
@@ -150,7 +156,8 @@ function options(chart, groups) {
   };
 }
 function drawChart(chart, all) {
-  const groups = chart.kind ? all : all.filter(({ name }) => !chosen.off.has(name));
+  const isShown = ({ name }) => !chosen.off.has(name) && !(chart.quantiles && name === OTHER); // they do not add up
+  const groups = chart.kind ? all : all.filter(isShown);
   const [times, values] = columns(chart, groups);
   chart.shown = { groups, times, values };
   const data = [times, ...(chart.stacked ? stacked(values) : values)];

@@ -28,7 +28,7 @@ function live() {
 }
 const lost = () => status('lost', 'reconnecting');
 const isSilent = () => Date.now() - heard > SILENT_MS;
-const query = () => `?client=${CLIENT}&last=${known.last}`;
+const query = () => `?client=${CLIENT}&last=${[...known.lasts.values()]}`;
 function disconnect() {
   turn += 1;
   stream?.close();

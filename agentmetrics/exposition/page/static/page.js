@@ -25,7 +25,7 @@ byId('pause').addEventListener('click', () => {
   chosen.paused = !chosen.paused;
   byId('pause').setAttribute('aria-pressed', String(chosen.paused));
   live();
-  if (!chosen.paused) draw();
+  if (!chosen.paused) goOn();
 });
 const THEMES = ['auto', 'light', 'dark'];
 function theme(name) {

@@ -2,29 +2,26 @@
 
 const MOST_RUNS = 200;
 const MOST_STRIPS = 24; // agents; those of which a run has ended latest
-const MOST_SERVERS = 10; // one of several may answer each time
 const BAR = 6; // pixels, with the gap
 const ODD = { runs: 5, factor: 2, share: 0.8 }; // as in live/last_runs.py
 const WORDS = { error: 'failed', cancelled: 'cancelled', interrupted: 'interrupted' };
 const servers = new Map(); // what each process has told, by its name
 let strips = { drawn: '', version: 0 };
 
-function takeRuns(last, told) {
+function takeRuns(server, told) {
   if (!told) return;
-  const server = last.split('-')[0];
   const had = servers.get(server)?.agents ?? new Map();
   const agents = new Map();
   for (const [name, fresh] of Object.entries(told.agents)) {
     const there = had.get(name) ?? [];
-    const latest = there.at(-1)?.number ?? 0; // one of several servers tells all of it again
+    const latest = there.at(-1)?.number ?? 0; // a stream that is opened again may tell of it again
     const runs = fresh.filter(([number]) => number > latest).map(([number, ended, took, calls, tools, tokens, cost, status]) => (
       { number, ended, took, calls, tools, tokens, cost, status, server }));
     agents.set(name, runs.length ? [...there, ...runs].slice(-MOST_RUNS) : there);
     if (runs.length) strips.version += 1;
   }
   if (agents.size !== had.size) strips.version += 1;
-  servers.set(server, { since: told.since, one: told.one_process, agents });
-  if (servers.size > MOST_SERVERS) servers.delete(servers.keys().next().value);
+  keepLatest(servers, server, { since: told.since, one: told.one_process, agents });
 }
 
 function rowsOfRuns() {

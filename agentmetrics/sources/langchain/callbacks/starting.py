@@ -13,6 +13,7 @@ from agentmetrics.calls.attribution import nearest_run
 from agentmetrics.calls.facts import UNKNOWN, Ceiling, LLMCall, RetrieverQuery, Scope, ToolExecution
 from agentmetrics.errors import BudgetExceeded
 from agentmetrics.pipeline import Pipeline
+from agentmetrics.providers.fields import fields_of
 from agentmetrics.recording.metric import clean_label
 from agentmetrics.sources.ceiling import ceiling_of
 from agentmetrics.sources.langchain.around import extra_values_here, parent_around
@@ -200,7 +201,7 @@ def plain_id(run_id: object) -> UUID | None:
 
 def plain_dict(mapping: Any) -> dict[str, Any] | None:
     with suppress(Exception):
-        plain = {plain_text(key): _plain(value) for key, value in mapping.items()}
+        plain = {plain_text(key): _plain(value) for key, value in fields_of(mapping)}
         return {key: value for key, value in plain.items() if key and value is not None}
     return None
 

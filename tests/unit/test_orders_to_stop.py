@@ -1,0 +1,120 @@
+"""An exception of a signal handler's, as Ctrl-C is one, between any two steps of a call of ours."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+import agentmetrics
+from agentmetrics import Budget, Budgets, Ledger, MemoryRecorder, track_call, track_run, track_tool
+from agentmetrics.recording import fork
+
+PACKAGE = str(Path(agentmetrics.__file__).parent)
+IN_FLIGHT = ("llm_active_calls", "agent_active_runs", "tool_executions_active")
+
+
+class Stop(BaseException):
+    """What the handler raises."""
+
+
+class Interrupted:
+    """Runs some work, which is told to stop at one of the places where Python runs handlers: where
+    a function of ours is entered, and where one of C has returned to it."""
+
+    def __init__(self, at: int) -> None:
+        self._at, self.passed = at, 0
+
+    def run(self, work: Callable[[], object]) -> None:
+        before = sys.getprofile()
+        sys.setprofile(self._look)
+        try:
+            work()
+        finally:
+            sys.setprofile(before)
+
+    def _look(self, frame: FrameType, event: str, argument: object) -> None:
+        if event in ("call", "c_return") and frame.f_code.co_filename.startswith(PACKAGE):
+            self.passed += 1
+            if self.passed == self._at:
+                raise Stop
+
+
+@pytest.fixture
+def budget() -> Budget:
+    return Budget("all", 1e6, action="block", reserve="max_tokens")
+
+
+@pytest.fixture
+def ledger(recorder: MemoryRecorder, budget: Budget, tmp_path: Path) -> Iterator[Ledger]:
+    made = Ledger(f"sqlite:///{tmp_path}/x.db", flush_interval_seconds=3600)
+    made.attach(recorder)
+    budgets = Budgets([budget], recorder, ledger=made, on_ledger_error="block")
+    budgets.load()
+    yield made
+    budgets.close()
+    made.close()
+
+
+def call(recorder: MemoryRecorder, agent: str) -> None:
+    with (
+        track_run(agent, recorder=recorder, max_cost_usd=1e6),
+        track_tool("tool", recorder=recorder),
+        track_call(
+            "openai", "gpt-4o-mini", recorder=recorder, max_input_tokens=9, max_output_tokens=9
+        ) as made,
+    ):
+        made.record_usage(9, 9)
+
+
+def locks_held() -> list[object]:
+    """Those that another thread cannot have."""
+    found: list[object] = []
+
+    def look() -> None:
+        for lock, _ in (*fork._items(fork._held), *fork._items(fork._renewed)):
+            if lock.acquire(timeout=1):
+                lock.release()
+            else:
+                found.append(lock)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join(60)
+    return found
+
+
+def test_a_handler_that_raises_costs_its_call_at_most_and_leaves_nothing_behind(
+    recorder: MemoryRecorder, ledger: Ledger, budget: Budget
+) -> None:
+    def counted(agent: str) -> float:
+        return recorder.value("llm_calls_total", agent_name=agent)
+
+    call(recorder, "told to stop")
+    whole = Interrupted(0)
+    whole.run(lambda: call(recorder, "told to stop"))
+    places = range(1, whole.passed, 7)
+    before, stopped = counted("told to stop"), 0
+    for at in places:
+        told = Interrupted(at)
+        try:
+            told.run(lambda: call(recorder, "told to stop"))
+        except Stop:
+            stopped += 1
+        else:
+            assert told.passed < at, "the order was lost"
+        call(recorder, "next")
+        assert 0 <= counted("told to stop") - before <= 1, at
+        assert [recorder.value(name) for name in IN_FLIGHT] == [0, 0, 0], at
+        assert budget.status().reserved_usd == 0, at
+        before = counted("told to stop")
+    assert stopped > len(places) / 2
+    assert locks_held() == []
+    assert counted("next") == len(places)
+    ledger._writer.spool.patience_seconds = 0.0
+    written = {each.labels["agent_name"]: each.amounts.calls for each in ledger.summary().groups}
+    assert written["next"] == len(places)
