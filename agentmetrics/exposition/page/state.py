@@ -36,6 +36,7 @@ def state_of(view: View, in_flight: Mapping[str, float] | None) -> Told:
         "oldest_run": _oldest(agents, "oldest_run_seconds"),
         "oldest_call": _oldest(agents, "oldest_call_seconds"),
         "usd_per_day": view.usd_per_day,
+        "usd_today": view.usd_today,
         "unpriced": view.unpriced_calls_total,
         "all": asdict(view.flow),
         "agents": [_agent(row) for row in agents[:MOST_ROWS]],
@@ -84,6 +85,7 @@ def _agent(row: AgentRow) -> Told:
         "oldest_call": row.oldest_call_seconds,
         "runs_total": row.runs_total,
         "calls_per_run": row.calls_per_run,
+        "usd_today": row.usd_today,
         "marks": [asdict(mark) for mark in row.marks],
     }
     return {**told, **asdict(row.flow)}

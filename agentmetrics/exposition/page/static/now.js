@@ -100,10 +100,11 @@ function drawNow({ active_runs, active_calls, oldest_run, oldest_call, agents, f
   );
 }
 
-function drawMinute({ all, unpriced, usd_per_day, window }) {
+function drawMinute({ all, unpriced, usd_per_day, usd_today, window }) {
   const { input_tokens_per_second: read, output_tokens_per_second: written } = all;
   tiles.usd(usd(all.usd_per_minute), all.usd_per_minute ? `${usd(usd_per_day)} a day` : '');
-  tiles.spent(usd(all.usd_total), unpriced ? `${amount(unpriced)} unpriced` : '');
+  const today = usd_today == null ? '' : `${usd(usd_today)} today`;
+  tiles.spent(usd(all.usd_total), [today, unpriced ? `${amount(unpriced)} unpriced` : ''].filter(Boolean).join(', '));
   tiles.tokens(read == null ? NONE : amount(read + written), read == null ? '' : `${amount(read)} in, ${amount(written)} out`);
   tiles.rate(amount(all.calls_per_minute), `${amount(all.calls_total)} in total`);
   tiles.latency(seconds(all.p95_seconds), all.p50_seconds == null ? '' : `median ${seconds(all.p50_seconds)}`);
@@ -166,9 +167,12 @@ const COLUMNS = [
   ['p50_seconds', 'p50', seconds],
   ['p95_seconds', 'p95', seconds],
   ['usd_per_minute', 'USD/min', usd],
+  ['usd_today', 'Today', usd],
   ['usd_total', 'USD', usd],
 ];
-const OF_AGENTS = new Set(['active_runs', 'oldest_run', 'runs_total']);
+const OF_AGENTS = new Set(['active_runs', 'oldest_run', 'runs_total', 'usd_today']);
+const isLeftOut = (field, state) =>
+  (chosen.by === 'models' && OF_AGENTS.has(field)) || (field === 'usd_today' && state.usd_today == null);
 const head = byId('columns');
 for (const [field, title] of COLUMNS) {
   const button = element('button', { type: 'button' }, title);
@@ -191,7 +195,7 @@ function drawTable(state) {
   say(head.firstChild.firstChild, chosen.by === 'agents' ? 'Agent' : 'Model');
   for (const cell of head.children) {
     const { field } = cell.dataset;
-    cell.hidden = chosen.by === 'models' && OF_AGENTS.has(field);
+    cell.hidden = isLeftOut(field, state);
     if (field === sort) cell.setAttribute('aria-sort', down ? 'descending' : 'ascending');
     else cell.removeAttribute('aria-sort');
   }
@@ -206,7 +210,7 @@ function drawTable(state) {
     })),
     (made, row) => COLUMNS.forEach(([field, , text], index) => {
       const cell = made.children[index];
-      cell.hidden = chosen.by === 'models' && OF_AGENTS.has(field);
+      cell.hidden = isLeftOut(field, state);
       say(cell, text(row[field]));
       if (index) cell.dataset.value = row[field] ?? '';
       else cell.title = row.name;
