@@ -148,6 +148,23 @@ async def test_keys_sort_filter_pause_and_choose_the_window() -> None:
         assert top.return_code == 0
 
 
+async def test_a_resized_terminal_has_its_figures_in_as_few_lines_as_it_can_though_paused() -> None:
+    with feeding_from(told()) as feeds:
+        top = Top(feeds, UNICODE)
+
+        def is_in_one_line() -> bool:
+            return (
+                re.search(r"^USD .* since start .* active ", drawn(top), re.MULTILINE) is not None
+            )
+
+        async with top.run_test(size=(40, 30)) as pilot:
+            await until(pilot, has_seen_all(top))
+            await pilot.press("p")
+            assert not is_in_one_line()
+            await pilot.resize_terminal(120, 30)
+            await until(pilot, is_in_one_line)
+
+
 async def test_what_is_away_is_said_and_comes_back() -> None:
     with served() as (recorder, server):
         record(recorder, "planner", 3)
