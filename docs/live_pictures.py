@@ -27,15 +27,15 @@ BETWEEN = 40
 
 SECTIONS = """() => [
   ...[...document.querySelectorAll('main > section, .chart, .runs > li')]
-    .map((each) => Math.round(each.getBoundingClientRect().top + scrollY) - 8),
-  document.documentElement.scrollHeight]"""
+    .map((each) => Math.round(each.getBoundingClientRect().top) - 8),
+  innerHeight]"""
 
 
 @contextmanager
 def shown(
     browser: Browser, url: str, width: int, scheme: Literal["light", "dark"]
 ) -> Iterator[Page]:
-    """The page with its charts and strips, on a screen that is high enough for all of it."""
+    """The page with its charts and strips, while agents run."""
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
     )
@@ -43,12 +43,14 @@ def shown(
     page.goto(url)
     page.locator("#runs .run").nth(20).wait_for()
     page.locator("#legend button").nth(3).wait_for()
-    fit(page)
+    when_busy(page)
     yield page
     context.close()
 
 
-def fit(page: Page) -> None:
+def when_busy(page: Page) -> None:
+    """Return once several agents run, with a screen that is as high as the page is then."""
+    page.locator("#running li").nth(1).wait_for(timeout=120_000)
     high = page.evaluate("() => document.documentElement.scrollHeight")
     page.set_viewport_size({"width": page.evaluate("() => innerWidth"), "height": high})
 
@@ -104,7 +106,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
         with shown(browser, url, WIDE, "light") as page:
             page.wait_for_timeout(1000 * float(more[0] if more else 600))
-            fit(page)
+            when_busy(page)
             write("live-light", page.screenshot())
             write("live-runs", last_runs(page))
         with shown(browser, url, WIDE, "dark") as page:

@@ -139,6 +139,22 @@ def test_where_events_cannot_be_had_the_page_polls(browser: Browser) -> None:
         assert seen.complaints == []
 
 
+def test_numbers_that_are_old_since_sampling_fails_are_not_called_live(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = new()
+    called(recorder, "planner")
+    with served(recorder) as url, opened(browser, url) as seen:
+        expect(seen.page.locator("#status-text")).to_have_text("live")
+        monkeypatch.setattr(feed, "view", None)
+        seen.page.clock.install()
+        seen.page.clock.fast_forward(15_000)
+        expect(seen.page.locator("#status-text")).to_have_text("no new numbers")
+        assert seen.page.locator(CALLS).text_content() == "1"
+        monkeypatch.undo()
+        expect(seen.page.locator("#status-text")).to_have_text("live")
+
+
 def test_a_page_that_is_paused_shows_what_it_showed_whatever_is_pressed(browser: Browser) -> None:
     recorder = new()
     called(recorder, "planner")

@@ -1,6 +1,7 @@
 // The server's events, or its state asked for again and again where events cannot be had.
 
 const SILENT_MS = 6000; // longer than this without a word, and the connection is taken for dead
+const OLD_MS = 10000; // numbers that are older are not live, unless samples are rarer
 const HIDDEN_MS = 60000; // a page that nobody sees stops asking
 // With the origin: requests to a path alone are refused where the address has a password in it.
 const BASE = `${location.origin}${location.pathname.replace(/\/+$/, '')}`;
@@ -10,6 +11,8 @@ const POLLS = document.documentElement.dataset.transport === 'poll';
 let stream = null;
 let timer = 0;
 let heard = 0; // when the server last said something, or was last asked to
+let sampled; // when the latest numbers are from, in the time of the server
+let news = Date.now(); // when they came
 let told = false; // whether it has said something on this connection
 let polls = POLLS;
 let hiding = 0;
@@ -24,7 +27,16 @@ function live() {
   heard = Date.now();
   told = true;
   if (chosen.paused) status('waiting', 'paused');
+  else if (Date.now() - news > Math.max(OLD_MS, 3000 * known.every)) status('waiting', 'no new numbers');
   else status('live', polls ? 'live, polling' : 'live');
+}
+function hear(what) {
+  if (what.state?.time !== sampled) {
+    sampled = what.state?.time;
+    news = Date.now();
+  }
+  take(what);
+  live();
 }
 const lost = () => status('lost', 'reconnecting');
 const isSilent = () => Date.now() - heard > SILENT_MS;
@@ -45,10 +57,7 @@ function connect() {
 }
 function listen() {
   stream = new EventSource(`${BASE}/events${query()}`);
-  stream.onmessage = (event) => {
-    take(JSON.parse(event.data));
-    live();
-  };
+  stream.onmessage = (event) => hear(JSON.parse(event.data));
   stream.addEventListener('alive', live);
   stream.onerror = () => {
     if (stream?.readyState === EventSource.CLOSED) {
@@ -69,8 +78,7 @@ async function poll() {
     if (mine !== turn) return;
     if (isFull) again('too many pages are looking; trying again', 5000);
     else {
-      take(found);
-      live();
+      hear(found);
       timer = setTimeout(poll, 1000);
     }
   } catch {
