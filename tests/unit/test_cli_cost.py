@@ -53,7 +53,7 @@ class TestTheTable:
             "Previous day: USD 1.0400 by the same time, USD 11.4400 in total.",
             "At this rate, the day will end at USD 4.3034.",
             "Excluded from totals (+): 2 calls with an unknown price.",
-            "Excluded from totals: unknown tokens, and their cost, of 1 call.",
+            "Excluded from totals: the unknown tokens of 1 call, and their cost.",
         ]
 
     def test_the_table_says_of_no_period_that_its_unknown_cost_was_nothing(self, books):

@@ -49,7 +49,7 @@ def sentences(summary: Summary) -> Iterator[str]:
         yield f"Excluded from totals (+): {calls(total.unpriced_calls)} with an unknown price."
     if total.unmetered_calls:
         whose = calls(total.unmetered_calls)
-        yield f"Excluded from totals: unknown tokens, and their cost, of {whose}."
+        yield f"Excluded from totals: the unknown tokens of {whose}, and their cost."
 
 
 def comparison(summary: Summary) -> str:
