@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Literal
 from urllib.parse import urlsplit
@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agentmetrics import CacheTracker, track_call, track_run
 from agentmetrics.exposition import start_http_server_in_thread
-from agentmetrics.exposition.page import feed, state
+from agentmetrics.exposition.page import events, feed, state
 from agentmetrics.recording.metric import clean_label
 from tests.integration.test_demo import announced, started
 from tests.services.browser import chromium, violations
@@ -51,11 +51,19 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a demo with live traffic, without a path."""
+def starting_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+    """A demo with live traffic; gives its address, without a path, once it is there.
+
+    A test that does little but wait asks for it, too: the demo then starts meanwhile.
+    """
     log = tmp_path_factory.mktemp("demo") / "log"
     with started("demo", "--serve", "--port", "0", log=log) as process:
-        yield announced(log, process).removesuffix("/metrics")
+        yield lambda: announced(log, process).removesuffix("/metrics")
+
+
+@pytest.fixture(scope="module")
+def demo(starting_demo: Callable[[], str]) -> str:
+    return starting_demo()
 
 
 CALLS = "td[data-field=calls_total]"
@@ -147,6 +155,7 @@ def test_numbers_that_are_old_since_sampling_fails_are_not_called_live(
     with served(recorder) as url, opened(browser, url) as seen:
         expect(seen.page.locator("#status-text")).to_have_text("live")
         monkeypatch.setattr(feed, "view", None)
+        monkeypatch.setattr(events, "_ALIVE_SECONDS", 0.1)
         seen.page.clock.install()
         seen.page.clock.fast_forward(15_000)
         expect(seen.page.locator("#status-text")).to_have_text("no new numbers")
@@ -235,40 +244,6 @@ def shows_newer(page: Page) -> None:
     page.wait_for_function("(t) => document.querySelector('#status').dataset.time > t", arg=now)
 
 
-def test_a_machine_that_slept_while_the_server_restarted_shows_the_new_numbers_and_a_gap(
-    browser: Browser, in_little_time: None
-) -> None:
-    port, recorder, again = free_port(), new(), new()
-    with ExitStack() as until_the_end, ExitStack() as until_it_stops:
-        url = until_it_stops.enter_context(served(recorder, port))
-        called(recorder, "planner", times=40)
-        seen = until_the_end.enter_context(opened(browser, url))
-        page = seen.page
-        expect(page.locator(CALLS)).to_have_text("40")
-        called(recorder, "planner", times=10)
-        wait_until(lambda: "$" in read(page, points=1)[0])
-        for _ in range(3):
-            shows_newer(page)
-        noted(page)
-        with asleep(browser):
-            until_it_stops.close()
-            called(again, "planner", times=3)
-            until_the_end.enter_context(served(again, port))
-            time.sleep(7)  # longer than a page waits for a word, and than two points may be apart
-        expect(page.locator(CALLS)).to_have_text("3")
-        expect(page.locator(STATUS)).to_have_attribute("data-state", "live")
-        assert said(page)[:2] == ["live", "lost"]
-        called(again, "planner", times=2)
-        expect(page.locator(CALLS)).to_have_text("5")
-        for _ in range(4):
-            shows_newer(page)
-        (gap,) = page.locator("#chart-usd canvas").evaluate(GAPS)
-        assert gap > 20
-        *rates, before = read(page, points=500)
-        assert "nothing" in before
-        assert all(re.search(r"planner \$\d", rate) for rate in rates)
-
-
 def test_a_tab_in_the_background_asks_for_nothing_and_then_shows_the_newest(
     browser: Browser,
 ) -> None:
@@ -290,6 +265,55 @@ def test_a_tab_in_the_background_asks_for_nothing_and_then_shows_the_newest(
         expect(page.locator(CALLS)).to_have_text("2")
         assert said(page) == ["live", "lost", "live"]
         assert seen.complaints == []
+
+
+def test_an_address_with_a_password_or_another_host_in_its_path_asks_its_own_server(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENTMETRICS_PAGE_TOKEN", "open sesame")
+    recorder = new()
+    called(recorder, "planner")
+    with start_http_server_in_thread(recorder) as server:
+        own = f"127.0.0.1:{server.port}"
+        address = f"http://me:open%20sesame@{own}//elsewhere.example"
+        with opened(browser, address) as seen:
+            expect(seen.page.locator(CALLS)).to_have_text("1")
+            assert {urlsplit(url).netloc.rpartition("@")[2] for url in seen.requests} == {own}
+            assert seen.complaints == []
+
+
+def test_a_machine_that_slept_while_the_server_restarted_shows_the_new_numbers_and_a_gap(
+    browser: Browser, in_little_time: None, starting_demo: object
+) -> None:
+    port, recorder, again = free_port(), new(), new()
+    with ExitStack() as until_the_end, ExitStack() as until_it_stops:
+        url = until_it_stops.enter_context(served(recorder, port))
+        called(recorder, "planner", times=40)
+        seen = until_the_end.enter_context(opened(browser, url))
+        page = seen.page
+        expect(page.locator(CALLS)).to_have_text("40")
+        called(recorder, "planner", times=10)
+        wait_until(lambda: "$" in read(page, points=1)[0])
+        for _ in range(3):
+            shows_newer(page)
+        noted(page)
+        with asleep(browser):
+            until_it_stops.close()
+            called(again, "planner", times=3)
+            until_the_end.enter_context(served(again, port))
+            time.sleep(6.5)  # longer than a page waits for a word, and than two points may be apart
+        expect(page.locator(CALLS)).to_have_text("3")
+        expect(page.locator(STATUS)).to_have_attribute("data-state", "live")
+        assert said(page)[:2] == ["live", "lost"]
+        called(again, "planner", times=2)
+        expect(page.locator(CALLS)).to_have_text("5")
+        for _ in range(4):
+            shows_newer(page)
+        (gap,) = page.locator("#chart-usd canvas").evaluate(GAPS)
+        assert gap > 20
+        *rates, before = read(page, points=500)
+        assert "nothing" in before
+        assert all(re.search(r"planner \$\d", rate) for rate in rates)
 
 
 def test_behind_a_proxy_events_come_back_with_the_server_and_no_rate_is_negative(
@@ -315,21 +339,6 @@ def test_behind_a_proxy_events_come_back_with_the_server_and_no_rate_is_negative
                 expect(rate).not_to_have_text("\N{EN DASH}")
                 assert float(rate.get_attribute("data-value") or "nan") >= 0
         assert all(url.startswith(f"{proxy.url}/agentmetrics") for url in seen.requests)
-
-
-def test_an_address_with_a_password_or_another_host_in_its_path_asks_its_own_server(
-    browser: Browser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AGENTMETRICS_PAGE_TOKEN", "open sesame")
-    recorder = new()
-    called(recorder, "planner")
-    with start_http_server_in_thread(recorder) as server:
-        own = f"127.0.0.1:{server.port}"
-        address = f"http://me:open%20sesame@{own}//elsewhere.example"
-        with opened(browser, address) as seen:
-            expect(seen.page.locator(CALLS)).to_have_text("1")
-            assert {urlsplit(url).netloc.rpartition("@")[2] for url in seen.requests} == {own}
-            assert seen.complaints == []
 
 
 # On the demo, last: it works for as long as it is there
