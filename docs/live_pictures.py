@@ -61,6 +61,13 @@ def write(name: str, taken: bytes) -> None:
     subprocess.run(command, input=taken, check=True)
 
 
+def until_last_runs(page: Page) -> bytes:
+    """What runs now, the last minute and the charts: for who has not much room."""
+    section = page.locator("#runs-section").bounding_box()
+    assert section is not None
+    return page.screenshot(clip={"x": 0, "y": 0, "width": WIDE, "height": section["y"] - 8})
+
+
 def last_runs(page: Page) -> bytes:
     """The strips of a few agents, with a run that stands out pointed at."""
     strips = page.locator("#runs > li")
@@ -108,6 +115,7 @@ def main() -> None:
             page.wait_for_timeout(1000 * float(more[0] if more else 600))
             when_busy(page)
             write("live-light", page.screenshot())
+            write("live-now", until_last_runs(page))
             write("live-runs", last_runs(page))
         with shown(browser, url, WIDE, "dark") as page:
             write("live-dark", page.screenshot())
