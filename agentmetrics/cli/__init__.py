@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 
 
@@ -21,4 +23,14 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)  # as a command that is interrupted ends later
     print_anywhere()
-    app(prog_name="agentmetrics")
+    try:
+        try:
+            app(prog_name="agentmetrics")
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # as Python does later, when nobody can catch what it raises
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still in the buffer
+        sys.exit(f"agentmetrics: cannot write its output: {error.strerror}")

@@ -527,3 +527,15 @@ def test_demo_is_for_people_or_for_programs(option: str) -> None:
     assert done.exit_code == 2
     assert done.stdout == ""
     assert f"use --json without {option}" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full disk to write to")
+@pytest.mark.parametrize("command", ["check", "--help"])
+def test_output_that_cannot_be_written_is_one_sentence(command: str) -> None:
+    program = "from agentmetrics.cli import main; main()"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program, command], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr == "agentmetrics: cannot write its output: No space left on device\n"
