@@ -12,6 +12,7 @@ import pytest
 
 import agentmetrics
 from agentmetrics import Budget, Budgets, Ledger, MemoryRecorder, track_call, track_run, track_tool
+from agentmetrics.calls.context import run_here
 from agentmetrics.recording import fork
 
 PACKAGE = str(Path(agentmetrics.__file__).parent)
@@ -111,6 +112,7 @@ def test_a_handler_that_raises_costs_its_call_at_most_and_leaves_nothing_behind(
         assert 0 <= counted("told to stop") - before <= 1, at
         assert [recorder.value(name) for name in IN_FLIGHT] == [0, 0, 0], at
         assert budget.status().reserved_usd == 0, at
+        assert run_here() is None, at
         before = counted("told to stop")
     assert stopped > len(places) / 2
     assert locks_held() == []
