@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar, Token, copy_context
 from typing import Any, TypeVar
 
 from agentmetrics.calls.facts import AgentRun
@@ -30,6 +30,20 @@ class _Labels(dict[str, str]):
 
 
 _labels: ContextVar[_Labels | None] = ContextVar("agentmetrics_labels", default=None)
+
+
+def put_back(*tokens: Token[Any]) -> bool:
+    """Leave what these were given for, as a block does at its end; whether that is done.
+
+    It is not in a collection, nor where a signal handler raises in the middle of the block's
+    beginning or of this: what was set is to be marked as left then, for whoever finds it there.
+    """
+    if not tokens or is_collecting():
+        return False
+    with suppress(ValueError):  # in another context, which never saw these
+        for token in tokens:
+            token.var.reset(token)
+    return True
 
 
 def run_here() -> AgentRun | None:
@@ -62,15 +76,17 @@ def labels(**values: str) -> Iterator[None]:
         return
     around = _labels_here()
     own = _Labels({**(around or {}), **values}, around)
-    token = _labels.set(own)
+    tokens: tuple[Token[Any], ...] = ()
+    is_put_back = False
     try:
+        tokens = (_labels.set(own),)
         yield
     finally:
-        if is_collecting():
-            own.is_left = True
-        else:
-            with suppress(ValueError):  # left in another context, as an async generator may be
-                _labels.reset(token)
+        try:
+            is_put_back = put_back(*tokens)
+        finally:
+            if not is_put_back:
+                own.is_left = True
 
 
 def bound(function: Callable[..., R]) -> Callable[..., R]:

@@ -234,6 +234,9 @@ class OpenTable(ForkAware):
         """Everything that is open now, after what was abandoned has ended."""
         self.end_abandoned()
         for opened in list(self._open.values()):
+            if opened() is None:  # and no note of it: whoever took that was told to stop just then
+                self._cancel(opened, perf_counter())
+                continue
             yield opened.fact
             if isinstance(opened.fact, Scope) and opened.fact.began and opened.fact.run:
                 yield opened.fact.run

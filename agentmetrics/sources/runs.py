@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from contextvars import Token
 from time import perf_counter
+from typing import Any
 
 from agentmetrics.budget.run_limits import hold_to_run_limits
-from agentmetrics.calls.context import current_run
+from agentmetrics.calls.context import current_run, put_back
 from agentmetrics.calls.facts import UNKNOWN, AgentRun
 from agentmetrics.calls.table import OwnRunId
 from agentmetrics.config.active import pipeline_for
@@ -55,16 +57,17 @@ class OpenRun:
         if is_collecting() or current_run.get() is self.fact:
             yield
             return
-        tokens = current_run.set(self.fact), agent_around.set(self._around)
+        tokens: tuple[Token[Any], ...] = ()
+        is_put_back = False
         try:
+            tokens = current_run.set(self.fact), agent_around.set(self._around)
             yield
         finally:
-            if is_collecting():
-                self.fact.is_left = True
-            else:
-                with suppress(ValueError):  # thrown away in another context, which never saw these
-                    current_run.reset(tokens[0])
-                    agent_around.reset(tokens[1])
+            try:
+                is_put_back = put_back(*tokens)
+            finally:
+                if not is_put_back:
+                    self.fact.is_left = True
 
     def left(self, error: BaseException | None = None) -> None:
         """The run is over, as a success or as what ``error`` makes of it."""

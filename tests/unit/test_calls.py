@@ -309,6 +309,16 @@ class TestAnAbandonedCall:
         table.end_abandoned()
         assert table.get(second) is chain
 
+    def test_an_abandoned_call_whose_note_was_lost_ends_at_the_next_collection(
+        self, recorder, table
+    ):
+        run_id = uuid.uuid4()
+        table.start(run_id, llm_call())
+        del run_id
+        table.abandoned.clear()  # as when Ctrl-C comes while it is being taken
+        assert list(table.open_facts()) == []
+        assert recorder.value("llm_calls_total", status="cancelled") == 1
+
     def test_an_abandoned_call_keeps_nothing(self, recorder, table):
         for _ in range(1000):
             table.start(uuid.uuid4(), llm_call())

@@ -12,6 +12,7 @@ import pytest
 
 import agentmetrics
 from agentmetrics import Budget, Budgets, Ledger, MemoryRecorder, track_call, track_run, track_tool
+from agentmetrics.calls.context import run_here
 from agentmetrics.recording import fork
 
 PACKAGE = str(Path(agentmetrics.__file__).parent)
@@ -44,19 +45,24 @@ class Interrupted:
                 raise Stop
 
 
-@pytest.fixture
-def budget() -> Budget:
-    return Budget("all", 1e6, action="block", reserve="max_tokens")
+@pytest.fixture(params=["process", "ledger"])
+def budget(request: pytest.FixtureRequest) -> Budget:
+    return Budget("all", 1e6, action="block", reserve="max_tokens", reserve_in=request.param)
 
 
 @pytest.fixture
-def ledger(recorder: MemoryRecorder, budget: Budget, tmp_path: Path) -> Iterator[Ledger]:
+def ledger(tmp_path: Path, recorder: MemoryRecorder) -> Iterator[Ledger]:
     made = Ledger(f"sqlite:///{tmp_path}/x.db", flush_interval_seconds=3600)
     made.attach(recorder)
-    budgets = Budgets([budget], recorder, ledger=made, on_ledger_error="block")
-    budgets.load()
     yield made
-    budgets.close()
+    made.close()
+
+
+@pytest.fixture
+def budgets(recorder: MemoryRecorder, budget: Budget, ledger: Ledger) -> Iterator[Budgets]:
+    made = Budgets([budget], recorder, ledger=ledger, on_ledger_error="block")
+    made.load()
+    yield made
     made.close()
 
 
@@ -89,7 +95,7 @@ def locks_held() -> list[object]:
 
 
 def test_a_handler_that_raises_costs_its_call_at_most_and_leaves_nothing_behind(
-    recorder: MemoryRecorder, ledger: Ledger, budget: Budget
+    recorder: MemoryRecorder, ledger: Ledger, budget: Budget, budgets: Budgets
 ) -> None:
     def counted(agent: str) -> float:
         return recorder.value("llm_calls_total", agent_name=agent)
@@ -97,7 +103,7 @@ def test_a_handler_that_raises_costs_its_call_at_most_and_leaves_nothing_behind(
     call(recorder, "told to stop")
     whole = Interrupted(0)
     whole.run(lambda: call(recorder, "told to stop"))
-    places = range(1, whole.passed, 7)
+    places = range(1, whole.passed, 29 if budget.is_shared else 7)
     before, stopped = counted("told to stop"), 0
     for at in places:
         told = Interrupted(at)
@@ -111,8 +117,10 @@ def test_a_handler_that_raises_costs_its_call_at_most_and_leaves_nothing_behind(
         assert 0 <= counted("told to stop") - before <= 1, at
         assert [recorder.value(name) for name in IN_FLIGHT] == [0, 0, 0], at
         assert budget.status().reserved_usd == 0, at
+        assert run_here() is None, at
         before = counted("told to stop")
     assert stopped > len(places) / 2
+    assert budgets._shared is None or not budgets._shared._held
     assert locks_held() == []
     assert counted("next") == len(places)
     ledger._writer.spool.patience_seconds = 0.0

@@ -15,7 +15,7 @@ from agentmetrics.budget.budgets.first_question import (
     FirstQuestion,
 )
 from agentmetrics.budget.budgets.notices import Notices
-from agentmetrics.budget.budgets.shared_reserve import SharedReserve, labels_of
+from agentmetrics.budget.budgets.shared_reserve import Lease, SharedReserve, labels_of
 from agentmetrics.budget.budgets.state import (
     BudgetState,
     Reserved,
@@ -207,7 +207,7 @@ class Budgets(ForkAware):
 
     def _reserve_in_ledger(
         self, call: LLMCall, reserving: Iterable[BudgetState], most: int, now: float
-    ) -> tuple[str | None, BudgetExceeded | None]:
+    ) -> tuple[Lease | None, BudgetExceeded | None]:
         """What is to be settled, or why the call is refused; neither where nothing is reserved."""
         states = [state for state in reserving if state.budget.is_shared]
         if self._shared is None or not states:
@@ -220,7 +220,7 @@ class Budgets(ForkAware):
             refused = states[0].exceeded(now, UNREACHABLE) if self._strict else None
             return None, refused
         self._pipeline.problems.over("unanswered")
-        if isinstance(taken, str):
+        if isinstance(taken, Lease):
             return taken, None
         state = states[taken.demand]
         is_spent = taken.spent_nano >= state.budget.limit_nano

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,6 +45,13 @@ def labels_of(call: LLMCall, extra_labels: Sequence[str]) -> dict[str, str]:
 
 
 @dataclass(eq=False)
+class Lease:
+    """What is reserved for a call for as long as somebody holds this, and until a lease ends."""
+
+    id: str
+
+
+@dataclass(eq=False)
 class _Attempt:
     """One attempt to reserve, which may be over before its answer comes."""
 
@@ -72,7 +80,8 @@ class SharedReserve(ForkAware):
         watch_forks(self)
 
     def _begin(self) -> None:
-        self._held: set[str] = set()
+        # A call may be interrupted that nobody settles then: what nobody holds is not renewed.
+        self._held: weakref.WeakValueDictionary[str, Lease] = weakref.WeakValueDictionary()
         self._settled: dict[str, float] = {}
         """When each call ended (Unix time) that is not written yet, as far as is known."""
         self._written: dict[str, float] = {}
@@ -86,7 +95,7 @@ class SharedReserve(ForkAware):
 
     def take(
         self, labels: Mapping[str, str], nano_usd: int, demands: Sequence[Demand]
-    ) -> str | Refusal:
+    ) -> Lease | Refusal:
         """Reserve for a call; what is to be settled when it has ended.
 
         Raises ``LedgerUnavailable`` when that takes longer than ``ANSWER_SECONDS``, and at once
@@ -117,14 +126,12 @@ class SharedReserve(ForkAware):
                 self._give_up(attempt)
                 self._not_before = time.monotonic() + PAUSE_SECONDS
                 raise LedgerUnavailable(f"the ledger did not answer within {ANSWER_SECONDS:g} s")
-            if attempt.refusal is None:
-                self._hold(attempt.id)
-        return attempt.refusal or attempt.id
-
-    def _hold(self, id_: str) -> None:
-        if not self._held:
-            self._renew_at = time.monotonic() + LEASE_SECONDS / 4
-        self._held.add(id_)
+            if attempt.refusal is not None:
+                return attempt.refusal
+            if not self._held:
+                self._renew_at = time.monotonic() + LEASE_SECONDS / 4
+            lease = self._held[attempt.id] = Lease(attempt.id)
+            return lease
 
     def _give_up(self, attempt: _Attempt) -> None:
         with self._lock:
@@ -139,12 +146,12 @@ class SharedReserve(ForkAware):
                     self._periodic = PeriodicFlush(self._rounds, SETTLE_SECONDS)
         close_at_exit(self)
 
-    def settle(self, id_: str) -> None:
+    def settle(self, lease: Lease) -> None:
         """Let a reservation end whose call has ended, and was heard of by the ledger. No I/O."""
         with self._lock:
-            if id_ in self._held:  # else it is the parent's
-                self._held.discard(id_)
-                self._settled[id_] = time.time()
+            if self._held.get(lease.id) is lease:  # else it is the parent's
+                self._settled[lease.id] = time.time()
+                del self._held[lease.id]
 
     def flush(self) -> None:
         """Have written what has ended, and give back what was reserved for it."""

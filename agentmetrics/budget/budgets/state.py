@@ -86,7 +86,8 @@ class BudgetState:
         if _dropped:
             with lock:
                 while _dropped:
-                    _dropped.popleft().give_back()
+                    _dropped[0].give_back()  # before it is out: this may be told to stop as well
+                    _dropped.popleft()
         return self._reserved_nano
 
     def reserve_anew(self) -> None:
