@@ -24,7 +24,6 @@ WITHOUT = {
     ("recording/deadline.py", "self._begun.wait()"): "the thread that others wait for so long only",
     ("recording/ends/children.py", "thread.join()"): "as multiprocessing itself does after it",
     ("recording/ends/work.py", "running.acquire()"): "nobody else knows this lock yet",
-    ("recording/fork.py", "self._lock.acquire()"): "a lock held for no I/O but a configuration's",
 }
 PROGRAMS = ("cli/", "testing/")
 """Programs of their own, whose user may interrupt them, and tests."""

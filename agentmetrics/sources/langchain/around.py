@@ -32,9 +32,10 @@ def metadata_around() -> Mapping[str, Any]:
     return {**_copied(inherited), **_copied(config.get("metadata"))}
 
 
-def _copied(metadata: object) -> Mapping[str, Any]:
-    """LangChain's are dictionaries; what else somebody has put there may have no end."""
-    return dict(dict.items(metadata)) if isinstance(metadata, dict) else NO_CONFIG
+def _copied(metadata: Any) -> Mapping[str, Any]:
+    """What is in metadata; ``TypeError`` where it is no dictionary, as LangChain's are: what else
+    somebody has put there may have no end."""
+    return NO_CONFIG if metadata is None else dict(dict.items(metadata))
 
 
 def parent_around() -> Any:

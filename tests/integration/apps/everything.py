@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,11 @@ NOT_DONE = {
 """What the program brings no series of, and why; these rows are recorded directly."""
 
 
+def noon_somewhere() -> timezone:
+    """A zone whose day is well under way: in its first hour a budget has no projection."""
+    return timezone(timedelta(hours=12 - datetime.now(timezone.utc).hour))
+
+
 class Everything:
     """The program, on a recorder with the pipeline that it should have."""
 
@@ -78,6 +84,7 @@ class Everything:
             [Budget("team", 5.0), Budget("refused", 0.0, scope=scope, action="block")],
             recorder,
             ledger=self._ledger,
+            zone=noon_somewhere(),
         )
 
     def close(self) -> None:
