@@ -82,7 +82,7 @@ class TestTheDescription:
         found = [re.match(f"{base}/(blob|raw)/main/([^#]+)", t) for t in link_targets(description)]
         ours = {match[2]: match[1] for match in found if match}
         assert [path for path in ours if not (ROOT / path).exists()] == []
-        pictures = {path for path in ours if path.endswith(".png")}
+        pictures = {path for path in ours if path.endswith((".png", ".svg"))}
         assert {path for path, kind in ours.items() if kind == "raw"} == pictures != set()
 
     @pytest.mark.parametrize(
