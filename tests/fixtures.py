@@ -43,7 +43,7 @@ pytest_plugins = [
 # again, and it prints how to repeat it.
 settings.register_profile(
     "ci",
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     database=None,
