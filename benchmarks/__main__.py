@@ -29,7 +29,7 @@ PLAN = {
     "threads": ("One call, by threads (wall time)", f"{HAND}, 1", 40),
     "scrape": ("One scrape of 10 000 series", "prometheus-client", 25),
     "recycled": ("One scrape of ten workers in multiprocess mode", TEN_WORKERS, 15),
-    "looking": ("One agent run, by who looks", NOBODY, 15),
+    "looking": ("One agent run, by who looks", NOBODY, 40),
     "pricing": ("The price of one call", CALC_PRICE, 60),
     "dispatch": ("One `invoke` through LangChain's dispatch", HAND, 150),
 }

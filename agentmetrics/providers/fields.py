@@ -10,11 +10,9 @@ from typing import Any, TypeVar
 Path = tuple[str, ...]
 """The names of fields, each inside the one before it."""
 
+MOST_FIELDS, MOST_PARTS = 1000, 10_000
+"""More than a usage or metadata has fields, and a response parts; soon looked at, all the same."""
 
-MOST_FIELDS = 1000
-"""More than a usage or metadata has, and nothing that would take long to look at."""
-
-MOST_PARTS = 10_000
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 

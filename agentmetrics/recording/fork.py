@@ -175,6 +175,23 @@ def within(seconds: float, lock: Any) -> Iterator[bool]:
             lock.release()
 
 
+def take(seconds: float, lock: Any, work: Callable[[], object]) -> bool:
+    """Do ``work`` with a lock if it is to be had in so many seconds; whether it was.
+
+    As safe as ``within``, and a microsecond or two faster, which counts where it is done several
+    times a call.
+    """
+    had: list[bool] = []
+    try:
+        had.extend(map(lock.acquire, (True,), (seconds,)))
+        if True in had:
+            work()
+        return had[0]
+    finally:
+        if True in had:
+            lock.release()
+
+
 def _in_order(*watched: weakref.WeakKeyDictionary[Any, _Place]) -> list[Any]:
     """All that are alive, the outermost first."""
     # keyrefs() is one step: other threads may add to what is watched meanwhile.

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from agentmetrics.recording.fork import within
+from agentmetrics.recording.fork import take, within
 
 WAIT_SECONDS = 0.1
 """How long prometheus-client's lock is waited for: it is held for microseconds."""
@@ -51,11 +51,20 @@ class Through:
 
     def catch_up(self) -> None:
         """Write what is behind."""
-        is_mine = True
-        while self._behind and is_mine:
-            with self.turn() as is_mine:
-                while self._behind and is_mine:
-                    self._behind.pop().write()
+        lock = self._lock
+        while self._behind and not lock._is_owned():  # type: ignore[attr-defined]  # as in a turn
+            is_mine = take(self._patience_seconds, lock, self._write_behind)
+            self._in_vain = not is_mine
+            if not is_mine:
+                return
+
+    def _write_behind(self) -> None:
+        while self._behind:
+            self._behind.pop().write()
+
+    @property
+    def _patience_seconds(self) -> float:
+        return 0.0 if self._in_vain else WAIT_SECONDS
 
     @contextmanager
     def turn(self) -> Iterator[bool]:
@@ -64,7 +73,7 @@ class Through:
         if lock._is_owned():  # type: ignore[attr-defined]  # by what this has interrupted
             yield False
             return
-        with within(0.0 if self._in_vain else WAIT_SECONDS, lock) as is_held:
+        with within(self._patience_seconds, lock) as is_held:
             self._in_vain = not is_held
             yield is_held
 
