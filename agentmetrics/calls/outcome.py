@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import sys
 from typing import Final
@@ -12,12 +11,6 @@ ERROR: Final = "error"
 CANCELLED: Final = "cancelled"
 INTERRUPTED: Final = "interrupted"
 
-_CANCELLED = (
-    asyncio.CancelledError,
-    concurrent.futures.CancelledError,
-    GeneratorExit,
-    KeyboardInterrupt,
-)
 _control_flow: set[tuple[str, str]] = set()
 
 
@@ -30,20 +23,31 @@ def add_control_flow(module: str, name: str) -> None:
 
 
 def status_of(error: BaseException) -> str:
-    """``cancelled`` for a cancelled task or a closed stream, ``interrupted`` for what a framework
-    raises to stop a run until it is resumed, else ``error``.
+    """``cancelled`` for an order to stop, ``interrupted`` for what a framework raises to stop a run
+    until it is resumed, else ``error``.
 
     A group of errors is what all of its members are; a mixed one is an ``error``.
     """
-    if isinstance(error, _CANCELLED) or is_a(error, "trio", "Cancelled"):
-        return CANCELLED
     if any(is_a(error, module, name) for module, name in _control_flow):
         return INTERRUPTED
     members = getattr(error, "exceptions", ())
     if isinstance(members, tuple) and members:
         statuses = {status_of(member) for member in members}
         return statuses.pop() if len(statuses) == 1 else ERROR
-    return ERROR
+    return CANCELLED if _stops(error) else ERROR
+
+
+def _stops(error: object) -> bool:
+    """Whether it is raised to stop what runs, and not because that failed.
+
+    Python keeps what is no ``Exception`` for that: ``CancelledError`` of asyncio, ``Cancelled`` of
+    trio, ``GeneratorExit``, ``KeyboardInterrupt``, ``SystemExit``, and ``GreenletExit`` and
+    ``Timeout`` of gevent. A panic of an extension in Rust, which PyO3 makes one of those, is a
+    failure.
+    """
+    if isinstance(error, Exception):
+        return isinstance(error, concurrent.futures.CancelledError)
+    return isinstance(error, BaseException) and type(error).__name__ != "PanicException"
 
 
 def is_a(error: object, module: str, name: str) -> bool:

@@ -11,6 +11,7 @@ import httpx
 import httpx2
 import pytest
 import trio
+from gevent import GreenletExit
 
 from agentmetrics.calls.outcome import status_of
 from agentmetrics.catalog import ERROR_TYPES
@@ -39,6 +40,8 @@ class TestStatus:
             concurrent.futures.CancelledError(),
             GeneratorExit(),
             KeyboardInterrupt(),
+            SystemExit(),
+            GreenletExit(),
         ],
         ids=lambda error: type(error).__name__,
     )
@@ -66,9 +69,15 @@ class TestStatus:
         assert status_of(GraphInterrupt()) == "interrupted"
         assert status_of(ParentCommand(Command())) == "interrupted"
 
-    @pytest.mark.parametrize("error", [ValueError(), TimeoutError(), SystemExit()])
+    @pytest.mark.parametrize("error", [ValueError(), TimeoutError(), MemoryError(), "no error"])
     def test_the_status_of_everything_else_is_error(self, error):
         assert status_of(error) == "error"
+
+    def test_the_status_of_a_panic_in_rust_is_error(self):
+        class PanicException(BaseException):  # PyO3's name for it
+            pass
+
+        assert status_of(PanicException()) == "error"
 
     def test_the_status_of_a_group_is_that_of_all_its_members(self):
         cancelled = asyncio.CancelledError
