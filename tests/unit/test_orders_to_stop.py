@@ -1,4 +1,6 @@
-"""An exception of a signal handler's, as Ctrl-C is one, between any two steps of a call of ours."""
+"""A signal handler between any two steps of a call of ours: one that raises, as Ctrl-C does, and
+one that makes calls itself.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,8 @@ import pytest
 
 import agentmetrics
 from agentmetrics import Budget, Budgets, Ledger, MemoryRecorder, track_call, track_run, track_tool
+from agentmetrics.budget.budgets import state
+from agentmetrics.budget.budgets.state import Reserved
 from agentmetrics.calls.context import run_here
 from agentmetrics.recording import fork
 
@@ -23,12 +27,16 @@ class Stop(BaseException):
     """What the handler raises."""
 
 
-class Interrupted:
-    """Runs some work, which is told to stop at one of the places where Python runs handlers: where
-    a function of ours is entered, and where one of C has returned to it."""
+def stop() -> None:
+    raise Stop
 
-    def __init__(self, at: int) -> None:
-        self._at, self.passed = at, 0
+
+class Interrupted:
+    """Runs some work, and a handler at one of the places where Python runs them: where a function
+    of ours is entered, and where one of C has returned to it."""
+
+    def __init__(self, at: int, handler: Callable[[], object] = stop) -> None:
+        self._at, self._handler, self.passed = at, handler, 0
 
     def run(self, work: Callable[[], object]) -> None:
         before = sys.getprofile()
@@ -42,7 +50,8 @@ class Interrupted:
         if event in ("call", "c_return") and frame.f_code.co_filename.startswith(PACKAGE):
             self.passed += 1
             if self.passed == self._at:
-                raise Stop
+                sys.setprofile(None)
+                self._handler()
 
 
 @pytest.fixture(params=["process", "ledger"])
@@ -126,3 +135,42 @@ def test_a_handler_that_raises_costs_its_call_at_most_and_leaves_nothing_behind(
     ledger._writer.spool.patience_seconds = 0.0
     written = {each.labels["agent_name"]: each.amounts.calls for each in ledger.summary().groups}
     assert written["next"] == len(places)
+
+
+def test_a_budget_is_asked_in_the_middle_of_giving_back_what_nobody_settled(
+    budget: Budget, budgets: Budgets
+) -> None:
+    def left_behind() -> None:
+        """Reserved for calls that were told to stop."""
+        for _ in range(3):
+            Reserved(1_000_000).take_from(budgets._states)
+
+    def asked() -> None:
+        assert [each.reserved_usd for each in budgets.status()] == [0]
+
+    left_behind()
+    whole = Interrupted(0)
+    whole.run(asked)
+    assert whole.passed > 10
+    for at in range(1, whole.passed + 1):
+        left_behind()
+        Interrupted(at, asked).run(asked)
+        asked()
+
+
+LIMITS = {
+    "warning": Budget("all", 1e6),
+    "blocking": Budget("all", 1e6, action="block"),
+    "reserving": Budget("all", 1e6, action="block", reserve="max_tokens"),
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS.values(), ids=LIMITS)
+def test_budgets_keep_nothing_of_calls_that_have_ended(
+    recorder: MemoryRecorder, limit: Budget
+) -> None:
+    budgets = Budgets([limit], recorder)
+    for _ in range(100):
+        call(recorder, "any")
+    assert (len(state._dropped), len(state._noted)) == (0, 0)
+    budgets.close()

@@ -20,7 +20,6 @@ from agentmetrics.budget.budgets.state import (
     BudgetState,
     Reserved,
     Spent,
-    Token,
     lock,
     state_of,
 )
@@ -171,15 +170,14 @@ class Budgets(ForkAware):
                 self._ask(self._question, FIRST_CALL_SECONDS)
         reserving = [state for state in states if state.budget.reserve]
         most = self._most(call, ceiling) if reserving else None
-        token = Token()
-        reserved = Reserved.of(token, most or 0)
+        reserved = Reserved(most or 0) if reserving else None
         now = time.time()
         with lock:
             refused = None if call.ended else self._refusal(states, most, now)
-            if refused is None and reserving:
+            if refused is None and reserved is not None:
                 reserved.take_from(reserving)
         reservation = None
-        if refused is None and not call.ended:
+        if refused is None and reserved is not None and not call.ended:
             try:
                 reservation, refused = self._reserve_in_ledger(call, reserving, most or 0, now)
             except BaseException:
@@ -193,9 +191,10 @@ class Budgets(ForkAware):
             self._meter.blocked(refused.budget, refused.period)
             raise refused
 
-        def settle(ended: LLMCall, token: Token = token) -> None:
+        def settle(ended: LLMCall) -> None:
             with lock:
-                reserved.give_back()
+                if reserved is not None:
+                    reserved.give_back()
                 passed = self._spend(states, ended)
             if ended.cost_usd is None:
                 self._warn_unpriced(states, time.time())

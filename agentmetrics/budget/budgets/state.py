@@ -8,6 +8,7 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from typing import Protocol
@@ -84,10 +85,7 @@ class BudgetState:
     def reserved_nano(self) -> int:
         """What is reserved for calls that are open."""
         if _dropped:
-            with lock:
-                while _dropped:
-                    _dropped[0].give_back()  # before it is out: this may be told to stop as well
-                    _dropped.popleft()
+            _give_back_dropped()
         return self._reserved_nano
 
     def reserve_anew(self) -> None:
@@ -180,18 +178,32 @@ class BudgetState:
         )
 
 
-class Token:
-    """Held by whoever is to give back what is reserved."""
+class Reserved:
+    """What is reserved for one call, until it is given back or nobody holds this any longer.
 
-    __slots__ = ("__weakref__",)
-
-
-class Reserved(weakref.ref):  # type: ignore[type-arg]
-    """What is reserved for one call, until it is given back; to be used under the lock.
-
-    Where nobody gives it back it is when nobody holds the token any longer: a signal handler may
-    raise between any two steps of a call, which is then in no table, or out of it and not settled.
+    A signal handler may raise between any two steps of a call, which is then in no table, or out of
+    it and not settled. To be used under the lock.
     """
+
+    __slots__ = ("__weakref__", "_note")
+
+    def __init__(self, nano_usd: int) -> None:
+        self._note: _Note | None = _Note.of(self, nano_usd)
+
+    def take_from(self, states: Iterable[BudgetState]) -> None:
+        """Reserve it from each of these."""
+        if self._note is not None:
+            self._note.take_from(states)
+
+    def give_back(self) -> None:
+        """Reserve it no more."""
+        if self._note is not None:
+            self._note.give_back()
+        self._note = None  # whose callback is then never called
+
+
+class _Note(weakref.ref):  # type: ignore[type-arg]
+    """What was taken, noted apart from who holds it."""
 
     __slots__ = ("_nano_usd", "_of")
 
@@ -199,32 +211,41 @@ class Reserved(weakref.ref):  # type: ignore[type-arg]
     _of: tuple[tuple[BudgetState, int], ...]
 
     @classmethod
-    def of(cls, token: Token, nano_usd: int) -> Reserved:
-        """So much, of no budget yet."""
-        made = cls(token, _dropped.append)  # in C: an order to stop that came in it would be lost
+    def of(cls, reserved: Reserved, nano_usd: int) -> _Note:
+        """Of so much, of no budget yet."""
+        made = cls(
+            reserved, _dropped.append
+        )  # in C: an order to stop that came in it would be lost
         made._nano_usd, made._of = nano_usd, ()
         return made
 
     def take_from(self, states: Iterable[BudgetState]) -> None:
-        """Reserve it from each of these."""
-        _reserved[id(self)] = self
+        _noted[id(self)] = self
         for state in states:  # no signal handler runs between two instructions that call nothing
             self._of = ((state, state._generation), *self._of)
             state._reserved_nano += self._nano_usd
 
     def give_back(self) -> None:
-        """Reserve it no more."""
         while self._of:
             (state, generation), self._of = self._of[0], self._of[1:]
             if generation == state._generation:
                 state._reserved_nano -= self._nano_usd
-        _reserved.pop(id(self), None)
+        _noted.pop(id(self), None)
 
 
-_reserved: dict[int, Reserved] = {}
+_noted: dict[int, _Note] = {}
 """By their ids: a reference to what is gone has no hash."""
-_dropped: deque[Reserved] = deque()
-"""What nobody gave back; whoever looks next does."""
+_dropped: deque[_Note] = deque()
+"""Of what nobody gave back; whoever looks next does."""
+
+
+def _give_back_dropped() -> None:
+    with lock:
+        while _dropped:
+            with suppress(IndexError, ValueError):  # or who came here in the middle of this did it
+                note = _dropped[0]
+                note.give_back()  # before it is out: this may be told to stop as well
+                _dropped.remove(note)
 
 
 def state_of(budget: Budget, follow: Follow, zone: tzinfo) -> BudgetState:
