@@ -76,7 +76,7 @@ types: $(VENV)/.dev
 unit: $(VENV)/.dev panels
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest --ignore tests/packaging --numprocesses $(WORKERS) --dist worksteal \
-	  --reruns 1 -rfER
+	  --reruns 1 --rerun-show-tracebacks -rfER
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=92
 
@@ -136,7 +136,7 @@ site: $(VENV)/.dev
 pictures: panels
 	$(BIN)/python -m tests.panels.pictures
 
-hostile: $(VENV)/.dev
+hostile: packages $(VENV)/.dev
 	$(BIN)/python -m tests.hostile --numprocesses=$(WORKERS) --dist=worksteal
 
 # SOAK="--seed 7 --seconds 600 --json" for another one

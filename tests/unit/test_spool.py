@@ -463,6 +463,34 @@ class TestADiskThatDoesNotTakeIt:
         assert calls_in(url, other) == 1
         assert lost(other)["not_spooled"] >= 5
 
+    def test_a_disk_that_takes_it_again_just_when_a_segment_is_full_costs_no_call(
+        self, url, directory, recorder, monkeypatch
+    ):
+        monkeypatch.setattr(spool, "MEMORY_PLACES", 20)
+        looked_after: list[segment.Segment] = []
+        is_at_its_path = segment.Segment.is_at_its_path
+
+        def grows_meanwhile(looked_at: segment.Segment) -> bool:
+            looked_after.append(looked_at)
+            while ledger._writer.spool.segment is looked_after[0]:  # as another thread may
+                call(recorder)
+            return is_at_its_path(looked_at)
+
+        ledger = opened(url, recorder)
+        with monkeypatch.context() as patched:
+            patched.setattr(segment, "_reserve", lambda *_: os.posix_fallocate(-1, 0, 1))
+            call(recorder)
+        with monkeypatch.context() as patched:
+            patched.setattr(segment.Segment, "is_at_its_path", grows_meanwhile)
+            ledger._writer.spool.look_after(0)
+        for _ in range(100):
+            call(recorder)
+        made = recorder.value("llm_calls_total")
+        ledger.flush()
+        assert ledger.summary().total.calls == made > 101
+        dies(ledger)
+        assert calls_in(url) == made
+
     def test_a_directory_that_is_removed_is_made_again(self, url, directory, recorder):
         ledger = opened(url, recorder)
         call(recorder)
@@ -574,6 +602,23 @@ class TestAppending:
             total += self.taken(owed)
             owed.forget(owed.taken)
         assert total + self.taken(owed) == 20_000
+
+    def test_appending_goes_on_where_somebody_was_told_to_stop_who_made_room(self):
+        class Told(list):
+            """Room that was just made, of which nobody else hears any more."""
+
+            def append(self, made: segment.Segment) -> None:
+                super().append(made)
+                if len(self) == 2:
+                    raise KeyboardInterrupt
+
+        owed = self.spool()
+        owed._segments = Told()
+        for _ in range(2 * spool.MEMORY_PLACES):
+            with suppress(KeyboardInterrupt):
+                self.append(owed)
+        assert [each.first for each in owed._segments[:2]] == [1, 1 + spool.MEMORY_PLACES]
+        assert self.taken(owed) == 2 * spool.MEMORY_PLACES - 1
 
     def test_appending_that_was_broken_off_holds_up_what_comes_after_for_a_while_only(self):
         owed = self.spool()

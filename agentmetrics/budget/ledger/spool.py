@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 
 from agentmetrics.budget.ledger.place import SpoolPlace
 from agentmetrics.budget.ledger.segment import Segment, in_memory, on_disk
@@ -58,14 +59,21 @@ class Spool:
 
     def grow(self, full: Segment) -> Segment:
         """The segment after a full one."""
+        return self._go_on(full, self._make)
+
+    def _go_on(self, behind: Segment, make: Callable[[int], Segment]) -> Segment:
+        """The segment after this one, which is made unless somebody else has."""
         with later(), self._growing:
-            if self.segment is full:
-                new = self._make(full.after)
-                if self.segment is full:  # the collector may have come here in between
-                    self._segments.append(new)
-                    self.segment = new
-                else:
-                    new.remove()
+            if self.segment is behind:
+                # Somebody may have made it who was told to stop just then.
+                made = next((e for e in self._segments if e.first == behind.after), None)
+                if made is None:
+                    made = make(behind.after)
+                    if self.segment is not behind:  # the collector has come here meanwhile
+                        made.remove()
+                        return self.segment
+                    self._segments.append(made)
+                self.segment = made
             return self.segment
 
     def _make(self, first: int) -> Segment:
@@ -83,6 +91,7 @@ class Spool:
         return in_memory(first, MEMORY_PLACES)
 
     def _make_on_disk(self, place: SpoolPlace, first: int) -> Segment:
+        """Raises ``OSError``."""
         size = SEGMENT_BYTES if self._segments else FIRST_SEGMENT_BYTES
         if self.file_bytes + size > MOST_BYTES:
             raise OSError(f"{MOST_BYTES >> 20} MiB of it wait for the database")
@@ -216,8 +225,7 @@ class Spool:
         if not self._segments:
             return
         if not current.is_at_its_path() or (current.path is None and self._place is not None):
-            with suppress(OSError):
-                self._replace(current)
+            self._leave(current)
         unspooled = self._gone[1] + sum(
             segment.calls_after(written)
             for segment in self._segments
@@ -227,14 +235,13 @@ class Spool:
             segment.touch()
             segment.note_unspooled(unspooled)
 
-    def _replace(self, current: Segment) -> None:
-        """Go on in a new file; what the current segment has is read as ever."""
-        assert self._place is not None
-        with later(), self._growing:
-            new = self._make_on_disk(self._place, current.after)
-            self._segments.append(new)
-            self.segment = new
-            current.end()
+    def _leave(self, current: Segment) -> None:
+        """Go on in a new file, if one can be made; what this segment has is read as ever."""
+        if self._place is None:
+            return
+        with suppress(OSError):
+            if self._go_on(current, partial(self._make_on_disk, self._place)) is not current:
+                current.end()
 
     def close(self, is_written: bool) -> None:
         """Take no more. The files are removed if everything in them is in the database; else

@@ -22,6 +22,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
+from agentmetrics.recording import collector
+
 PATIENCE_SECONDS = 60
 """How long a step may take before it hangs."""
 
@@ -31,11 +33,13 @@ Place = tuple[str, int, str]
 
 
 def places_of(work: Callable[[], object]) -> list[Place]:
-    """Where some work can be interrupted."""
+    """Where some work can be interrupted, but for the hook that says when a collection begins: what
+    is made in a collection is in no run."""
     places: dict[Place, None] = {}
 
     def note(frame: FrameType, event: str, argument: object) -> None:
-        places[frame.f_code.co_filename, frame.f_lineno, event] = None
+        if frame.f_code.co_filename != collector.__file__:
+            places[frame.f_code.co_filename, frame.f_lineno, event] = None
 
     sys.setprofile(note)
     try:
