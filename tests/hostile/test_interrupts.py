@@ -1,4 +1,5 @@
-"""A call is made in the middle of another one, as a signal handler makes it: both count."""
+"""A signal handler in the middle of a call: a call that it makes counts, and one that it stops does
+not count twice."""
 
 from __future__ import annotations
 
@@ -11,9 +12,11 @@ import pytest
 
 from tests.hostile import times
 from tests.hostile.conftest import Proves
-from tests.hostile.programs import interrupted
+from tests.hostile.programs import interrupted, told_to_stop
 
 PLACES = times(short=6, whole=40)
+STRIDE = times(short=23, whole=1)
+"""At every so many of the places of a call it is told to stop."""
 
 
 @pytest.mark.parametrize("backend", ["memory", "statsd", "prometheus", "multiprocess"])
@@ -38,4 +41,25 @@ def test_no_call_is_lost_to_one_that_is_made_in_the_middle_of_it(
     proves(
         f"{interrupts:,} interrupts of calls, first calls of a recorder, readings and flushes",
         f"0 hung, 0 raised, {made:,} of {made:,} calls in the metrics and in the ledger",
+    )
+
+
+def test_a_call_that_is_told_to_stop_is_in_the_files_what_it_is_in_memory(
+    tmp_path: Path, proves: Proves
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", told_to_stop.__name__, str(STRIDE), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert not done.returncode, done.stderr[-5000:]
+    places, undisturbed, samples, differ = json.loads(done.stdout)
+    assert places > 10
+    assert undisturbed == places
+    assert differ == {}
+    proves(
+        f"{places:,} calls in multiprocess mode whose signal handler raises",
+        f"{undisturbed:,.0f} of {places:,} other calls counted, "
+        f"{samples:,} samples in files as in memory",
     )

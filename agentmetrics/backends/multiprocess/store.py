@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import count
+from operator import sub
 from pathlib import Path
 from typing import Any, cast
 
@@ -224,14 +225,17 @@ def are_written(series: Iterable[object]) -> bool:
 
 
 class _WrittenCounter(StoredCounter):
-    __slots__ = ("_find", "_through", "_value", "_written")
+    __slots__ = ("_base", "_find", "_own_from", "_through", "_value")
 
     def __init__(self, store: MultiprocessStore, metric: Metric, values: tuple[str, ...]) -> None:
         super().__init__(store, metric, values)
         self._through = store.through
         self._find: Callable[[], Any] = partial(store.in_file, metric, values)
         self._value: Any = None
-        self._written = 0.0
+        self._own_from = 0.0
+        """What of it is the parent's, in a child of a fork."""
+        self._base: float | None = None
+        """What the file had more than what is in memory when this process began to write."""
 
     @property
     def is_in_file(self) -> bool:
@@ -251,15 +255,15 @@ class _WrittenCounter(StoredCounter):
         self._through.write(self)
 
     def write(self) -> None:
-        if self._value is None:
-            self._value = self._find()._value
-        value = self.value
-        if value != self._written:
-            self._value.inc(value - self._written)
-            self._written = value
+        if self._base is None:
+            if self._value is None:
+                self._value = self._find()._value
+            self._base = self._value.get() - self._own_from
+        # Not added to it: who is told to stop in the middle of this does it again.
+        self._value.set(self._base + self.value)
 
     def disown(self) -> None:
-        self._written = self.value
+        self._own_from, self._base = self.value, None
 
 
 class _WrittenGauge(StoredGauge):
@@ -306,7 +310,7 @@ class _WrittenGauge(StoredGauge):
 
 
 class _WrittenHistogram(StoredHistogram):
-    __slots__ = ("_changed", "_file", "_find", "_through", "_written", "_written_sum")
+    __slots__ = ("_bases", "_changed", "_file", "_find", "_own_from", "_through")
 
     def __init__(self, store: MultiprocessStore, metric: Metric, values: tuple[str, ...]) -> None:
         self._file: Any = None
@@ -315,8 +319,10 @@ class _WrittenHistogram(StoredHistogram):
         self._find: Callable[[], Any] = partial(store.in_file, metric, values)
         self._changed: set[int] = set()
         """Buckets whose count in the file may not be that in memory."""
-        self._written = [0] * len(self.counts)
-        self._written_sum = 0.0
+        self._own_from: tuple[float, ...] = (0.0,) * (1 + len(self.counts))
+        """The sum and the counts that are the parent's, in a child of a fork."""
+        self._bases: tuple[float, ...] = ()
+        """What the file had more of them when this process began to write."""
 
     @property
     def is_in_file(self) -> bool:
@@ -345,19 +351,17 @@ class _WrittenHistogram(StoredHistogram):
             self._through.write(self)
 
     def write(self) -> None:
-        if self._file is None:
-            self._file = self._find()
-        total = self.sum
-        if total != self._written_sum:
-            self._file._sum.inc(total - self._written_sum)
-            self._written_sum = total
+        if not self._bases:
+            if self._file is None:
+                self._file = self._find()
+            in_file = (self._file._sum.get(), *(each.get() for each in self._file._buckets))
+            self._bases = tuple(map(sub, in_file, self._own_from))
+        bases = self._bases
+        self._file._sum.set(bases[0] + self.sum)
         while self._changed:
             bucket = self._changed.pop()
-            count = self.counts[bucket]
-            if count != self._written[bucket]:
-                self._file._buckets[bucket].inc(count - self._written[bucket])
-                self._written[bucket] = count
+            self._file._buckets[bucket].set(bases[1 + bucket] + self.counts[bucket])
 
     def disown(self) -> None:
         self._changed.clear()
-        self._written, self._written_sum = list(self.counts), self.sum
+        self._own_from, self._bases = (self.sum, *self.counts), ()
