@@ -5,12 +5,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from itertools import repeat
+from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
 from langchain_core.runnables.config import var_child_runnable_config
+from openai import OpenAI
 
-from agentmetrics import MemoryRecorder, MetricsCallbackHandler, track_call
+from agentmetrics import MemoryRecorder, MetricsCallbackHandler, track_call, wrap
 from agentmetrics.pipeline import Options, pipeline_of
 
 MESSAGE = {"usage": {"prompt_tokens": 3, "completion_tokens": 2}}
@@ -92,3 +95,32 @@ def test_an_event_with_metadata_without_end_is_recorded(
     names = ("llm_calls_total", "tool_executions_total", "retriever_queries_total")
     known = {sample.name for sample in recorder.samples()}
     assert sum(recorder.value(name) for name in names if name in known) == 1
+
+
+def test_a_raw_answer_with_a_header_without_end_is_handed_on(recorder: MemoryRecorder) -> None:
+    def read_in_pieces(size: int | None = None) -> Iterator[bytes]:
+        return iter((b"{}",))
+
+    http = SimpleNamespace(is_closed=False, headers={"content-type": NoEndByNumber()})
+    http.iter_bytes = http.aiter_bytes = read_in_pieces
+    answer = SimpleNamespace(http_response=http)
+    client: Any = OpenAI(api_key="none")
+    client.request = lambda *_, **__: answer
+    wrap(client, recorder=recorder)
+    assert client.chat.completions.with_raw_response.create(model="gpt-4o", messages=[]) is answer
+    assert recorder.value("llm_calls_total") + recorder.value("llm_active_calls") == 1
+
+
+def test_the_stream_of_an_answer_without_end_is_handed_on(recorder: MemoryRecorder) -> None:
+    class Answer(NoEndByNumber):
+        stream = iter(())
+
+        def get(self, name: str, otherwise: object = None) -> Any:
+            return getattr(self, name, otherwise)
+
+    client: Any = boto3.client("bedrock-runtime", region_name="us-east-1")
+    answer = Answer()
+    client.converse_stream = lambda **_: answer
+    wrap(client, recorder=recorder)
+    assert client.converse_stream(modelId="m", messages=[]) is answer
+    assert recorder.value("llm_calls_total") + recorder.value("llm_active_calls") == 1

@@ -45,7 +45,7 @@ def _take_converse(request: Request, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _take_stream(request: Request, result: dict[str, Any]) -> dict[str, Any]:
-    where = "stream" if "stream" in result else "body"
+    where = "body" if result.get("stream") is None else "stream"
     result[where] = request.follow(result[where])
     return result
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from agentmetrics.providers.fields import fields_of
 from agentmetrics.providers.lines import parsed
 from agentmetrics.sources.wrap.methods import record, streamed, whole
 from agentmetrics.sources.wrap.requests import Asked, Recording, Request
@@ -30,7 +31,7 @@ def record_requests(
             return Asked(provider, None)
         more = getattr(options, "extra_json", None)
         if more:
-            sent = {**sent, **more}
+            sent = {**dict(fields_of(sent)), **dict(fields_of(more))}
         speaks = not options.url.endswith("/embeddings")
         return Asked(provider, sent.get("model"), sent, speaks)
 
@@ -46,13 +47,18 @@ def _take(request: Request, result: Any) -> Any:
     # Of with_raw_response and with_streaming_response: the program reads it in a way of its own.
     if http.is_closed:
         request.answered(parsed(http.content))
-    elif "event-stream" in http.headers.get("content-type", ""):
+    elif "event-stream" in _content_type(http):
         _read_along(http, request.follow, request.follow)
         _take_what_it_parses(request, result)
     else:
-        body = _Body(request, keeps="json" in http.headers.get("content-type", ""))
+        body = _Body(request, keeps="json" in _content_type(http))
         _read_along(http, body.reading, body.areading)
     return result
+
+
+def _content_type(http: Any) -> str:
+    told = http.headers.get("content-type", "")
+    return told if type(told) is str else ""  # one of the program's own may be searched without end
 
 
 def _read_along(http: Any, read: Callable[[Any], Any], aread: Callable[[Any], Any]) -> None:

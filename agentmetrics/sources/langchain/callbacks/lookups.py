@@ -77,13 +77,18 @@ def note_lookup(call: LLMCall, response: LLMResult) -> None:
     asked, cache = call.lookup, get_llm_cache()
     if call.usage is None and _unmarked(asked, cache, response):
         call.lookup = FOUND
-    elif "llm_output" not in getattr(response, "model_fields_set", ()):  # streamed past the cache
+    elif not _tells_output(response):  # streamed past the cache
         call.lookup = None
     elif asked is not None and asked.found is not None:
         call.lookup = MISSED
     else:
         known = asked is not None and weakref.ref(cache) in instrumented if cache else False
         call.lookup = None if cache is None or known else MISSED
+
+
+def _tells_output(response: LLMResult) -> bool:
+    names = getattr(response, "model_fields_set", None)
+    return type(names) is set and "llm_output" in names
 
 
 def _unmarked(asked: Lookup | None, cache: BaseCache | None, response: LLMResult) -> bool:
