@@ -5,7 +5,7 @@
 # make site      the docs as a site, in build/site
 # make pictures  the dashboards in the docs, from a demo that runs for a quarter of an hour
 # make soak      two minutes of processes that are killed, on databases that come and go
-# make hostile   the whole of what is tried against metrics, which CI does in short: half an hour
+# make hostile   the whole of what is tried against metrics, which CI does in short: a quarter of an hour
 # make bench     what a call costs, beside a hand-written handler; what plugins cost, beside their peers
 # make peers     what other LangChain handlers make of the conformance cases
 PYTHON ?= python3

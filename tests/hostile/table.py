@@ -30,7 +30,7 @@ This page is what is tried against that promise. Each row is a test of `tests/ho
 it did and what came of it in its whole form; each assertion behind it is in the test.
 
 ```sh
-make hostile                               # all of it, about half an hour on two cores
+make hostile                               # all of it, a quarter of an hour on two cores
 python -m tests.hostile test_signals       # one section
 pytest tests/hostile                       # the short form, a part of every run of CI
 ```
