@@ -23,7 +23,8 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as directory:
         done = subprocess.run(
             [
-                *(sys.executable, "-m", "pytest", "--timeout=1200", "--ignore", compares),
+                *(sys.executable, "-m", "pytest", "--ignore", compares),
+                *("--timeout=1200", "-o", "faulthandler_timeout=1300"),
                 *(*options, *tests),
             ],
             env={**os.environ, "HOSTILE_ROWS": directory},
