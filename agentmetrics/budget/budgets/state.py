@@ -213,9 +213,8 @@ class _Note(weakref.ref):  # type: ignore[type-arg]
     @classmethod
     def of(cls, reserved: Reserved, nano_usd: int) -> _Note:
         """Of so much, of no budget yet."""
-        made = cls(
-            reserved, _dropped.append
-        )  # in C: an order to stop that came in it would be lost
+        # A function in C: an order to stop that came in one of ours would be lost.
+        made = cls(reserved, _dropped.append)
         made._nano_usd, made._of = nano_usd, ()
         return made
 

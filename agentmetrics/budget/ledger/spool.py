@@ -66,7 +66,7 @@ class Spool:
         with later(), self._growing:
             if self.segment is behind:
                 # Somebody may have made it who was told to stop just then.
-                made = next((e for e in self._segments if e.first == behind.after), None)
+                made = next((it for it in self._segments if it.first == behind.after), None)
                 if made is None:
                     made = make(behind.after)
                     if self.segment is not behind:  # the collector has come here meanwhile
