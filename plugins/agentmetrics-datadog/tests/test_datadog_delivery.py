@@ -109,10 +109,11 @@ class TestWhatIsRecordedIsWhatTheAgentHas:
         counters = {key: total for kind in ("calls_total", "money_usd_total")
                     for key, (_, total) in of(kind).items()}  # fmt: skip
         assert agent.counters() == pytest.approx(counters, rel=1e-9)
+        observed = {key: count for key, (count, _) in of("latency_seconds").items()}
+        assert eventually(
+            lambda: observed == {key: count for key, (count, _) in agent.distributions().items()}
+        )
         heard = agent.distributions()
-        assert {key: count for key, (count, _) in heard.items()} == {
-            key: count for key, (count, _) in of("latency_seconds").items()
-        }
         seconds = {key: total for key, (_, total) in of("latency_seconds").items()}
         assert {key: total for key, (_, total) in heard.items()} == pytest.approx(seconds)
         assert dropped(recorder) == 0
