@@ -9,6 +9,7 @@ how many, how many calls that made, and how many of them were counted, by whom.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import json
 import os
 import random
@@ -22,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
-from agentmetrics.recording import collector
+from agentmetrics.recording.collector import is_collecting
 
 PATIENCE_SECONDS = 60
 """How long a step may take before it hangs."""
@@ -33,12 +34,12 @@ Place = tuple[str, int, str]
 
 
 def places_of(work: Callable[[], object]) -> list[Place]:
-    """Where some work can be interrupted, but for the hook that says when a collection begins: what
-    is made in a collection is in no run."""
+    """Where some work can be interrupted, but for what the garbage collector does in it: what is
+    made in a collection is in no run."""
     places: dict[Place, None] = {}
 
     def note(frame: FrameType, event: str, argument: object) -> None:
-        if frame.f_code.co_filename != collector.__file__:
+        if not is_collecting():
             places[frame.f_code.co_filename, frame.f_lineno, event] = None
 
     sys.setprofile(note)
@@ -55,7 +56,7 @@ def interrupted_at(place: Place, work: Callable[[], object]) -> bool:
 
     def look(frame: FrameType, event: str, argument: object) -> None:
         nonlocal has_come
-        if (frame.f_code.co_filename, frame.f_lineno, event) == place:
+        if (frame.f_code.co_filename, frame.f_lineno, event) == place and not is_collecting():
             sys.setprofile(None)
             has_come = True
             work()
@@ -169,6 +170,7 @@ def main(backend: str, most: int, directory: Path) -> None:
 
     readings("warm")
     in_calls, in_readings = tried(calls), tried(readings)
+    gc.collect()  # a frame that was looked at may hold in a cycle what was abandoned in it
     readings("last")  # by which what was abandoned has ended
     by: dict[str, Counter[str]] = {"metrics": counted(recorder)}
     groups = ledger.summary().groups
@@ -185,6 +187,7 @@ def main(backend: str, most: int, directory: Path) -> None:
         came[work] = {"places": [len(names), places], "calls": 10 * len(names), **done}
     agents = count(1)
     names, places = tried(first_calls)
+    gc.collect()
     firsts = sum(counted(made[name])["a"] for name in names)
     came["first calls"] = {
         "places": [len(names), places],
