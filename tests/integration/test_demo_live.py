@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,10 +71,27 @@ def eventually(holds: Callable[[], Any], seconds: float = SECONDS) -> Any:
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    log = tmp_path_factory.mktemp("live") / "log"
-    with started("demo", "--serve", "--port", "0", log=log) as process:
-        yield Live(announced(log, process), process, log)
+def running_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Live]]:
+    """Gives the demo that runs, and starts another one where it was ended."""
+    demos: list[Live] = []
+    with ExitStack() as started_here:
+
+        def running() -> Live:
+            if not demos or demos[-1].process.poll() is not None:
+                log = tmp_path_factory.mktemp("live") / "log"
+                process = started_here.enter_context(
+                    started("demo", "--serve", "--port", "0", log=log)
+                )
+                demos.append(Live(announced(log, process), process, log))
+            return demos[-1]
+
+        yield running
+
+
+@pytest.fixture
+def live(running_demo: Callable[[], Live]) -> Live:
+    """The demo of all tests here, one of which ends it; workers take them in any order."""
+    return running_demo()
 
 
 def unseen(samples: list[Sample]) -> set[str]:
