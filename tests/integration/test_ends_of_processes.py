@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import textwrap
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -249,3 +250,28 @@ def test_a_server_flushes_that_raises_sigterm_again(server: str, daemon, tmp_pat
         return sum(n for name, n in counters if name.startswith(f"{how}.llm_calls_total."))
 
     assert eventually(lambda: counted() == answered)
+
+
+def test_children_that_are_ended_as_soon_as_they_are_made_end(tmp_path: Path) -> None:
+    program = textwrap.dedent("""
+        import os, signal, sys, time
+        from agentmetrics import MemoryRecorder, configure, track_call
+
+        configure(MemoryRecorder(), ledger_url=sys.argv[1])
+        with track_call("openai", "gpt-4o") as call:
+            call.record_usage(1, 1)
+        signal.alarm(60)
+        ends = set()
+        for _ in range(100):
+            child = os.fork()
+            if not child:
+                time.sleep(600)
+            os.kill(child, signal.SIGTERM)
+            ends.add(os.waitpid(child, 0)[1])
+        print(ends)
+    """)
+    url = f"sqlite:///{tmp_path}/spend.db"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, url], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, f"{{{int(signal.SIGTERM)}}}\n"), done.stderr

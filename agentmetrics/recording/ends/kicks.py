@@ -5,6 +5,9 @@ thread goes to sleep in between, as one easily does that has waited for the GIL,
 called when it wakes up, which may be never. A second signal interrupts its sleep. That the first
 has come is told by faulthandler, which writes at once, in C; what it writes is thrown away. A
 handler that has come at a bad moment waits for a kick, too.
+
+So does the child of a fork. It has its parent's handler until it has begun anew, and forgets what
+came before that: a pool that ends a worker which it has just made would wait for it without end.
 """
 
 from __future__ import annotations
@@ -57,15 +60,22 @@ class Kicks:
     def end(self) -> None:
         """Let the thread end: there is nothing to kick for any more, and ``told`` is closed."""
         self.stop()
-        with suppress(OSError):
-            self.told.send(b"over")
-        self.told.close()
-        if os.getpid() != self._process:  # the thread is its parent's
+        if os.getpid() == self._process:
+            with suppress(OSError):
+                self.told.send(b"over")
+        else:  # the thread is its parent's
             self._heard.close()
+        self.told.close()
 
     def _run(self) -> None:
-        while _sender(self._heard) != self._process:  # a fork in C has the socket, too
-            pass
+        child, not_before = 0, 0.0
+        while (told_by := _sender(self._heard)) != self._process:
+            # A child, which has the socket as well. One signal is told in many pieces.
+            if told_by is not None and (told_by != child or time.monotonic() > not_before):
+                time.sleep(QUICK_PAUSE_SECONDS)
+                with suppress(OSError):
+                    os.kill(told_by, self._number)
+                child, not_before = told_by, time.monotonic() + QUICK_PAUSE_SECONDS
         for kick in itertools.count():
             time.sleep(QUICK_PAUSE_SECONDS if kick < QUICK_KICKS else PAUSE_SECONDS)
             with self._kicking:

@@ -38,6 +38,8 @@ class _Handler:
         self.postponements = POSTPONEMENTS
         self.is_postponed = False
         self.due: int | None = None
+        self.owed_by: int | None = None
+        """The process to which one came that waits for a kick."""
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         limit = sys.getrecursionlimit()
@@ -51,6 +53,7 @@ class _Handler:
         is_safe = not _is_ours(frame) and not holds_lock()
         if not is_safe and not self.is_postponed and self.postponements:
             self.postponements -= 1  # what was interrupted goes on until the next kick
+            self.owed_by = os.getpid()
             return
         if self.kicks is not None and not self.kicks.stop():
             return  # a kick that comes when the handler has begun
@@ -114,6 +117,8 @@ def unhook() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _handler.kicks.end()
         _handler.kicks = None
+        if _handler.owed_by == os.getpid():  # nobody kicks any more, in a child nobody ever did
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager
