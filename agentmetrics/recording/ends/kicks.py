@@ -47,6 +47,11 @@ class Kicks:
         self._is_stopped = False
         self._process = os.getpid()
 
+    @property
+    def is_of_parent(self) -> bool:
+        """Whether this is a child, which nobody kicks."""
+        return os.getpid() != self._process
+
     def begin(self) -> bool:
         """Start the thread; ``False`` where there are no more."""
         return start(self._run)
@@ -60,11 +65,11 @@ class Kicks:
     def end(self) -> None:
         """Let the thread end: there is nothing to kick for any more, and ``told`` is closed."""
         self.stop()
-        if os.getpid() == self._process:
+        if self.is_of_parent:  # so is the thread
+            self._heard.close()
+        else:
             with suppress(OSError):
                 self.told.send(b"over")
-        else:  # the thread is its parent's
-            self._heard.close()
         self.told.close()
 
     def _run(self) -> None:

@@ -50,6 +50,11 @@ class _Handler:
             sys.setrecursionlimit(limit)
 
     def _come(self, number: int, frame: FrameType | None) -> None:
+        if self.kicks is not None and self.kicks.is_of_parent:
+            # A child that has not begun anew has nothing to flush.
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
         is_safe = not _is_ours(frame) and not holds_lock()
         if not is_safe and not self.is_postponed and self.postponements:
             self.postponements -= 1  # what was interrupted goes on until the next kick
@@ -117,7 +122,7 @@ def unhook() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _handler.kicks.end()
         _handler.kicks = None
-        if _handler.owed_by == os.getpid():  # nobody kicks any more, in a child nobody ever did
+        if _handler.owed_by == os.getpid():  # nobody kicks any more
             os.kill(os.getpid(), signal.SIGTERM)
 
 
