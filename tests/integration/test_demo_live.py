@@ -169,7 +169,11 @@ def budget_shares(live: Live) -> dict[str, float]:
 
 
 def test_one_budget_is_fine_one_is_nearly_spent_and_one_blocks(live: Live) -> None:
-    eventually(lambda: budget_shares(live)["digests"] >= 0.85)
+    def are_spent() -> bool:
+        shares = budget_shares(live)
+        return shares["digests"] >= 0.85 and shares["reviews"] >= 1
+
+    eventually(are_spent)
     shares = budget_shares(live)
     assert shares["plans"] < 0.1
     assert 0.85 <= shares["digests"] < 1
@@ -211,6 +215,15 @@ def test_the_traffic_is_gentle(live: Live) -> None:
 
 
 def test_ctrl_c_ends_it_soon_and_the_account_is_exact(live: Live) -> None:
+    def refused() -> float:
+        name, budget = "budget_blocked_calls_total", "reviews"
+        return sum(
+            sample.value
+            for sample in live.samples()
+            if sample.name == name and sample.labels["budget"] == budget
+        )
+
+    assert eventually(lambda: refused() > 1)
     live.process.send_signal(signal.SIGINT)
     asked = time.monotonic()
     assert live.process.wait(90) == 0, live.log.read_text()
